@@ -1,1 +1,21 @@
+//! Countersign: an authentication service that internal microservices delegate to over gRPC.
+//!
+//! The folders are layers and imports go one way, which `tests/tidy.rs` checks:
+//! `main -> cli -> server -> {grpc, http} -> auth -> {revocation, crypto, store} -> domain`. `revocation` reads the log
+//! through `store`; `crypto` and `store` never see each other; `clock`, `config`, `error`, `telemetry` and `postgres` are
+//! leaves. ARCHITECTURE.md has the walkthroughs.
 
+pub mod auth;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod crypto;
+pub mod domain;
+pub mod error;
+pub mod grpc;
+pub mod http;
+pub mod postgres;
+pub mod revocation;
+pub mod server;
+pub mod store;
+pub mod telemetry;

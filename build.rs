@@ -1,0 +1,36 @@
+//! Compiles the proto files with protox, so that no protoc needs to be installed. Also writes the descriptor set that
+//! server reflection serves.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message as _;
+
+const PROTOS: [&str; 2] = ["countersign/v1/auth.proto", "countersign/v1/user.proto"];
+
+/// Messages that carry a password or a token: their Debug is written by hand in `src/grpc/redact.rs`.
+const SECRET: [&str; 9] = [
+    "TokenPair",
+    "LoginRequest",
+    "VerifyRequest",
+    "VerifyBatchRequest",
+    "RefreshRequest",
+    "RevokeRequest",
+    "CreateUserRequest",
+    "SetPasswordRequest",
+    "ChangePasswordRequest",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=migrations");
+    let descriptors = protox::compile(PROTOS, ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    let mut skip: Vec<String> = SECRET.map(|name| format!("countersign.v1.{name}")).into();
+    skip.push("countersign.v1.RevokeRequest.target".into());
+    tonic_prost_build::configure()
+        .codec_path("crate::grpc::codec::Codec")
+        .skip_debug(skip)
+        .compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! Login: checks a password and opens a session. Unknown user, wrong password and disabled user cost the same and get
+//! the same answer (promise P6). No connection is held while a password is hashed.
+
+use time::OffsetDateTime;
+
+use super::{Accounts, Auth, later, tokens::TokenPair};
+use crate::{
+    crypto::password::{PasswordHash, Verdict},
+    domain::{
+        ids::SessionId,
+        password::Password,
+        rotation::{Liveness, RotationState},
+        session::{ClientInfo, Session},
+        user::Username,
+    },
+    error::Error,
+    store::{
+        refresh_tokens::{self, Opening},
+        users::{self, Credentials},
+    },
+};
+
+/// How often a Login starts over because the user changed meanwhile.
+const ATTEMPTS: u32 = 3;
+
+/// What a Login is given.
+#[derive(Debug)]
+pub struct LoginRequest {
+    /// The name.
+    pub username: Username,
+    /// The password.
+    pub password: Password,
+    /// The services that the tokens are for; empty for all.
+    pub audience: Vec<String>,
+    /// What ListSessions shows.
+    pub client: ClientInfo,
+}
+
+impl Auth {
+    /// Checks the password and opens a session.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCredentials`], [`Error::InvalidArgument`] for an audience that the server does not know,
+    /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    pub async fn login(&self, request: LoginRequest) -> Result<TokenPair, Error> {
+        let audience = self.accounts.policy.choose_audience(request.audience)?;
+        for _ in 0..ATTEMPTS {
+            let credentials = self
+                .accounts
+                .authenticate(&request.username, request.password.clone())
+                .await?;
+            let now = self.accounts.clock.now();
+            let session = self.accounts.new_session(
+                &credentials,
+                audience.clone(),
+                request.client.clone(),
+                now,
+            );
+            let mut conn = self.accounts.store.acquire().await?;
+            match refresh_tokens::open(&mut conn, &session, &credentials).await? {
+                Opening::Opened => return self.token_pair(&session, now),
+                // Password, epoch or status changed since they were read: look again.
+                Opening::UserMoved => {}
+            }
+        }
+        Err(Error::Conflict)
+    }
+}
+
+impl Accounts {
+    /// Checks a password.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCredentials`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    pub(super) async fn authenticate(
+        &self,
+        username: &Username,
+        password: Password,
+    ) -> Result<Credentials, Error> {
+        let found = {
+            let mut conn = self.store.acquire().await?;
+            users::find_credentials(&mut conn, username).await?
+        };
+        let stored = found
+            .as_ref()
+            .map(|c| PasswordHash::from_stored(c.password_hash.0.clone()));
+        let verdict = self.hasher.verify(password, stored.as_ref()).await?;
+        found
+            .filter(|c| verdict == Verdict::Right && c.user.disabled_at.is_none())
+            .ok_or(Error::InvalidCredentials)
+    }
+
+    fn new_session(
+        &self,
+        credentials: &Credentials,
+        audience: Vec<String>,
+        client: ClientInfo,
+        now: OffsetDateTime,
+    ) -> Session {
+        let expires_at = later(now, self.policy.session_ttl);
+        let idle_expires_at = later(now, self.policy.session_idle_ttl).min(expires_at);
+        Session {
+            id: SessionId::new(now),
+            user_id: credentials.user.id,
+            epoch: credentials.user.epoch,
+            roles: credentials.user.roles.clone(),
+            audience,
+            client_id: self.policy.client_id.clone(),
+            created_at: now,
+            expires_at,
+            idle_expires_at,
+            rotation: RotationState {
+                generation: 1,
+                previous_generation: 0,
+                rotated_at: now,
+                liveness: Liveness::Until(idle_expires_at),
+            },
+            client,
+        }
+    }
+}

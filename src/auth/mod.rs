@@ -1,0 +1,83 @@
+//! The product: one file per operation. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
+//! the database. Knows neither gRPC nor HTTP.
+
+pub mod keys;
+pub mod login;
+pub mod refresh;
+pub mod revoke;
+pub mod sessions;
+pub mod tokens;
+pub mod users;
+pub mod verify;
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::{
+    clock::Clock,
+    config::Policy,
+    crypto::{keyring::Keyring, password::PasswordHasher},
+    error::Error,
+    revocation::Revocations,
+    store::Store,
+};
+
+/// Users and their sessions: all that needs no key. The command line works with this alone.
+#[derive(Debug)]
+pub struct Accounts {
+    /// The database.
+    pub store: Store,
+    /// The hashing threads.
+    pub hasher: PasswordHasher,
+    /// What is known of revocations.
+    pub revocations: Arc<Revocations>,
+    /// Wakes this replica's follower after a revocation.
+    pub wake: Arc<Notify>,
+    /// The time.
+    pub clock: Clock,
+    /// The deployment's choices.
+    pub policy: Policy,
+}
+
+/// The whole service: accounts, and the keys that make and check tokens.
+#[derive(Debug)]
+pub struct Auth {
+    /// Users and sessions.
+    pub accounts: Accounts,
+    /// The keys.
+    pub keys: Keyring,
+}
+
+/// A page of a listing.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// The last id of the page before.
+    pub after: Uuid,
+    /// At most so many.
+    pub size: u16,
+}
+
+/// Runs a transaction again when the database asks for it (SQLSTATE 40001, 40P01), three times at most.
+async fn retrying<T, F>(transaction: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    for _ in 0..2 {
+        match transaction().await {
+            Err(Error::Conflict) => {}
+            result => return result,
+        }
+    }
+    transaction().await
+}
+
+/// `now + by`, at the end of time if it is beyond.
+fn later(now: OffsetDateTime, by: Duration) -> OffsetDateTime {
+    time::Duration::try_from(by)
+        .ok()
+        .and_then(|by| now.checked_add(by))
+        .unwrap_or(time::PrimitiveDateTime::MAX.assume_utc())
+}

@@ -1,0 +1,134 @@
+//! Refresh: exchanges a refresh token. What is done is decided by `domain/rotation.rs`; here are the look-up, the one
+//! conditional write, and the way back when another request was faster (promise P2).
+
+use time::OffsetDateTime;
+
+use super::{Auth, later, tokens::TokenPair};
+use crate::{
+    crypto::refresh_token::RefreshToken,
+    domain::{
+        revocation::Reason,
+        rotation::{Decision, Step, decide},
+        session::{ClientInfo, Session},
+    },
+    error::Error,
+    store::{
+        Conn,
+        refresh_tokens::{self, Advance},
+    },
+};
+
+/// How often a Refresh looks again because another one moved the session meanwhile. Each look means that the session
+/// went forward, so the second one ends in a replay.
+const ATTEMPTS: u32 = 8;
+
+/// What a Refresh is given.
+#[derive(Debug)]
+pub struct RefreshRequest {
+    /// The refresh token as it came.
+    pub refresh_token: String,
+    /// An access token of the same session, perhaps expired.
+    pub access_token: Option<String>,
+    /// What ListSessions shows from now on.
+    pub client: Option<ClientInfo>,
+}
+
+/// What a Refresh gives.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// The new tokens.
+    pub tokens: TokenPair,
+    /// Whether this exchange had been made before.
+    pub exchange: Exchange,
+}
+
+/// Whether an exchange was new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// It was.
+    New,
+    /// It had been made before; its successor was handed out again.
+    Replayed,
+}
+
+impl Auth {
+    /// Exchanges a refresh token for the session's next pair.
+    ///
+    /// # Errors
+    /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenReused`], [`Error::Rejected`] for the access token,
+    /// [`Error::DatabaseUnavailable`]: nothing is lost then, the same token may be tried again.
+    pub async fn refresh(&self, request: RefreshRequest) -> Result<Refreshed, Error> {
+        // A token that was never issued ends here, before any statement.
+        let token = self
+            .keys
+            .refresh
+            .decode(&request.refresh_token)
+            .ok_or(Error::RefreshTokenInvalid)?;
+        if let Some(access_token) = &request.access_token
+            && self.identify(access_token)?.session_id != token.session_id
+        {
+            return Err(Error::RefreshTokenInvalid);
+        }
+        let now = self.accounts.clock.now();
+        let (session, exchange) = self.exchange(token, request.client.as_ref(), now).await?;
+        let tokens = self.token_pair(&session, now)?;
+        Ok(Refreshed { tokens, exchange })
+    }
+
+    async fn exchange(
+        &self,
+        token: RefreshToken,
+        client: Option<&ClientInfo>,
+        now: OffsetDateTime,
+    ) -> Result<(Session, Exchange), Error> {
+        let mut conn = self.accounts.store.acquire().await?;
+        // Nearly every token is the current one: try that first, without a look.
+        let mut step = Step::rotation(token.generation).ok_or(Error::RefreshTokenInvalid)?;
+        for _ in 0..ATTEMPTS {
+            let advance = self.advance(token, step, client, now);
+            if let Some(session) = refresh_tokens::advance(&mut conn, advance).await? {
+                return Ok((session, Exchange::New));
+            }
+            let session = refresh_tokens::find(&mut conn, token.session_id).await?;
+            let session = session.ok_or(Error::RefreshTokenInvalid)?;
+            match decide(
+                &session.rotation,
+                token.generation,
+                self.accounts.policy.rotation,
+                now,
+            ) {
+                Decision::Rotate(next) | Decision::Skip(next) => step = next,
+                Decision::Replay => return Ok((session, Exchange::Replayed)),
+                Decision::Reuse => return Err(self.end_reused(conn, &session).await),
+                Decision::Refuse => return Err(Error::RefreshTokenInvalid),
+            }
+        }
+        Err(Error::Conflict)
+    }
+
+    fn advance<'a>(
+        &self,
+        token: RefreshToken,
+        step: Step,
+        client: Option<&'a ClientInfo>,
+        now: OffsetDateTime,
+    ) -> Advance<'a> {
+        Advance {
+            session_id: token.session_id,
+            step,
+            now,
+            idle_expires_at: later(now, self.accounts.policy.session_idle_ttl),
+            client,
+        }
+    }
+
+    /// Ends the session of a token that was used twice; what could not be ended is not called reused.
+    async fn end_reused(&self, conn: Conn, session: &Session) -> Error {
+        drop(conn);
+        tracing::warn!(session_id = %session.id, user_id = %session.user_id, "refresh token reused: session ended");
+        match self.accounts.end_session(session.id, Reason::Reuse).await {
+            Ok(_) => Error::RefreshTokenReused,
+            Err(error) => error,
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The pair of tokens that Login and Refresh hand out.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::{Auth, later};
+use crate::{
+    crypto::{random, refresh_token::RefreshToken, secret::Secret},
+    domain::{
+        claims::{Claims, unix},
+        ids::{SessionId, new_v7},
+        session::Session,
+    },
+    error::Error,
+};
+
+/// The tokens of a session.
+#[derive(Debug)]
+pub struct TokenPair {
+    /// A JWT.
+    pub access_token: Secret,
+    /// Its end.
+    pub access_token_expires_at: OffsetDateTime,
+    /// Opaque.
+    pub refresh_token: Secret,
+    /// The session's end if it is not refreshed before.
+    pub refresh_token_expires_at: OffsetDateTime,
+    /// The session.
+    pub session_id: SessionId,
+}
+
+impl Auth {
+    /// Makes the tokens of a session's current generation. `now` was read before the session was, so that a token made
+    /// from a row that has been revoked since ends no later than the revocation is remembered.
+    pub(super) fn token_pair(
+        &self,
+        session: &Session,
+        now: OffsetDateTime,
+    ) -> Result<TokenPair, Error> {
+        // No token outlives its session (CVE-2021-32923).
+        let ttl = jittered(self.accounts.policy.access_token_ttl)?;
+        let expires_at = later(now, ttl).min(session.expires_at);
+        let claims = Claims {
+            iss: self.accounts.policy.issuer.clone(),
+            sub: session.user_id.to_string(),
+            aud: session.audience.clone(),
+            exp: unix(expires_at).max(unix(now) + 1),
+            nbf: None,
+            iat: unix(now),
+            jti: new_v7(now).to_string(),
+            client_id: session.client_id.clone(),
+            auth_time: unix(session.created_at),
+            sid: session.id.to_string(),
+            epoch: session.epoch,
+            roles: session.roles.clone(),
+        };
+        let refresh_token = RefreshToken {
+            session_id: session.id,
+            generation: session.rotation.generation,
+        };
+        Ok(TokenPair {
+            access_token: self.keys.signing.sign(&claims)?,
+            access_token_expires_at: whole_seconds(expires_at),
+            refresh_token: self.keys.refresh.encode(refresh_token),
+            refresh_token_expires_at: session.idle_expires_at.min(session.expires_at),
+            session_id: session.id,
+        })
+    }
+}
+
+/// Up to 5% less, so that clients do not refresh in step.
+fn jittered(ttl: Duration) -> Result<Duration, Error> {
+    let [random] = random::bytes::<1>()?;
+    Ok(ttl - ttl.mul_f64(f64::from(random) / 255.0 * 0.05))
+}
+
+fn whole_seconds(at: OffsetDateTime) -> OffsetDateTime {
+    at.replace_nanosecond(0).unwrap_or(at)
+}

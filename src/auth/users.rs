@@ -1,0 +1,209 @@
+//! Administration of users. What takes a user's access away (a new password, disabling, deleting) ends its sessions in
+//! the same transaction and by the same path as Revoke (REQUIREMENTS R43).
+
+use super::{
+    Accounts, Page, retrying,
+    revoke::{Ended, Revoked},
+};
+use crate::{
+    crypto::password::PasswordHash,
+    domain::{
+        ids::{SessionId, UserId},
+        password::Password,
+        revocation::Reason,
+        user::{User, Username},
+    },
+    error::Error,
+    store::{
+        refresh_tokens,
+        users::{self, StoredHash},
+    },
+};
+
+/// Whether a user may log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It may.
+    Enabled,
+    /// It may not, and has no sessions.
+    Disabled,
+}
+
+/// By what a user is found.
+#[derive(Clone, Debug)]
+pub enum UserKey {
+    /// Its id.
+    Id(UserId),
+    /// Its name.
+    Name(Username),
+}
+
+/// Whose password changes, and which session stays.
+#[derive(Debug)]
+pub struct PasswordChange {
+    /// The user's name.
+    pub username: Username,
+    /// The password as it was.
+    pub old_password: Password,
+    /// The password as it will be.
+    pub new_password: Password,
+    /// The session that stays.
+    pub keep: Option<SessionId>,
+}
+
+impl Accounts {
+    /// Creates a user.
+    ///
+    /// # Errors
+    /// [`Error::UsernameTaken`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    pub async fn create_user(
+        &self,
+        username: Username,
+        password: Password,
+        roles: Vec<String>,
+    ) -> Result<User, Error> {
+        let hash = self.hasher.hash(password).await?;
+        let now = self.clock.now();
+        let user = User {
+            id: UserId::new(now),
+            username,
+            roles,
+            epoch: 0,
+            disabled_at: None,
+            password_changed_at: now,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut conn = self.store.acquire().await?;
+        users::insert(&mut conn, &user, hash.as_str()).await?;
+        Ok(user)
+    }
+
+    /// Finds a user.
+    ///
+    /// # Errors
+    /// [`Error::UserNotFound`], [`Error::DatabaseUnavailable`].
+    pub async fn find_user(&self, key: &UserKey) -> Result<User, Error> {
+        let mut conn = self.store.acquire().await?;
+        let user = match key {
+            UserKey::Id(id) => users::find(&mut conn, *id).await?,
+            UserKey::Name(name) => users::find_by_name(&mut conn, name).await?,
+        };
+        user.ok_or(Error::UserNotFound)
+    }
+
+    /// One page of the users, by the time of their creation.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn list_users(&self, page: Page) -> Result<Vec<User>, Error> {
+        let mut conn = self.store.acquire().await?;
+        users::list(&mut conn, page.after, page.size.into()).await
+    }
+
+    /// Changes roles or status. Disabling ends all sessions.
+    ///
+    /// # Errors
+    /// [`Error::UserNotFound`], [`Error::DatabaseUnavailable`].
+    pub async fn update_user(
+        &self,
+        id: UserId,
+        roles: Option<Vec<String>>,
+        status: Option<Status>,
+    ) -> Result<(User, Revoked), Error> {
+        retrying(async || {
+            let mut tx = self.store.acquire().await?;
+            tx.begin().await?;
+            let mut user = users::lock(&mut tx, id).await?;
+            let now = self.clock.now();
+            user.roles = roles.clone().unwrap_or(user.roles);
+            user.updated_at = now;
+            user.disabled_at = match status {
+                Some(Status::Disabled) => user.disabled_at.or(Some(now)),
+                Some(Status::Enabled) => None,
+                None => user.disabled_at,
+            };
+            users::update(&mut tx, &user).await?;
+            let ended = match status {
+                Some(Status::Disabled) => {
+                    self.end_all(&mut tx, &mut user, None, Reason::UserDisabled)
+                        .await?
+                }
+                _ => Ended::default(),
+            };
+            let revoked = self.commit(tx, ended).await?;
+            Ok((user, revoked))
+        })
+        .await
+    }
+
+    /// Deletes a user.
+    ///
+    /// # Errors
+    /// [`Error::UserNotFound`], [`Error::DatabaseUnavailable`].
+    pub async fn delete_user(&self, id: UserId) -> Result<Revoked, Error> {
+        retrying(async || {
+            let mut tx = self.store.acquire().await?;
+            tx.begin().await?;
+            let mut user = users::lock(&mut tx, id).await?;
+            let ended = self
+                .end_all(&mut tx, &mut user, None, Reason::UserDeleted)
+                .await?;
+            refresh_tokens::delete_all(&mut tx, id).await?;
+            users::delete(&mut tx, id).await?;
+            self.commit(tx, ended).await
+        })
+        .await
+    }
+
+    /// Sets a password and ends all sessions.
+    ///
+    /// # Errors
+    /// [`Error::UserNotFound`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    pub async fn set_password(&self, id: UserId, password: Password) -> Result<Revoked, Error> {
+        self.find_user(&UserKey::Id(id)).await?;
+        let hash = self.hasher.hash(password).await?;
+        self.replace_password(id, &hash, None, None).await
+    }
+
+    /// Changes a password for somebody who knows the old one, and ends the other sessions.
+    ///
+    /// # Errors
+    /// [`Error::InvalidCredentials`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    pub async fn change_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
+        let known = self
+            .authenticate(&change.username, change.old_password)
+            .await?;
+        let hash = self.hasher.hash(change.new_password).await?;
+        let expected = Some(&known.password_hash);
+        match self
+            .replace_password(known.user.id, &hash, expected, change.keep)
+            .await
+        {
+            // Deleted since the old password was checked.
+            Err(Error::UserNotFound) => Err(Error::InvalidCredentials),
+            result => result,
+        }
+    }
+
+    async fn replace_password(
+        &self,
+        id: UserId,
+        hash: &PasswordHash,
+        expected: Option<&StoredHash>,
+        keep: Option<SessionId>,
+    ) -> Result<Revoked, Error> {
+        retrying(async || {
+            let mut tx = self.store.acquire().await?;
+            tx.begin().await?;
+            let mut user = users::lock(&mut tx, id).await?;
+            let now = self.clock.now();
+            users::set_password(&mut tx, id, hash.as_str(), expected, now).await?;
+            let ended = self
+                .end_all(&mut tx, &mut user, keep, Reason::PasswordChanged)
+                .await?;
+            self.commit(tx, ended).await
+        })
+        .await
+    }
+}

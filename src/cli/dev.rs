@@ -1,0 +1,230 @@
+//! `countersign dev`: everything on one machine with no set-up. A private durable Postgres in the data directory, the
+//! schema, keys, a demo user, and commands to paste. Listens on loopback only, where everybody administers.
+
+use std::{
+    env, fs, io,
+    io::Write as _,
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::{Shutdown, bind, block_on, local_addr, say, store};
+use crate::{
+    auth::users::UserKey,
+    clock::Clock,
+    config::{DatabaseSettings, PolicySettings, read_file},
+    crypto::{random, seal::MasterKey},
+    domain::{password::Password, user::Username},
+    error::Error,
+    grpc::Administration,
+    postgres::{Cluster, Durability},
+    server::{Config, Server},
+};
+
+const USERNAME: &str = "demo";
+const DATABASE: &str = "countersign";
+const PASSWORD_BYTES: usize = 18;
+
+#[derive(Args)]
+pub(super) struct Dev {
+    /// Where users, sessions and keys are kept from one start to the next
+    #[arg(long, env = "COUNTERSIGN_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Where gRPC listens, on loopback; port 0 takes a free one
+    #[arg(long, env = "COUNTERSIGN_GRPC_ADDR", default_value = "127.0.0.1:50051")]
+    grpc_addr: SocketAddr,
+
+    /// Where HTTP listens (JWKS, probes), on loopback; port 0 takes a free one
+    #[arg(long, env = "COUNTERSIGN_HTTP_ADDR", default_value = "127.0.0.1:8080")]
+    http_addr: SocketAddr,
+
+    #[command(flatten)]
+    policy: PolicySettings,
+}
+
+/// What `dev.json` says, for scripts and for a second replica.
+#[derive(Serialize, Deserialize)]
+struct Facts {
+    grpc_addr: String,
+    http_addr: String,
+    database_url: String,
+    master_key_file: PathBuf,
+    username: String,
+    password: String,
+}
+
+impl Dev {
+    pub(super) fn run(self) -> Result<(), Error> {
+        self.policy.check()?;
+        for (setting, addr) in [("grpc-addr", self.grpc_addr), ("http-addr", self.http_addr)] {
+            if !addr.ip().is_loopback() {
+                let advice = "dev listens on loopback only, because there everybody administers; see `countersign serve`";
+                return Err(Error::invalid(setting, advice));
+            }
+        }
+        let dir = self.data_dir.clone().map_or_else(default_data_dir, Ok)?;
+        let mut cluster = Cluster::start(&dir, Durability::Durable).map_err(start_failed)?;
+        let dir = dir.canonicalize().map_err(Error::internal)?;
+        let served = block_on(self.serve(&dir, cluster.url(DATABASE)));
+        served.and(cluster.stop().map_err(Error::internal))
+    }
+
+    async fn serve(self, dir: &Path, database_url: String) -> Result<(), Error> {
+        let shutdown = Shutdown::listen()?;
+        let master_key_file = dir.join("master.key");
+        if !master_key_file.exists() {
+            write_private(&master_key_file, MasterKey::generate()?.as_bytes())?;
+        }
+        let store = store(&DatabaseSettings::local(database_url.clone()))?;
+        store.migrate().await?;
+        let config = Config {
+            master_key: MasterKey::from_file_content(&read_file("data-dir", &master_key_file)?)?,
+            administration: Administration::Everybody,
+            settings: self.policy,
+            store,
+            clock: Clock::system(),
+        };
+        let server = Server::build(config).await?;
+        let password = demo_password(&server, dir).await?;
+        let listeners = bind(self.grpc_addr, self.http_addr).await?;
+        let facts = Facts {
+            grpc_addr: local_addr(&listeners.grpc)?.to_string(),
+            http_addr: local_addr(&listeners.http)?.to_string(),
+            database_url,
+            master_key_file,
+            username: USERNAME.to_owned(),
+            password,
+        };
+        facts.write(dir)?;
+        say(banner(&facts, dir))?;
+        server.serve(listeners, shutdown.requested()).await
+    }
+}
+
+impl Facts {
+    fn path(dir: &Path) -> PathBuf {
+        dir.join("dev.json")
+    }
+
+    fn read(dir: &Path) -> Option<Self> {
+        serde_json::from_str(&fs::read_to_string(Self::path(dir)).ok()?).ok()
+    }
+
+    fn write(&self, dir: &Path) -> Result<(), Error> {
+        let mut json = serde_json::to_vec_pretty(self).map_err(Error::internal)?;
+        json.push(b'\n');
+        write_private(&Self::path(dir), &json)
+    }
+}
+
+/// The password of the demo user: as it was at the last start, or a new one.
+async fn demo_password(server: &Server, dir: &Path) -> Result<String, Error> {
+    let auth = server.auth();
+    let username = Username::parse(USERNAME)?;
+    let found = match auth
+        .accounts
+        .find_user(&UserKey::Name(username.clone()))
+        .await
+    {
+        Ok(user) => Some(user),
+        Err(Error::UserNotFound) => None,
+        Err(error) => return Err(error),
+    };
+    if let (Some(_), Some(facts)) = (&found, Facts::read(dir)) {
+        return Ok(facts.password);
+    }
+    let text = URL_SAFE_NO_PAD.encode(random::bytes::<PASSWORD_BYTES>()?);
+    let password = Password::parse("password", &text)?;
+    match found {
+        Some(user) => drop(auth.accounts.set_password(user.id, password).await?),
+        None => drop(
+            auth.accounts
+                .create_user(username, password, vec!["demo".to_owned()])
+                .await?,
+        ),
+    }
+    Ok(text)
+}
+
+/// As root: a directory that the user whom Postgres runs as can enter, which /root is not.
+fn default_data_dir() -> Result<PathBuf, Error> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(PathBuf::from("/var/lib/countersign-dev"));
+    }
+    let base = env::var_os("XDG_DATA_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(env::home_dir()?.join(".local/share")));
+    base.map(|base| base.join("countersign-dev"))
+        .ok_or_else(|| Error::invalid("data-dir", "no home directory: name one"))
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let draft = path.with_extension("new");
+    let write = || -> io::Result<()> {
+        if draft.exists() {
+            fs::remove_file(&draft)?;
+        }
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&draft, path)
+    };
+    write().map_err(|error| Error::invalid("data-dir", format!("{}: {error}", path.display())))
+}
+
+fn start_failed(error: crate::postgres::LaunchError) -> Error {
+    Error::invalid("data-dir", error.to_string())
+}
+
+fn banner(facts: &Facts, dir: &Path) -> String {
+    let Facts {
+        grpc_addr: grpc,
+        http_addr: http,
+        username,
+        password,
+        ..
+    } = facts;
+    let json = Facts::path(dir);
+    let curl = "buf curl --protocol grpc --http2-prior-knowledge";
+    let service = "countersign.v1.AuthService";
+    format!(
+        r#"
+Countersign is ready.  gRPC {grpc}   HTTP http://{http}   facts for scripts: {json}
+Users, sessions and keys are kept in {dir}. Ctrl-C stops everything.
+
+Try it with grpcurl:
+
+  grpcurl -plaintext -d '{{"username":"{username}","password":"{password}"}}' {grpc} {service}/Login | tee /tmp/tokens
+  ACCESS=$(sed -n 's/.*"accessToken": "\(.*\)".*/\1/p' /tmp/tokens)
+  REFRESH=$(sed -n 's/.*"refreshToken": "\(.*\)".*/\1/p' /tmp/tokens)
+  grpcurl -plaintext -d "{{\"access_token\":\"$ACCESS\"}}" {grpc} {service}/Verify
+  grpcurl -plaintext -d "{{\"refresh_token\":\"$REFRESH\"}}" {grpc} {service}/Refresh
+  grpcurl -plaintext -d "{{\"refresh_token\":\"$REFRESH\"}}" {grpc} {service}/Revoke
+
+or with buf (npm install -g @bufbuild/buf):
+
+  {curl} -d '{{"username":"{username}","password":"{password}"}}' http://{grpc}/{service}/Login | tee /tmp/tokens
+  ACCESS=$(sed -n 's/.*"accessToken": *"\([^"]*\)".*/\1/p' /tmp/tokens)
+  REFRESH=$(sed -n 's/.*"refreshToken": *"\([^"]*\)".*/\1/p' /tmp/tokens)
+  {curl} -d "{{\"access_token\":\"$ACCESS\"}}" http://{grpc}/{service}/Verify
+  {curl} -d "{{\"refresh_token\":\"$REFRESH\"}}" http://{grpc}/{service}/Refresh
+  {curl} -d "{{\"refresh_token\":\"$REFRESH\"}}" http://{grpc}/{service}/Revoke
+
+The public keys: curl http://{http}/.well-known/jwks.json
+"#,
+        json = json.display(),
+        dir = dir.display(),
+    )
+}

@@ -1,0 +1,21 @@
+//! `countersign migrate`: brings the schema up to date. Safe to run again, and beside running servers.
+
+use clap::Args;
+
+use super::{say, store};
+use crate::{config::DatabaseSettings, error::Error};
+
+#[derive(Args)]
+pub(super) struct Migrate {
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+impl Migrate {
+    pub(super) async fn run(self) -> Result<(), Error> {
+        let store = store(&self.database)?;
+        let missing = store.missing_migrations().await?;
+        store.migrate().await?;
+        say(format_args!("{missing} migrations applied"))
+    }
+}

@@ -1,0 +1,129 @@
+//! The command line: one file per subcommand. What fails is said in one line on standard error, with exit code 1.
+
+mod dev;
+mod healthcheck;
+mod migrate;
+mod serve;
+mod user;
+
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    net::SocketAddr,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use tokio::{
+    net::TcpListener,
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    config::{DatabaseSettings, LogSettings},
+    error::Error,
+    server::Listeners,
+    store::{Store, StoreSettings},
+    telemetry,
+};
+
+/// Authentication for internal microservices: sessions that end everywhere, verified in memory, over gRPC.
+#[derive(Parser)]
+#[command(name = "countersign", version)]
+struct Cli {
+    #[command(flatten)]
+    log: LogSettings,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything on this machine with no set-up: a private Postgres, keys, a demo user
+    Dev(Box<dev::Dev>),
+    /// Run the service against a Postgres of yours
+    Serve(Box<serve::Serve>),
+    /// Bring the database's schema up to date
+    Migrate(migrate::Migrate),
+    /// Administer users
+    User(Box<user::User>),
+    /// Ask a running server whether it serves: exit code 0 or 1
+    Healthcheck(healthcheck::Healthcheck),
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
+        Command::Dev(command) => command.run(),
+        Command::Serve(command) => block_on(command.run()),
+        Command::Migrate(command) => block_on(command.run()),
+        Command::User(command) => block_on(command.run()),
+        Command::Healthcheck(command) => block_on(command.run()),
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody is left to tell when standard error is closed.
+            drop(writeln!(io::stderr(), "countersign: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    Runtime::new().map_err(Error::internal)?.block_on(work)
+}
+
+fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
+    Store::new(&StoreSettings {
+        url: settings.database_url.clone(),
+        connections: settings.database_connections,
+        deadline: settings.database_deadline,
+    })
+}
+
+async fn bind(grpc: SocketAddr, http: SocketAddr) -> Result<Listeners, Error> {
+    Ok(Listeners {
+        grpc: bind_one("grpc-addr", grpc).await?,
+        http: bind_one("http-addr", http).await?,
+    })
+}
+
+async fn bind_one(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {
+    let bound = TcpListener::bind(addr).await;
+    bound.map_err(|error| Error::invalid(setting, format!("{addr}: {error}")))
+}
+
+fn local_addr(listener: &TcpListener) -> Result<SocketAddr, Error> {
+    listener.local_addr().map_err(Error::internal)
+}
+
+/// Resolves at the first Ctrl-C or SIGTERM.
+struct Shutdown {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Shutdown {
+    fn listen() -> Result<Self, Error> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(Error::internal)?,
+            terminate: signal(SignalKind::terminate()).map_err(Error::internal)?,
+        })
+    }
+
+    async fn requested(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Writes a line of output.
+fn say(line: impl Display) -> Result<(), Error> {
+    writeln!(io::stdout(), "{line}").map_err(Error::internal)
+}

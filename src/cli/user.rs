@@ -1,0 +1,205 @@
+//! `countersign user`: administration from the machine, straight on the database. Running servers learn of ended
+//! sessions through the revocation log.
+
+use std::io;
+
+use clap::{Args, Subcommand};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::{say, store};
+use crate::{
+    auth::{
+        Accounts, Page,
+        revoke::Revoked,
+        users::{Status, UserKey},
+    },
+    clock::Clock,
+    config::{DatabaseSettings, PolicySettings},
+    domain::{
+        ids::UserId,
+        password::Password,
+        user::{Username, parse_roles},
+    },
+    error::Error,
+    server,
+};
+
+/// The longest password line that is read.
+const MAX_LINE: u64 = 4096;
+
+#[derive(Args)]
+pub(super) struct User {
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    policy: PolicySettings,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Create a user
+    Add {
+        username: String,
+        /// A role; give it several times for several
+        #[arg(long = "role")]
+        roles: Vec<String>,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// List the users
+    List,
+    /// Set a password and end the user's sessions
+    Passwd {
+        username: String,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Forbid a user to log in and end its sessions
+    Disable { username: String },
+    /// Allow a user to log in again
+    Enable { username: String },
+    /// Delete a user and end its sessions
+    Delete { username: String },
+}
+
+#[derive(Args)]
+struct PasswordSource {
+    /// Read the password from the first line of standard input instead of asking for it
+    #[arg(long)]
+    password_stdin: bool,
+}
+
+impl User {
+    pub(super) async fn run(self) -> Result<(), Error> {
+        let store = store(&self.database)?;
+        let accounts = server::accounts(store, &self.policy, Clock::system())?;
+        let outcome = act(&accounts, self.action).await;
+        accounts.store.close().await;
+        outcome
+    }
+}
+
+async fn act(accounts: &Accounts, action: Action) -> Result<(), Error> {
+    match action {
+        Action::Add {
+            username,
+            roles,
+            password,
+        } => {
+            let (username, roles) = (Username::parse(&username)?, parse_roles(roles)?);
+            let password = password.read(accounts).await?;
+            let user = accounts.create_user(username, password, roles).await?;
+            say(format_args!(
+                "created {} {}",
+                user.id,
+                user.username.as_str()
+            ))
+        }
+        Action::List => list(accounts).await,
+        Action::Passwd { username, password } => {
+            let id = find(accounts, &username).await?;
+            let password = password.read(accounts).await?;
+            report("password set", accounts.set_password(id, password).await?)
+        }
+        Action::Disable { username } => {
+            let id = find(accounts, &username).await?;
+            let (_, revoked) = accounts
+                .update_user(id, None, Some(Status::Disabled))
+                .await?;
+            report("disabled", revoked)
+        }
+        Action::Enable { username } => {
+            let id = find(accounts, &username).await?;
+            accounts
+                .update_user(id, None, Some(Status::Enabled))
+                .await?;
+            say("enabled")
+        }
+        Action::Delete { username } => {
+            let id = find(accounts, &username).await?;
+            report("deleted", accounts.delete_user(id).await?)
+        }
+    }
+}
+
+async fn find(accounts: &Accounts, username: &str) -> Result<UserId, Error> {
+    let key = UserKey::Name(Username::parse(username)?);
+    Ok(accounts.find_user(&key).await?.id)
+}
+
+async fn list(accounts: &Accounts) -> Result<(), Error> {
+    let mut page = Page {
+        after: Uuid::nil(),
+        size: 1000,
+    };
+    loop {
+        let users = accounts.list_users(page).await?;
+        for user in &users {
+            let status = if user.disabled_at.is_some() {
+                "disabled"
+            } else {
+                "enabled"
+            };
+            let name = user.username.as_str();
+            say(format_args!(
+                "{}  {status:8}  {name}  {}",
+                user.id,
+                user.roles.join(",")
+            ))?;
+        }
+        match users.last() {
+            Some(last) if users.len() == usize::from(page.size) => page.after = last.id.0,
+            _ => return Ok(()),
+        }
+    }
+}
+
+fn report(what: &str, revoked: Revoked) -> Result<(), Error> {
+    let (sessions, by) = (revoked.sessions, revoked.everywhere_by);
+    say(format_args!(
+        "{what}; {sessions} sessions ended, on every replica by {by}"
+    ))
+}
+
+impl PasswordSource {
+    async fn read(&self, accounts: &Accounts) -> Result<Password, Error> {
+        let text = if self.password_stdin {
+            read_line().await?
+        } else {
+            prompt()?
+        };
+        Password::parse_new("password", &text, accounts.policy.password_min_length)
+    }
+}
+
+async fn read_line() -> Result<Zeroizing<String>, Error> {
+    let mut line = Zeroizing::new(String::new());
+    let mut input = BufReader::new(tokio::io::stdin().take(MAX_LINE));
+    input.read_line(&mut line).await.map_err(unreadable)?;
+    let text = line.strip_suffix('\n').unwrap_or(&line);
+    Ok(Zeroizing::new(
+        text.strip_suffix('\r').unwrap_or(text).to_owned(),
+    ))
+}
+
+fn prompt() -> Result<Zeroizing<String>, Error> {
+    let ask = |question: &str| {
+        rpassword::prompt_password(question)
+            .map(Zeroizing::new)
+            .map_err(unreadable)
+    };
+    let (first, second) = (ask("Password: ")?, ask("Again: ")?);
+    if first == second {
+        Ok(first)
+    } else {
+        Err(Error::invalid("password", "the two differ"))
+    }
+}
+
+fn unreadable(error: io::Error) -> Error {
+    Error::invalid("password", format!("cannot be read: {error}"))
+}

@@ -1,0 +1,314 @@
+//! Settings: each by flag and by `COUNTERSIGN_*` variable, read and checked before any port is bound.
+
+use std::{
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, ValueEnum};
+
+use crate::{
+    domain::{revocation::MAX_ACCESS_TOKEN_TTL, rotation::RotationPolicy},
+    error::{Error, Violation},
+};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How to reach the database.
+#[derive(Args, Clone)]
+pub struct DatabaseSettings {
+    /// Postgres, as postgres://user:password@host/database
+    #[arg(long, env = "COUNTERSIGN_DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+
+    /// Most connections that requests share
+    #[arg(long, env = "COUNTERSIGN_DATABASE_CONNECTIONS", default_value_t = 16)]
+    pub database_connections: u32,
+
+    /// How long a request waits for a connection, and then for each statement
+    #[arg(long, env = "COUNTERSIGN_DATABASE_DEADLINE", default_value = "2s", value_parser = humantime::parse_duration)]
+    pub database_deadline: Duration,
+}
+
+/// Where to listen, and whom to trust.
+#[derive(Args, Clone, Debug)]
+pub struct ServeSettings {
+    /// Where gRPC listens; port 0 takes a free one
+    #[arg(long, env = "COUNTERSIGN_GRPC_ADDR", default_value = "0.0.0.0:50051")]
+    pub grpc_addr: SocketAddr,
+
+    /// Where HTTP listens (JWKS, probes); port 0 takes a free one
+    #[arg(long, env = "COUNTERSIGN_HTTP_ADDR", default_value = "0.0.0.0:8080")]
+    pub http_addr: SocketAddr,
+
+    /// File with the master key that seals all others: 32 bytes in base64
+    #[arg(long, env = "COUNTERSIGN_MASTER_KEY_FILE")]
+    pub master_key_file: PathBuf,
+
+    /// File with the bearer token of administrators; without it nobody administers over gRPC
+    #[arg(long, env = "COUNTERSIGN_ADMIN_TOKEN_FILE")]
+    pub admin_token_file: Option<PathBuf>,
+}
+
+/// What the service promises and how it behaves; the same in `serve` and `dev`.
+#[derive(Args, Clone, Debug)]
+pub struct PolicySettings {
+    /// Claim iss of access tokens
+    #[arg(long, env = "COUNTERSIGN_ISSUER", default_value = "countersign")]
+    pub issuer: String,
+
+    /// Claim aud of access tokens; give it several times, or with commas, for several
+    #[arg(
+        long,
+        env = "COUNTERSIGN_AUDIENCE",
+        default_value = "internal",
+        value_delimiter = ','
+    )]
+    pub audience: Vec<String>,
+
+    /// Lifetime of an access token, at most 1h
+    #[arg(long, env = "COUNTERSIGN_ACCESS_TOKEN_TTL", default_value = "10m", value_parser = humantime::parse_duration)]
+    pub access_token_ttl: Duration,
+
+    /// Lifetime of a session, however often it is refreshed
+    #[arg(long, env = "COUNTERSIGN_SESSION_TTL", default_value = "30d", value_parser = humantime::parse_duration)]
+    pub session_ttl: Duration,
+
+    /// Lifetime of a session that is not refreshed
+    #[arg(long, env = "COUNTERSIGN_SESSION_IDLE_TTL", default_value = "14d", value_parser = humantime::parse_duration)]
+    pub session_idle_ttl: Duration,
+
+    /// How long an exchanged refresh token gives the same successor again; 0s to 5m
+    #[arg(long, env = "COUNTERSIGN_REFRESH_GRACE", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub refresh_grace: Duration,
+
+    /// How long an exchanged refresh token whose successor was never used is forgiven; 0s turns it off
+    #[arg(long, env = "COUNTERSIGN_REFRESH_LATE_RETRY", default_value = "24h", value_parser = humantime::parse_duration)]
+    pub refresh_late_retry: Duration,
+
+    /// Verify refuses when it has not heard of revocations for longer; 2s to 5m
+    #[arg(long, env = "COUNTERSIGN_MAX_STALENESS", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub max_staleness: Duration,
+
+    /// Grace past the end of an access token; 0s to 10s
+    #[arg(long, env = "COUNTERSIGN_LEEWAY", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub leeway: Duration,
+
+    /// Least number of characters of a new password
+    #[arg(long, env = "COUNTERSIGN_PASSWORD_MIN_LENGTH", default_value_t = 15)]
+    pub password_min_length: usize,
+
+    /// Threads that hash passwords; 0 means one for each core
+    #[arg(long, env = "COUNTERSIGN_HASH_THREADS", default_value_t = 0)]
+    pub hash_threads: usize,
+
+    /// How many passwords may wait to be hashed
+    #[arg(long, env = "COUNTERSIGN_HASH_QUEUE", default_value_t = 128)]
+    pub hash_queue: usize,
+
+    /// How long a stop waits for calls under way
+    #[arg(long, env = "COUNTERSIGN_DRAIN_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub drain_timeout: Duration,
+}
+
+/// How to log.
+#[derive(Args, Clone, Debug)]
+pub struct LogSettings {
+    /// What to log, as in RUST_LOG
+    #[arg(long, env = "COUNTERSIGN_LOG", default_value = "info", global = true)]
+    pub log: String,
+
+    /// How to write it
+    #[arg(
+        long,
+        env = "COUNTERSIGN_LOG_FORMAT",
+        default_value = "text",
+        value_enum,
+        global = true
+    )]
+    pub log_format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the deployment has chosen, checked.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Claim iss.
+    pub issuer: String,
+    /// What claim aud may hold.
+    pub audiences: Vec<String>,
+    /// Claim client_id, until callers have identities.
+    pub client_id: String,
+    /// Lifetime of an access token.
+    pub access_token_ttl: Duration,
+    /// Lifetime of a session.
+    pub session_ttl: Duration,
+    /// Lifetime of a session that is not refreshed.
+    pub session_idle_ttl: Duration,
+    /// How exchanged refresh tokens are forgiven.
+    pub rotation: RotationPolicy,
+    /// The bound of promise P1.
+    pub max_staleness: Duration,
+    /// Grace past the end of an access token.
+    pub leeway: Duration,
+    /// Least number of characters of a new password.
+    pub password_min_length: usize,
+}
+
+impl PolicySettings {
+    /// Checks the settings against each other.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] names each setting that is out of range.
+    pub fn check(&self) -> Result<Policy, Error> {
+        let seconds = |from: u64, to: u64| Duration::from_secs(from)..=Duration::from_secs(to);
+        let text =
+            |value: &str| (1..=256).contains(&value.len()) && !value.contains(char::is_control);
+        let rules = [
+            ("issuer", text(&self.issuer), "1 to 256 bytes"),
+            (
+                "audience",
+                !self.audience.is_empty() && self.audience.iter().all(|a| text(a)),
+                "1 to 256 bytes each",
+            ),
+            (
+                "access-token-ttl",
+                seconds(10, MAX_ACCESS_TOKEN_TTL.as_secs()).contains(&self.access_token_ttl),
+                "10s to 1h",
+            ),
+            (
+                "session-ttl",
+                self.session_ttl >= self.access_token_ttl && self.session_ttl <= 3650 * DAY,
+                "access-token-ttl to 10 years",
+            ),
+            (
+                "session-idle-ttl",
+                self.session_idle_ttl >= self.access_token_ttl
+                    && self.session_idle_ttl <= self.session_ttl,
+                "access-token-ttl to session-ttl",
+            ),
+            (
+                "refresh-grace",
+                self.refresh_grace <= Duration::from_secs(300),
+                "0s to 5m",
+            ),
+            (
+                "refresh-late-retry",
+                self.refresh_late_retry <= 30 * DAY,
+                "0s to 30d",
+            ),
+            (
+                "max-staleness",
+                seconds(2, 300).contains(&self.max_staleness),
+                "2s to 5m",
+            ),
+            (
+                "leeway",
+                self.leeway <= Duration::from_secs(10),
+                "0s to 10s",
+            ),
+            (
+                "password-min-length",
+                (8..=256).contains(&self.password_min_length),
+                "8 to 256",
+            ),
+            ("hash-threads", self.hash_threads <= 256, "0 to 256"),
+            (
+                "hash-queue",
+                (1..=65_536).contains(&self.hash_queue),
+                "1 to 65536",
+            ),
+        ];
+        let violations: Vec<Violation> = rules
+            .into_iter()
+            .filter(|(_, holds, _)| !holds)
+            .map(|(field, _, range)| Violation {
+                field,
+                description: range.to_owned(),
+            })
+            .collect();
+        if !violations.is_empty() {
+            return Err(Error::InvalidArgument(violations));
+        }
+        Ok(self.policy())
+    }
+
+    fn policy(&self) -> Policy {
+        Policy {
+            issuer: self.issuer.clone(),
+            audiences: self.audience.clone(),
+            client_id: "default".to_owned(),
+            access_token_ttl: self.access_token_ttl,
+            session_ttl: self.session_ttl,
+            session_idle_ttl: self.session_idle_ttl,
+            rotation: RotationPolicy {
+                grace: self.refresh_grace,
+                late_retry: self.refresh_late_retry,
+            },
+            max_staleness: self.max_staleness,
+            leeway: self.leeway,
+            password_min_length: self.password_min_length,
+        }
+    }
+}
+
+impl Policy {
+    /// The audiences of a new session: those that were asked for, or all.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for one that the server is not set up with.
+    pub fn choose_audience(&self, asked: Vec<String>) -> Result<Vec<String>, Error> {
+        if asked.is_empty() {
+            return Ok(self.audiences.clone());
+        }
+        if asked
+            .iter()
+            .all(|audience| self.audiences.contains(audience))
+        {
+            Ok(asked)
+        } else {
+            Err(Error::invalid(
+                "audience",
+                "only audiences that the server is set up with",
+            ))
+        }
+    }
+}
+
+/// Reads a small file that a setting names.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for `setting`.
+pub fn read_file(setting: &'static str, path: &Path) -> Result<zeroize::Zeroizing<String>, Error> {
+    let content = fs::read_to_string(path)
+        .map_err(|error| Error::invalid(setting, format!("{}: {error}", path.display())))?;
+    Ok(zeroize::Zeroizing::new(content))
+}
+
+/// The URL holds a password.
+impl fmt::Debug for DatabaseSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DatabaseSettings(..)")
+    }
+}
+
+impl DatabaseSettings {
+    /// The defaults, for the private cluster of `dev`.
+    pub fn local(database_url: String) -> Self {
+        Self {
+            database_url,
+            database_connections: 16,
+            database_deadline: Duration::from_secs(2),
+        }
+    }
+}

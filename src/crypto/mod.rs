@@ -1,0 +1,12 @@
+//! Cryptography: the only code that knows jsonwebtoken, argon2 and aws-lc-rs.
+//!
+//! Architecture invariant: knows nothing of the database. What is stored sealed is opened here and handed in by `auth`.
+
+pub mod access_token;
+pub mod keyring;
+pub mod password;
+pub mod random;
+pub mod refresh_token;
+pub mod seal;
+pub mod secret;
+pub mod service_token;

@@ -1,0 +1,326 @@
+//! The claims of an access token (RFC 9068 section 2.2) and the one definition of when they are valid. The signature and
+//! the form of the token are `crypto/access_token.rs`; revocation is `revocation/index.rs`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use time::OffsetDateTime;
+
+use super::{
+    ids::{SessionId, UserId},
+    revocation::MAX_ACCESS_TOKEN_TTL,
+};
+use crate::error::Rejection;
+
+/// The largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
+const MAX_NUMERIC_DATE: u64 = 1 << 53;
+
+/// How far ahead of ours the clock of the replica that issued a token may be.
+const MAX_ISSUED_AHEAD: Duration = Duration::from_secs(60);
+
+/// The payload of an access token. Holds nothing that a reader should not see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// Issuer.
+    pub iss: String,
+    /// The user's id.
+    pub sub: String,
+    /// The services that the token is for.
+    #[serde(deserialize_with = "one_or_many")]
+    pub aud: Vec<String>,
+    /// End of life, seconds since 1970.
+    pub exp: u64,
+    /// Not valid before; we issue none.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub nbf: Option<u64>,
+    /// Issued at.
+    pub iat: u64,
+    /// The token's id.
+    pub jti: String,
+    /// The client that logged in.
+    pub client_id: String,
+    /// When the password was checked.
+    pub auth_time: u64,
+    /// The session's id.
+    pub sid: String,
+    /// The user's revocation epoch at the issue.
+    pub epoch: i64,
+    /// The user's roles at the issue.
+    pub roles: Vec<String>,
+}
+
+/// Whom a valid access token stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The user.
+    pub user_id: UserId,
+    /// The session.
+    pub session_id: SessionId,
+    /// The user's epoch at the issue; compared with the revocation index.
+    pub epoch: i64,
+    /// The token's id.
+    pub token_id: String,
+    /// The user's roles at the issue.
+    pub roles: Vec<String>,
+    /// The services that the token is for.
+    pub audience: Vec<String>,
+    /// Issued at, seconds since 1970.
+    pub issued_at: u64,
+    /// End of life, seconds since 1970.
+    pub expires_at: u64,
+}
+
+/// What a token must show.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'a> {
+    /// `iss`, exactly.
+    pub issuer: &'a str,
+    /// A member of `aud`, when the caller asks for one.
+    pub audience: Option<&'a str>,
+    /// Seconds of grace past `exp`.
+    pub leeway: Duration,
+}
+
+impl Claims {
+    /// Checks everything that depends on the claims and the time alone.
+    ///
+    /// # Errors
+    /// [`Rejection::Malformed`], [`Rejection::Expired`] or [`Rejection::AudienceMismatch`], in this order.
+    pub fn check(
+        self,
+        expected: Expected<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Principal, Rejection> {
+        let principal = self.identify(expected.issuer, now)?;
+        let now = unix(now);
+        // RFC 7519 section 4.1.4: the time must be before `exp`, not equal to it.
+        if now
+            >= principal
+                .expires_at
+                .saturating_add(expected.leeway.as_secs())
+        {
+            return Err(Rejection::Expired);
+        }
+        let named = |audience: &str| principal.audience.iter().any(|a| a == audience);
+        if expected.audience.is_some_and(|audience| !named(audience)) {
+            return Err(Rejection::AudienceMismatch);
+        }
+        Ok(principal)
+    }
+
+    /// Checks everything but the end of life: enough to know which session a token belongs to.
+    ///
+    /// # Errors
+    /// [`Rejection::Malformed`].
+    pub fn identify(self, issuer: &str, now: OffsetDateTime) -> Result<Principal, Rejection> {
+        let latest_start = unix(now) + MAX_ISSUED_AHEAD.as_secs();
+        let dates_sane = [self.exp, self.iat, self.auth_time]
+            .into_iter()
+            .chain(self.nbf)
+            .all(|date| date <= MAX_NUMERIC_DATE)
+            && self.iat <= latest_start
+            && self.nbf.is_none_or(|nbf| nbf <= latest_start)
+            && self.iat < self.exp
+            && self.exp - self.iat <= MAX_ACCESS_TOKEN_TTL.as_secs();
+        if self.iss != issuer || !dates_sane || self.jti.is_empty() || self.client_id.is_empty() {
+            return Err(Rejection::Malformed);
+        }
+        Ok(Principal {
+            user_id: UserId::parse(&self.sub).ok_or(Rejection::Malformed)?,
+            session_id: SessionId::parse(&self.sid).ok_or(Rejection::Malformed)?,
+            epoch: self.epoch,
+            token_id: self.jti,
+            roles: self.roles,
+            audience: self.aud,
+            issued_at: self.iat,
+            expires_at: self.exp,
+        })
+    }
+}
+
+/// Seconds since 1970; zero before.
+pub fn unix(at: OffsetDateTime) -> u64 {
+    u64::try_from(at.unix_timestamp()).unwrap_or(0)
+}
+
+/// `aud` is a string or an array of strings (RFC 7519 section 4.1.3).
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Form {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Form::deserialize(deserializer)? {
+        Form::One(audience) => vec![audience],
+        Form::Many(audiences) => audiences,
+    })
+}
+
+/// An optional member that is there must have a value: serde would read `null` as absent.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    u64::deserialize(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn now() -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH + Duration::from_secs(NOW)
+    }
+
+    fn valid() -> Value {
+        json!({
+            "iss": "countersign", "sub": UserId::new(now()).to_string(), "aud": ["internal", "billing"],
+            "exp": NOW + 600, "iat": NOW, "jti": "j", "client_id": "default", "auth_time": NOW,
+            "sid": SessionId::new(now()).to_string(), "epoch": 3, "roles": ["admin"],
+        })
+    }
+
+    fn check(claims: Value, audience: Option<&str>) -> Result<Principal, Rejection> {
+        let claims: Claims = serde_json::from_value(claims).map_err(|_| Rejection::Malformed)?;
+        let expected = Expected {
+            issuer: "countersign",
+            audience,
+            leeway: Duration::ZERO,
+        };
+        claims.check(expected, now())
+    }
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut claims = valid();
+        claims[name] = value;
+        claims
+    }
+
+    #[test]
+    fn valid_claims_name_their_principal() {
+        let principal = check(valid(), Some("billing")).expect("valid");
+        assert_eq!((principal.epoch, principal.expires_at), (3, NOW + 600));
+        assert_eq!(
+            check(with("aud", json!("x")), Some("x"))
+                .expect("valid")
+                .audience,
+            ["x"]
+        );
+    }
+
+    #[test]
+    fn r03_a_missing_claim_is_refused() {
+        let names: Vec<String> = valid()
+            .as_object()
+            .expect("object")
+            .keys()
+            .cloned()
+            .collect();
+        for name in names {
+            let mut claims = valid();
+            claims.as_object_mut().expect("object").remove(&name);
+            assert_eq!(check(claims, None), Err(Rejection::Malformed), "{name}");
+        }
+    }
+
+    #[test]
+    fn r04_the_issuer_is_ours_exactly_and_a_string() {
+        for bad in [
+            json!("Countersign"),
+            json!("countersign "),
+            json!(["countersign"]),
+            json!(null),
+        ] {
+            assert_eq!(check(with("iss", bad), None), Err(Rejection::Malformed));
+        }
+    }
+
+    #[test]
+    fn r05_the_audience_must_hold_what_is_asked_for() {
+        assert_eq!(
+            check(valid(), Some("other")),
+            Err(Rejection::AudienceMismatch)
+        );
+        assert_eq!(
+            check(valid(), Some("INTERNAL")),
+            Err(Rejection::AudienceMismatch)
+        );
+        assert_eq!(
+            check(with("aud", json!([])), Some("internal")),
+            Err(Rejection::AudienceMismatch)
+        );
+        for bad in [json!(1), json!([1]), json!({"internal": 1}), json!(null)] {
+            assert_eq!(check(with("aud", bad), None), Err(Rejection::Malformed));
+        }
+    }
+
+    #[test]
+    fn r06_now_must_be_before_exp() {
+        let ended = |exp: u64| {
+            with("exp", json!(exp))
+                .as_object()
+                .map(|c| {
+                    let mut claims = Value::Object(c.clone());
+                    claims["iat"] = json!(NOW - 600);
+                    claims
+                })
+                .expect("object")
+        };
+        assert_eq!(check(ended(NOW), None), Err(Rejection::Expired));
+        assert_eq!(check(ended(NOW - 1), None), Err(Rejection::Expired));
+        assert!(check(ended(NOW + 1), None).is_ok());
+    }
+
+    #[test]
+    fn r08_dates_are_whole_numbers_in_a_sane_range() {
+        for name in ["exp", "iat", "nbf", "auth_time"] {
+            for bad in [
+                json!("1"),
+                json!(null),
+                json!(true),
+                json!(-1),
+                json!(1.5),
+                json!((1_u64 << 53) + 1),
+            ] {
+                assert_eq!(
+                    check(with(name, bad.clone()), None),
+                    Err(Rejection::Malformed),
+                    "{name} {bad}"
+                );
+            }
+        }
+        assert_eq!(
+            check(with("exp", json!(NOW + 3601)), None),
+            Err(Rejection::Malformed)
+        );
+        assert_eq!(
+            check(with("iat", json!(NOW + 61)), None),
+            Err(Rejection::Malformed)
+        );
+        assert_eq!(
+            check(with("nbf", json!(NOW + 61)), None),
+            Err(Rejection::Malformed)
+        );
+        assert!(check(with("nbf", json!(NOW)), None).is_ok());
+    }
+
+    #[test]
+    fn ids_must_be_canonical() {
+        for name in ["sub", "sid"] {
+            for bad in [
+                json!(""),
+                json!("x"),
+                json!("0190A000-0000-7000-8000-000000000000"),
+                json!(7),
+            ] {
+                assert_eq!(check(with(name, bad), None), Err(Rejection::Malformed));
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What things are, and what may happen to them. Pure and synchronous: no I/O, no clock, no randomness.
+//!
+//! Architecture invariant: imports nothing of this crate but `error`.
+
+pub mod claims;
+pub mod ids;
+pub mod password;
+pub mod revocation;
+pub mod rotation;
+pub mod session;
+pub mod user;

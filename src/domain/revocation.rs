@@ -1,0 +1,75 @@
+//! What a row of the revocation log says.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::ids::{SessionId, UserId};
+
+/// The longest lifetime that an access token may be given, in any deployment.
+pub const MAX_ACCESS_TOKEN_TTL: Duration = Duration::from_secs(3600);
+
+/// How far the clocks of two machines may stand apart before a revoked token could outlive its revocation.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(3600);
+
+/// How long a revocation is kept: no token that it matches is accepted by any replica's clock after that.
+pub const RETENTION: Duration =
+    Duration::from_secs(MAX_ACCESS_TOKEN_TTL.as_secs() + 2 * MAX_CLOCK_SKEW.as_secs());
+
+/// One revocation: what is dead, and until when a token that it matches could otherwise be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// What is dead.
+    pub subject: Subject,
+    /// When the entry may be forgotten.
+    pub expires_at: OffsetDateTime,
+}
+
+/// What a revocation ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// All tokens of a session.
+    Session(SessionId),
+    /// All tokens of a user whose epoch is below.
+    User(UserId, i64),
+}
+
+/// A revocation with its place in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// 1, 2, 3 and so on, without gaps, in the order of commits.
+    pub seq: i64,
+    /// Random; tells this row from another that took the same number in a database that lost commits.
+    pub id: Uuid,
+    /// What it says.
+    pub revocation: Revocation,
+}
+
+/// Why a session ended; stored for the operator, never sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Somebody asked for it by token, session or user.
+    Revoked,
+    /// A refresh token was used twice.
+    Reuse,
+    /// The password was set or changed.
+    PasswordChanged,
+    /// The user was disabled.
+    UserDisabled,
+    /// The user was deleted.
+    UserDeleted,
+}
+
+impl Reason {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Reuse => "reuse",
+            Self::PasswordChanged => "password_changed",
+            Self::UserDisabled => "user_disabled",
+            Self::UserDeleted => "user_deleted",
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! A user, its name and its roles.
+
+use std::fmt;
+
+use time::OffsetDateTime;
+use unicode_normalization::UnicodeNormalization;
+
+use super::ids::UserId;
+use crate::error::Error;
+
+const MAX_NAME_CHARS: usize = 128;
+const MAX_NAME_BYTES: usize = 512;
+const MAX_ROLES: usize = 64;
+const MAX_ROLE_BYTES: usize = 64;
+
+/// A stored user, without its password hash.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// Its name.
+    pub username: Username,
+    /// What it may do; of meaning to the services that verify tokens.
+    pub roles: Vec<String>,
+    /// Tokens with a lower epoch are dead.
+    pub epoch: i64,
+    /// Set while the user may not log in.
+    pub disabled_at: Option<OffsetDateTime>,
+    /// When the password was last set.
+    pub password_changed_at: OffsetDateTime,
+    /// When it was created.
+    pub created_at: OffsetDateTime,
+    /// When it was last changed.
+    pub updated_at: OffsetDateTime,
+}
+
+/// A user's name as it is stored and compared: NFKC, lower case, no white space or control characters. So names that
+/// differ in case or Unicode form only are one name (REQUIREMENTS R57).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Username(String);
+
+impl Username {
+    /// Normalises and checks a name that a caller sent.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for field `username`.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let invalid = || {
+            Error::invalid(
+                "username",
+                "1 to 128 characters, without white space and control characters",
+            )
+        };
+        if text.len() > MAX_NAME_BYTES {
+            return Err(invalid());
+        }
+        let name = normalize(text);
+        let count = name.chars().count();
+        let printable = !name.chars().any(|c| c.is_control() || c.is_whitespace());
+        if count == 0 || count > MAX_NAME_CHARS || name.len() > MAX_NAME_BYTES || !printable {
+            return Err(invalid());
+        }
+        Ok(Self(name))
+    }
+
+    /// A name that comes from the database, where only parsed names are.
+    pub fn from_stored(name: String) -> Self {
+        Self(name)
+    }
+
+    /// The normalised name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Lower case can undo NFKC and NFKC can make upper case (as in U+2122), so both are repeated until nothing changes.
+fn normalize(text: &str) -> String {
+    let mut name: String = text.trim().to_owned();
+    for _ in 0..4 {
+        let next: String = name.nfkc().collect::<String>().to_lowercase();
+        if next == name {
+            break;
+        }
+        name = next;
+    }
+    name.trim().to_owned()
+}
+
+/// Names are personal data: a Debug in a log line shows none.
+impl fmt::Debug for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Username(..)")
+    }
+}
+
+/// Checks a list of roles, drops repetitions and sorts it.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for field `roles`.
+pub fn parse_roles(mut roles: Vec<String>) -> Result<Vec<String>, Error> {
+    let valid = |role: &String| {
+        (1..=MAX_ROLE_BYTES).contains(&role.len())
+            && role
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._:/-".contains(&b))
+    };
+    if roles.len() > MAX_ROLES || !roles.iter().all(valid) {
+        return Err(Error::invalid(
+            "roles",
+            "at most 64 roles, each 1 to 64 letters, digits and . _ : / -",
+        ));
+    }
+    roles.sort();
+    roles.dedup();
+    Ok(roles)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn r57_case_spaces_and_unicode_form_make_no_other_name() {
+        let alice = Username::parse("Ali\u{301}ce").expect("valid");
+        for same in ["alíce", " ALÍCE ", "ａｌíｃｅ", "AL\u{49}\u{301}CE\t"] {
+            assert_eq!(Username::parse(same).expect("valid"), alice, "{same:?}");
+        }
+        assert_eq!(Username::parse("Straße").expect("valid").as_str(), "straße");
+    }
+
+    #[test]
+    fn bad_names_are_refused() {
+        let long = "x".repeat(129);
+        let huge = "x".repeat(65_536);
+        for bad in [
+            "", "  ", "a b", "a\0b", "a\u{7}", "a\nb", "\u{a0}", &long, &huge,
+        ] {
+            assert!(Username::parse(bad).is_err(), "{bad:.20?}");
+        }
+        assert!(Username::parse(&"é".repeat(128)).is_ok());
+    }
+
+    #[test]
+    fn roles_are_checked_sorted_and_unique() {
+        let roles = ["b", "a", "b"].map(String::from).to_vec();
+        assert_eq!(parse_roles(roles).expect("valid"), ["a", "b"]);
+        for bad in ["", "white space", "ünï", &"x".repeat(65)] {
+            assert!(parse_roles(vec![bad.into()]).is_err(), "{bad}");
+        }
+        assert!(parse_roles(vec!["r".into(); 65]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn normalising_twice_changes_nothing(text in "\\PC{0,40}") {
+            if let Ok(name) = Username::parse(&text) {
+                prop_assert_eq!(Username::parse(name.as_str()).expect("still valid"), name);
+            }
+        }
+    }
+}

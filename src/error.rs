@@ -1,0 +1,127 @@
+//! The one error type. Each variant is a decision that a caller can take; libraries' errors are its sources.
+//! What of it reaches the wire is decided in `grpc/status.rs` alone. No message holds a secret.
+
+use std::{fmt, time::Duration};
+
+/// An error of a library below, kept for the log.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why an operation was not done.
+#[derive(Debug)]
+pub enum Error {
+    /// Unknown user, wrong password or disabled user: never told apart (promise P6).
+    InvalidCredentials,
+    /// The access token is not accepted.
+    Rejected(Rejection),
+    /// The refresh token is unknown, expired or of a session that has ended.
+    RefreshTokenInvalid,
+    /// A refresh token was used that had been replaced before; its session has ended.
+    RefreshTokenReused,
+    /// The operation is for administrators.
+    CallerNotAllowed,
+    /// More work is waiting than can be done in time.
+    Overloaded {
+        /// When a retry has a chance.
+        retry_after: Duration,
+    },
+    /// The database did not answer, or not in time. A write may or may not have happened.
+    DatabaseUnavailable(Source),
+    /// The database asks to run the transaction again (SQLSTATE 40001, 40P01); nothing was written.
+    Conflict,
+    /// The revocation state is older than the bound.
+    RevocationsStale,
+    /// The service is stopping.
+    ShuttingDown,
+    /// The caller's deadline passed.
+    DeadlineExceeded,
+    /// Fields of the request that are missing, malformed or too large.
+    InvalidArgument(Vec<Violation>),
+    /// No such user.
+    UserNotFound,
+    /// The name belongs to another user.
+    UsernameTaken,
+    /// A defect of this service or of what it finds stored.
+    Internal(Source),
+}
+
+/// Why an access token is not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// Not an access token of this issuer.
+    Malformed,
+    /// Forged, altered, or signed by a key that is not ours.
+    SignatureInvalid,
+    /// Its lifetime is over.
+    Expired,
+    /// Its session has ended.
+    Revoked,
+    /// It does not carry the audience that was asked for.
+    AudienceMismatch,
+}
+
+/// A field of a request and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The field's name in the request.
+    pub field: &'static str,
+    /// What is expected. Never the value itself.
+    pub description: String,
+}
+
+impl Error {
+    /// An [`Error::InvalidArgument`] for one field.
+    pub fn invalid(field: &'static str, description: impl Into<String>) -> Self {
+        Self::InvalidArgument(vec![Violation {
+            field,
+            description: description.into(),
+        }])
+    }
+
+    /// An [`Error::Internal`].
+    pub fn internal(source: impl Into<Source>) -> Self {
+        Self::Internal(source.into())
+    }
+}
+
+impl From<Rejection> for Error {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidCredentials => f.write_str("unknown user or wrong password"),
+            Self::Rejected(rejection) => write!(f, "access token not accepted: {rejection:?}"),
+            Self::RefreshTokenInvalid => f.write_str("refresh token not valid"),
+            Self::RefreshTokenReused => f.write_str("refresh token reused, session ended"),
+            Self::CallerNotAllowed => f.write_str("only administrators may do this"),
+            Self::Overloaded { .. } => f.write_str("too much work is waiting"),
+            Self::DatabaseUnavailable(source) => write!(f, "database unavailable: {source}"),
+            Self::Conflict => f.write_str("transaction conflict"),
+            Self::RevocationsStale => f.write_str("revocation state too old"),
+            Self::ShuttingDown => f.write_str("shutting down"),
+            Self::DeadlineExceeded => f.write_str("deadline exceeded"),
+            Self::InvalidArgument(violations) => {
+                f.write_str("invalid argument")?;
+                for violation in violations {
+                    write!(f, "; {}: {}", violation.field, violation.description)?;
+                }
+                Ok(())
+            }
+            Self::UserNotFound => f.write_str("no such user"),
+            Self::UsernameTaken => f.write_str("the username is taken"),
+            Self::Internal(source) => write!(f, "internal error: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::DatabaseUnavailable(source) | Self::Internal(source) => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! AuthService. Each method reads, calls one operation of `auth`, and writes.
+
+use std::{future::Future, sync::Arc};
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{
+    caller::Administration, decode, encode, status::status, v1,
+    v1::auth_service_server::AuthService,
+};
+use crate::{
+    auth::{Auth, refresh::Exchange, revoke::Target},
+    error::Error,
+};
+
+/// The service.
+#[derive(Debug)]
+pub struct Service {
+    auth: Arc<Auth>,
+    administration: Administration,
+}
+
+impl Service {
+    /// The service over `auth`.
+    pub fn new(auth: Arc<Auth>, administration: Administration) -> Self {
+        Self {
+            auth,
+            administration,
+        }
+    }
+}
+
+#[async_trait]
+impl AuthService for Service {
+    async fn login(
+        &self,
+        request: Request<v1::LoginRequest>,
+    ) -> Result<Response<v1::LoginResponse>, Status> {
+        respond("login", async {
+            let request = decode::login(request.into_inner())?;
+            let tokens = self.auth.login(request).await?;
+            Ok(v1::LoginResponse {
+                tokens: Some(encode::tokens(tokens)),
+            })
+        })
+        .await
+    }
+
+    async fn verify(
+        &self,
+        request: Request<v1::VerifyRequest>,
+    ) -> Result<Response<v1::VerifyResponse>, Status> {
+        respond("verify", async {
+            let request = request.get_ref();
+            let demand = decode::demand(&request.audience, request.max_staleness.as_ref())?;
+            let (principal, freshness) = self.auth.verify(&request.access_token, demand)?;
+            Ok(v1::VerifyResponse {
+                principal: Some(encode::principal(principal)),
+                revocations_as_of: encode::timestamp(freshness.as_of),
+            })
+        })
+        .await
+    }
+
+    async fn verify_batch(
+        &self,
+        request: Request<v1::VerifyBatchRequest>,
+    ) -> Result<Response<v1::VerifyBatchResponse>, Status> {
+        respond("verify_batch", async {
+            let request = request.get_ref();
+            let demand = decode::demand(&request.audience, request.max_staleness.as_ref())?;
+            let tokens = decode::batch(&request.access_tokens)?;
+            let (results, freshness) = self.auth.verify_batch(tokens, demand)?;
+            Ok(v1::VerifyBatchResponse {
+                results: results.into_iter().map(encode::result).collect(),
+                revocations_as_of: encode::timestamp(freshness.as_of),
+            })
+        })
+        .await
+    }
+
+    async fn refresh(
+        &self,
+        request: Request<v1::RefreshRequest>,
+    ) -> Result<Response<v1::RefreshResponse>, Status> {
+        let auth = Arc::clone(&self.auth);
+        respond("refresh", async {
+            let request = decode::refresh(request.into_inner())?;
+            let refreshed = to_completion(async move { auth.refresh(request).await }).await?;
+            Ok(v1::RefreshResponse {
+                tokens: Some(encode::tokens(refreshed.tokens)),
+                replayed: refreshed.exchange == Exchange::Replayed,
+            })
+        })
+        .await
+    }
+
+    async fn revoke(
+        &self,
+        request: Request<v1::RevokeRequest>,
+    ) -> Result<Response<v1::RevokeResponse>, Status> {
+        let auth = Arc::clone(&self.auth);
+        respond("revoke", async {
+            let (metadata, _, request) = request.into_parts();
+            let target = decode::revoke(request)?;
+            if matches!(target, Target::Session(_) | Target::User(..)) {
+                self.administration.check(&metadata)?;
+            }
+            let revoked = to_completion(async move { auth.revoke(target).await }).await?;
+            Ok(encode::revoked(revoked))
+        })
+        .await
+    }
+
+    async fn list_sessions(
+        &self,
+        request: Request<v1::ListSessionsRequest>,
+    ) -> Result<Response<v1::ListSessionsResponse>, Status> {
+        respond("list_sessions", async {
+            self.administration.check(request.metadata())?;
+            let request = request.get_ref();
+            let page = decode::page(request.page_size, &request.page_token)?;
+            let user = decode::user_id(&request.user_id)?;
+            let sessions = self.auth.accounts.list_sessions(user, page).await?;
+            let sessions: Vec<v1::Session> = sessions.into_iter().map(encode::session).collect();
+            let last = sessions.last().map(|session| &session.session_id);
+            let next_page_token = encode::next_page(page, last, sessions.len());
+            Ok(v1::ListSessionsResponse {
+                sessions,
+                next_page_token,
+            })
+        })
+        .await
+    }
+}
+
+/// Turns the outcome of a call into its answer.
+pub(super) async fn respond<T>(
+    rpc: &'static str,
+    call: impl Future<Output = Result<T, Error>>,
+) -> Result<Response<T>, Status> {
+    call.await
+        .map(Response::new)
+        .map_err(|error| status(rpc, error))
+}
+
+/// Runs a write to its end even if the caller goes away, so that neither a transaction nor its connection is cut short.
+pub(super) async fn to_completion<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(work).await.map_err(Error::internal)?
+}

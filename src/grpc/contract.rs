@@ -1,0 +1,120 @@
+//! A layer around every call that keeps the contract where tonic does not: a deadline answers DEADLINE_EXCEEDED (tonic
+//! says CANCELLED), and a message that is too large INVALID_ARGUMENT with ErrorInfo (tonic says OUT_OF_RANGE).
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, Request, Response};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+
+use super::status::status;
+use crate::error::Error;
+
+/// Makes [`Contract`]s.
+#[derive(Clone, Copy, Debug)]
+pub struct ContractLayer;
+
+/// The layer's service.
+#[derive(Clone, Debug)]
+pub struct Contract<S>(S);
+
+impl<S> Layer<S> for ContractLayer {
+    type Service = Contract<S>;
+
+    fn layer(&self, inner: S) -> Contract<S> {
+        Contract(inner)
+    }
+}
+
+impl<S> Service<Request<Body>> for Contract<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // Made before tonic makes its own timer for the same header, so that ours ends first.
+        let deadline = timeout(request.headers()).map(tokio::time::sleep);
+        let response = self.0.call(request);
+        Box::pin(async move {
+            let Some(deadline) = deadline else {
+                return response.await.map(honest);
+            };
+            tokio::select! {
+                biased;
+                response = response => response.map(honest),
+                () = deadline => Ok(status("deadline", Error::DeadlineExceeded).into_http()),
+            }
+        })
+    }
+}
+
+/// Replaces what tonic says of a message above its limit.
+fn honest(response: Response<Body>) -> Response<Body> {
+    let too_large =
+        |status: Status| status.code() == Code::OutOfRange && status.details().is_empty();
+    if Status::from_header_map(response.headers()).is_some_and(too_large) {
+        return status("decode", Error::invalid("request", "a smaller message")).into_http();
+    }
+    response
+}
+
+/// The caller's `grpc-timeout`: at most eight digits and a unit. Anything else counts as none, as in tonic.
+fn timeout(headers: &HeaderMap) -> Option<Duration> {
+    let (digits, unit) = headers
+        .get("grpc-timeout")?
+        .as_bytes()
+        .split_last()
+        .map(|(u, d)| (d, u))?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(count * 3600),
+        b'M' => Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs(count),
+        b'm' => Duration::from_millis(count),
+        b'u' => Duration::from_micros(count),
+        b'n' => Duration::from_nanos(count),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_the_grpc_specification_says() {
+        for (text, expected) in [
+            ("1m", Some(Duration::from_millis(1))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("5S", Some(Duration::from_secs(5))),
+            ("7u", Some(Duration::from_micros(7))),
+            ("", None),
+            ("m", None),
+            ("123456789m", None),
+            ("-1S", None),
+            ("+1S", None),
+            ("1x", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().expect("header"));
+            assert_eq!(timeout(&headers), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Reads requests: every field is checked here, so that nothing unparsed goes further.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::v1;
+use crate::{
+    auth::{
+        Page,
+        login::LoginRequest,
+        refresh::RefreshRequest,
+        revoke::Target,
+        users::{PasswordChange, Status, UserKey},
+        verify::Demand,
+    },
+    domain::{
+        ids::{SessionId, UserId},
+        password::Password,
+        session::ClientInfo,
+        user::{Username, parse_roles},
+    },
+    error::Error,
+};
+
+const MAX_PAGE: u16 = 1000;
+const DEFAULT_PAGE: u16 = 100;
+const MAX_BATCH: usize = 1000;
+const MAX_AUDIENCE: usize = 256;
+const MAX_REFRESH_TOKEN: usize = 256;
+const MAX_ACCESS_TOKEN: usize = 8 * 1024;
+const UUID: &str = "a UUID in its canonical form";
+
+pub fn login(request: v1::LoginRequest) -> Result<LoginRequest, Error> {
+    Ok(LoginRequest {
+        username: Username::parse(&request.username)?,
+        password: password("password", request.password)?,
+        audience: request
+            .audience
+            .iter()
+            .map(|a| audience(a))
+            .collect::<Result<_, _>>()?,
+        client: client(request.client)?.unwrap_or_default(),
+    })
+}
+
+pub fn demand<'a>(
+    wanted: &'a str,
+    max_staleness: Option<&prost_types::Duration>,
+) -> Result<Demand<'a>, Error> {
+    if !wanted.is_empty() {
+        audience(wanted)?;
+    }
+    Ok(Demand {
+        audience: Some(wanted).filter(|audience| !audience.is_empty()),
+        max_staleness: max_staleness
+            .map(|d| duration("max_staleness", d))
+            .transpose()?,
+    })
+}
+
+pub fn batch(tokens: &[String]) -> Result<impl Iterator<Item = &str>, Error> {
+    if tokens.is_empty() || tokens.len() > MAX_BATCH {
+        return Err(Error::invalid(
+            "access_tokens",
+            format!("1 to {MAX_BATCH} tokens"),
+        ));
+    }
+    Ok(tokens.iter().map(String::as_str))
+}
+
+pub fn refresh(request: v1::RefreshRequest) -> Result<RefreshRequest, Error> {
+    bounded("refresh_token", &request.refresh_token, MAX_REFRESH_TOKEN)?;
+    if !request.access_token.is_empty() {
+        bounded("access_token", &request.access_token, MAX_ACCESS_TOKEN)?;
+    }
+    Ok(RefreshRequest {
+        refresh_token: request.refresh_token,
+        access_token: Some(request.access_token).filter(|token| !token.is_empty()),
+        client: client(request.client)?,
+    })
+}
+
+/// What to revoke, and whether only administrators may.
+pub fn revoke(request: v1::RevokeRequest) -> Result<Target, Error> {
+    use v1::revoke_request::Target as T;
+    if let Some(wait) = &request.wait {
+        duration("wait", wait)?;
+    }
+    let keep = optional_session_id("keep_session_id", &request.keep_session_id)?;
+    match (request.target, keep) {
+        (Some(T::UserId(id)), keep) => Ok(Target::User(user_id(&id)?, keep)),
+        (_, Some(_)) => Err(Error::invalid("keep_session_id", "goes with user_id only")),
+        (Some(T::SessionId(id)), None) => Ok(Target::Session(session_id("session_id", &id)?)),
+        (Some(T::RefreshToken(token)), None) => Ok(Target::RefreshToken(token)),
+        (Some(T::AccessToken(token)), None) => Ok(Target::AccessToken(token)),
+        (None, None) => Err(Error::invalid(
+            "target",
+            "one of refresh_token, access_token, session_id, user_id",
+        )),
+    }
+}
+
+pub fn new_password(
+    field: &'static str,
+    text: String,
+    min_chars: usize,
+) -> Result<Password, Error> {
+    let text = zeroize::Zeroizing::new(text);
+    Password::parse_new(field, &text, min_chars)
+}
+
+pub fn roles(roles: Vec<String>) -> Result<Vec<String>, Error> {
+    parse_roles(roles)
+}
+
+pub fn user_key(request: v1::GetUserRequest) -> Result<UserKey, Error> {
+    use v1::get_user_request::Key;
+    match request.key {
+        Some(Key::UserId(id)) => Ok(UserKey::Id(user_id(&id)?)),
+        Some(Key::Username(name)) => Ok(UserKey::Name(Username::parse(&name)?)),
+        None => Err(Error::invalid("key", "one of user_id, username")),
+    }
+}
+
+pub fn status(disabled: Option<bool>) -> Option<Status> {
+    disabled.map(|disabled| {
+        if disabled {
+            Status::Disabled
+        } else {
+            Status::Enabled
+        }
+    })
+}
+
+pub fn password_change(
+    request: v1::ChangePasswordRequest,
+    min_chars: usize,
+) -> Result<PasswordChange, Error> {
+    Ok(PasswordChange {
+        username: Username::parse(&request.username)?,
+        old_password: password("old_password", request.old_password)?,
+        new_password: new_password("new_password", request.new_password, min_chars)?,
+        keep: optional_session_id("keep_session_id", &request.keep_session_id)?,
+    })
+}
+
+pub fn user_id(text: &str) -> Result<UserId, Error> {
+    UserId::parse(text).ok_or_else(|| Error::invalid("user_id", UUID))
+}
+
+pub fn page(size: i32, token: &str) -> Result<Page, Error> {
+    let size = match u16::try_from(size) {
+        Ok(0) => DEFAULT_PAGE,
+        Ok(size) if size <= MAX_PAGE => size,
+        _ => return Err(Error::invalid("page_size", format!("0 to {MAX_PAGE}"))),
+    };
+    let after = match token {
+        "" => Uuid::nil(),
+        token => Uuid::try_parse(token)
+            .map_err(|_| Error::invalid("page_token", "the next_page_token of a page before"))?,
+    };
+    Ok(Page { after, size })
+}
+
+fn session_id(field: &'static str, text: &str) -> Result<SessionId, Error> {
+    SessionId::parse(text).ok_or_else(|| Error::invalid(field, UUID))
+}
+
+fn optional_session_id(field: &'static str, text: &str) -> Result<Option<SessionId>, Error> {
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        session_id(field, text).map(Some)
+    }
+}
+
+fn password(field: &'static str, text: String) -> Result<Password, Error> {
+    let text = zeroize::Zeroizing::new(text);
+    Password::parse(field, &text)
+}
+
+fn audience(text: &str) -> Result<String, Error> {
+    bounded("audience", text, MAX_AUDIENCE)?;
+    Ok(text.to_owned())
+}
+
+fn bounded(field: &'static str, text: &str, max: usize) -> Result<(), Error> {
+    if (1..=max).contains(&text.len()) {
+        Ok(())
+    } else {
+        Err(Error::invalid(field, format!("1 to {max} bytes")))
+    }
+}
+
+fn client(client: Option<v1::ClientInfo>) -> Result<Option<ClientInfo>, Error> {
+    client
+        .map(|c| {
+            ClientInfo {
+                ip: c.ip,
+                user_agent: c.user_agent,
+                device: c.device,
+            }
+            .checked()
+        })
+        .transpose()
+}
+
+fn duration(field: &'static str, duration: &prost_types::Duration) -> Result<Duration, Error> {
+    Duration::try_from(*duration)
+        .map_err(|_| Error::invalid(field, "a duration that is not negative"))
+}

@@ -1,0 +1,106 @@
+//! Writes answers.
+
+use prost_types::Timestamp;
+use time::OffsetDateTime;
+
+use super::{status, v1};
+use crate::{
+    auth::{Page, revoke::Revoked, tokens::TokenPair},
+    domain::{claims::Principal, session::Session, user::User},
+    error::Rejection,
+};
+
+pub fn tokens(tokens: TokenPair) -> v1::TokenPair {
+    v1::TokenPair {
+        access_token: tokens.access_token.expose().to_owned(),
+        access_token_expires_at: timestamp(tokens.access_token_expires_at),
+        refresh_token: tokens.refresh_token.expose().to_owned(),
+        refresh_token_expires_at: timestamp(tokens.refresh_token_expires_at),
+        session_id: tokens.session_id.to_string(),
+    }
+}
+
+pub fn principal(principal: Principal) -> v1::Principal {
+    v1::Principal {
+        user_id: principal.user_id.to_string(),
+        session_id: principal.session_id.to_string(),
+        token_id: principal.token_id,
+        roles: principal.roles,
+        audience: principal.audience,
+        issued_at: seconds(principal.issued_at),
+        expires_at: seconds(principal.expires_at),
+        username: String::new(),
+    }
+}
+
+pub fn result(result: Result<Principal, Rejection>) -> v1::VerifyResult {
+    use v1::verify_result::Result as R;
+    let result = match result {
+        Ok(valid) => R::Principal(principal(valid)),
+        Err(rejection) => R::Rejection(status::rejection(rejection).into()),
+    };
+    v1::VerifyResult {
+        result: Some(result),
+    }
+}
+
+pub fn revoked(revoked: Revoked) -> v1::RevokeResponse {
+    v1::RevokeResponse {
+        sessions_revoked: count(revoked),
+        // This version does not ask the other replicas.
+        confirmed: false,
+        everywhere_by: timestamp(revoked.everywhere_by),
+    }
+}
+
+pub fn count(revoked: Revoked) -> i32 {
+    i32::try_from(revoked.sessions).unwrap_or(i32::MAX)
+}
+
+pub fn session(session: Session) -> v1::Session {
+    v1::Session {
+        session_id: session.id.to_string(),
+        user_id: session.user_id.to_string(),
+        created_at: timestamp(session.created_at),
+        last_refreshed_at: timestamp(session.rotation.rotated_at),
+        expires_at: timestamp(session.idle_expires_at.min(session.expires_at)),
+        client: Some(v1::ClientInfo {
+            ip: session.client.ip,
+            user_agent: session.client.user_agent,
+            device: session.client.device,
+        }),
+    }
+}
+
+pub fn user(user: User) -> v1::User {
+    v1::User {
+        user_id: user.id.to_string(),
+        username: user.username.as_str().to_owned(),
+        roles: user.roles,
+        disabled: user.disabled_at.is_some(),
+        created_at: timestamp(user.created_at),
+        updated_at: timestamp(user.updated_at),
+        password_changed_at: timestamp(user.password_changed_at),
+    }
+}
+
+/// The token of the page after this one: the last id, if the page is full.
+pub fn next_page(page: Page, last_id: Option<&String>, length: usize) -> String {
+    last_id
+        .filter(|_| length == usize::from(page.size))
+        .cloned()
+        .unwrap_or_default()
+}
+
+pub fn timestamp(at: OffsetDateTime) -> Option<Timestamp> {
+    Some(Timestamp {
+        seconds: at.unix_timestamp(),
+        nanos: i32::try_from(at.nanosecond()).unwrap_or(0),
+    })
+}
+
+fn seconds(at: u64) -> Option<Timestamp> {
+    i64::try_from(at)
+        .ok()
+        .map(|seconds| Timestamp { seconds, nanos: 0 })
+}

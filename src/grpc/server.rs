@@ -1,0 +1,121 @@
+//! The gRPC port: our services, health and reflection, and the limits of HTTP/2 that tonic leaves open.
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use tokio::net::TcpListener;
+use tonic::{
+    service::Routes,
+    transport::{Server, server::TcpIncoming},
+};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use super::{
+    auth_service,
+    caller::Administration,
+    contract::ContractLayer,
+    user_service,
+    v1::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
+};
+use crate::{auth::Auth, error::Error};
+
+/// The descriptors of our services, for reflection.
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Room for a batch of 1000 tokens; fields have bounds of their own.
+const MAX_AUTH_MESSAGE: usize = 1024 * 1024;
+const MAX_MESSAGE: usize = 64 * 1024;
+const MAX_HEADER_LIST: u32 = 8 * 1024;
+const MAX_STREAMS: u32 = 256;
+/// Streams that a client makes and resets at once (CVE-2023-44487, CVE-2025-8671); tonic's defaults are no limit.
+const MAX_RESETS: usize = 256;
+const MAX_PENDING_RESETS: usize = 20;
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Tells `grpc.health.v1` whether to send requests here. Everything is NOT_SERVING at first.
+#[derive(Clone)]
+pub struct Health(HealthReporter);
+
+impl Health {
+    /// A reporter that says NOT_SERVING.
+    pub async fn new() -> Self {
+        let health = Self(HealthReporter::new());
+        health.set(false).await;
+        health
+    }
+
+    /// Sets the health of the server (`""`) and of both services.
+    pub async fn set(&self, serving: bool) {
+        let status = if serving {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        };
+        for name in [
+            "",
+            "countersign.v1.AuthService",
+            "countersign.v1.UserService",
+        ] {
+            self.0.set_service_status(name, status).await;
+        }
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Health(..)")
+    }
+}
+
+/// Serves until `shutdown` resolves, and then until the calls under way are done.
+///
+/// # Errors
+/// [`Error::Internal`] when the port fails.
+pub async fn serve(
+    listener: TcpListener,
+    auth: Arc<Auth>,
+    administration: Administration,
+    health: Health,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let routes = routes(auth, administration, health)?;
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_local_error_reset_streams(Some(MAX_RESETS))
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_max_header_list_size(MAX_HEADER_LIST)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(ContractLayer)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, shutdown)
+        .await
+        .map_err(Error::internal)
+}
+
+fn routes(
+    auth: Arc<Auth>,
+    administration: Administration,
+    health: Health,
+) -> Result<Routes, Error> {
+    let auth_service = auth_service::Service::new(Arc::clone(&auth), administration.clone());
+    let user_service = user_service::Service::new(auth, administration);
+    let health = tonic_health::server::HealthService::from_health_reporter(health.0);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+    };
+    let mut routes = Routes::builder();
+    routes
+        .add_service(
+            AuthServiceServer::new(auth_service).max_decoding_message_size(MAX_AUTH_MESSAGE),
+        )
+        .add_service(UserServiceServer::new(user_service).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+        .add_service(reflection().build_v1().map_err(Error::internal)?)
+        .add_service(reflection().build_v1alpha().map_err(Error::internal)?);
+    Ok(routes.routes())
+}

@@ -1,0 +1,169 @@
+//! UserService. Every method is for administrators.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{
+    auth_service::{respond, to_completion},
+    caller::Administration,
+    decode, encode, v1,
+    v1::user_service_server::UserService,
+};
+use crate::{auth::Auth, domain::user::Username, error::Error};
+
+/// The service.
+#[derive(Debug)]
+pub struct Service {
+    auth: Arc<Auth>,
+    administration: Administration,
+}
+
+impl Service {
+    /// The service over `auth`.
+    pub fn new(auth: Arc<Auth>, administration: Administration) -> Self {
+        Self {
+            auth,
+            administration,
+        }
+    }
+
+    /// The request, if an administrator sent it.
+    fn admit<T>(&self, request: Request<T>) -> Result<T, Error> {
+        self.administration.check(request.metadata())?;
+        Ok(request.into_inner())
+    }
+}
+
+#[async_trait]
+impl UserService for Service {
+    async fn create_user(
+        &self,
+        request: Request<v1::CreateUserRequest>,
+    ) -> Result<Response<v1::CreateUserResponse>, Status> {
+        let auth = Arc::clone(&self.auth);
+        respond("create_user", async {
+            let request = self.admit(request)?;
+            let username = Username::parse(&request.username)?;
+            let min = auth.accounts.policy.password_min_length;
+            let password = decode::new_password("password", request.password, min)?;
+            let roles = decode::roles(request.roles)?;
+            let create = async move { auth.accounts.create_user(username, password, roles).await };
+            let user = to_completion(create).await?;
+            Ok(v1::CreateUserResponse {
+                user: Some(encode::user(user)),
+            })
+        })
+        .await
+    }
+
+    async fn get_user(
+        &self,
+        request: Request<v1::GetUserRequest>,
+    ) -> Result<Response<v1::GetUserResponse>, Status> {
+        respond("get_user", async {
+            let key = decode::user_key(self.admit(request)?)?;
+            let user = self.auth.accounts.find_user(&key).await?;
+            Ok(v1::GetUserResponse {
+                user: Some(encode::user(user)),
+            })
+        })
+        .await
+    }
+
+    async fn list_users(
+        &self,
+        request: Request<v1::ListUsersRequest>,
+    ) -> Result<Response<v1::ListUsersResponse>, Status> {
+        respond("list_users", async {
+            let request = self.admit(request)?;
+            let page = decode::page(request.page_size, &request.page_token)?;
+            let users = self.auth.accounts.list_users(page).await?;
+            let users: Vec<v1::User> = users.into_iter().map(encode::user).collect();
+            let last = users.last().map(|user| &user.user_id);
+            let next_page_token = encode::next_page(page, last, users.len());
+            Ok(v1::ListUsersResponse {
+                users,
+                next_page_token,
+            })
+        })
+        .await
+    }
+
+    async fn update_user(
+        &self,
+        request: Request<v1::UpdateUserRequest>,
+    ) -> Result<Response<v1::UpdateUserResponse>, Status> {
+        let auth = Arc::clone(&self.auth);
+        respond("update_user", async {
+            let request = self.admit(request)?;
+            let id = decode::user_id(&request.user_id)?;
+            let roles = request
+                .roles
+                .map(|roles| decode::roles(roles.names))
+                .transpose()?;
+            let status = decode::status(request.disabled);
+            let update = async move { auth.accounts.update_user(id, roles, status).await };
+            let (user, revoked) = to_completion(update).await?;
+            let sessions_revoked = encode::count(revoked);
+            Ok(v1::UpdateUserResponse {
+                user: Some(encode::user(user)),
+                sessions_revoked,
+            })
+        })
+        .await
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<v1::DeleteUserRequest>,
+    ) -> Result<Response<v1::DeleteUserResponse>, Status> {
+        let auth = Arc::clone(&self.auth);
+        respond("delete_user", async {
+            let id = decode::user_id(&self.admit(request)?.user_id)?;
+            let revoked = to_completion(async move { auth.accounts.delete_user(id).await }).await?;
+            Ok(v1::DeleteUserResponse {
+                sessions_revoked: encode::count(revoked),
+            })
+        })
+        .await
+    }
+
+    async fn set_password(
+        &self,
+        request: Request<v1::SetPasswordRequest>,
+    ) -> Result<Response<v1::SetPasswordResponse>, Status> {
+        let auth = Arc::clone(&self.auth);
+        respond("set_password", async {
+            let request = self.admit(request)?;
+            let id = decode::user_id(&request.user_id)?;
+            let min = auth.accounts.policy.password_min_length;
+            let password = decode::new_password("password", request.password, min)?;
+            let set = async move { auth.accounts.set_password(id, password).await };
+            let revoked = to_completion(set).await?;
+            Ok(v1::SetPasswordResponse {
+                sessions_revoked: encode::count(revoked),
+            })
+        })
+        .await
+    }
+
+    async fn change_password(
+        &self,
+        request: Request<v1::ChangePasswordRequest>,
+    ) -> Result<Response<v1::ChangePasswordResponse>, Status> {
+        let auth = Arc::clone(&self.auth);
+        respond("change_password", async {
+            let change = decode::password_change(
+                self.admit(request)?,
+                auth.accounts.policy.password_min_length,
+            )?;
+            let changed = async move { auth.accounts.change_password(change).await };
+            let revoked = to_completion(changed).await?;
+            Ok(v1::ChangePasswordResponse {
+                sessions_revoked: encode::count(revoked),
+            })
+        })
+        .await
+    }
+}

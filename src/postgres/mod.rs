@@ -1,0 +1,26 @@
+//! Finds the Postgres programs of this machine and runs a private cluster with them: for
+//! `countersign dev` and for the tests, which need a real database and no set-up.
+//!
+//! A cluster listens on a Unix socket in a directory of mode 0700 and nowhere else, has one owner
+//! at a time, and ends with its owner, even one that was killed with SIGKILL.
+//!
+//! Synchronous: these calls block for seconds, so async code runs them on a thread. Not here:
+//! migrations, SQL, pools; this is a leaf that knows processes and files only.
+
+mod account;
+mod cluster;
+mod directory;
+mod error;
+mod find;
+mod initdb;
+mod locks;
+mod orphan;
+mod postmaster;
+mod process;
+#[cfg(test)]
+mod tests;
+mod watchdog;
+
+pub use cluster::{Cluster, Durability};
+pub use error::{LaunchError, Refusal};
+pub use find::Binaries;

@@ -1,0 +1,196 @@
+//! The follower: the task that keeps this replica's revocations fresh. With each beat, one statement reports how far the
+//! replica has read and reads what is new. Woken by a hint, and at least once a second.
+//!
+//! Any gap (a new connection, numbers that do not follow on) means a full load; what is known is united with what is
+//! loaded, never dropped because the database lacks it (REQUIREMENTS V4).
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{sync::Notify, time::timeout};
+use uuid::Uuid;
+
+use super::Revocations;
+use crate::{
+    clock::Clock,
+    domain::{ids::new_v7, revocation::LogEntry},
+    error::Error,
+    store::{
+        Conn, Store,
+        replicas::{self, Beat},
+        revocations,
+    },
+};
+
+/// The longest pause between two beats.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a failure, so that a database that comes back is noticed soon and not flooded.
+const BACK_OFF: Duration = Duration::from_millis(200);
+/// Beats between two collections of the index.
+const COLLECT_EVERY: u32 = 60;
+
+/// Keeps [`Revocations`] fresh.
+#[derive(Debug)]
+pub struct Follower {
+    store: Store,
+    revocations: Arc<Revocations>,
+    clock: Clock,
+    replica: Uuid,
+    /// Wakes it before its pause is over.
+    wake: Arc<Notify>,
+}
+
+impl Follower {
+    /// A follower that has not started yet.
+    pub fn new(
+        store: Store,
+        revocations: Arc<Revocations>,
+        clock: Clock,
+        wake: Arc<Notify>,
+    ) -> Self {
+        let replica = new_v7(clock.now());
+        Self {
+            store,
+            revocations,
+            clock,
+            replica,
+            wake,
+        }
+    }
+
+    /// Follows until it is dropped. An outage is logged once when it begins and once when it ends.
+    pub async fn run(&self) {
+        let mut healthy = true;
+        loop {
+            let error = match self.follow(&mut healthy).await {
+                Err(error) => error,
+                Ok(never) => match never {},
+            };
+            if healthy {
+                tracing::error!(%error, "the revocation log cannot be followed; verifying goes on until the bound");
+                healthy = false;
+            }
+            drop(timeout(BACK_OFF, self.wake.notified()).await);
+        }
+    }
+
+    /// Takes the replica off the list.
+    pub async fn leave(&self) {
+        let left = async {
+            let mut conn = self.store.connect().await?;
+            replicas::leave(&mut conn, self.replica).await
+        };
+        if let Err(error) = left.await {
+            tracing::warn!(%error, "this replica could not take itself off the list");
+        }
+    }
+
+    /// Turns hints into wake-ups until it is dropped. Without hints the follower polls.
+    pub async fn listen(&self) {
+        loop {
+            if let Ok(mut listener) = self.store.listen().await {
+                self.wake.notify_one();
+                while listener.hint().await.is_ok() {
+                    self.wake.notify_one();
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn follow(&self, healthy: &mut bool) -> Result<std::convert::Infallible, Error> {
+        let mut conn = self.store.connect().await?;
+        let mut applied = self.load(&mut conn).await?;
+        if !*healthy {
+            tracing::info!("the revocation log is followed again");
+            *healthy = true;
+        }
+        loop {
+            for _ in 0..COLLECT_EVERY {
+                applied = self.beat(&mut conn, applied).await?;
+                drop(timeout(PAUSE, self.wake.notified()).await);
+            }
+            self.revocations.collect();
+        }
+    }
+
+    async fn beat(&self, conn: &mut Conn, applied: i64) -> Result<i64, Error> {
+        let sent_at = self.clock.boot();
+        let beat = Beat {
+            replica: self.replica,
+            applied_seq: applied,
+            max_staleness: self.revocations.max_staleness,
+        };
+        let heard = replicas::beat(conn, beat).await?;
+        if !follows_on(applied, heard.head, &heard.entries) {
+            tracing::warn!(
+                applied,
+                head = heard.head,
+                "gap in the revocation log: loading it in full"
+            );
+            return self.load(conn).await;
+        }
+        self.revocations
+            .apply(heard.entries.iter().map(|entry| &entry.revocation));
+        self.revocations.publish(sent_at);
+        Ok(heard.head)
+    }
+
+    async fn load(&self, conn: &mut Conn) -> Result<i64, Error> {
+        let sent_at = self.clock.boot();
+        let (head, entries) = revocations::load(conn).await?;
+        self.revocations
+            .apply(entries.iter().map(|entry| &entry.revocation));
+        self.revocations.publish(sent_at);
+        Ok(head)
+    }
+}
+
+/// Whether `entries` are exactly the rows after `applied` up to `head`.
+fn follows_on(applied: i64, head: i64, entries: &[LogEntry]) -> bool {
+    let expected = applied + 1..=head;
+    entries.iter().map(|entry| entry.seq).eq(expected) && applied <= head
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::domain::{
+        ids::SessionId,
+        revocation::{Revocation, Subject},
+    };
+
+    fn entries(seqs: &[i64]) -> Vec<LogEntry> {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        let entry = |seq: &i64| LogEntry {
+            seq: *seq,
+            id: new_v7(now),
+            revocation: Revocation {
+                subject: Subject::Session(SessionId::new(now)),
+                expires_at: now,
+            },
+        };
+        seqs.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn v4_a_gap_of_any_kind_is_noticed() {
+        for (applied, head, seqs, expected) in [
+            (0, 0, &[][..], true),
+            (4, 4, &[], true),
+            (4, 6, &[5, 6], true),
+            (4, 6, &[6], false),
+            (4, 6, &[5], false),
+            (4, 6, &[], false),
+            (4, 7, &[5, 7], false),
+            (4, 3, &[], false),
+        ] {
+            assert_eq!(
+                follows_on(applied, head, &entries(seqs)),
+                expected,
+                "{applied} {head} {seqs:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What this replica knows of revocations, and how fresh that is. The follower is the only writer of freshness; `auth`
+//! adds what it has just revoked itself.
+//!
+//! Architecture invariant: reading never waits for the database (promise P3). Freshness is read before the index
+//! (REQUIREMENTS V2), and published only after the rows have been applied (V1).
+
+pub mod follower;
+pub mod index;
+
+use std::{
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use crate::{
+    clock::{Boot, Clock},
+    domain::{claims::Principal, revocation::Revocation},
+    error::{Error, Rejection},
+};
+use index::Index;
+
+/// No load has succeeded yet.
+const NEVER: u64 = 0;
+
+/// The revocations that this replica knows.
+#[derive(Debug)]
+pub struct Revocations {
+    index: RwLock<Index>,
+    /// The moment, in nanoseconds since boot, as of which the index is complete.
+    as_of: AtomicU64,
+    published: watch::Sender<Option<Boot>>,
+    max_staleness: Duration,
+    clock: Clock,
+}
+
+/// Proof that the state was fresh when a look-up began.
+#[derive(Clone, Copy, Debug)]
+pub struct Freshness {
+    /// Every revocation acknowledged before this moment has been applied; by this machine's wall clock.
+    pub as_of: OffsetDateTime,
+}
+
+impl Revocations {
+    /// Knows nothing, and so refuses every look-up (REQUIREMENTS V3).
+    pub fn new(max_staleness: Duration, clock: Clock) -> Self {
+        Self {
+            index: RwLock::new(Index::default()),
+            as_of: AtomicU64::new(NEVER),
+            published: watch::Sender::new(None),
+            max_staleness,
+            clock,
+        }
+    }
+
+    /// Passes if the state is no older than the server's bound, and `tighter` if given.
+    ///
+    /// # Errors
+    /// [`Error::RevocationsStale`].
+    pub fn fresh(&self, tighter: Option<Duration>) -> Result<Freshness, Error> {
+        let bound = tighter.map_or(self.max_staleness, |t| t.min(self.max_staleness));
+        let age = self
+            .age()
+            .filter(|age| *age <= bound)
+            .ok_or(Error::RevocationsStale)?;
+        Ok(Freshness {
+            as_of: self.clock.now() - age,
+        })
+    }
+
+    /// Whether the token of `principal` has been revoked. Asks for the proof, so that it cannot come second.
+    ///
+    /// # Errors
+    /// [`Rejection::Revoked`].
+    pub fn check(&self, principal: &Principal, _: Freshness) -> Result<(), Rejection> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.check(principal)
+    }
+
+    /// Adds revocations. Adding one twice changes nothing.
+    pub fn apply<'a>(&self, revocations: impl IntoIterator<Item = &'a Revocation>) {
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        for revocation in revocations {
+            index.apply(revocation);
+        }
+    }
+
+    /// Forgets what no token can match any more.
+    pub fn collect(&self) {
+        let now = self.clock.now();
+        self.index
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .collect(now);
+    }
+
+    /// Declares the index complete as of `as_of`, which was read before the statement was sent.
+    fn publish(&self, as_of: Boot) {
+        self.as_of.store(as_of.as_nanos(), Ordering::Release);
+        self.published.send_replace(Some(as_of));
+    }
+
+    /// How old the state is; None before the first load.
+    fn age(&self) -> Option<Duration> {
+        match self.as_of.load(Ordering::Acquire) {
+            NEVER => None,
+            nanos => Some(self.clock.boot().since(Boot::from_nanos(nanos))),
+        }
+    }
+
+    /// Waits until the state is complete as of `moment`.
+    pub async fn caught_up(&self, moment: Boot) {
+        let mut published = self.published.subscribe();
+        let reached = |as_of: &Option<Boot>| as_of.is_some_and(|as_of| as_of >= moment);
+        // The sender lives in self, so the channel cannot close.
+        drop(published.wait_for(reached).await);
+    }
+}

@@ -1,0 +1,212 @@
+//! A running server: built from checked settings, served on listeners that the caller has bound, drained at the end.
+//! `serve`, `dev` and the tests all come through here.
+
+use std::{future::Future, sync::Arc, thread::available_parallelism, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    auth::{Accounts, Auth, keys},
+    clock::Clock,
+    config::PolicySettings,
+    crypto::{
+        password::{HashPolicy, PasswordHasher},
+        seal::MasterKey,
+    },
+    error::Error,
+    grpc::{self, Administration, Health},
+    http,
+    revocation::{Revocations, follower::Follower},
+    store::Store,
+};
+
+/// How often health is looked at when nothing happens.
+const HEALTH_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a server is built from.
+#[derive(Debug)]
+pub struct Config {
+    /// The settings.
+    pub settings: PolicySettings,
+    /// The database.
+    pub store: Store,
+    /// Opens the stored keys.
+    pub master_key: MasterKey,
+    /// Who administers.
+    pub administration: Administration,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// A server that has its keys and is ready to serve.
+#[derive(Debug)]
+pub struct Server {
+    auth: Arc<Auth>,
+    follower: Arc<Follower>,
+    administration: Administration,
+    drain_timeout: Duration,
+}
+
+/// The ports of a server.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Of gRPC.
+    pub grpc: TcpListener,
+    /// Of HTTP.
+    pub http: TcpListener,
+}
+
+impl Server {
+    /// Checks the settings, starts the hashing threads, and reads the keys or makes them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for settings, [`Error::DatabaseUnavailable`], [`Error::Internal`] for keys that do not
+    /// open.
+    pub async fn build(config: Config) -> Result<Self, Error> {
+        let accounts = accounts(config.store, &config.settings, config.clock)?;
+        let now = accounts.clock.now();
+        let keys = keys::load_or_create(&accounts.store, &config.master_key, now).await?;
+        let follower = Follower::new(
+            accounts.store.clone(),
+            Arc::clone(&accounts.revocations),
+            accounts.clock.clone(),
+            Arc::clone(&accounts.wake),
+        );
+        Ok(Self {
+            auth: Arc::new(Auth { accounts, keys }),
+            follower: Arc::new(follower),
+            administration: config.administration,
+            drain_timeout: config.settings.drain_timeout,
+        })
+    }
+
+    /// The operations, for those who run in the same process.
+    pub fn auth(&self) -> Arc<Auth> {
+        Arc::clone(&self.auth)
+    }
+
+    /// Serves until `shutdown` resolves; then says NOT_SERVING, lets the calls under way end within the drain timeout,
+    /// and takes itself off the list of replicas.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when a port fails.
+    pub async fn serve(
+        self,
+        listeners: Listeners,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), Error> {
+        let health = Health::new().await;
+        let stop = watch::Sender::new(false);
+        let mut ports = self.open_ports(listeners, &health, &stop);
+        let mut background = self.start_background(&health);
+        let result = tokio::select! {
+            () = shutdown => Ok(()),
+            ended = ports.join_next() => Err(port_failure(ended)),
+        };
+        // The task that reports health must not say SERVING again.
+        background.abort_all();
+        while background.join_next().await.is_some() {}
+        health.set(false).await;
+        stop.send_replace(true);
+        if timeout(self.drain_timeout, async {
+            while ports.join_next().await.is_some() {}
+        })
+        .await
+        .is_err()
+        {
+            tracing::warn!("calls were still under way at the end of the drain timeout");
+        }
+        self.follower.leave().await;
+        self.auth.accounts.store.close().await;
+        result
+    }
+
+    fn open_ports(
+        &self,
+        listeners: Listeners,
+        health: &Health,
+        stop: &watch::Sender<bool>,
+    ) -> JoinSet<Result<(), Error>> {
+        let mut ports = JoinSet::new();
+        ports.spawn(grpc::serve(
+            listeners.grpc,
+            self.auth(),
+            self.administration.clone(),
+            health.clone(),
+            stopped(stop.subscribe()),
+        ));
+        ports.spawn(http::serve(
+            listeners.http,
+            self.auth(),
+            stopped(stop.subscribe()),
+        ));
+        ports
+    }
+
+    fn start_background(&self, health: &Health) -> JoinSet<()> {
+        let mut background = JoinSet::new();
+        let follower = Arc::clone(&self.follower);
+        background.spawn(async move { follower.run().await });
+        let follower = Arc::clone(&self.follower);
+        background.spawn(async move { follower.listen().await });
+        background.spawn(report_health(self.auth(), health.clone()));
+        background
+    }
+}
+
+/// Users and sessions over `store`; also for the command line, which serves nothing.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for settings.
+pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result<Accounts, Error> {
+    let policy = settings.check()?;
+    let cores = available_parallelism().map_or(1, usize::from);
+    let threads = if settings.hash_threads == 0 {
+        cores
+    } else {
+        settings.hash_threads
+    };
+    let hasher = PasswordHasher::start(HashPolicy {
+        threads,
+        queue: settings.hash_queue,
+    })?;
+    Ok(Accounts {
+        store,
+        hasher,
+        revocations: Arc::new(Revocations::new(policy.max_staleness, clock.clone())),
+        wake: Arc::new(Notify::new()),
+        clock,
+        policy,
+    })
+}
+
+/// Says SERVING while Verify can answer.
+async fn report_health(auth: Arc<Auth>, health: Health) {
+    let mut said = false;
+    loop {
+        let fresh = auth.accounts.revocations.fresh(None).is_ok();
+        if fresh != said {
+            health.set(fresh).await;
+            said = fresh;
+        }
+        tokio::time::sleep(HEALTH_PAUSE).await;
+    }
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // The sender outlives the ports; if it did not, stopping would be right as well.
+    drop(stop.wait_for(|stop| *stop).await);
+}
+
+fn port_failure(ended: Option<Result<Result<(), Error>, tokio::task::JoinError>>) -> Error {
+    match ended {
+        Some(Ok(Err(error))) => error,
+        Some(Err(error)) => Error::internal(error),
+        Some(Ok(Ok(()))) | None => Error::internal("a port closed by itself"),
+    }
+}

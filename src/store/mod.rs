@@ -1,0 +1,324 @@
+//! The database: the only code that knows sqlx. One file per table, plain functions on a connection.
+//!
+//! Every statement has a deadline, and a connection on which one was cut short, by the deadline or because nobody waits
+//! any more, is closed instead of going back to the pool (REQUIREMENTS V8). Nothing here decides; `auth` does.
+//!
+//! Architecture invariant: no secret reaches this folder but sealed or hashed.
+
+pub mod keys;
+pub mod refresh_tokens;
+pub mod replicas;
+pub mod revocations;
+pub mod users;
+
+use std::{fmt, future::Future, str::FromStr as _, time::Duration};
+
+use sqlx::{
+    ConnectOptions as _, PgConnection, Postgres,
+    migrate::{Migrate as _, Migrator},
+    pool::PoolConnection,
+    postgres::{PgArguments, PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow},
+    query::{Query, QueryAs},
+};
+use tokio::time::timeout;
+
+use crate::error::Error;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// How to reach the database.
+#[derive(Clone)]
+pub struct StoreSettings {
+    /// A `postgres://` URL.
+    pub url: String,
+    /// The most connections that requests share.
+    pub connections: u32,
+    /// How long a request waits for a connection, and then for each statement.
+    pub deadline: Duration,
+}
+
+/// The pool of connections.
+#[derive(Clone)]
+pub struct Store {
+    pool: PgPool,
+    options: PgConnectOptions,
+    deadline: Duration,
+}
+
+/// A connection, from the pool or of its own.
+#[derive(Debug)]
+pub struct Conn {
+    link: Link,
+    deadline: Duration,
+    state: State,
+}
+
+#[derive(Debug)]
+enum Link {
+    Pooled(PoolConnection<Postgres>),
+    Own(Box<PgConnection>),
+}
+
+/// What would be lost if the connection went back to the pool now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    InTransaction,
+    /// A statement is under way or was cut short.
+    Unknown,
+}
+
+impl Store {
+    /// Reads the settings; connects at the first use.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a URL that cannot be read.
+    pub fn new(settings: &StoreSettings) -> Result<Self, Error> {
+        let options = PgConnectOptions::from_str(&settings.url)
+            .map_err(|_| Error::invalid("database-url", "a postgres:// URL"))?
+            .application_name("countersign")
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.connections)
+            .acquire_timeout(settings.deadline)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone());
+        let deadline = settings.deadline;
+        Ok(Self {
+            pool,
+            options,
+            deadline,
+        })
+    }
+
+    /// A connection of the pool, for one request.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn acquire(&self) -> Result<Conn, Error> {
+        let link = Link::Pooled(self.pool.acquire().await.map_err(classify)?);
+        Ok(Conn {
+            link,
+            deadline: self.deadline,
+            state: State::Idle,
+        })
+    }
+
+    /// A connection apart from the pool, for one task.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn connect(&self) -> Result<Conn, Error> {
+        let connecting = self.options.connect();
+        let connection = within(self.deadline, connecting).await?;
+        let link = Link::Own(Box::new(connection));
+        Ok(Conn {
+            link,
+            deadline: self.deadline,
+            state: State::Idle,
+        })
+    }
+
+    /// A connection that hears the hint of each revocation (`revocations::announce`).
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn listen(&self) -> Result<Listener, Error> {
+        let connect = async {
+            let mut listener = PgListener::connect_with(&self.pool).await?;
+            listener.eager_reconnect(false);
+            listener.listen(revocations::CHANNEL).await?;
+            Ok(listener)
+        };
+        within(self.deadline, connect).await.map(Listener)
+    }
+
+    /// Applies the migrations that are missing.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a schema that is not ours.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        let mut connection = within(self.deadline, self.options.connect()).await?;
+        MIGRATIONS
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(Error::internal)
+    }
+
+    /// How many migrations the database lacks.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn missing_migrations(&self) -> Result<usize, Error> {
+        let mut connection = within(self.deadline, self.options.connect()).await?;
+        let applied = connection
+            .list_applied_migrations("_sqlx_migrations")
+            .await
+            .unwrap_or_default();
+        let missing = |version: i64| !applied.iter().any(|done| done.version == version);
+        Ok(MIGRATIONS.iter().filter(|m| missing(m.version)).count())
+    }
+
+    /// Closes the connections that nobody uses.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Hears the hint of each revocation.
+#[derive(Debug)]
+pub struct Listener(PgListener);
+
+impl Listener {
+    /// Waits for the next hint.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`] when the connection was lost; hints may have been missed.
+    pub async fn hint(&mut self) -> Result<(), Error> {
+        match self.0.try_recv().await.map_err(classify)? {
+            Some(_) => Ok(()),
+            None => Err(Error::DatabaseUnavailable("listener lost".into())),
+        }
+    }
+}
+
+impl Conn {
+    /// Starts a transaction (READ COMMITTED). Dropping the connection before [`Conn::commit`] rolls it back.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn begin(&mut self) -> Result<(), Error> {
+        self.execute(sqlx::query("BEGIN")).await?;
+        self.state = State::InTransaction;
+        Ok(())
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]: the commit may or may not have happened (REQUIREMENTS R66).
+    pub async fn commit(&mut self) -> Result<(), Error> {
+        self.execute(sqlx::query("COMMIT")).await?;
+        self.state = State::Idle;
+        Ok(())
+    }
+
+    async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
+        let deadline = self.deadline;
+        self.guarded(async |c| within(deadline, query.execute(c)).await)
+            .await
+            .map(|r| r.rows_affected())
+    }
+
+    async fn fetch_optional<T>(
+        &mut self,
+        query: QueryAs<'_, Postgres, T, PgArguments>,
+    ) -> Result<Option<T>, Error>
+    where
+        T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let deadline = self.deadline;
+        self.guarded(async |c| within(deadline, query.fetch_optional(c)).await)
+            .await
+    }
+
+    async fn fetch_all<T>(
+        &mut self,
+        query: QueryAs<'_, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, Error>
+    where
+        T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let deadline = self.deadline;
+        self.guarded(async |c| within(deadline, query.fetch_all(c)).await)
+            .await
+    }
+
+    /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark.
+    async fn guarded<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let before = std::mem::replace(&mut self.state, State::Unknown);
+        let result = statement(self.link.connection()).await;
+        if !matches!(result, Err(Error::DatabaseUnavailable(_))) {
+            self.state = before;
+        }
+        result
+    }
+}
+
+impl Link {
+    fn connection(&mut self) -> &mut PgConnection {
+        match self {
+            Self::Pooled(connection) => connection,
+            Self::Own(connection) => connection,
+        }
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        if self.state != State::Idle
+            && let Link::Pooled(connection) = &mut self.link
+        {
+            connection.close_on_drop();
+        }
+    }
+}
+
+/// The options hold a password.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store(..)")
+    }
+}
+
+/// The URL holds a password.
+impl fmt::Debug for StoreSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreSettings(..)")
+    }
+}
+
+async fn within<T>(
+    deadline: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Error> {
+    match timeout(deadline, work).await {
+        Ok(result) => result.map_err(classify),
+        Err(elapsed) => Err(Error::DatabaseUnavailable(elapsed.into())),
+    }
+}
+
+/// What an error of the database means to a caller. Only the server's codes are looked at, never its texts.
+fn classify(error: sqlx::Error) -> Error {
+    let Some(code) = error
+        .as_database_error()
+        .and_then(|e| e.code())
+        .map(|c| c.into_owned())
+    else {
+        return match error {
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::TypeNotFound { .. } => Error::internal(error),
+            error => Error::DatabaseUnavailable(error.into()),
+        };
+    };
+    match code.as_str() {
+        // Serialization failure, deadlock.
+        "40001" | "40P01" => Error::Conflict,
+        // Connection exceptions, resources, operator intervention, system errors, read-only after a failover.
+        code if ["08", "53", "57", "58"]
+            .iter()
+            .any(|class| code.starts_with(class))
+            || code == "25006" =>
+        {
+            Error::DatabaseUnavailable(error.into())
+        }
+        _ => match error.as_database_error().and_then(|e| e.constraint()) {
+            Some("users_username_key") => Error::UsernameTaken,
+            _ => Error::internal(error),
+        },
+    }
+}

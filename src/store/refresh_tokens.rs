@@ -1,0 +1,286 @@
+//! Table `refresh_tokens`: one row per session. A rotation is one conditional UPDATE of one row.
+
+use sqlx::{query, query_as};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Conn, users::Credentials};
+use crate::{
+    domain::{
+        ids::{SessionId, UserId},
+        revocation::Reason,
+        rotation::{Liveness, RotationState, Step},
+        session::{ClientInfo, Session},
+    },
+    error::Error,
+};
+
+macro_rules! columns {
+    () => {
+        "s.session_id, s.user_id, s.generation, s.previous_generation, s.rotated_at, s.created_at, \
+     s.expires_at, s.idle_expires_at, s.revoked_at, s.client_id, s.audience, s.client_ip, s.client_user_agent, \
+     s.client_device, u.epoch, u.roles, u.disabled_at"
+    };
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    session_id: Uuid,
+    user_id: Uuid,
+    generation: i64,
+    previous_generation: i64,
+    rotated_at: OffsetDateTime,
+    created_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+    idle_expires_at: OffsetDateTime,
+    revoked_at: Option<OffsetDateTime>,
+    client_id: String,
+    audience: Vec<String>,
+    client_ip: String,
+    client_user_agent: String,
+    client_device: String,
+    epoch: i64,
+    roles: Vec<String>,
+    disabled_at: Option<OffsetDateTime>,
+}
+
+impl TryFrom<Row> for Session {
+    type Error = Error;
+
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let liveness = match (row.revoked_at, row.disabled_at) {
+            (None, None) => Liveness::Until(row.expires_at.min(row.idle_expires_at)),
+            _ => Liveness::Ended,
+        };
+        Ok(Self {
+            id: SessionId(row.session_id),
+            user_id: UserId(row.user_id),
+            epoch: row.epoch,
+            roles: row.roles,
+            audience: row.audience,
+            client_id: row.client_id,
+            created_at: row.created_at,
+            expires_at: row.expires_at,
+            idle_expires_at: row.idle_expires_at,
+            rotation: RotationState {
+                generation: u32::try_from(row.generation).map_err(Error::internal)?,
+                previous_generation: u32::try_from(row.previous_generation)
+                    .map_err(Error::internal)?,
+                rotated_at: row.rotated_at,
+                liveness,
+            },
+            client: ClientInfo {
+                ip: row.client_ip,
+                user_agent: row.client_user_agent,
+                device: row.client_device,
+            },
+        })
+    }
+}
+
+/// Whether a session was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// It was.
+    Opened,
+    /// Password, epoch or status of the user moved since they were read.
+    UserMoved,
+}
+
+/// Opens `session` if the user still is as `credentials` say. The shared lock on the user's row makes a revocation of
+/// all the user's sessions either see this one or make it fail.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn open(
+    conn: &mut Conn,
+    session: &Session,
+    credentials: &Credentials,
+) -> Result<Opening, Error> {
+    let statement = query(
+        "WITH owner AS (SELECT id FROM users WHERE id = $2 AND epoch = $13 AND password_hash = $14 \
+           AND disabled_at IS NULL FOR SHARE) \
+         INSERT INTO refresh_tokens (session_id, user_id, generation, previous_generation, rotated_at, created_at, \
+           expires_at, idle_expires_at, client_id, audience, client_ip, client_user_agent, client_device) \
+         SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $15 FROM owner",
+    )
+    .bind(session.id.0)
+    .bind(session.user_id.0)
+    .bind(i64::from(session.rotation.generation))
+    .bind(i64::from(session.rotation.previous_generation))
+    .bind(session.rotation.rotated_at)
+    .bind(session.created_at)
+    .bind(session.expires_at)
+    .bind(session.idle_expires_at)
+    .bind(&session.client_id)
+    .bind(&session.audience)
+    .bind(&session.client.ip)
+    .bind(&session.client.user_agent)
+    .bind(credentials.user.epoch)
+    .bind(&credentials.password_hash.0)
+    .bind(&session.client.device);
+    match conn.execute(statement).await? {
+        1 => Ok(Opening::Opened),
+        _ => Ok(Opening::UserMoved),
+    }
+}
+
+/// The session of that id, whatever became of it.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn find(conn: &mut Conn, id: SessionId) -> Result<Option<Session>, Error> {
+    let text = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = $1",
+    );
+    let row = conn
+        .fetch_optional(query_as::<_, Row>(text).bind(id.0))
+        .await?;
+    row.map(Session::try_from).transpose()
+}
+
+/// What a rotation writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Advance<'a> {
+    /// Which session.
+    pub session_id: SessionId,
+    /// From which generation to which.
+    pub step: Step,
+    /// The time.
+    pub now: OffsetDateTime,
+    /// The new end if it is not refreshed before; capped by the absolute end.
+    pub idle_expires_at: OffsetDateTime,
+    /// What ListSessions shows from now on, if it is to change.
+    pub client: Option<&'a ClientInfo>,
+}
+
+/// Makes one step if the session is alive and still at `step.from`; None if it is not. The row lock serialises this with
+/// other rotations and with revocations (REQUIREMENTS R65).
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn advance(conn: &mut Conn, advance: Advance<'_>) -> Result<Option<Session>, Error> {
+    let text = concat!(
+        "UPDATE refresh_tokens s SET generation = $3, previous_generation = $4, rotated_at = $5, \
+           idle_expires_at = LEAST($6, s.expires_at), client_ip = COALESCE($7, s.client_ip), \
+           client_user_agent = COALESCE($8, s.client_user_agent), client_device = COALESCE($9, s.client_device) \
+         FROM users u WHERE s.session_id = $1 AND u.id = s.user_id AND s.generation = $2 AND s.revoked_at IS NULL \
+           AND u.disabled_at IS NULL AND s.expires_at > $5 AND s.idle_expires_at > $5 RETURNING ",
+        columns!(),
+    );
+    let statement = query_as::<_, Row>(text)
+        .bind(advance.session_id.0)
+        .bind(i64::from(advance.step.from))
+        .bind(i64::from(advance.step.to))
+        .bind(i64::from(advance.step.previous))
+        .bind(advance.now)
+        .bind(advance.idle_expires_at)
+        .bind(advance.client.map(|client| &client.ip))
+        .bind(advance.client.map(|client| &client.user_agent))
+        .bind(advance.client.map(|client| &client.device));
+    let row = conn.fetch_optional(statement).await?;
+    row.map(Session::try_from).transpose()
+}
+
+/// Up to `limit` live sessions of a user after `after`, by id.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn list(
+    conn: &mut Conn,
+    user: UserId,
+    after: Uuid,
+    limit: i64,
+    now: OffsetDateTime,
+) -> Result<Vec<Session>, Error> {
+    let text = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.user_id = $1 AND s.session_id > $2 \
+          AND s.revoked_at IS NULL AND s.expires_at > $4 AND s.idle_expires_at > $4 ORDER BY s.session_id LIMIT $3",
+    );
+    let statement = query_as::<_, Row>(text)
+        .bind(user.0)
+        .bind(after)
+        .bind(limit)
+        .bind(now);
+    let rows = conn.fetch_all(statement).await?;
+    rows.into_iter().map(Session::try_from).collect()
+}
+
+/// A session that a statement marked as ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Which one.
+    pub id: SessionId,
+    /// Whether it had time left.
+    pub was_live: bool,
+}
+
+impl From<(Uuid, bool)> for Ended {
+    fn from((id, was_live): (Uuid, bool)) -> Self {
+        Self {
+            id: SessionId(id),
+            was_live,
+        }
+    }
+}
+
+/// Marks one session as ended, unless it is already.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn revoke(
+    tx: &mut Conn,
+    id: SessionId,
+    reason: Reason,
+    now: OffsetDateTime,
+) -> Result<Option<Ended>, Error> {
+    let statement = query_as::<_, (Uuid, bool)>(
+        "UPDATE refresh_tokens SET revoked_at = $2, revoked_reason = $3 WHERE session_id = $1 \
+         AND revoked_at IS NULL RETURNING session_id, expires_at > $2 AND idle_expires_at > $2",
+    )
+    .bind(id.0)
+    .bind(now)
+    .bind(reason.as_str());
+    Ok(tx.fetch_optional(statement).await?.map(Ended::from))
+}
+
+/// Marks all sessions of a user as ended, but `keep`; says which were not yet.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn revoke_all(
+    tx: &mut Conn,
+    user: UserId,
+    keep: Option<SessionId>,
+    reason: Reason,
+    now: OffsetDateTime,
+) -> Result<Vec<Ended>, Error> {
+    let statement = query_as::<_, (Uuid, bool)>(
+        "UPDATE refresh_tokens SET revoked_at = $2, revoked_reason = $3 WHERE user_id = $1 \
+         AND session_id IS DISTINCT FROM $4 AND revoked_at IS NULL \
+         RETURNING session_id, expires_at > $2 AND idle_expires_at > $2",
+    )
+    .bind(user.0)
+    .bind(now)
+    .bind(reason.as_str())
+    .bind(keep.map(|id| id.0));
+    Ok(tx
+        .fetch_all(statement)
+        .await?
+        .into_iter()
+        .map(Ended::from)
+        .collect())
+}
+
+/// Removes the rows of a user that is about to be deleted.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn delete_all(tx: &mut Conn, user: UserId) -> Result<(), Error> {
+    let statement = query("DELETE FROM refresh_tokens WHERE user_id = $1").bind(user.0);
+    tx.execute(statement).await.map(drop)
+}

@@ -1,0 +1,106 @@
+//! Table `replicas`: the running servers and how far each has read the revocation log.
+
+use std::time::Duration;
+
+use sqlx::query_as;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Conn, revocations};
+use crate::{domain::revocation::LogEntry, error::Error};
+
+/// What a replica says of itself with each beat.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    /// Made at the start of the process.
+    pub replica: Uuid,
+    /// The newest row of the log that it has applied.
+    pub applied_seq: i64,
+    /// It refuses to verify when it has heard nothing for longer than this.
+    pub max_staleness: Duration,
+}
+
+/// What a replica hears with each beat.
+#[derive(Debug)]
+pub struct Heard {
+    /// The number of the newest row of the log.
+    pub head: i64,
+    /// The rows after `applied_seq`, in order.
+    pub entries: Vec<LogEntry>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    head: i64,
+    seq: Option<i64>,
+    id: Option<Uuid>,
+    kind: Option<String>,
+    subject: Option<Uuid>,
+    epoch: Option<i64>,
+    expires_at: Option<OffsetDateTime>,
+}
+
+/// One statement: reports, and reads what is new. It commits a write, so that a primary that was cut off from its
+/// synchronous standby cannot answer it (REQUIREMENTS V9).
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row of the log that cannot be read.
+pub async fn beat(conn: &mut Conn, beat: Beat) -> Result<Heard, Error> {
+    let statement = query_as::<_, Row>(
+        "WITH beat AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, $2, 1, $3) \
+           ON CONFLICT (id) DO UPDATE SET applied_seq = $2, beats = replicas.beats + 1, max_staleness_ms = $3) \
+         SELECT h.seq AS head, r.seq, r.id, r.kind, r.subject, r.epoch, r.expires_at \
+         FROM revocation_head h LEFT JOIN revocations r ON r.seq > $2 ORDER BY r.seq",
+    )
+    .bind(beat.replica)
+    .bind(beat.applied_seq)
+    .bind(millis(beat.max_staleness));
+    let rows = conn.fetch_all(statement).await?;
+    let head = rows.first().map(|row| row.head);
+    let entries: Result<Vec<LogEntry>, Error> = rows
+        .into_iter()
+        .filter_map(|row| {
+            Some(revocations::Row {
+                seq: row.seq?,
+                id: row.id?,
+                kind: row.kind?,
+                subject: row.subject?,
+                epoch: row.epoch,
+                expires_at: row.expires_at?,
+            })
+        })
+        .map(LogEntry::try_from)
+        .collect();
+    let head = head.ok_or_else(|| Error::internal("the revocation log has no head row"))?;
+    Ok(Heard {
+        head,
+        entries: entries?,
+    })
+}
+
+/// The greatest bound of any replica.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn largest_max_staleness(conn: &mut Conn) -> Result<Duration, Error> {
+    let statement =
+        query_as::<_, (i64,)>("SELECT COALESCE(max(max_staleness_ms), 0) FROM replicas");
+    let largest = conn
+        .fetch_optional(statement)
+        .await?
+        .map_or(0, |(millis,)| millis);
+    Ok(Duration::from_millis(largest.unsigned_abs()))
+}
+
+/// Takes the replica off the list, when it stops.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn leave(conn: &mut Conn, replica: Uuid) -> Result<(), Error> {
+    let statement = sqlx::query("DELETE FROM replicas WHERE id = $1").bind(replica);
+    conn.execute(statement).await.map(drop)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,155 @@
+//! Tables `revocations` and `revocation_head`: the log that every verifier follows.
+//!
+//! The number of a row is taken under the lock of the head row, which is held until the commit: so numbers become
+//! visible in their order and without gaps (a sequence would give neither).
+
+use sqlx::{query, query_as};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Conn;
+use crate::{
+    domain::{
+        ids::{SessionId, UserId, new_v7},
+        revocation::{LogEntry, Reason, Revocation, Subject},
+    },
+    error::Error,
+};
+
+/// The channel of the hint that follows a commit. A hint that is lost costs time, never correctness.
+pub(super) const CHANNEL: &str = "countersign_revocations";
+
+#[derive(sqlx::FromRow)]
+pub(super) struct Row {
+    pub(super) seq: i64,
+    pub(super) id: Uuid,
+    pub(super) kind: String,
+    pub(super) subject: Uuid,
+    pub(super) epoch: Option<i64>,
+    pub(super) expires_at: OffsetDateTime,
+}
+
+impl TryFrom<Row> for LogEntry {
+    type Error = Error;
+
+    /// A row that cannot be read is an error, never skipped (REQUIREMENTS V5).
+    fn try_from(row: Row) -> Result<Self, Error> {
+        let subject = match (row.kind.as_str(), row.epoch) {
+            ("session", None) => Subject::Session(SessionId(row.subject)),
+            ("user", Some(epoch)) => Subject::User(UserId(row.subject), epoch),
+            _ => {
+                return Err(Error::internal(format!(
+                    "revocation {} cannot be read",
+                    row.seq
+                )));
+            }
+        };
+        let expires_at = row.expires_at;
+        Ok(Self {
+            seq: row.seq,
+            id: row.id,
+            revocation: Revocation {
+                subject,
+                expires_at,
+            },
+        })
+    }
+}
+
+/// Appends to the log and keeps its head locked until the transaction ends, so it comes last.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn append(
+    tx: &mut Conn,
+    revocations: &[Revocation],
+    reason: Reason,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let (mut kinds, mut subjects, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
+    for revocation in revocations {
+        let (kind, subject, epoch) = match revocation.subject {
+            Subject::Session(id) => ("session", id.0, None),
+            Subject::User(id, epoch) => ("user", id.0, Some(epoch)),
+        };
+        kinds.push(kind);
+        subjects.push(subject);
+        epochs.push(epoch);
+    }
+    let ids: Vec<Uuid> = revocations.iter().map(|_| new_v7(now)).collect();
+    let expiries: Vec<OffsetDateTime> = revocations.iter().map(|r| r.expires_at).collect();
+    let count = i64::try_from(revocations.len()).map_err(Error::internal)?;
+    let statement = query(
+        "WITH head AS (UPDATE revocation_head SET seq = seq + $1 RETURNING seq) \
+         INSERT INTO revocations (seq, id, kind, subject, epoch, expires_at, revoked_at, reason) \
+         SELECT head.seq - $1 + n.place, n.id, n.kind, n.subject, n.epoch, n.expires_at, $7, $8 \
+         FROM head, unnest($2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[]) \
+           WITH ORDINALITY AS n (id, kind, subject, epoch, expires_at, place)",
+    )
+    .bind(count)
+    .bind(ids)
+    .bind(kinds)
+    .bind(subjects)
+    .bind(epochs)
+    .bind(expiries)
+    .bind(now)
+    .bind(reason.as_str());
+    match tx.execute(statement).await? {
+        rows if rows == revocations.len() as u64 => Ok(()),
+        _ => Err(Error::internal("the revocation log has no head row")),
+    }
+}
+
+/// Wakes the followers. After the commit, because a NOTIFY inside a transaction ends group commit.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`]; the followers then notice at their next poll.
+pub async fn announce(conn: &mut Conn) -> Result<(), Error> {
+    conn.execute(query("SELECT pg_notify($1, '')").bind(CHANNEL))
+        .await
+        .map(drop)
+}
+
+/// The whole log and the number of its newest row, as of one moment.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
+pub async fn load(conn: &mut Conn) -> Result<(i64, Vec<LogEntry>), Error> {
+    // One statement, one snapshot; the head row comes first, with a number and nothing else.
+    let statement = query_as::<
+        _,
+        (
+            i64,
+            Option<Uuid>,
+            Option<String>,
+            Option<Uuid>,
+            Option<i64>,
+            Option<OffsetDateTime>,
+        ),
+    >(
+        "SELECT seq, NULL::uuid, NULL::text, NULL::uuid, NULL::bigint, NULL::timestamptz FROM revocation_head \
+         UNION ALL SELECT seq, id, kind, subject, epoch, expires_at FROM revocations",
+    );
+    let mut head = None;
+    let mut entries = Vec::new();
+    for (seq, id, kind, subject, epoch, expires_at) in conn.fetch_all(statement).await? {
+        match (id, kind, subject, expires_at) {
+            (Some(id), Some(kind), Some(subject), Some(expires_at)) => {
+                entries.push(
+                    Row {
+                        seq,
+                        id,
+                        kind,
+                        subject,
+                        epoch,
+                        expires_at,
+                    }
+                    .try_into()?,
+                );
+            }
+            _ => head = Some(seq),
+        }
+    }
+    let head = head.ok_or_else(|| Error::internal("the revocation log has no head row"))?;
+    Ok((head, entries))
+}

@@ -1,0 +1,232 @@
+//! Table `users`.
+
+use sqlx::{query, query_as};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Conn;
+use crate::{
+    domain::{
+        ids::UserId,
+        user::{User, Username},
+    },
+    error::Error,
+};
+
+macro_rules! columns {
+    () => {
+        "id, username, roles, epoch, disabled_at, password_changed_at, created_at, updated_at"
+    };
+}
+
+/// A user as it is stored, with its password hash.
+#[derive(Debug)]
+pub struct Credentials {
+    /// The user.
+    pub user: User,
+    /// A PHC string.
+    pub password_hash: StoredHash,
+}
+
+/// The password hash of a row. Never printed.
+pub struct StoredHash(pub String);
+
+impl std::fmt::Debug for StoredHash {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StoredHash(..)")
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    username: String,
+    roles: Vec<String>,
+    epoch: i64,
+    disabled_at: Option<OffsetDateTime>,
+    password_changed_at: OffsetDateTime,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+}
+
+#[derive(sqlx::FromRow)]
+struct CredentialsRow {
+    #[sqlx(flatten)]
+    row: Row,
+    password_hash: String,
+}
+
+impl From<Row> for User {
+    fn from(row: Row) -> Self {
+        Self {
+            id: UserId(row.id),
+            username: Username::from_stored(row.username),
+            roles: row.roles,
+            epoch: row.epoch,
+            disabled_at: row.disabled_at,
+            password_changed_at: row.password_changed_at,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        }
+    }
+}
+
+/// Adds a user.
+///
+/// # Errors
+/// [`Error::UsernameTaken`].
+pub async fn insert(conn: &mut Conn, user: &User, password_hash: &str) -> Result<(), Error> {
+    let statement = query(
+        "INSERT INTO users (id, username, password_hash, roles, epoch, disabled_at, password_changed_at, \
+         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+    )
+    .bind(user.id.0)
+    .bind(user.username.as_str())
+    .bind(password_hash)
+    .bind(&user.roles)
+    .bind(user.epoch)
+    .bind(user.disabled_at)
+    .bind(user.password_changed_at)
+    .bind(user.created_at)
+    .bind(user.updated_at);
+    conn.execute(statement).await.map(drop)
+}
+
+/// The user of that id.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn find(conn: &mut Conn, id: UserId) -> Result<Option<User>, Error> {
+    let statement = query_as::<_, Row>(concat!("SELECT ", columns!(), " FROM users WHERE id = $1"));
+    Ok(conn
+        .fetch_optional(statement.bind(id.0))
+        .await?
+        .map(User::from))
+}
+
+/// The user of that name.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn find_by_name(conn: &mut Conn, name: &Username) -> Result<Option<User>, Error> {
+    let statement = query_as::<_, Row>(concat!(
+        "SELECT ",
+        columns!(),
+        " FROM users WHERE username = $1"
+    ));
+    let row = conn.fetch_optional(statement.bind(name.as_str())).await?;
+    Ok(row.map(User::from))
+}
+
+/// The user of that name, with the password hash and the epoch as of one moment.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn find_credentials(
+    conn: &mut Conn,
+    name: &Username,
+) -> Result<Option<Credentials>, Error> {
+    let text = concat!(
+        "SELECT ",
+        columns!(),
+        ", password_hash FROM users WHERE username = $1"
+    );
+    let statement = query_as::<_, CredentialsRow>(text).bind(name.as_str());
+    Ok(conn
+        .fetch_optional(statement)
+        .await?
+        .map(|found| Credentials {
+            user: found.row.into(),
+            password_hash: StoredHash(found.password_hash),
+        }))
+}
+
+/// Up to `limit` users after `after`, by id.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn list(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<User>, Error> {
+    let text = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM users WHERE id > $1 ORDER BY id LIMIT $2"
+    );
+    let statement = query_as::<_, Row>(text).bind(after).bind(limit);
+    let rows = conn.fetch_all(statement).await?;
+    Ok(rows.into_iter().map(User::from).collect())
+}
+
+/// Locks the user's row until the transaction ends, so that no Login opens a session meanwhile.
+///
+/// # Errors
+/// [`Error::UserNotFound`].
+pub async fn lock(tx: &mut Conn, id: UserId) -> Result<User, Error> {
+    let text = concat!(
+        "SELECT ",
+        columns!(),
+        " FROM users WHERE id = $1 FOR UPDATE"
+    );
+    let statement = query_as::<_, Row>(text).bind(id.0);
+    let row = tx.fetch_optional(statement).await?;
+    row.map(User::from).ok_or(Error::UserNotFound)
+}
+
+/// Writes what may change of a user that [`lock`] holds: roles, epoch, disabled_at, updated_at.
+///
+/// # Errors
+/// [`Error::UserNotFound`].
+pub async fn update(tx: &mut Conn, user: &User) -> Result<(), Error> {
+    let statement = query(
+        "UPDATE users SET roles = $2, epoch = $3, disabled_at = $4, updated_at = $5 WHERE id = $1",
+    )
+    .bind(user.id.0)
+    .bind(&user.roles)
+    .bind(user.epoch)
+    .bind(user.disabled_at)
+    .bind(user.updated_at);
+    touched_one(tx.execute(statement).await?)
+}
+
+/// Replaces the password hash. With `expected`, only if it still is that one.
+///
+/// # Errors
+/// [`Error::UserNotFound`]; [`Error::InvalidCredentials`] when the hash is another by now.
+pub async fn set_password(
+    tx: &mut Conn,
+    id: UserId,
+    password_hash: &str,
+    expected: Option<&StoredHash>,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    let statement = query(
+        "UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3 \
+         WHERE id = $1 AND password_hash = COALESCE($4, password_hash)",
+    )
+    .bind(id.0)
+    .bind(password_hash)
+    .bind(now)
+    .bind(expected.map(|hash| hash.0.as_str()));
+    match tx.execute(statement).await? {
+        0 if expected.is_some() => Err(Error::InvalidCredentials),
+        rows => touched_one(rows),
+    }
+}
+
+/// Removes a user that has no session rows left.
+///
+/// # Errors
+/// [`Error::UserNotFound`].
+pub async fn delete(tx: &mut Conn, id: UserId) -> Result<(), Error> {
+    touched_one(
+        tx.execute(query("DELETE FROM users WHERE id = $1").bind(id.0))
+            .await?,
+    )
+}
+
+fn touched_one(rows: u64) -> Result<(), Error> {
+    match rows {
+        1 => Ok(()),
+        0 => Err(Error::UserNotFound),
+        _ => Err(Error::internal("a statement by id touched several users")),
+    }
+}
