@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    pin::pin,
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -101,9 +102,16 @@ impl Dev {
             username: USERNAME.to_owned(),
             password,
         };
+        let clock = Clock::system();
+        let auth = server.auth();
+        let mut serving = pin!(server.serve(listeners, shutdown.requested()));
+        tokio::select! {
+            ended = &mut serving => return ended,
+            () = auth.accounts.revocations.caught_up(clock.boot()) => {}
+        }
         facts.write(dir)?;
         say(banner(&facts, dir))?;
-        server.serve(listeners, shutdown.requested()).await
+        serving.await
     }
 }
 
@@ -206,18 +214,18 @@ Users, sessions and keys are kept in {dir}. Ctrl-C stops everything.
 
 Try it with grpcurl:
 
-  grpcurl -plaintext -d '{{"username":"{username}","password":"{password}"}}' {grpc} {service}/Login | tee /tmp/tokens
-  ACCESS=$(sed -n 's/.*"accessToken": "\(.*\)".*/\1/p' /tmp/tokens)
-  REFRESH=$(sed -n 's/.*"refreshToken": "\(.*\)".*/\1/p' /tmp/tokens)
+  TOKENS=$(grpcurl -plaintext -d '{{"username":"{username}","password":"{password}"}}' {grpc} {service}/Login)
+  ACCESS=$(echo "$TOKENS" | sed -n 's/.*"accessToken": *"\([^"]*\)".*/\1/p')
+  REFRESH=$(echo "$TOKENS" | sed -n 's/.*"refreshToken": *"\([^"]*\)".*/\1/p')
   grpcurl -plaintext -d "{{\"access_token\":\"$ACCESS\"}}" {grpc} {service}/Verify
   grpcurl -plaintext -d "{{\"refresh_token\":\"$REFRESH\"}}" {grpc} {service}/Refresh
   grpcurl -plaintext -d "{{\"refresh_token\":\"$REFRESH\"}}" {grpc} {service}/Revoke
 
 or with buf (npm install -g @bufbuild/buf):
 
-  {curl} -d '{{"username":"{username}","password":"{password}"}}' http://{grpc}/{service}/Login | tee /tmp/tokens
-  ACCESS=$(sed -n 's/.*"accessToken": *"\([^"]*\)".*/\1/p' /tmp/tokens)
-  REFRESH=$(sed -n 's/.*"refreshToken": *"\([^"]*\)".*/\1/p' /tmp/tokens)
+  TOKENS=$({curl} -d '{{"username":"{username}","password":"{password}"}}' http://{grpc}/{service}/Login)
+  ACCESS=$(echo "$TOKENS" | sed -n 's/.*"accessToken": *"\([^"]*\)".*/\1/p')
+  REFRESH=$(echo "$TOKENS" | sed -n 's/.*"refreshToken": *"\([^"]*\)".*/\1/p')
   {curl} -d "{{\"access_token\":\"$ACCESS\"}}" http://{grpc}/{service}/Verify
   {curl} -d "{{\"refresh_token\":\"$REFRESH\"}}" http://{grpc}/{service}/Refresh
   {curl} -d "{{\"refresh_token\":\"$REFRESH\"}}" http://{grpc}/{service}/Revoke

@@ -101,6 +101,9 @@ pub fn open(token: &str, keys: &VerifyingKeys) -> Result<Claims, Rejection> {
     }
     let (message, signature) = token.rsplit_once('.').ok_or(Rejection::Malformed)?;
     let (header, claims) = message.split_once('.').ok_or(Rejection::Malformed)?;
+    if claims.contains('.') {
+        return Err(Rejection::Malformed);
+    }
     let header: Header = read(header)?;
     if !TYPES.iter().any(|typ| header.typ.eq_ignore_ascii_case(typ)) {
         return Err(Rejection::Malformed);

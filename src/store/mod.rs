@@ -74,8 +74,11 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidArgument`] for a URL that cannot be read.
     pub fn new(settings: &StoreSettings) -> Result<Self, Error> {
-        let options = PgConnectOptions::from_str(&settings.url)
-            .map_err(|_| Error::invalid("database-url", "a postgres:// URL"))?
+        // sqlx reads a URL of any scheme.
+        let options = Some(settings.url.as_str())
+            .filter(|url| url.starts_with("postgres://") || url.starts_with("postgresql://"))
+            .and_then(|url| PgConnectOptions::from_str(url).ok())
+            .ok_or_else(|| Error::invalid("database-url", "a postgres:// URL"))?
             .application_name("countersign")
             .disable_statement_logging();
         let pool = PgPoolOptions::new()

@@ -1,0 +1,98 @@
+//! No log line holds a secret (REQUIREMENTS R63), whatever is logged.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use countersign::grpc::v1::revoke_request::Target;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::support::{PASSWORD, Proxy, Setup, bearer, refusal};
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl io::Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Captured {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// On one thread, so that the subscriber sees all that this server logs and nothing else.
+#[tokio::test(flavor = "current_thread")]
+async fn r63_no_log_line_holds_a_secret_even_at_trace() {
+    let captured = Captured::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(captured.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let mut setup = Setup::new().await;
+    let proxy = Proxy::before(&setup.database_url);
+    setup.database_url = proxy.url();
+    let server = setup.start().await;
+    let alice = server.user("alice").await;
+    let first = alice.login().await;
+    let second = alice.rotate(&first.refresh_token).await;
+    alice.verify(&second.access_token).await.expect("valid");
+    assert_eq!(
+        refusal(alice.login_with("a wrong password").await).1,
+        "INVALID_CREDENTIALS"
+    );
+    let third = alice.rotate(&second.refresh_token).await;
+    assert_eq!(
+        refusal(alice.refresh(&first.refresh_token).await).1,
+        "REFRESH_TOKEN_REUSED"
+    );
+    alice
+        .revoke(Target::AccessToken(third.access_token.clone()))
+        .await
+        .expect("revoked");
+    proxy.cut();
+    assert_eq!(
+        refusal(alice.login_with(PASSWORD).await).1,
+        "DATABASE_UNAVAILABLE"
+    );
+    let log = captured.text();
+    assert!(log.contains("refresh token reused"), "the log was captured");
+    let mut secrets = vec![
+        PASSWORD.to_owned(),
+        "a wrong password".to_owned(),
+        "$argon2id$".to_owned(),
+        bearer(),
+    ];
+    for tokens in [first, second, third] {
+        secrets.extend([tokens.access_token, tokens.refresh_token]);
+    }
+    for secret in secrets {
+        assert!(
+            !log.contains(&secret),
+            "the log holds a secret that begins with {:.8}",
+            secret
+        );
+    }
+}

@@ -1,0 +1,23 @@
+//! Stories over real gRPC: servers on port 0 through the same `Server::serve` as in production, a database of its own for
+//! each, on one throwaway cluster that this binary starts itself.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed; clippy knows test functions only, not their helpers"
+)]
+
+mod admin;
+mod dev;
+mod login;
+mod logs;
+mod outage;
+mod refresh;
+mod revoke;
+mod store;
+mod support;
+mod users;
+mod verify;
+mod wire;

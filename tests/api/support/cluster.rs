@@ -1,0 +1,77 @@
+//! One cluster for this binary, a migrated template in it, and a database of its own for each test.
+
+use std::{
+    env,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use countersign::{
+    postgres::{Cluster, Durability, LaunchError, Refusal},
+    store::{Store, StoreSettings},
+};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::sync::OnceCell;
+
+const TEMPLATE: &str = "template_countersign";
+
+static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+static TEMPLATE_READY: OnceCell<()> = OnceCell::const_new();
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// The URL of a fresh, migrated database.
+pub async fn database() -> String {
+    TEMPLATE_READY.get_or_init(make_template).await;
+    let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    admin(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await;
+    cluster().url(&name)
+}
+
+async fn make_template() {
+    admin(&format!("CREATE DATABASE {TEMPLATE}")).await;
+    let settings = StoreSettings {
+        url: cluster().url(TEMPLATE),
+        connections: 1,
+        deadline: Duration::from_secs(10),
+    };
+    let store = Store::new(&settings).expect("settings");
+    assert_eq!(store.missing_migrations().await.expect("count"), 1);
+    store.migrate().await.expect("migrated");
+    assert_eq!(store.missing_migrations().await.expect("count"), 0);
+    store.close().await;
+}
+
+async fn admin(statement: &str) {
+    let mut connection = PgConnection::connect(&cluster().url("postgres"))
+        .await
+        .expect("connect");
+    connection
+        .execute(sqlx::AssertSqlSafe(statement))
+        .await
+        .expect(statement);
+    connection.close().await.expect("close");
+}
+
+fn cluster() -> &'static Cluster {
+    CLUSTER.get_or_init(start)
+}
+
+/// Takes the first directory that no other test binary uses. The cluster ends with this process and its directory is
+/// used again, so that nothing piles up.
+fn start() -> Cluster {
+    (0..100)
+        .find_map(|slot| {
+            let dir = env::temp_dir().join(format!("countersign-api-tests-{slot}"));
+            match Cluster::start(&dir, Durability::Throwaway) {
+                Err(LaunchError::Refused {
+                    refusal: Refusal::Busy,
+                    ..
+                }) => None,
+                result => Some(result.expect("a Postgres on this machine")),
+            }
+        })
+        .expect("a free directory")
+}

@@ -1,0 +1,34 @@
+//! What the stories share: clusters and databases, servers, actors, a proxy that can be cut.
+
+mod actor;
+mod cluster;
+mod proxy;
+mod server;
+
+pub use actor::{PASSWORD, User, live_sessions};
+pub use cluster::database;
+pub use proxy::Proxy;
+pub use server::{Setup, TestServer, bearer};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// The code and the reason of an error, whose ErrorInfo must be ours.
+pub fn refusal<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
+    let status = result.expect_err("refused");
+    let info = status
+        .get_details_error_info()
+        .expect("every error carries ErrorInfo");
+    assert_eq!(info.domain, "countersign");
+    (status.code(), info.reason)
+}
+
+/// The fields that an INVALID_ARGUMENT names.
+pub fn violations<T: std::fmt::Debug>(result: Result<T, Status>) -> Vec<String> {
+    let status = result.expect_err("refused");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let bad = status
+        .get_details_bad_request()
+        .expect("INVALID_ARGUMENT carries BadRequest");
+    assert_eq!(refusal::<()>(Err(status)).1, "INVALID_ARGUMENT");
+    bad.field_violations.into_iter().map(|v| v.field).collect()
+}

@@ -1,0 +1,183 @@
+//! A server in this process, with a clock that the test moves.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use clap::Parser;
+use countersign::{
+    auth::Auth,
+    clock::Clock,
+    config::PolicySettings,
+    crypto::{seal::MasterKey, service_token::ServiceTokenHash},
+    error::Error,
+    grpc::{
+        Administration,
+        v1::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
+    },
+    server::{Config, Listeners, Server},
+    store::{Store, StoreSettings},
+};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tonic::transport::{Channel, Endpoint};
+
+use super::{actor::User, cluster};
+
+/// One master key for all: base64 of 32 bytes.
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const ADMIN_TOKEN: &str = "an-administrators-token-of-some-characters";
+
+/// The header by which a caller administers.
+pub fn bearer() -> String {
+    format!("Bearer {ADMIN_TOKEN}")
+}
+
+/// How a server is to be set up.
+pub struct Setup {
+    pub settings: PolicySettings,
+    pub administration: Administration,
+    pub database_url: String,
+    pub clock: Clock,
+    pub database_deadline: Duration,
+    pub master_key: String,
+}
+
+#[derive(Parser)]
+struct Defaults {
+    #[command(flatten)]
+    settings: PolicySettings,
+}
+
+impl Setup {
+    /// The defaults of the product, on a database of its own.
+    pub async fn new() -> Self {
+        Self::on(cluster::database().await, Clock::manual())
+    }
+
+    fn on(database_url: String, clock: Clock) -> Self {
+        Self {
+            settings: Defaults::parse_from(["test"]).settings,
+            administration: Administration::Everybody,
+            database_url,
+            clock,
+            database_deadline: Duration::from_secs(5),
+            master_key: MASTER_KEY.to_owned(),
+        }
+    }
+
+    pub fn with_admin_token(mut self) -> Self {
+        let hash = ServiceTokenHash::from_file_content(ADMIN_TOKEN).expect("token");
+        self.administration = Administration::Bearer(hash);
+        self
+    }
+
+    pub async fn start(self) -> TestServer {
+        self.try_start().await.expect("the server starts")
+    }
+
+    pub async fn try_start(self) -> Result<TestServer, Error> {
+        let store = StoreSettings {
+            url: self.database_url.clone(),
+            connections: 16,
+            deadline: self.database_deadline,
+        };
+        let server = Server::build(Config {
+            settings: self.settings,
+            store: Store::new(&store)?,
+            master_key: MasterKey::from_file_content(&self.master_key)?,
+            administration: self.administration,
+            clock: self.clock.clone(),
+        })
+        .await?;
+        let auth = server.auth();
+        let (grpc, http) = (listener().await, listener().await);
+        let (grpc_addr, http_addr) = (addr(&grpc), addr(&http));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let listeners = Listeners { grpc, http };
+        let task = tokio::spawn(server.serve(listeners, async move { drop(stopped.await) }));
+        auth.accounts.revocations.caught_up(self.clock.boot()).await;
+        let channel = Endpoint::from_shared(format!("http://{grpc_addr}")).expect("endpoint");
+        Ok(TestServer {
+            channel: channel.connect().await.expect("connect"),
+            grpc_addr,
+            http_addr,
+            auth,
+            clock: self.clock,
+            database_url: self.database_url,
+            stop,
+            task,
+        })
+    }
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.expect("a free port")
+}
+
+fn addr(listener: &TcpListener) -> SocketAddr {
+    listener.local_addr().expect("bound")
+}
+
+/// A running server; it stops when it is dropped.
+pub struct TestServer {
+    pub grpc_addr: SocketAddr,
+    pub http_addr: SocketAddr,
+    pub auth: Arc<Auth>,
+    pub clock: Clock,
+    pub database_url: String,
+    channel: Channel,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        Setup::new().await.start().await
+    }
+
+    /// Another replica over the same database and by the same clock.
+    pub async fn replica(&self) -> Self {
+        Setup::on(self.database_url.clone(), self.clock.clone())
+            .start()
+            .await
+    }
+
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub fn auth_client(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel())
+    }
+
+    pub fn user_client(&self) -> UserServiceClient<Channel> {
+        UserServiceClient::new(self.channel())
+    }
+
+    /// Creates a user.
+    pub async fn user(&self, name: &str) -> User {
+        User::create(self, name).await
+    }
+
+    /// Moves the clock, and waits until this server has heard of revocations after that.
+    pub async fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+        self.catch_up().await;
+    }
+
+    /// Waits until this server has applied every revocation that was acknowledged by now. The clock has to move a
+    /// little, because the follower's next statement has to be told from its last.
+    pub async fn catch_up(&self) {
+        self.clock.advance(Duration::from_nanos(1));
+        self.auth.accounts.wake.notify_one();
+        self.auth
+            .accounts
+            .revocations
+            .caught_up(self.clock.boot())
+            .await;
+    }
+
+    /// Stops it as SIGTERM would.
+    pub async fn stop(self) -> Result<(), Error> {
+        drop(self.stop);
+        self.task.await.expect("the task ends")
+    }
+}
