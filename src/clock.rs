@@ -109,10 +109,7 @@ const BOOT_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
 
 fn system_boot() -> Boot {
     let now = rustix::time::clock_gettime(BOOT_CLOCK);
-    Boot(Duration::new(
-        u64::try_from(now.tv_sec).unwrap_or(0),
-        u32::try_from(now.tv_nsec).unwrap_or(0),
-    ))
+    Boot(Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0)))
 }
 
 #[cfg(test)]

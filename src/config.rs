@@ -60,12 +60,7 @@ pub struct PolicySettings {
     pub issuer: String,
 
     /// Claim aud of access tokens; give it several times, or with commas, for several
-    #[arg(
-        long,
-        env = "COUNTERSIGN_AUDIENCE",
-        default_value = "internal",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "COUNTERSIGN_AUDIENCE", default_value = "internal", value_delimiter = ',')]
     pub audience: Vec<String>,
 
     /// Lifetime of an access token, at most 1h
@@ -121,13 +116,7 @@ pub struct LogSettings {
     pub log: String,
 
     /// How to write it
-    #[arg(
-        long,
-        env = "COUNTERSIGN_LOG_FORMAT",
-        default_value = "text",
-        value_enum,
-        global = true
-    )]
+    #[arg(long, env = "COUNTERSIGN_LOG_FORMAT", default_value = "text", value_enum, global = true)]
     pub log_format: LogFormat,
 }
 
@@ -171,76 +160,37 @@ impl PolicySettings {
     /// # Errors
     /// [`Error::InvalidArgument`] names each setting that is out of range.
     pub fn check(&self) -> Result<Policy, Error> {
-        let seconds = |from: u64, to: u64| Duration::from_secs(from)..=Duration::from_secs(to);
-        let text =
-            |value: &str| (1..=256).contains(&value.len()) && !value.contains(char::is_control);
-        let rules = [
-            ("issuer", text(&self.issuer), "1 to 256 bytes"),
-            (
-                "audience",
-                !self.audience.is_empty() && self.audience.iter().all(|a| text(a)),
-                "1 to 256 bytes each",
-            ),
-            (
-                "access-token-ttl",
-                seconds(10, MAX_ACCESS_TOKEN_TTL.as_secs()).contains(&self.access_token_ttl),
-                "10s to 1h",
-            ),
-            (
-                "session-ttl",
-                self.session_ttl >= self.access_token_ttl && self.session_ttl <= 3650 * DAY,
-                "access-token-ttl to 10 years",
-            ),
-            (
-                "session-idle-ttl",
-                self.session_idle_ttl >= self.access_token_ttl
-                    && self.session_idle_ttl <= self.session_ttl,
-                "access-token-ttl to session-ttl",
-            ),
-            (
-                "refresh-grace",
-                self.refresh_grace <= Duration::from_secs(300),
-                "0s to 5m",
-            ),
-            (
-                "refresh-late-retry",
-                self.refresh_late_retry <= 30 * DAY,
-                "0s to 30d",
-            ),
-            (
-                "max-staleness",
-                seconds(2, 300).contains(&self.max_staleness),
-                "2s to 5m",
-            ),
-            (
-                "leeway",
-                self.leeway <= Duration::from_secs(10),
-                "0s to 10s",
-            ),
-            (
-                "password-min-length",
-                (8..=256).contains(&self.password_min_length),
-                "8 to 256",
-            ),
-            ("hash-threads", self.hash_threads <= 256, "0 to 256"),
-            (
-                "hash-queue",
-                (1..=65_536).contains(&self.hash_queue),
-                "1 to 65536",
-            ),
-        ];
-        let violations: Vec<Violation> = rules
+        let violations: Vec<Violation> = self
+            .rules()
             .into_iter()
             .filter(|(_, holds, _)| !holds)
-            .map(|(field, _, range)| Violation {
-                field,
-                description: range.to_owned(),
-            })
+            .map(|(field, _, range)| Violation { field, description: range.to_owned() })
             .collect();
-        if !violations.is_empty() {
-            return Err(Error::InvalidArgument(violations));
-        }
-        Ok(self.policy())
+        if violations.is_empty() { Ok(self.policy()) } else { Err(Error::InvalidArgument(violations)) }
+    }
+
+    /// Each setting, whether it is in its range, and the range.
+    fn rules(&self) -> [(&'static str, bool, &'static str); 12] {
+        let text = |value: &str| (1..=256).contains(&value.len()) && !value.contains(char::is_control);
+        let audiences = !self.audience.is_empty() && self.audience.iter().all(|a| text(a));
+        let within = |value, from: Duration, to| (from..=to).contains(&value);
+        let seconds = Duration::from_secs;
+        let (access, session) = (self.access_token_ttl, self.session_ttl);
+        let idle = self.session_idle_ttl;
+        [
+            ("issuer", text(&self.issuer), "1 to 256 bytes"),
+            ("audience", audiences, "1 to 256 bytes each"),
+            ("access-token-ttl", within(access, seconds(10), MAX_ACCESS_TOKEN_TTL), "10s to 1h"),
+            ("session-ttl", within(session, access, 3650 * DAY), "access-token-ttl to 10 years"),
+            ("session-idle-ttl", within(idle, access, session), "access-token-ttl to session-ttl"),
+            ("refresh-grace", self.refresh_grace <= seconds(300), "0s to 5m"),
+            ("refresh-late-retry", self.refresh_late_retry <= 30 * DAY, "0s to 30d"),
+            ("max-staleness", within(self.max_staleness, seconds(2), seconds(300)), "2s to 5m"),
+            ("leeway", self.leeway <= seconds(10), "0s to 10s"),
+            ("password-min-length", (8..=256).contains(&self.password_min_length), "8 to 256"),
+            ("hash-threads", self.hash_threads <= 256, "0 to 256"),
+            ("hash-queue", (1..=65_536).contains(&self.hash_queue), "1 to 65536"),
+        ]
     }
 
     fn policy(&self) -> Policy {
@@ -251,10 +201,7 @@ impl PolicySettings {
             access_token_ttl: self.access_token_ttl,
             session_ttl: self.session_ttl,
             session_idle_ttl: self.session_idle_ttl,
-            rotation: RotationPolicy {
-                grace: self.refresh_grace,
-                late_retry: self.refresh_late_retry,
-            },
+            rotation: RotationPolicy { grace: self.refresh_grace, late_retry: self.refresh_late_retry },
             max_staleness: self.max_staleness,
             leeway: self.leeway,
             password_min_length: self.password_min_length,
@@ -271,16 +218,10 @@ impl Policy {
         if asked.is_empty() {
             return Ok(self.audiences.clone());
         }
-        if asked
-            .iter()
-            .all(|audience| self.audiences.contains(audience))
-        {
+        if asked.iter().all(|audience| self.audiences.contains(audience)) {
             Ok(asked)
         } else {
-            Err(Error::invalid(
-                "audience",
-                "only audiences that the server is set up with",
-            ))
+            Err(Error::invalid("audience", "only audiences that the server is set up with"))
         }
     }
 }
@@ -290,8 +231,8 @@ impl Policy {
 /// # Errors
 /// [`Error::InvalidArgument`] for `setting`.
 pub fn read_file(setting: &'static str, path: &Path) -> Result<zeroize::Zeroizing<String>, Error> {
-    let content = fs::read_to_string(path)
-        .map_err(|error| Error::invalid(setting, format!("{}: {error}", path.display())))?;
+    let content =
+        fs::read_to_string(path).map_err(|error| Error::invalid(setting, format!("{}: {error}", path.display())))?;
     Ok(zeroize::Zeroizing::new(content))
 }
 
@@ -305,10 +246,6 @@ impl fmt::Debug for DatabaseSettings {
 impl DatabaseSettings {
     /// The defaults, for the private cluster of `dev`.
     pub fn local(database_url: String) -> Self {
-        Self {
-            database_url,
-            database_connections: 16,
-            database_deadline: Duration::from_secs(2),
-        }
+        Self { database_url, database_connections: 16, database_deadline: Duration::from_secs(2) }
     }
 }

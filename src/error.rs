@@ -71,10 +71,7 @@ pub struct Violation {
 impl Error {
     /// An [`Error::InvalidArgument`] for one field.
     pub fn invalid(field: &'static str, description: impl Into<String>) -> Self {
-        Self::InvalidArgument(vec![Violation {
-            field,
-            description: description.into(),
-        }])
+        Self::InvalidArgument(vec![Violation { field, description: description.into() }])
     }
 
     /// An [`Error::Internal`].

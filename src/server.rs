@@ -95,11 +95,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Internal`] when a port fails.
-    pub async fn serve(
-        self,
-        listeners: Listeners,
-        shutdown: impl Future<Output = ()>,
-    ) -> Result<(), Error> {
+    pub async fn serve(self, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let health = Health::new().await;
         let stop = watch::Sender::new(false);
         let mut ports = self.open_ports(listeners, &health, &stop);
@@ -113,12 +109,7 @@ impl Server {
         while background.join_next().await.is_some() {}
         health.set(false).await;
         stop.send_replace(true);
-        if timeout(self.drain_timeout, async {
-            while ports.join_next().await.is_some() {}
-        })
-        .await
-        .is_err()
-        {
+        if timeout(self.drain_timeout, async { while ports.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!("calls were still under way at the end of the drain timeout");
         }
         self.follower.leave().await;
@@ -140,11 +131,7 @@ impl Server {
             health.clone(),
             stopped(stop.subscribe()),
         ));
-        ports.spawn(http::serve(
-            listeners.http,
-            self.auth(),
-            stopped(stop.subscribe()),
-        ));
+        ports.spawn(http::serve(listeners.http, self.auth(), stopped(stop.subscribe())));
         ports
     }
 
@@ -166,15 +153,8 @@ impl Server {
 pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result<Accounts, Error> {
     let policy = settings.check()?;
     let cores = available_parallelism().map_or(1, usize::from);
-    let threads = if settings.hash_threads == 0 {
-        cores
-    } else {
-        settings.hash_threads
-    };
-    let hasher = PasswordHasher::start(HashPolicy {
-        threads,
-        queue: settings.hash_queue,
-    })?;
+    let threads = if settings.hash_threads == 0 { cores } else { settings.hash_threads };
+    let hasher = PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue })?;
     Ok(Accounts {
         store,
         hasher,

@@ -14,9 +14,7 @@ use crate::{
 pub fn start(settings: &LogSettings) -> Result<(), Error> {
     let filter = EnvFilter::try_new(&settings.log)
         .map_err(|_| Error::invalid("log", "a filter such as info or countersign=debug"))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

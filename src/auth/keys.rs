@@ -19,11 +19,7 @@ use crate::{
 /// # Errors
 /// [`Error::Internal`] when a stored key does not open with this master key or is damaged;
 /// [`Error::DatabaseUnavailable`].
-pub async fn load_or_create(
-    store: &Store,
-    master: &MasterKey,
-    now: OffsetDateTime,
-) -> Result<Keyring, Error> {
+pub async fn load_or_create(store: &Store, master: &MasterKey, now: OffsetDateTime) -> Result<Keyring, Error> {
     let mut conn = store.acquire().await?;
     let access = find_or_create(&mut conn, master, Purpose::AccessToken, now).await?;
     let refresh = find_or_create(&mut conn, master, Purpose::RefreshToken, now).await?;
@@ -44,9 +40,7 @@ async fn find_or_create(
     }
     keys::insert(conn, purpose, &create(master, purpose)?, now).await?;
     // Another replica may have been first: whatever is stored now is the key.
-    keys::newest(conn, purpose)
-        .await?
-        .ok_or_else(|| Error::internal("a key vanished"))
+    keys::newest(conn, purpose).await?.ok_or_else(|| Error::internal("a key vanished"))
 }
 
 fn create(master: &MasterKey, purpose: Purpose) -> Result<StoredKey, Error> {
@@ -72,26 +66,13 @@ fn open(key: StoredKey, master: &MasterKey, purpose: Purpose) -> Result<KeyMater
         Purpose::RefreshToken => HMAC_SHA256,
     };
     if key.algorithm != expected {
-        return Err(Error::internal(format!(
-            "key {}: unknown algorithm {}",
-            key.kid, key.algorithm
-        )));
+        return Err(Error::internal(format!("key {}: unknown algorithm {}", key.kid, key.algorithm)));
     }
     let private = master.open(&key.sealed_key, &context(&key, purpose))?;
-    Ok(KeyMaterial {
-        kid: key.kid,
-        public: key.public_key,
-        private,
-    })
+    Ok(KeyMaterial { kid: key.kid, public: key.public_key, private })
 }
 
 /// What a sealed key is bound to.
 fn context(key: &StoredKey, purpose: Purpose) -> String {
-    format!(
-        "key {} {} {} {}",
-        purpose.as_str(),
-        key.number,
-        key.algorithm,
-        key.kid
-    )
+    format!("key {} {} {} {}", purpose.as_str(), key.number, key.algorithm, key.kid)
 }

@@ -45,17 +45,9 @@ impl Auth {
     pub async fn login(&self, request: LoginRequest) -> Result<TokenPair, Error> {
         let audience = self.accounts.policy.choose_audience(request.audience)?;
         for _ in 0..ATTEMPTS {
-            let credentials = self
-                .accounts
-                .authenticate(&request.username, request.password.clone())
-                .await?;
+            let credentials = self.accounts.authenticate(&request.username, request.password.clone()).await?;
             let now = self.accounts.clock.now();
-            let session = self.accounts.new_session(
-                &credentials,
-                audience.clone(),
-                request.client.clone(),
-                now,
-            );
+            let session = self.accounts.new_session(&credentials, audience.clone(), request.client.clone(), now);
             let mut conn = self.accounts.store.acquire().await?;
             match refresh_tokens::open(&mut conn, &session, &credentials).await? {
                 Opening::Opened => return self.token_pair(&session, now),
@@ -72,22 +64,14 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
-    pub(super) async fn authenticate(
-        &self,
-        username: &Username,
-        password: Password,
-    ) -> Result<Credentials, Error> {
+    pub(super) async fn authenticate(&self, username: &Username, password: Password) -> Result<Credentials, Error> {
         let found = {
             let mut conn = self.store.acquire().await?;
             users::find_credentials(&mut conn, username).await?
         };
-        let stored = found
-            .as_ref()
-            .map(|c| PasswordHash::from_stored(c.password_hash.0.clone()));
+        let stored = found.as_ref().map(|c| PasswordHash::from_stored(c.password_hash.0.clone()));
         let verdict = self.hasher.verify(password, stored.as_ref()).await?;
-        found
-            .filter(|c| verdict == Verdict::Right && c.user.disabled_at.is_none())
-            .ok_or(Error::InvalidCredentials)
+        found.filter(|c| verdict == Verdict::Right && c.user.disabled_at.is_none()).ok_or(Error::InvalidCredentials)
     }
 
     fn new_session(

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::{Auth, later, tokens::TokenPair};
 use crate::{
-    crypto::refresh_token::RefreshToken,
+    crypto::{refresh_token::RefreshToken, secret::Secret},
     domain::{
         revocation::Reason,
         rotation::{Decision, Step, decide},
@@ -26,9 +26,9 @@ const ATTEMPTS: u32 = 8;
 #[derive(Debug)]
 pub struct RefreshRequest {
     /// The refresh token as it came.
-    pub refresh_token: String,
+    pub refresh_token: Secret,
     /// An access token of the same session, perhaps expired.
-    pub access_token: Option<String>,
+    pub access_token: Option<Secret>,
     /// What ListSessions shows from now on.
     pub client: Option<ClientInfo>,
 }
@@ -59,13 +59,9 @@ impl Auth {
     /// [`Error::DatabaseUnavailable`]: nothing is lost then, the same token may be tried again.
     pub async fn refresh(&self, request: RefreshRequest) -> Result<Refreshed, Error> {
         // A token that was never issued ends here, before any statement.
-        let token = self
-            .keys
-            .refresh
-            .decode(&request.refresh_token)
-            .ok_or(Error::RefreshTokenInvalid)?;
+        let token = self.keys.refresh.decode(request.refresh_token.expose()).ok_or(Error::RefreshTokenInvalid)?;
         if let Some(access_token) = &request.access_token
-            && self.identify(access_token)?.session_id != token.session_id
+            && self.identify(access_token.expose())?.session_id != token.session_id
         {
             return Err(Error::RefreshTokenInvalid);
         }
@@ -91,12 +87,7 @@ impl Auth {
             }
             let session = refresh_tokens::find(&mut conn, token.session_id).await?;
             let session = session.ok_or(Error::RefreshTokenInvalid)?;
-            match decide(
-                &session.rotation,
-                token.generation,
-                self.accounts.policy.rotation,
-                now,
-            ) {
+            match decide(&session.rotation, token.generation, self.accounts.policy.rotation, now) {
                 Decision::Rotate(next) | Decision::Skip(next) => step = next,
                 Decision::Replay => return Ok((session, Exchange::Replayed)),
                 Decision::Reuse => return Err(self.end_reused(conn, &session).await),

@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::{Accounts, Auth, later, retrying};
 use crate::{
+    crypto::secret::Secret,
     domain::{
         ids::{SessionId, UserId},
         revocation::{RETENTION, Reason, Revocation, Subject},
@@ -18,9 +19,9 @@ use crate::{
 #[derive(Debug)]
 pub enum Target {
     /// The session of a refresh token, as it came.
-    RefreshToken(String),
+    RefreshToken(Secret),
     /// The session of an access token, as it came.
-    AccessToken(String),
+    AccessToken(Secret),
     /// A session.
     Session(SessionId),
     /// All sessions of a user, perhaps but one.
@@ -52,36 +53,27 @@ impl Auth {
         let session = match target {
             Target::User(user, keep) => return self.accounts.end_user_sessions(user, keep).await,
             Target::Session(id) => Some(id),
-            Target::RefreshToken(token) => self.keys.refresh.decode(&token).map(|t| t.session_id),
-            Target::AccessToken(token) => self.identify(&token).ok().map(|p| p.session_id),
+            Target::RefreshToken(token) => self.keys.refresh.decode(token.expose()).map(|t| t.session_id),
+            Target::AccessToken(token) => self.identify(token.expose()).ok().map(|p| p.session_id),
         };
         match session {
             Some(id) => self.accounts.end_session(id, Reason::Revoked).await,
             None => Ok(Revoked {
                 sessions: 0,
-                everywhere_by: later(
-                    self.accounts.clock.now(),
-                    self.accounts.policy.max_staleness,
-                ),
+                everywhere_by: later(self.accounts.clock.now(), self.accounts.policy.max_staleness),
             }),
         }
     }
 }
 
 impl Accounts {
-    pub(super) async fn end_session(
-        &self,
-        id: SessionId,
-        reason: Reason,
-    ) -> Result<Revoked, Error> {
+    pub(super) async fn end_session(&self, id: SessionId, reason: Reason) -> Result<Revoked, Error> {
         retrying(async || {
             let mut tx = self.store.acquire().await?;
             let now = self.clock.now();
             tx.begin().await?;
             let ended = refresh_tokens::revoke(&mut tx, id, reason, now).await?;
-            let mut ended = self
-                .record_sessions(&mut tx, ended.as_slice(), reason, now)
-                .await?;
+            let mut ended = self.record_sessions(&mut tx, ended.as_slice(), reason, now).await?;
             // It may have ended on another replica a moment ago, and this one has not heard yet.
             ended.revocations = vec![session_revocation(id, now)];
             self.commit(tx, ended).await
@@ -89,19 +81,12 @@ impl Accounts {
         .await
     }
 
-    async fn end_user_sessions(
-        &self,
-        user: UserId,
-        keep: Option<SessionId>,
-    ) -> Result<Revoked, Error> {
+    async fn end_user_sessions(&self, user: UserId, keep: Option<SessionId>) -> Result<Revoked, Error> {
         retrying(async || {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
             let ended = match users::lock(&mut tx, user).await {
-                Ok(mut user) => {
-                    self.end_all(&mut tx, &mut user, keep, Reason::Revoked)
-                        .await?
-                }
+                Ok(mut user) => self.end_all(&mut tx, &mut user, keep, Reason::Revoked).await?,
                 // Nobody of that id: nothing to end.
                 Err(Error::UserNotFound) => Ended::default(),
                 Err(error) => return Err(error),
@@ -128,16 +113,10 @@ impl Accounts {
         user.epoch += 1;
         user.updated_at = now;
         users::update(tx, user).await?;
-        let revocation = Revocation {
-            subject: Subject::User(user.id, user.epoch),
-            expires_at: later(now, RETENTION),
-        };
+        let revocation = Revocation { subject: Subject::User(user.id, user.epoch), expires_at: later(now, RETENTION) };
         revocations::append(tx, std::slice::from_ref(&revocation), reason, now).await?;
         let sessions = ended.iter().filter(|session| session.was_live).count();
-        Ok(Ended {
-            sessions,
-            revocations: vec![revocation],
-        })
+        Ok(Ended { sessions, revocations: vec![revocation] })
     }
 
     async fn record_sessions(
@@ -147,18 +126,12 @@ impl Accounts {
         reason: Reason,
         now: OffsetDateTime,
     ) -> Result<Ended, Error> {
-        let revocations: Vec<Revocation> = ended
-            .iter()
-            .map(|session| session_revocation(session.id, now))
-            .collect();
+        let revocations: Vec<Revocation> = ended.iter().map(|session| session_revocation(session.id, now)).collect();
         if !revocations.is_empty() {
             revocations::append(tx, &revocations, reason, now).await?;
         }
         let sessions = ended.iter().filter(|session| session.was_live).count();
-        Ok(Ended {
-            sessions,
-            revocations,
-        })
+        Ok(Ended { sessions, revocations })
     }
 
     /// Commits, and makes this replica know it before anybody is answered.
@@ -173,16 +146,10 @@ impl Accounts {
         {
             tracing::debug!(%error, "the hint of a revocation was not sent; followers poll");
         }
-        Ok(Revoked {
-            sessions: ended.sessions,
-            everywhere_by,
-        })
+        Ok(Revoked { sessions: ended.sessions, everywhere_by })
     }
 }
 
 fn session_revocation(id: SessionId, now: OffsetDateTime) -> Revocation {
-    Revocation {
-        subject: Subject::Session(id),
-        expires_at: later(now, RETENTION),
-    }
+    Revocation { subject: Subject::Session(id), expires_at: later(now, RETENTION) }
 }

@@ -33,11 +33,7 @@ pub struct TokenPair {
 impl Auth {
     /// Makes the tokens of a session's current generation. `now` was read before the session was, so that a token made
     /// from a row that has been revoked since ends no later than the revocation is remembered.
-    pub(super) fn token_pair(
-        &self,
-        session: &Session,
-        now: OffsetDateTime,
-    ) -> Result<TokenPair, Error> {
+    pub(super) fn token_pair(&self, session: &Session, now: OffsetDateTime) -> Result<TokenPair, Error> {
         // No token outlives its session (CVE-2021-32923).
         let ttl = jittered(self.accounts.policy.access_token_ttl)?;
         let expires_at = later(now, ttl).min(session.expires_at);
@@ -55,10 +51,7 @@ impl Auth {
             epoch: session.epoch,
             roles: session.roles.clone(),
         };
-        let refresh_token = RefreshToken {
-            session_id: session.id,
-            generation: session.rotation.generation,
-        };
+        let refresh_token = RefreshToken { session_id: session.id, generation: session.rotation.generation };
         Ok(TokenPair {
             access_token: self.keys.signing.sign(&claims)?,
             access_token_expires_at: whole_seconds(expires_at),

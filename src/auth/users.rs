@@ -56,12 +56,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::UsernameTaken`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
-    pub async fn create_user(
-        &self,
-        username: Username,
-        password: Password,
-        roles: Vec<String>,
-    ) -> Result<User, Error> {
+    pub async fn create_user(&self, username: Username, password: Password, roles: Vec<String>) -> Result<User, Error> {
         let hash = self.hasher.hash(password).await?;
         let now = self.clock.now();
         let user = User {
@@ -125,10 +120,7 @@ impl Accounts {
             };
             users::update(&mut tx, &user).await?;
             let ended = match status {
-                Some(Status::Disabled) => {
-                    self.end_all(&mut tx, &mut user, None, Reason::UserDisabled)
-                        .await?
-                }
+                Some(Status::Disabled) => self.end_all(&mut tx, &mut user, None, Reason::UserDisabled).await?,
                 _ => Ended::default(),
             };
             let revoked = self.commit(tx, ended).await?;
@@ -146,9 +138,7 @@ impl Accounts {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
-            let ended = self
-                .end_all(&mut tx, &mut user, None, Reason::UserDeleted)
-                .await?;
+            let ended = self.end_all(&mut tx, &mut user, None, Reason::UserDeleted).await?;
             refresh_tokens::delete_all(&mut tx, id).await?;
             users::delete(&mut tx, id).await?;
             self.commit(tx, ended).await
@@ -171,15 +161,10 @@ impl Accounts {
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub async fn change_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
-        let known = self
-            .authenticate(&change.username, change.old_password)
-            .await?;
+        let known = self.authenticate(&change.username, change.old_password).await?;
         let hash = self.hasher.hash(change.new_password).await?;
         let expected = Some(&known.password_hash);
-        match self
-            .replace_password(known.user.id, &hash, expected, change.keep)
-            .await
-        {
+        match self.replace_password(known.user.id, &hash, expected, change.keep).await {
             // Deleted since the old password was checked.
             Err(Error::UserNotFound) => Err(Error::InvalidCredentials),
             result => result,
@@ -199,9 +184,7 @@ impl Accounts {
             let mut user = users::lock(&mut tx, id).await?;
             let now = self.clock.now();
             users::set_password(&mut tx, id, hash.as_str(), expected, now).await?;
-            let ended = self
-                .end_all(&mut tx, &mut user, keep, Reason::PasswordChanged)
-                .await?;
+            let ended = self.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
             self.commit(tx, ended).await
         })
         .await

@@ -40,26 +40,14 @@ impl Auth {
         demand: Demand<'_>,
     ) -> Result<(Vec<Result<Principal, Rejection>>, Freshness), Error> {
         let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
-        let results = tokens
-            .into_iter()
-            .map(|token| self.accept(token, demand.audience, freshness))
-            .collect();
+        let results = tokens.into_iter().map(|token| self.accept(token, demand.audience, freshness)).collect();
         Ok((results, freshness))
     }
 
     /// The one definition of a valid access token.
-    fn accept(
-        &self,
-        token: &str,
-        audience: Option<&str>,
-        freshness: Freshness,
-    ) -> Result<Principal, Rejection> {
+    fn accept(&self, token: &str, audience: Option<&str>, freshness: Freshness) -> Result<Principal, Rejection> {
         let claims = access_token::open(token, &self.keys.verifying)?;
-        let expected = Expected {
-            issuer: &self.accounts.policy.issuer,
-            audience,
-            leeway: self.accounts.policy.leeway,
-        };
+        let expected = Expected { issuer: &self.accounts.policy.issuer, audience, leeway: self.accounts.policy.leeway };
         let principal = claims.check(expected, self.accounts.clock.now())?;
         self.accounts.revocations.check(&principal, freshness)?;
         Ok(principal)

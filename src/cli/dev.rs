@@ -65,7 +65,8 @@ impl Dev {
         self.policy.check()?;
         for (setting, addr) in [("grpc-addr", self.grpc_addr), ("http-addr", self.http_addr)] {
             if !addr.ip().is_loopback() {
-                let advice = "dev listens on loopback only, because there everybody administers; see `countersign serve`";
+                let advice =
+                    "dev listens on loopback only, because there everybody administers; see `countersign serve`";
                 return Err(Error::invalid(setting, advice));
             }
         }
@@ -135,11 +136,7 @@ impl Facts {
 async fn demo_password(server: &Server, dir: &Path) -> Result<String, Error> {
     let auth = server.auth();
     let username = Username::parse(USERNAME)?;
-    let found = match auth
-        .accounts
-        .find_user(&UserKey::Name(username.clone()))
-        .await
-    {
+    let found = match auth.accounts.find_user(&UserKey::Name(username.clone())).await {
         Ok(user) => Some(user),
         Err(Error::UserNotFound) => None,
         Err(error) => return Err(error),
@@ -151,11 +148,7 @@ async fn demo_password(server: &Server, dir: &Path) -> Result<String, Error> {
     let password = Password::parse("password", &text)?;
     match found {
         Some(user) => drop(auth.accounts.set_password(user.id, password).await?),
-        None => drop(
-            auth.accounts
-                .create_user(username, password, vec!["demo".to_owned()])
-                .await?,
-        ),
+        None => drop(auth.accounts.create_user(username, password, vec!["demo".to_owned()]).await?),
     }
     Ok(text)
 }
@@ -165,9 +158,7 @@ fn default_data_dir() -> Result<PathBuf, Error> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/countersign-dev"));
     }
-    let base = env::var_os("XDG_DATA_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(env::home_dir()?.join(".local/share")));
+    let base = env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".local/share")));
     base.map(|base| base.join("countersign-dev"))
         .ok_or_else(|| Error::invalid("data-dir", "no home directory: name one"))
 }
@@ -180,11 +171,7 @@ fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
             fs::remove_file(&draft)?;
         }
         let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&draft)?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(content)?;
         file.sync_all()?;
         fs::rename(&draft, path)
@@ -197,13 +184,7 @@ fn start_failed(error: crate::postgres::LaunchError) -> Error {
 }
 
 fn banner(facts: &Facts, dir: &Path) -> String {
-    let Facts {
-        grpc_addr: grpc,
-        http_addr: http,
-        username,
-        password,
-        ..
-    } = facts;
+    let Facts { grpc_addr: grpc, http_addr: http, username, password, .. } = facts;
     let json = Facts::path(dir);
     let curl = "buf curl --protocol grpc --http2-prior-knowledge";
     let service = "countersign.v1.AuthService";

@@ -86,10 +86,7 @@ fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
 }
 
 async fn bind(grpc: SocketAddr, http: SocketAddr) -> Result<Listeners, Error> {
-    Ok(Listeners {
-        grpc: bind_one("grpc-addr", grpc).await?,
-        http: bind_one("http-addr", http).await?,
-    })
+    Ok(Listeners { grpc: bind_one("grpc-addr", grpc).await?, http: bind_one("http-addr", http).await? })
 }
 
 async fn bind_one(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {

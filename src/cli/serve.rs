@@ -26,10 +26,7 @@ impl Serve {
     pub(super) async fn run(self) -> Result<(), Error> {
         self.policy.check()?;
         let config = Config {
-            master_key: MasterKey::from_file_content(&read_file(
-                "master-key-file",
-                &self.serve.master_key_file,
-            )?)?,
+            master_key: MasterKey::from_file_content(&read_file("master-key-file", &self.serve.master_key_file)?)?,
             administration: self.administration()?,
             store: store(&self.database)?,
             settings: self.policy,

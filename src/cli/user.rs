@@ -85,19 +85,11 @@ impl User {
 
 async fn act(accounts: &Accounts, action: Action) -> Result<(), Error> {
     match action {
-        Action::Add {
-            username,
-            roles,
-            password,
-        } => {
+        Action::Add { username, roles, password } => {
             let (username, roles) = (Username::parse(&username)?, parse_roles(roles)?);
             let password = password.read(accounts).await?;
             let user = accounts.create_user(username, password, roles).await?;
-            say(format_args!(
-                "created {} {}",
-                user.id,
-                user.username.as_str()
-            ))
+            say(format_args!("created {} {}", user.id, user.username.as_str()))
         }
         Action::List => list(accounts).await,
         Action::Passwd { username, password } => {
@@ -107,16 +99,12 @@ async fn act(accounts: &Accounts, action: Action) -> Result<(), Error> {
         }
         Action::Disable { username } => {
             let id = find(accounts, &username).await?;
-            let (_, revoked) = accounts
-                .update_user(id, None, Some(Status::Disabled))
-                .await?;
+            let (_, revoked) = accounts.update_user(id, None, Some(Status::Disabled)).await?;
             report("disabled", revoked)
         }
         Action::Enable { username } => {
             let id = find(accounts, &username).await?;
-            accounts
-                .update_user(id, None, Some(Status::Enabled))
-                .await?;
+            accounts.update_user(id, None, Some(Status::Enabled)).await?;
             say("enabled")
         }
         Action::Delete { username } => {
@@ -132,24 +120,13 @@ async fn find(accounts: &Accounts, username: &str) -> Result<UserId, Error> {
 }
 
 async fn list(accounts: &Accounts) -> Result<(), Error> {
-    let mut page = Page {
-        after: Uuid::nil(),
-        size: 1000,
-    };
+    let mut page = Page { after: Uuid::nil(), size: 1000 };
     loop {
         let users = accounts.list_users(page).await?;
         for user in &users {
-            let status = if user.disabled_at.is_some() {
-                "disabled"
-            } else {
-                "enabled"
-            };
+            let status = if user.disabled_at.is_some() { "disabled" } else { "enabled" };
             let name = user.username.as_str();
-            say(format_args!(
-                "{}  {status:8}  {name}  {}",
-                user.id,
-                user.roles.join(",")
-            ))?;
+            say(format_args!("{}  {status:8}  {name}  {}", user.id, user.roles.join(",")))?;
         }
         match users.last() {
             Some(last) if users.len() == usize::from(page.size) => page.after = last.id.0,
@@ -160,18 +137,12 @@ async fn list(accounts: &Accounts) -> Result<(), Error> {
 
 fn report(what: &str, revoked: Revoked) -> Result<(), Error> {
     let (sessions, by) = (revoked.sessions, revoked.everywhere_by);
-    say(format_args!(
-        "{what}; {sessions} sessions ended, on every replica by {by}"
-    ))
+    say(format_args!("{what}; {sessions} sessions ended, on every replica by {by}"))
 }
 
 impl PasswordSource {
     async fn read(&self, accounts: &Accounts) -> Result<Password, Error> {
-        let text = if self.password_stdin {
-            read_line().await?
-        } else {
-            prompt()?
-        };
+        let text = if self.password_stdin { read_line().await? } else { prompt()? };
         Password::parse_new("password", &text, accounts.policy.password_min_length)
     }
 }
@@ -181,23 +152,13 @@ async fn read_line() -> Result<Zeroizing<String>, Error> {
     let mut input = BufReader::new(tokio::io::stdin().take(MAX_LINE));
     input.read_line(&mut line).await.map_err(unreadable)?;
     let text = line.strip_suffix('\n').unwrap_or(&line);
-    Ok(Zeroizing::new(
-        text.strip_suffix('\r').unwrap_or(text).to_owned(),
-    ))
+    Ok(Zeroizing::new(text.strip_suffix('\r').unwrap_or(text).to_owned()))
 }
 
 fn prompt() -> Result<Zeroizing<String>, Error> {
-    let ask = |question: &str| {
-        rpassword::prompt_password(question)
-            .map(Zeroizing::new)
-            .map_err(unreadable)
-    };
+    let ask = |question: &str| rpassword::prompt_password(question).map(Zeroizing::new).map_err(unreadable);
     let (first, second) = (ask("Password: ")?, ask("Again: ")?);
-    if first == second {
-        Ok(first)
-    } else {
-        Err(Error::invalid("password", "the two differ"))
-    }
+    if first == second { Ok(first) } else { Err(Error::invalid("password", "the two differ")) }
 }
 
 fn unreadable(error: io::Error) -> Error {

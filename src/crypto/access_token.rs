@@ -51,11 +51,7 @@ struct Header {
 impl SigningKey {
     /// An Ed25519 key from its PKCS#8 document (RFC 8037).
     pub fn ed25519(kid: String, pkcs8: &[u8]) -> Self {
-        Self {
-            kid,
-            algorithm: Algorithm::EdDSA,
-            key: EncodingKey::from_ed_der(pkcs8),
-        }
+        Self { kid, algorithm: Algorithm::EdDSA, key: EncodingKey::from_ed_der(pkcs8) }
     }
 
     /// Signs `claims`.
@@ -63,18 +59,15 @@ impl SigningKey {
     /// # Errors
     /// [`Error::Internal`] when the key is not one of its algorithm.
     pub fn sign(&self, claims: &Claims) -> Result<Secret, Error> {
-        let header = Header {
-            alg: algorithm_name(self.algorithm).to_owned(),
-            kid: self.kid.clone(),
-            typ: "at+jwt".to_owned(),
-        };
+        let header =
+            Header { alg: algorithm_name(self.algorithm).to_owned(), kid: self.kid.clone(), typ: "at+jwt".to_owned() };
         let header = serde_json::to_vec(&header).map_err(Error::internal)?;
         let claims = serde_json::to_vec(claims).map_err(Error::internal)?;
         let mut token = URL_SAFE_NO_PAD.encode(header);
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(claims, &mut token);
-        let signature = jsonwebtoken::crypto::sign(token.as_bytes(), &self.key, self.algorithm)
-            .map_err(Error::internal)?;
+        let signature =
+            jsonwebtoken::crypto::sign(token.as_bytes(), &self.key, self.algorithm).map_err(Error::internal)?;
         token.push('.');
         token.push_str(&signature);
         Ok(Secret::new(token))
@@ -84,10 +77,7 @@ impl SigningKey {
 impl VerifyingKey {
     /// An Ed25519 key from its 32 bytes.
     pub fn ed25519(public: &[u8]) -> Self {
-        Self {
-            algorithm: Algorithm::EdDSA,
-            key: DecodingKey::from_ed_der(public),
-        }
+        Self { algorithm: Algorithm::EdDSA, key: DecodingKey::from_ed_der(public) }
     }
 }
 
@@ -112,9 +102,8 @@ pub fn open(token: &str, keys: &VerifyingKeys) -> Result<Claims, Rejection> {
     if header.alg != algorithm_name(key.algorithm) {
         return Err(Rejection::SignatureInvalid);
     }
-    let valid =
-        jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm)
-            .map_err(|_| Rejection::Malformed)?;
+    let valid = jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm)
+        .map_err(|_| Rejection::Malformed)?;
     if !valid {
         return Err(Rejection::SignatureInvalid);
     }
@@ -133,9 +122,7 @@ fn algorithm_name(algorithm: Algorithm) -> &'static str {
 
 /// Reads one segment: canonical base64url, JSON, an object without duplicate names (RFC 7519 section 4).
 fn read<T: DeserializeOwned>(segment: &str) -> Result<T, Rejection> {
-    let json = URL_SAFE_NO_PAD
-        .decode(segment)
-        .map_err(|_| Rejection::Malformed)?;
+    let json = URL_SAFE_NO_PAD.decode(segment).map_err(|_| Rejection::Malformed)?;
     let _: UniqueNames = serde_json::from_slice(&json).map_err(|_| Rejection::Malformed)?;
     serde_json::from_slice(&json).map_err(|_| Rejection::Malformed)
 }
@@ -196,10 +183,7 @@ mod tests {
     fn keys() -> Keys {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).expect("key");
         let key = VerifyingKey::ed25519(pair.public_key().as_ref());
-        Keys {
-            pair,
-            verifying: HashMap::from([("k1".into(), key)]),
-        }
+        Keys { pair, verifying: HashMap::from([("k1".into(), key)]) }
     }
 
     fn claims() -> Value {
@@ -215,11 +199,7 @@ mod tests {
 
     impl Keys {
         fn token(&self, header: &str, claims: &str) -> String {
-            let message = format!(
-                "{}.{}",
-                URL_SAFE_NO_PAD.encode(header),
-                URL_SAFE_NO_PAD.encode(claims)
-            );
+            let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
             let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes()));
             format!("{message}.{signature}")
         }
@@ -245,36 +225,17 @@ mod tests {
 
     #[test]
     fn r01_the_type_is_at_jwt() {
-        for good in [
-            "at+jwt",
-            "AT+JWT",
-            "application/at+jwt",
-            "Application/AT+jwt",
-        ] {
+        for good in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
             let header = json!({"alg": "EdDSA", "kid": "k1", "typ": good});
-            assert!(
-                keys()
-                    .open(&header.to_string(), &claims().to_string())
-                    .is_ok(),
-                "{good}"
-            );
+            assert!(keys().open(&header.to_string(), &claims().to_string()).is_ok(), "{good}");
         }
-        for bad in [
-            json!("JWT"),
-            json!(""),
-            json!("refresh+jwt"),
-            json!(null),
-            json!(["at+jwt"]),
-        ] {
+        for bad in [json!("JWT"), json!(""), json!("refresh+jwt"), json!(null), json!(["at+jwt"])] {
             let header = json!({"alg": "EdDSA", "kid": "k1", "typ": bad});
             let opened = keys().open(&header.to_string(), &claims().to_string());
             assert_eq!(opened, Err(Rejection::Malformed), "{bad}");
         }
         let absent = r#"{"alg":"EdDSA","kid":"k1"}"#;
-        assert_eq!(
-            keys().open(absent, &claims().to_string()),
-            Err(Rejection::Malformed)
-        );
+        assert_eq!(keys().open(absent, &claims().to_string()), Err(Rejection::Malformed));
     }
 
     #[test]
@@ -288,18 +249,13 @@ mod tests {
         }
         for extra in [r#""iss":"i","#, r#""x":1,"x":2,"#, r#""x":1,"\u0078":2,"#] {
             let claims = claims.replacen('{', &format!("{{{extra}"), 1);
-            assert_eq!(
-                keys().open(&header().to_string(), &claims),
-                Err(Rejection::Malformed)
-            );
+            assert_eq!(keys().open(&header().to_string(), &claims), Err(Rejection::Malformed));
         }
     }
 
     #[test]
     fn r10_the_algorithm_is_that_of_the_key() {
-        for bad in [
-            "none", "None", "NONE", "nOnE", "", "HS256", "ES256", "eddsa", "EdDSA ", "Ed25519",
-        ] {
+        for bad in ["none", "None", "NONE", "nOnE", "", "HS256", "ES256", "eddsa", "EdDSA ", "Ed25519"] {
             let header = json!({"alg": bad, "kid": "k1", "typ": "at+jwt"});
             let opened = keys().open(&header.to_string(), &claims().to_string());
             assert_eq!(opened, Err(Rejection::SignatureInvalid), "{bad}");
@@ -308,9 +264,7 @@ mod tests {
 
     #[test]
     fn r12_dangerous_headers_are_refused() {
-        for name in [
-            "crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "enc", "zip", "cty",
-        ] {
+        for name in ["crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256", "enc", "zip", "cty"] {
             let mut header = header();
             header[name] = json!([]);
             let opened = keys().open(&header.to_string(), &claims().to_string());
@@ -350,10 +304,7 @@ mod tests {
     #[test]
     fn r15_deep_nesting_is_refused() {
         let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(2000), "]".repeat(2000));
-        assert_eq!(
-            keys().open(&header().to_string(), &deep),
-            Err(Rejection::Malformed)
-        );
+        assert_eq!(keys().open(&header().to_string(), &deep), Err(Rejection::Malformed));
     }
 
     #[test]
@@ -368,10 +319,7 @@ mod tests {
     #[test]
     fn a_token_of_another_key_is_refused() {
         let other = Ed25519KeyPair::from_seed_unchecked(&[8; 32]).expect("key");
-        let forger = Keys {
-            pair: other,
-            verifying: HashMap::new(),
-        };
+        let forger = Keys { pair: other, verifying: HashMap::new() };
         let opened = open(&forger.valid(), &keys().verifying);
         assert_eq!(opened, Err(Rejection::SignatureInvalid));
     }

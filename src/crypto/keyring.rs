@@ -6,8 +6,8 @@ use std::fmt;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::{
-    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm,
-    OctetKeyPairParameters, OctetKeyPairType, PublicKeyUse, ThumbprintHash,
+    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, OctetKeyPairParameters,
+    OctetKeyPairType, PublicKeyUse, ThumbprintHash,
 };
 use zeroize::Zeroizing;
 
@@ -52,15 +52,11 @@ impl Keyring {
     /// # Errors
     /// [`Error::Internal`] when a key is damaged.
     pub fn new(access: KeyMaterial, refresh: &KeyMaterial, number: u16) -> Result<Self, Error> {
-        let pair = Ed25519KeyPair::from_pkcs8(&access.private)
-            .map_err(|_| Error::internal("the signing key is damaged"))?;
+        let pair =
+            Ed25519KeyPair::from_pkcs8(&access.private).map_err(|_| Error::internal("the signing key is damaged"))?;
         let jwk = ed25519_jwk(pair.public_key().as_ref())?;
-        if pair.public_key().as_ref() != access.public.as_slice()
-            || jwk.common.key_id.as_deref() != Some(&access.kid)
-        {
-            return Err(Error::internal(
-                "the signing key does not fit its public part",
-            ));
+        if pair.public_key().as_ref() != access.public.as_slice() || jwk.common.key_id.as_deref() != Some(&access.kid) {
+            return Err(Error::internal("the signing key does not fit its public part"));
         }
         let secret: &[u8; KEY_BYTES] = refresh
             .private
@@ -69,10 +65,7 @@ impl Keyring {
             .ok_or_else(|| Error::internal("the key of the refresh tokens is damaged"))?;
         let jwks = serde_json::to_string(&JwkSet { keys: vec![jwk] }).map_err(Error::internal)?;
         Ok(Self {
-            verifying: VerifyingKeys::from([(
-                access.kid.clone(),
-                VerifyingKey::ed25519(&access.public),
-            )]),
+            verifying: VerifyingKeys::from([(access.kid.clone(), VerifyingKey::ed25519(&access.public))]),
             signing: SigningKey::ed25519(access.kid, &access.private),
             refresh: RefreshTokenKey::new(number, secret),
             jwks,
@@ -92,11 +85,7 @@ impl KeyMaterial {
         let kid = ed25519_jwk(&public)?.common.key_id.unwrap_or_default();
         let document = pair.to_pkcs8v1().map_err(failed)?;
         let private = Zeroizing::new(document.as_ref().to_vec());
-        Ok(Self {
-            kid,
-            public,
-            private,
-        })
+        Ok(Self { kid, public, private })
     }
 
     /// A new key for refresh tokens.
@@ -105,11 +94,7 @@ impl KeyMaterial {
     /// [`Error::Internal`] without randomness.
     pub fn generate_mac(number: u16) -> Result<Self, Error> {
         let secret = Zeroizing::new(random::bytes::<KEY_BYTES>()?);
-        Ok(Self {
-            kid: number.to_string(),
-            public: Vec::new(),
-            private: Zeroizing::new(secret.to_vec()),
-        })
+        Ok(Self { kid: number.to_string(), public: Vec::new(), private: Zeroizing::new(secret.to_vec()) })
     }
 }
 
@@ -127,9 +112,7 @@ fn ed25519_jwk(public: &[u8]) -> Result<Jwk, Error> {
             x: URL_SAFE_NO_PAD.encode(public),
         }),
     };
-    let thumbprint = jwk
-        .thumbprint(ThumbprintHash::SHA256)
-        .map_err(Error::internal)?;
+    let thumbprint = jwk.thumbprint(ThumbprintHash::SHA256).map_err(Error::internal)?;
     jwk.common.key_id = Some(thumbprint);
     Ok(jwk)
 }
@@ -161,9 +144,7 @@ mod tests {
     /// RFC 8037 appendix A.3.
     #[test]
     fn the_thumbprint_is_that_of_rfc_8037() {
-        let public = URL_SAFE_NO_PAD
-            .decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")
-            .expect("base64");
+        let public = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").expect("base64");
         let jwk = ed25519_jwk(&public).expect("jwk");
         let thumbprint = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
         assert_eq!(jwk.common.key_id.as_deref(), Some(thumbprint));

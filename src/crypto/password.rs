@@ -66,11 +66,7 @@ pub enum Verdict {
 
 enum Job {
     Hash(Password, oneshot::Sender<Result<PasswordHash, Error>>),
-    Verify(
-        Password,
-        PasswordHash,
-        oneshot::Sender<Result<Verdict, Error>>,
-    ),
+    Verify(Password, PasswordHash, oneshot::Sender<Result<Verdict, Error>>),
 }
 
 impl PasswordHasher {
@@ -90,24 +86,12 @@ impl PasswordHasher {
                 hashes: Arc::clone(&hashes),
                 memory: Vec::new(),
             };
-            thread::Builder::new()
-                .name("password".to_owned())
-                .spawn(move || worker.run())
-                .map_err(Error::internal)?;
+            thread::Builder::new().name("password".to_owned()).spawn(move || worker.run()).map_err(Error::internal)?;
         }
         // Random instead of a hash: no password matches it.
-        let dummy = phc(
-            &random::bytes::<SALT_BYTES>()?,
-            &random::bytes::<OUTPUT_BYTES>()?,
-        )?;
+        let dummy = phc(&random::bytes::<SALT_BYTES>()?, &random::bytes::<OUTPUT_BYTES>()?)?;
         let threads = policy.threads;
-        Ok(Self {
-            queue,
-            waiting,
-            threads,
-            dummy,
-            hashes,
-        })
+        Ok(Self { queue, waiting, threads, dummy, hashes })
     }
 
     /// Hashes a new password under the current policy.
@@ -125,11 +109,7 @@ impl PasswordHasher {
     /// # Errors
     /// [`Error::Overloaded`] when the queue is full; [`Error::Internal`] for a stored hash that cannot be read or
     /// costs more than is allowed.
-    pub async fn verify(
-        &self,
-        password: Password,
-        stored: Option<&PasswordHash>,
-    ) -> Result<Verdict, Error> {
+    pub async fn verify(&self, password: Password, stored: Option<&PasswordHash>) -> Result<Verdict, Error> {
         let hash = stored.unwrap_or(&self.dummy).clone();
         let (reply, answer) = oneshot::channel();
         self.enqueue(Job::Verify(password, hash, reply))?;
@@ -201,20 +181,13 @@ impl Worker {
         };
         let argon2 = reader(&phc).ok_or_else(unreadable)?;
         let output = self.compute(&argon2, password, salt.as_ref())?;
-        Ok(
-            match verify_slices_are_equal(&output, expected.as_bytes()) {
-                Ok(()) => Verdict::Right,
-                Err(_) => Verdict::Wrong,
-            },
-        )
+        Ok(match verify_slices_are_equal(&output, expected.as_bytes()) {
+            Ok(()) => Verdict::Right,
+            Err(_) => Verdict::Wrong,
+        })
     }
 
-    fn compute(
-        &mut self,
-        argon2: &Argon2<'_>,
-        password: &Password,
-        salt: &[u8],
-    ) -> Result<[u8; OUTPUT_BYTES], Error> {
+    fn compute(&mut self, argon2: &Argon2<'_>, password: &Password, salt: &[u8]) -> Result<[u8; OUTPUT_BYTES], Error> {
         let blocks = argon2.params().block_count();
         if self.memory.len() != blocks {
             self.memory.resize(blocks, Block::new());
@@ -222,12 +195,7 @@ impl Worker {
         }
         let mut output = [0; OUTPUT_BYTES];
         argon2
-            .hash_password_into_with_memory(
-                password.as_bytes(),
-                salt,
-                &mut output,
-                &mut self.memory,
-            )
+            .hash_password_into_with_memory(password.as_bytes(), salt, &mut output, &mut self.memory)
             .map_err(|error| Error::internal(error.to_string()))?;
         self.hashes.fetch_add(1, Ordering::Relaxed);
         Ok(output)
@@ -239,9 +207,7 @@ fn reader(phc: &Phc) -> Option<Argon2<'static>> {
     let algorithm = Algorithm::new(phc.algorithm.as_str()).ok()?;
     let version = Version::try_from(phc.version.unwrap_or(0x13)).ok()?;
     let params = Params::try_from(&phc.params).ok()?;
-    let affordable = params.m_cost() <= MAX_M_COST
-        && params.t_cost() <= MAX_T_COST
-        && params.p_cost() <= MAX_P_COST;
+    let affordable = params.m_cost() <= MAX_M_COST && params.t_cost() <= MAX_T_COST && params.p_cost() <= MAX_P_COST;
     affordable.then(|| Argon2::new(algorithm, version, params))
 }
 
@@ -256,8 +222,7 @@ fn phc(salt: &[u8], output: &[u8]) -> Result<PasswordHash, Error> {
         })
     };
     let mut phc = parts().map_err(|error| Error::internal(error.to_string()))?;
-    phc.params = ParamsString::try_from(&Params::DEFAULT)
-        .map_err(|error| Error::internal(error.to_string()))?;
+    phc.params = ParamsString::try_from(&Params::DEFAULT).map_err(|error| Error::internal(error.to_string()))?;
     Ok(PasswordHash(phc.to_string()))
 }
 
@@ -282,5 +247,69 @@ impl fmt::Debug for PasswordHash {
 impl fmt::Debug for PasswordHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PasswordHasher(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: HashPolicy = HashPolicy { threads: 1, queue: 4 };
+
+    fn password(text: &str) -> Password {
+        Password::parse("password", text).expect("valid")
+    }
+
+    #[tokio::test]
+    async fn r50_a_hash_is_argon2id_of_owasp_strength_and_matches_its_password_alone() {
+        let hasher = PasswordHasher::start(POLICY).expect("started");
+        let hash = hasher.hash(password("right")).await.expect("hashed");
+        assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
+        for (text, verdict) in [("right", Verdict::Right), ("Right", Verdict::Wrong), ("r", Verdict::Wrong)] {
+            assert_eq!(hasher.verify(password(text), Some(&hash)).await.expect("checked"), verdict);
+        }
+        let again = hasher.hash(password("right")).await.expect("hashed");
+        assert_ne!(again, hash, "salted");
+    }
+
+    #[tokio::test]
+    async fn p6_a_missing_user_costs_a_hash_of_the_same_parameters() {
+        let hasher = PasswordHasher::start(POLICY).expect("started");
+        let real = hasher.hash(password("right")).await.expect("hashed");
+        let parameters = |hash: &PasswordHash| hash.0.rsplitn(3, '$').nth(2).map(str::to_owned);
+        assert_eq!(parameters(&hasher.dummy), parameters(&real));
+        let before = hasher.hashes();
+        assert_eq!(hasher.verify(password("right"), None).await.expect("checked"), Verdict::Wrong);
+        assert_eq!(hasher.hashes(), before + 1);
+    }
+
+    #[tokio::test]
+    async fn r50_a_stored_hash_that_is_damaged_or_too_costly_is_not_computed() {
+        let hasher = PasswordHasher::start(POLICY).expect("started");
+        let salt_and_hash = "c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+        for bad in [
+            String::new(),
+            "plain text".into(),
+            format!("$bcrypt$v=1$m=8,t=1,p=1${salt_and_hash}"),
+            format!("$argon2id$v=19$m=4194304,t=2,p=1${salt_and_hash}"),
+            format!("$argon2id$v=19$m=19456,t=4000000,p=1${salt_and_hash}"),
+            format!("$argon2id$v=19$m=19456,t=2,p=1000${salt_and_hash}"),
+            "$argon2id$v=19$m=19456,t=2,p=1".into(),
+        ] {
+            let stored = PasswordHash::from_stored(bad.clone());
+            let result = hasher.verify(password("right"), Some(&stored)).await;
+            assert!(matches!(result, Err(Error::Internal(_))), "{bad}");
+        }
+        assert_eq!(hasher.hashes(), 0);
+    }
+
+    #[tokio::test]
+    async fn work_that_nobody_waits_for_is_dropped_before_hashing() {
+        let hasher = PasswordHasher::start(POLICY).expect("started");
+        let (gone, answer) = oneshot::channel();
+        drop(answer);
+        hasher.enqueue(Job::Hash(password("right"), gone)).expect("room");
+        hasher.hash(password("right")).await.expect("hashed");
+        assert_eq!(hasher.hashes(), 1);
     }
 }

@@ -64,10 +64,8 @@ impl RefreshTokenKey {
         let (number, rest) = rest.split_first_chunk::<2>()?;
         let (session, rest) = rest.split_first_chunk::<16>()?;
         let generation = u32::from_be_bytes(*rest.first_chunk::<4>()?);
-        (version == VERSION && u16::from_be_bytes(*number) == self.number).then(|| RefreshToken {
-            session_id: SessionId(Uuid::from_bytes(*session)),
-            generation,
-        })
+        (version == VERSION && u16::from_be_bytes(*number) == self.number)
+            .then(|| RefreshToken { session_id: SessionId(Uuid::from_bytes(*session)), generation })
     }
 }
 
@@ -89,10 +87,7 @@ mod tests {
     }
 
     fn token() -> RefreshToken {
-        RefreshToken {
-            session_id: SessionId::new(OffsetDateTime::UNIX_EPOCH),
-            generation: 1,
-        }
+        RefreshToken { session_id: SessionId::new(OffsetDateTime::UNIX_EPOCH), generation: 1 }
     }
 
     #[test]
@@ -117,14 +112,7 @@ mod tests {
         assert_eq!(RefreshTokenKey::new(2, &[7; KEY_BYTES]).decode(&text), None);
         assert_eq!(RefreshTokenKey::new(1, &[8; KEY_BYTES]).decode(&text), None);
         let cut = &text[..text.len() - 1];
-        for bad in [
-            "",
-            "csr_",
-            &text[4..],
-            cut,
-            &format!("{text}A"),
-            &format!("{text}="),
-        ] {
+        for bad in ["", "csr_", &text[4..], cut, &format!("{text}A"), &format!("{text}=")] {
             assert_eq!(key().decode(bad), None, "{bad}");
         }
     }

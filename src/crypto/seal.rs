@@ -23,12 +23,7 @@ impl MasterKey {
     /// # Errors
     /// [`Error::InvalidArgument`], which never holds the content.
     pub fn from_file_content(content: &str) -> Result<Self, Error> {
-        let invalid = || {
-            Error::invalid(
-                "master-key-file",
-                "32 bytes in base64, as `openssl rand -base64 32` prints",
-            )
-        };
+        let invalid = || Error::invalid("master-key-file", "32 bytes in base64, as `openssl rand -base64 32` prints");
         let bytes = Zeroizing::new(STANDARD.decode(content.trim()).map_err(|_| invalid())?);
         if bytes.len() != KEY_BYTES {
             return Err(invalid());
@@ -67,11 +62,8 @@ impl MasterKey {
     /// # Errors
     /// [`Error::Internal`] when it was altered, or sealed by another key or for another row.
     pub fn open(&self, sealed: &[u8], context: &str) -> Result<Zeroizing<Vec<u8>>, Error> {
-        self.try_open(sealed, context).ok_or_else(|| {
-            Error::internal(format!(
-                "the sealed {context} does not open with this master key"
-            ))
-        })
+        self.try_open(sealed, context)
+            .ok_or_else(|| Error::internal(format!("the sealed {context} does not open with this master key")))
     }
 
     fn try_open(&self, sealed: &[u8], context: &str) -> Option<Zeroizing<Vec<u8>>> {
@@ -106,10 +98,7 @@ mod tests {
     fn what_is_sealed_opens_for_the_same_row_and_key_alone() {
         let key = key();
         let sealed = key.seal(b"private", "key 1").expect("sealed");
-        assert_eq!(
-            key.open(&sealed, "key 1").expect("opens").as_slice(),
-            b"private"
-        );
+        assert_eq!(key.open(&sealed, "key 1").expect("opens").as_slice(), b"private");
         assert!(key.open(&sealed, "key 2").is_err());
         assert!(self::key().open(&sealed, "key 1").is_err());
     }
@@ -128,12 +117,7 @@ mod tests {
 
     #[test]
     fn a_wrong_short_or_missing_master_key_is_refused_without_showing_it() {
-        for bad in [
-            "",
-            "c2hvcnQ=",
-            "not base64 at all!",
-            &STANDARD.encode([7; 33]),
-        ] {
+        for bad in ["", "c2hvcnQ=", "not base64 at all!", &STANDARD.encode([7; 33])] {
             let error = MasterKey::from_file_content(bad).expect_err("refused");
             assert!(bad.is_empty() || !error.to_string().contains(bad));
         }

@@ -31,11 +31,7 @@ pub struct Claims {
     /// End of life, seconds since 1970.
     pub exp: u64,
     /// Not valid before; we issue none.
-    #[serde(
-        default,
-        deserialize_with = "present",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub nbf: Option<u64>,
     /// Issued at.
     pub iat: u64,
@@ -90,19 +86,11 @@ impl Claims {
     ///
     /// # Errors
     /// [`Rejection::Malformed`], [`Rejection::Expired`] or [`Rejection::AudienceMismatch`], in this order.
-    pub fn check(
-        self,
-        expected: Expected<'_>,
-        now: OffsetDateTime,
-    ) -> Result<Principal, Rejection> {
+    pub fn check(self, expected: Expected<'_>, now: OffsetDateTime) -> Result<Principal, Rejection> {
         let principal = self.identify(expected.issuer, now)?;
         let now = unix(now);
         // RFC 7519 section 4.1.4: the time must be before `exp`, not equal to it.
-        if now
-            >= principal
-                .expires_at
-                .saturating_add(expected.leeway.as_secs())
-        {
+        if now >= principal.expires_at.saturating_add(expected.leeway.as_secs()) {
             return Err(Rejection::Expired);
         }
         let named = |audience: &str| principal.audience.iter().any(|a| a == audience);
@@ -118,14 +106,12 @@ impl Claims {
     /// [`Rejection::Malformed`].
     pub fn identify(self, issuer: &str, now: OffsetDateTime) -> Result<Principal, Rejection> {
         let latest_start = unix(now) + MAX_ISSUED_AHEAD.as_secs();
-        let dates_sane = [self.exp, self.iat, self.auth_time]
-            .into_iter()
-            .chain(self.nbf)
-            .all(|date| date <= MAX_NUMERIC_DATE)
-            && self.iat <= latest_start
-            && self.nbf.is_none_or(|nbf| nbf <= latest_start)
-            && self.iat < self.exp
-            && self.exp - self.iat <= MAX_ACCESS_TOKEN_TTL.as_secs();
+        let dates_sane =
+            [self.exp, self.iat, self.auth_time].into_iter().chain(self.nbf).all(|date| date <= MAX_NUMERIC_DATE)
+                && self.iat <= latest_start
+                && self.nbf.is_none_or(|nbf| nbf <= latest_start)
+                && self.iat < self.exp
+                && self.exp - self.iat <= MAX_ACCESS_TOKEN_TTL.as_secs();
         if self.iss != issuer || !dates_sane || self.jti.is_empty() || self.client_id.is_empty() {
             return Err(Rejection::Malformed);
         }
@@ -188,11 +174,7 @@ mod tests {
 
     fn check(claims: Value, audience: Option<&str>) -> Result<Principal, Rejection> {
         let claims: Claims = serde_json::from_value(claims).map_err(|_| Rejection::Malformed)?;
-        let expected = Expected {
-            issuer: "countersign",
-            audience,
-            leeway: Duration::ZERO,
-        };
+        let expected = Expected { issuer: "countersign", audience, leeway: Duration::ZERO };
         claims.check(expected, now())
     }
 
@@ -206,22 +188,12 @@ mod tests {
     fn valid_claims_name_their_principal() {
         let principal = check(valid(), Some("billing")).expect("valid");
         assert_eq!((principal.epoch, principal.expires_at), (3, NOW + 600));
-        assert_eq!(
-            check(with("aud", json!("x")), Some("x"))
-                .expect("valid")
-                .audience,
-            ["x"]
-        );
+        assert_eq!(check(with("aud", json!("x")), Some("x")).expect("valid").audience, ["x"]);
     }
 
     #[test]
     fn r03_a_missing_claim_is_refused() {
-        let names: Vec<String> = valid()
-            .as_object()
-            .expect("object")
-            .keys()
-            .cloned()
-            .collect();
+        let names: Vec<String> = valid().as_object().expect("object").keys().cloned().collect();
         for name in names {
             let mut claims = valid();
             claims.as_object_mut().expect("object").remove(&name);
@@ -231,30 +203,16 @@ mod tests {
 
     #[test]
     fn r04_the_issuer_is_ours_exactly_and_a_string() {
-        for bad in [
-            json!("Countersign"),
-            json!("countersign "),
-            json!(["countersign"]),
-            json!(null),
-        ] {
+        for bad in [json!("Countersign"), json!("countersign "), json!(["countersign"]), json!(null)] {
             assert_eq!(check(with("iss", bad), None), Err(Rejection::Malformed));
         }
     }
 
     #[test]
     fn r05_the_audience_must_hold_what_is_asked_for() {
-        assert_eq!(
-            check(valid(), Some("other")),
-            Err(Rejection::AudienceMismatch)
-        );
-        assert_eq!(
-            check(valid(), Some("INTERNAL")),
-            Err(Rejection::AudienceMismatch)
-        );
-        assert_eq!(
-            check(with("aud", json!([])), Some("internal")),
-            Err(Rejection::AudienceMismatch)
-        );
+        assert_eq!(check(valid(), Some("other")), Err(Rejection::AudienceMismatch));
+        assert_eq!(check(valid(), Some("INTERNAL")), Err(Rejection::AudienceMismatch));
+        assert_eq!(check(with("aud", json!([])), Some("internal")), Err(Rejection::AudienceMismatch));
         for bad in [json!(1), json!([1]), json!({"internal": 1}), json!(null)] {
             assert_eq!(check(with("aud", bad), None), Err(Rejection::Malformed));
         }
@@ -280,45 +238,20 @@ mod tests {
     #[test]
     fn r08_dates_are_whole_numbers_in_a_sane_range() {
         for name in ["exp", "iat", "nbf", "auth_time"] {
-            for bad in [
-                json!("1"),
-                json!(null),
-                json!(true),
-                json!(-1),
-                json!(1.5),
-                json!((1_u64 << 53) + 1),
-            ] {
-                assert_eq!(
-                    check(with(name, bad.clone()), None),
-                    Err(Rejection::Malformed),
-                    "{name} {bad}"
-                );
+            for bad in [json!("1"), json!(null), json!(true), json!(-1), json!(1.5), json!((1_u64 << 53) + 1)] {
+                assert_eq!(check(with(name, bad.clone()), None), Err(Rejection::Malformed), "{name} {bad}");
             }
         }
-        assert_eq!(
-            check(with("exp", json!(NOW + 3601)), None),
-            Err(Rejection::Malformed)
-        );
-        assert_eq!(
-            check(with("iat", json!(NOW + 61)), None),
-            Err(Rejection::Malformed)
-        );
-        assert_eq!(
-            check(with("nbf", json!(NOW + 61)), None),
-            Err(Rejection::Malformed)
-        );
+        assert_eq!(check(with("exp", json!(NOW + 3601)), None), Err(Rejection::Malformed));
+        assert_eq!(check(with("iat", json!(NOW + 61)), None), Err(Rejection::Malformed));
+        assert_eq!(check(with("nbf", json!(NOW + 61)), None), Err(Rejection::Malformed));
         assert!(check(with("nbf", json!(NOW)), None).is_ok());
     }
 
     #[test]
     fn ids_must_be_canonical() {
         for name in ["sub", "sid"] {
-            for bad in [
-                json!(""),
-                json!("x"),
-                json!("0190A000-0000-7000-8000-000000000000"),
-                json!(7),
-            ] {
+            for bad in [json!(""), json!("x"), json!("0190A000-0000-7000-8000-000000000000"), json!(7)] {
                 assert_eq!(check(with(name, bad), None), Err(Rejection::Malformed));
             }
         }

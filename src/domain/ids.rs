@@ -55,12 +55,7 @@ mod tests {
     fn only_the_canonical_form_is_read() {
         let id = SessionId::new(OffsetDateTime::UNIX_EPOCH);
         assert_eq!(SessionId::parse(&id.to_string()), Some(id));
-        for bad in [
-            "",
-            "x",
-            &id.0.simple().to_string(),
-            &id.to_string().to_uppercase(),
-        ] {
+        for bad in ["", "x", &id.0.simple().to_string(), &id.to_string().to_uppercase()] {
             assert_eq!(SessionId::parse(bad), None, "{bad}");
         }
     }

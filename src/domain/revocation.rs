@@ -14,8 +14,7 @@ pub const MAX_ACCESS_TOKEN_TTL: Duration = Duration::from_secs(3600);
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
 /// How long a revocation is kept: no token that it matches is accepted by any replica's clock after that.
-pub const RETENTION: Duration =
-    Duration::from_secs(MAX_ACCESS_TOKEN_TTL.as_secs() + 2 * MAX_CLOCK_SKEW.as_secs());
+pub const RETENTION: Duration = Duration::from_secs(MAX_ACCESS_TOKEN_TTL.as_secs() + 2 * MAX_CLOCK_SKEW.as_secs());
 
 /// One revocation: what is dead, and until when a token that it matches could otherwise be accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]

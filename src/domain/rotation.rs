@@ -74,21 +74,12 @@ pub struct Step {
 impl Step {
     /// The common case: the presented generation is the current one.
     pub fn rotation(presented: u32) -> Option<Self> {
-        Some(Self {
-            from: presented,
-            previous: presented,
-            to: presented.checked_add(1)?,
-        })
+        Some(Self { from: presented, previous: presented, to: presented.checked_add(1)? })
     }
 }
 
 /// Decides about generation `presented` of a session, whose tag has been checked.
-pub fn decide(
-    state: &RotationState,
-    presented: u32,
-    policy: RotationPolicy,
-    now: OffsetDateTime,
-) -> Decision {
+pub fn decide(state: &RotationState, presented: u32, policy: RotationPolicy, now: OffsetDateTime) -> Decision {
     match state.liveness {
         Liveness::Until(end) if now < end => {}
         Liveness::Until(_) | Liveness::Ended => return Decision::Refuse,
@@ -114,22 +105,14 @@ pub fn decide(
 /// failover, and the session goes on from what the client holds.
 fn rotate(current: u32, presented: u32) -> Decision {
     match presented.checked_add(1) {
-        Some(to) => Decision::Rotate(Step {
-            from: current,
-            previous: presented,
-            to,
-        }),
+        Some(to) => Decision::Rotate(Step { from: current, previous: presented, to }),
         None => Decision::Refuse,
     }
 }
 
 fn skip(current: u32, previous: u32) -> Decision {
     match current.checked_add(1) {
-        Some(to) => Decision::Skip(Step {
-            from: current,
-            previous,
-            to,
-        }),
+        Some(to) => Decision::Skip(Step { from: current, previous, to }),
         None => Decision::Refuse,
     }
 }
@@ -140,10 +123,8 @@ mod tests {
 
     use super::*;
 
-    const POLICY: RotationPolicy = RotationPolicy {
-        grace: Duration::from_secs(30),
-        late_retry: Duration::from_secs(86_400),
-    };
+    const POLICY: RotationPolicy =
+        RotationPolicy { grace: Duration::from_secs(30), late_retry: Duration::from_secs(86_400) };
     const T0: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
     fn state(generation: u32, previous_generation: u32) -> RotationState {
@@ -190,15 +171,8 @@ mod tests {
 
     #[test]
     fn r34_an_ended_or_expired_session_refuses_every_generation() {
-        for liveness in [
-            Liveness::Ended,
-            Liveness::Until(at(10)),
-            Liveness::Until(T0),
-        ] {
-            let state = RotationState {
-                liveness,
-                ..state(5, 4)
-            };
+        for liveness in [Liveness::Ended, Liveness::Until(at(10)), Liveness::Until(T0)] {
+            let state = RotationState { liveness, ..state(5, 4) };
             for g in 0..8 {
                 assert_eq!(decide(&state, g, POLICY, at(10)), Decision::Refuse);
             }
@@ -207,10 +181,7 @@ mod tests {
 
     #[test]
     fn a_policy_of_zero_turns_forgiveness_off() {
-        let strict = RotationPolicy {
-            grace: Duration::ZERO,
-            late_retry: Duration::ZERO,
-        };
+        let strict = RotationPolicy { grace: Duration::ZERO, late_retry: Duration::ZERO };
         assert_eq!(decide(&state(5, 4), 4, strict, at(1)), Decision::Reuse);
     }
 
@@ -293,12 +264,8 @@ mod tests {
                     thief = thief.and_then(|g| present(&mut state, g, now));
                     owner_turns = 0;
                 }
-                let usable = thief.is_some_and(|g| {
-                    !matches!(
-                        decide(&state, g, POLICY, now),
-                        Decision::Reuse | Decision::Refuse
-                    )
-                });
+                let usable = thief
+                    .is_some_and(|g| !matches!(decide(&state, g, POLICY, now), Decision::Reuse | Decision::Refuse));
                 assert!(owner_turns < 2 || !usable, "plan {plan:b} turn {turn}");
             }
         }

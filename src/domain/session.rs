@@ -64,11 +64,7 @@ impl ClientInfo {
             description: format!("at most {max} bytes, without control characters"),
         })
         .collect();
-        if violations.is_empty() {
-            Ok(self)
-        } else {
-            Err(Error::InvalidArgument(violations))
-        }
+        if violations.is_empty() { Ok(self) } else { Err(Error::InvalidArgument(violations)) }
     }
 }
 
@@ -78,17 +74,9 @@ mod tests {
 
     #[test]
     fn client_info_is_bounded_and_printable() {
-        let good = ClientInfo {
-            ip: "2001:db8::1".into(),
-            user_agent: "x".repeat(512),
-            device: "naïve phone".into(),
-        };
+        let good = ClientInfo { ip: "2001:db8::1".into(), user_agent: "x".repeat(512), device: "naïve phone".into() };
         assert_eq!(good.clone().checked().expect("good"), good);
-        let bad = ClientInfo {
-            ip: "1".repeat(65),
-            user_agent: "a\nb".into(),
-            device: "nul\0".into(),
-        };
+        let bad = ClientInfo { ip: "1".repeat(65), user_agent: "a\nb".into(), device: "nul\0".into() };
         let Err(Error::InvalidArgument(violations)) = bad.checked() else {
             panic!("accepted");
         };

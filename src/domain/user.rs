@@ -45,12 +45,7 @@ impl Username {
     /// # Errors
     /// [`Error::InvalidArgument`] for field `username`.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let invalid = || {
-            Error::invalid(
-                "username",
-                "1 to 128 characters, without white space and control characters",
-            )
-        };
+        let invalid = || Error::invalid("username", "1 to 128 characters, without white space and control characters");
         if text.len() > MAX_NAME_BYTES {
             return Err(invalid());
         }
@@ -101,15 +96,10 @@ impl fmt::Debug for Username {
 pub fn parse_roles(mut roles: Vec<String>) -> Result<Vec<String>, Error> {
     let valid = |role: &String| {
         (1..=MAX_ROLE_BYTES).contains(&role.len())
-            && role
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._:/-".contains(&b))
+            && role.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:/-".contains(&b))
     };
     if roles.len() > MAX_ROLES || !roles.iter().all(valid) {
-        return Err(Error::invalid(
-            "roles",
-            "at most 64 roles, each 1 to 64 letters, digits and . _ : / -",
-        ));
+        return Err(Error::invalid("roles", "at most 64 roles, each 1 to 64 letters, digits and . _ : / -"));
     }
     roles.sort();
     roles.dedup();
@@ -135,9 +125,7 @@ mod tests {
     fn bad_names_are_refused() {
         let long = "x".repeat(129);
         let huge = "x".repeat(65_536);
-        for bad in [
-            "", "  ", "a b", "a\0b", "a\u{7}", "a\nb", "\u{a0}", &long, &huge,
-        ] {
+        for bad in ["", "  ", "a b", "a\0b", "a\u{7}", "a\nb", "\u{a0}", &long, &huge] {
             assert!(Username::parse(bad).is_err(), "{bad:.20?}");
         }
         assert!(Username::parse(&"é".repeat(128)).is_ok());

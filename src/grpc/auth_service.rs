@@ -4,10 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{
-    caller::Administration, decode, encode, status::status, v1,
-    v1::auth_service_server::AuthService,
-};
+use super::{caller::Administration, decode, encode, status::status, v1, v1::auth_service_server::AuthService};
 use crate::{
     auth::{Auth, refresh::Exchange, revoke::Target},
     error::Error,
@@ -23,33 +20,22 @@ pub struct Service {
 impl Service {
     /// The service over `auth`.
     pub fn new(auth: Arc<Auth>, administration: Administration) -> Self {
-        Self {
-            auth,
-            administration,
-        }
+        Self { auth, administration }
     }
 }
 
 #[async_trait]
 impl AuthService for Service {
-    async fn login(
-        &self,
-        request: Request<v1::LoginRequest>,
-    ) -> Result<Response<v1::LoginResponse>, Status> {
+    async fn login(&self, request: Request<v1::LoginRequest>) -> Result<Response<v1::LoginResponse>, Status> {
         respond("login", async {
             let request = decode::login(request.into_inner())?;
             let tokens = self.auth.login(request).await?;
-            Ok(v1::LoginResponse {
-                tokens: Some(encode::tokens(tokens)),
-            })
+            Ok(v1::LoginResponse { tokens: Some(encode::tokens(tokens)) })
         })
         .await
     }
 
-    async fn verify(
-        &self,
-        request: Request<v1::VerifyRequest>,
-    ) -> Result<Response<v1::VerifyResponse>, Status> {
+    async fn verify(&self, request: Request<v1::VerifyRequest>) -> Result<Response<v1::VerifyResponse>, Status> {
         respond("verify", async {
             let request = request.get_ref();
             let demand = decode::demand(&request.audience, request.max_staleness.as_ref())?;
@@ -79,10 +65,7 @@ impl AuthService for Service {
         .await
     }
 
-    async fn refresh(
-        &self,
-        request: Request<v1::RefreshRequest>,
-    ) -> Result<Response<v1::RefreshResponse>, Status> {
+    async fn refresh(&self, request: Request<v1::RefreshRequest>) -> Result<Response<v1::RefreshResponse>, Status> {
         let auth = Arc::clone(&self.auth);
         respond("refresh", async {
             let request = decode::refresh(request.into_inner())?;
@@ -95,10 +78,7 @@ impl AuthService for Service {
         .await
     }
 
-    async fn revoke(
-        &self,
-        request: Request<v1::RevokeRequest>,
-    ) -> Result<Response<v1::RevokeResponse>, Status> {
+    async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Result<Response<v1::RevokeResponse>, Status> {
         let auth = Arc::clone(&self.auth);
         respond("revoke", async {
             let (metadata, _, request) = request.into_parts();
@@ -125,10 +105,7 @@ impl AuthService for Service {
             let sessions: Vec<v1::Session> = sessions.into_iter().map(encode::session).collect();
             let last = sessions.last().map(|session| &session.session_id);
             let next_page_token = encode::next_page(page, last, sessions.len());
-            Ok(v1::ListSessionsResponse {
-                sessions,
-                next_page_token,
-            })
+            Ok(v1::ListSessionsResponse { sessions, next_page_token })
         })
         .await
     }
@@ -139,9 +116,7 @@ pub(super) async fn respond<T>(
     rpc: &'static str,
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<Response<T>, Status> {
-    call.await
-        .map(Response::new)
-        .map_err(|error| status(rpc, error))
+    call.await.map(Response::new).map_err(|error| status(rpc, error))
 }
 
 /// Runs a write to its end even if the caller goes away, so that neither a transaction nor its connection is cut short.

@@ -26,11 +26,7 @@ impl Administration {
             Self::Bearer(hash) => bearer(metadata).is_some_and(|token| hash.matches(token)),
             Self::Nobody => false,
         };
-        if allowed {
-            Ok(())
-        } else {
-            Err(Error::CallerNotAllowed)
-        }
+        if allowed { Ok(()) } else { Err(Error::CallerNotAllowed) }
     }
 }
 
@@ -66,20 +62,8 @@ mod tests {
         assert!(check(&[&format!("bearer {TOKEN}")]).is_ok());
         let basic = format!("Basic {TOKEN}");
         let longer = format!("{good}0");
-        for bad in [
-            &[][..],
-            &[""],
-            &["Bearer "],
-            &[TOKEN],
-            &[&basic],
-            &[&longer],
-            &[&good, &good],
-        ] {
-            assert!(
-                matches!(check(bad), Err(Error::CallerNotAllowed)),
-                "{}",
-                bad.len()
-            );
+        for bad in [&[][..], &[""], &["Bearer "], &[TOKEN], &[&basic], &[&longer], &[&good, &good]] {
+            assert!(matches!(check(bad), Err(Error::CallerNotAllowed)), "{}", bad.len());
         }
     }
 

@@ -64,8 +64,7 @@ where
 
 /// Replaces what tonic says of a message above its limit.
 fn honest(response: Response<Body>) -> Response<Body> {
-    let too_large =
-        |status: Status| status.code() == Code::OutOfRange && status.details().is_empty();
+    let too_large = |status: Status| status.code() == Code::OutOfRange && status.details().is_empty();
     if Status::from_header_map(response.headers()).is_some_and(too_large) {
         return status("decode", Error::invalid("request", "a smaller message")).into_http();
     }
@@ -74,11 +73,7 @@ fn honest(response: Response<Body>) -> Response<Body> {
 
 /// The caller's `grpc-timeout`: at most eight digits and a unit. Anything else counts as none, as in tonic.
 fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let (digits, unit) = headers
-        .get("grpc-timeout")?
-        .as_bytes()
-        .split_last()
-        .map(|(u, d)| (d, u))?;
+    let (digits, unit) = headers.get("grpc-timeout")?.as_bytes().split_last().map(|(u, d)| (d, u))?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

@@ -14,6 +14,7 @@ use crate::{
         users::{PasswordChange, Status, UserKey},
         verify::Demand,
     },
+    crypto::secret::Secret,
     domain::{
         ids::{SessionId, UserId},
         password::Password,
@@ -35,36 +36,24 @@ pub fn login(request: v1::LoginRequest) -> Result<LoginRequest, Error> {
     Ok(LoginRequest {
         username: Username::parse(&request.username)?,
         password: password("password", request.password)?,
-        audience: request
-            .audience
-            .iter()
-            .map(|a| audience(a))
-            .collect::<Result<_, _>>()?,
+        audience: request.audience.iter().map(|a| audience(a)).collect::<Result<_, _>>()?,
         client: client(request.client)?.unwrap_or_default(),
     })
 }
 
-pub fn demand<'a>(
-    wanted: &'a str,
-    max_staleness: Option<&prost_types::Duration>,
-) -> Result<Demand<'a>, Error> {
+pub fn demand<'a>(wanted: &'a str, max_staleness: Option<&prost_types::Duration>) -> Result<Demand<'a>, Error> {
     if !wanted.is_empty() {
         audience(wanted)?;
     }
     Ok(Demand {
         audience: Some(wanted).filter(|audience| !audience.is_empty()),
-        max_staleness: max_staleness
-            .map(|d| duration("max_staleness", d))
-            .transpose()?,
+        max_staleness: max_staleness.map(|d| duration("max_staleness", d)).transpose()?,
     })
 }
 
 pub fn batch(tokens: &[String]) -> Result<impl Iterator<Item = &str>, Error> {
     if tokens.is_empty() || tokens.len() > MAX_BATCH {
-        return Err(Error::invalid(
-            "access_tokens",
-            format!("1 to {MAX_BATCH} tokens"),
-        ));
+        return Err(Error::invalid("access_tokens", format!("1 to {MAX_BATCH} tokens")));
     }
     Ok(tokens.iter().map(String::as_str))
 }
@@ -75,13 +64,12 @@ pub fn refresh(request: v1::RefreshRequest) -> Result<RefreshRequest, Error> {
         bounded("access_token", &request.access_token, MAX_ACCESS_TOKEN)?;
     }
     Ok(RefreshRequest {
-        refresh_token: request.refresh_token,
-        access_token: Some(request.access_token).filter(|token| !token.is_empty()),
+        refresh_token: Secret::new(request.refresh_token),
+        access_token: Some(request.access_token).filter(|token| !token.is_empty()).map(Secret::new),
         client: client(request.client)?,
     })
 }
 
-/// What to revoke, and whether only administrators may.
 pub fn revoke(request: v1::RevokeRequest) -> Result<Target, Error> {
     use v1::revoke_request::Target as T;
     if let Some(wait) = &request.wait {
@@ -92,20 +80,13 @@ pub fn revoke(request: v1::RevokeRequest) -> Result<Target, Error> {
         (Some(T::UserId(id)), keep) => Ok(Target::User(user_id(&id)?, keep)),
         (_, Some(_)) => Err(Error::invalid("keep_session_id", "goes with user_id only")),
         (Some(T::SessionId(id)), None) => Ok(Target::Session(session_id("session_id", &id)?)),
-        (Some(T::RefreshToken(token)), None) => Ok(Target::RefreshToken(token)),
-        (Some(T::AccessToken(token)), None) => Ok(Target::AccessToken(token)),
-        (None, None) => Err(Error::invalid(
-            "target",
-            "one of refresh_token, access_token, session_id, user_id",
-        )),
+        (Some(T::RefreshToken(token)), None) => Ok(Target::RefreshToken(Secret::new(token))),
+        (Some(T::AccessToken(token)), None) => Ok(Target::AccessToken(Secret::new(token))),
+        (None, None) => Err(Error::invalid("target", "one of refresh_token, access_token, session_id, user_id")),
     }
 }
 
-pub fn new_password(
-    field: &'static str,
-    text: String,
-    min_chars: usize,
-) -> Result<Password, Error> {
+pub fn new_password(field: &'static str, text: String, min_chars: usize) -> Result<Password, Error> {
     let text = zeroize::Zeroizing::new(text);
     Password::parse_new(field, &text, min_chars)
 }
@@ -124,19 +105,10 @@ pub fn user_key(request: v1::GetUserRequest) -> Result<UserKey, Error> {
 }
 
 pub fn status(disabled: Option<bool>) -> Option<Status> {
-    disabled.map(|disabled| {
-        if disabled {
-            Status::Disabled
-        } else {
-            Status::Enabled
-        }
-    })
+    disabled.map(|disabled| if disabled { Status::Disabled } else { Status::Enabled })
 }
 
-pub fn password_change(
-    request: v1::ChangePasswordRequest,
-    min_chars: usize,
-) -> Result<PasswordChange, Error> {
+pub fn password_change(request: v1::ChangePasswordRequest, min_chars: usize) -> Result<PasswordChange, Error> {
     Ok(PasswordChange {
         username: Username::parse(&request.username)?,
         old_password: password("old_password", request.old_password)?,
@@ -157,8 +129,9 @@ pub fn page(size: i32, token: &str) -> Result<Page, Error> {
     };
     let after = match token {
         "" => Uuid::nil(),
-        token => Uuid::try_parse(token)
-            .map_err(|_| Error::invalid("page_token", "the next_page_token of a page before"))?,
+        token => {
+            Uuid::try_parse(token).map_err(|_| Error::invalid("page_token", "the next_page_token of a page before"))?
+        }
     };
     Ok(Page { after, size })
 }
@@ -168,11 +141,7 @@ fn session_id(field: &'static str, text: &str) -> Result<SessionId, Error> {
 }
 
 fn optional_session_id(field: &'static str, text: &str) -> Result<Option<SessionId>, Error> {
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        session_id(field, text).map(Some)
-    }
+    if text.is_empty() { Ok(None) } else { session_id(field, text).map(Some) }
 }
 
 fn password(field: &'static str, text: String) -> Result<Password, Error> {
@@ -186,27 +155,13 @@ fn audience(text: &str) -> Result<String, Error> {
 }
 
 fn bounded(field: &'static str, text: &str, max: usize) -> Result<(), Error> {
-    if (1..=max).contains(&text.len()) {
-        Ok(())
-    } else {
-        Err(Error::invalid(field, format!("1 to {max} bytes")))
-    }
+    if (1..=max).contains(&text.len()) { Ok(()) } else { Err(Error::invalid(field, format!("1 to {max} bytes"))) }
 }
 
 fn client(client: Option<v1::ClientInfo>) -> Result<Option<ClientInfo>, Error> {
-    client
-        .map(|c| {
-            ClientInfo {
-                ip: c.ip,
-                user_agent: c.user_agent,
-                device: c.device,
-            }
-            .checked()
-        })
-        .transpose()
+    client.map(|c| ClientInfo { ip: c.ip, user_agent: c.user_agent, device: c.device }.checked()).transpose()
 }
 
 fn duration(field: &'static str, duration: &prost_types::Duration) -> Result<Duration, Error> {
-    Duration::try_from(*duration)
-        .map_err(|_| Error::invalid(field, "a duration that is not negative"))
+    Duration::try_from(*duration).map_err(|_| Error::invalid(field, "a duration that is not negative"))
 }

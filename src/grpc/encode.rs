@@ -39,9 +39,7 @@ pub fn result(result: Result<Principal, Rejection>) -> v1::VerifyResult {
         Ok(valid) => R::Principal(principal(valid)),
         Err(rejection) => R::Rejection(status::rejection(rejection).into()),
     };
-    v1::VerifyResult {
-        result: Some(result),
-    }
+    v1::VerifyResult { result: Some(result) }
 }
 
 pub fn revoked(revoked: Revoked) -> v1::RevokeResponse {
@@ -86,21 +84,13 @@ pub fn user(user: User) -> v1::User {
 
 /// The token of the page after this one: the last id, if the page is full.
 pub fn next_page(page: Page, last_id: Option<&String>, length: usize) -> String {
-    last_id
-        .filter(|_| length == usize::from(page.size))
-        .cloned()
-        .unwrap_or_default()
+    last_id.filter(|_| length == usize::from(page.size)).cloned().unwrap_or_default()
 }
 
 pub fn timestamp(at: OffsetDateTime) -> Option<Timestamp> {
-    Some(Timestamp {
-        seconds: at.unix_timestamp(),
-        nanos: i32::try_from(at.nanosecond()).unwrap_or(0),
-    })
+    Some(Timestamp { seconds: at.unix_timestamp(), nanos: i32::try_from(at.nanosecond()).unwrap_or(0) })
 }
 
 fn seconds(at: u64) -> Option<Timestamp> {
-    i64::try_from(at)
-        .ok()
-        .map(|seconds| Timestamp { seconds, nanos: 0 })
+    i64::try_from(at).ok().map(|seconds| Timestamp { seconds, nanos: 0 })
 }

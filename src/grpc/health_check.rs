@@ -3,9 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use tonic::transport::Endpoint;
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::error::Error;
 
@@ -18,10 +16,7 @@ pub async fn check_health(addr: SocketAddr, timeout: Duration) -> Result<(), Err
     let endpoint = endpoint.connect_timeout(timeout).timeout(timeout);
     let channel = endpoint.connect().await.map_err(Error::internal)?;
     let request = HealthCheckRequest::default();
-    let answer = HealthClient::new(channel)
-        .check(request)
-        .await
-        .map_err(Error::internal)?;
+    let answer = HealthClient::new(channel).check(request).await.map_err(Error::internal)?;
     match answer.into_inner().status() {
         ServingStatus::Serving => Ok(()),
         _ => Err(Error::internal("not serving")),

@@ -18,12 +18,7 @@ pub use health_check::check_health;
 pub use server::{Health, serve};
 
 /// The generated messages and services.
-#[allow(
-    missing_docs,
-    missing_debug_implementations,
-    clippy::all,
-    reason = "generated code"
-)]
+#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("countersign.v1");
 }

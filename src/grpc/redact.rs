@@ -33,17 +33,9 @@ mod tests {
 
     #[test]
     fn r63_messages_never_print_their_secrets() {
-        let login = v1::LoginRequest {
-            password: "hunter2".into(),
-            ..Default::default()
-        };
-        let tokens = v1::TokenPair {
-            refresh_token: "csr_x".into(),
-            ..Default::default()
-        };
-        let answer = v1::LoginResponse {
-            tokens: Some(tokens),
-        };
+        let login = v1::LoginRequest { password: "hunter2".into(), ..Default::default() };
+        let tokens = v1::TokenPair { refresh_token: "csr_x".into(), ..Default::default() };
+        let answer = v1::LoginResponse { tokens: Some(tokens) };
         let target = v1::revoke_request::Target::AccessToken("eyJ".into());
         let printed = format!("{login:?} {answer:?} {target:?}");
         for secret in ["hunter2", "csr_x", "eyJ"] {

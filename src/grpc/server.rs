@@ -46,16 +46,8 @@ impl Health {
 
     /// Sets the health of the server (`""`) and of both services.
     pub async fn set(&self, serving: bool) {
-        let status = if serving {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
-        for name in [
-            "",
-            "countersign.v1.AuthService",
-            "countersign.v1.UserService",
-        ] {
+        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for name in ["", "countersign.v1.AuthService", "countersign.v1.UserService"] {
             self.0.set_service_status(name, status).await;
         }
     }
@@ -94,11 +86,7 @@ pub async fn serve(
         .map_err(Error::internal)
 }
 
-fn routes(
-    auth: Arc<Auth>,
-    administration: Administration,
-    health: Health,
-) -> Result<Routes, Error> {
+fn routes(auth: Arc<Auth>, administration: Administration, health: Health) -> Result<Routes, Error> {
     let auth_service = auth_service::Service::new(Arc::clone(&auth), administration.clone());
     let user_service = user_service::Service::new(auth, administration);
     let health = tonic_health::server::HealthService::from_health_reporter(health.0);
@@ -110,9 +98,7 @@ fn routes(
     };
     let mut routes = Routes::builder();
     routes
-        .add_service(
-            AuthServiceServer::new(auth_service).max_decoding_message_size(MAX_AUTH_MESSAGE),
-        )
+        .add_service(AuthServiceServer::new(auth_service).max_decoding_message_size(MAX_AUTH_MESSAGE))
         .add_service(UserServiceServer::new(user_service).max_decoding_message_size(MAX_MESSAGE))
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         .add_service(reflection().build_v1().map_err(Error::internal)?)

@@ -33,65 +33,27 @@ pub fn status(rpc: &'static str, error: Error) -> Status {
 /// Code, reason and message.
 fn describe(error: &Error) -> (Code, &'static str, &'static str) {
     use Code::{
-        AlreadyExists, DeadlineExceeded, Internal, InvalidArgument, NotFound, PermissionDenied,
-        ResourceExhausted, Unauthenticated, Unavailable,
+        AlreadyExists, DeadlineExceeded, Internal, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted,
+        Unauthenticated, Unavailable,
     };
     match error {
-        Error::InvalidCredentials => (
-            Unauthenticated,
-            "INVALID_CREDENTIALS",
-            "unknown user or wrong password",
-        ),
-        Error::Rejected(rejection) => (
-            Unauthenticated,
-            reason(*rejection),
-            "access token not accepted",
-        ),
-        Error::RefreshTokenInvalid => (
-            Unauthenticated,
-            "REFRESH_TOKEN_INVALID",
-            "refresh token not valid",
-        ),
-        Error::RefreshTokenReused => (
-            Unauthenticated,
-            "REFRESH_TOKEN_REUSED",
-            "refresh token used again after it was replaced: session ended",
-        ),
-        Error::CallerNotAllowed => (
-            PermissionDenied,
-            "CALLER_NOT_ALLOWED",
-            "only administrators may do this",
-        ),
-        Error::Overloaded { .. } => (
-            ResourceExhausted,
-            "OVERLOADED",
-            "too much work is waiting, try again later",
-        ),
-        Error::DatabaseUnavailable(_) | Error::Conflict => (
-            Unavailable,
-            "DATABASE_UNAVAILABLE",
-            "the database does not answer, try again",
-        ),
-        Error::RevocationsStale => (
-            Unavailable,
-            "REVOCATIONS_STALE",
-            "this replica's revocation state is too old, try another",
-        ),
-        Error::ShuttingDown => (
-            Unavailable,
-            "SHUTTING_DOWN",
-            "this replica is stopping, try another",
-        ),
-        Error::DeadlineExceeded => (
-            DeadlineExceeded,
-            "DEADLINE_EXCEEDED",
-            "the deadline has passed",
-        ),
-        Error::InvalidArgument(_) => (
-            InvalidArgument,
-            "INVALID_ARGUMENT",
-            "a field is missing or malformed",
-        ),
+        Error::InvalidCredentials => (Unauthenticated, "INVALID_CREDENTIALS", "unknown user or wrong password"),
+        Error::Rejected(rejection) => (Unauthenticated, reason(*rejection), "access token not accepted"),
+        Error::RefreshTokenInvalid => (Unauthenticated, "REFRESH_TOKEN_INVALID", "refresh token not valid"),
+        Error::RefreshTokenReused => {
+            (Unauthenticated, "REFRESH_TOKEN_REUSED", "refresh token used again after it was replaced: session ended")
+        }
+        Error::CallerNotAllowed => (PermissionDenied, "CALLER_NOT_ALLOWED", "only administrators may do this"),
+        Error::Overloaded { .. } => (ResourceExhausted, "OVERLOADED", "too much work is waiting, try again later"),
+        Error::DatabaseUnavailable(_) | Error::Conflict => {
+            (Unavailable, "DATABASE_UNAVAILABLE", "the database does not answer, try again")
+        }
+        Error::RevocationsStale => {
+            (Unavailable, "REVOCATIONS_STALE", "this replica's revocation state is too old, try another")
+        }
+        Error::ShuttingDown => (Unavailable, "SHUTTING_DOWN", "this replica is stopping, try another"),
+        Error::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed"),
+        Error::InvalidArgument(_) => (InvalidArgument, "INVALID_ARGUMENT", "a field is missing or malformed"),
         Error::UserNotFound => (NotFound, "USER_NOT_FOUND", "no such user"),
         Error::UsernameTaken => (AlreadyExists, "USERNAME_TAKEN", "the username is taken"),
         Error::Internal(_) => (Internal, "INTERNAL", "internal error"),

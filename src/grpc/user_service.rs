@@ -22,10 +22,7 @@ pub struct Service {
 impl Service {
     /// The service over `auth`.
     pub fn new(auth: Arc<Auth>, administration: Administration) -> Self {
-        Self {
-            auth,
-            administration,
-        }
+        Self { auth, administration }
     }
 
     /// The request, if an administrator sent it.
@@ -50,23 +47,16 @@ impl UserService for Service {
             let roles = decode::roles(request.roles)?;
             let create = async move { auth.accounts.create_user(username, password, roles).await };
             let user = to_completion(create).await?;
-            Ok(v1::CreateUserResponse {
-                user: Some(encode::user(user)),
-            })
+            Ok(v1::CreateUserResponse { user: Some(encode::user(user)) })
         })
         .await
     }
 
-    async fn get_user(
-        &self,
-        request: Request<v1::GetUserRequest>,
-    ) -> Result<Response<v1::GetUserResponse>, Status> {
+    async fn get_user(&self, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Status> {
         respond("get_user", async {
             let key = decode::user_key(self.admit(request)?)?;
             let user = self.auth.accounts.find_user(&key).await?;
-            Ok(v1::GetUserResponse {
-                user: Some(encode::user(user)),
-            })
+            Ok(v1::GetUserResponse { user: Some(encode::user(user)) })
         })
         .await
     }
@@ -82,10 +72,7 @@ impl UserService for Service {
             let users: Vec<v1::User> = users.into_iter().map(encode::user).collect();
             let last = users.last().map(|user| &user.user_id);
             let next_page_token = encode::next_page(page, last, users.len());
-            Ok(v1::ListUsersResponse {
-                users,
-                next_page_token,
-            })
+            Ok(v1::ListUsersResponse { users, next_page_token })
         })
         .await
     }
@@ -98,18 +85,12 @@ impl UserService for Service {
         respond("update_user", async {
             let request = self.admit(request)?;
             let id = decode::user_id(&request.user_id)?;
-            let roles = request
-                .roles
-                .map(|roles| decode::roles(roles.names))
-                .transpose()?;
+            let roles = request.roles.map(|roles| decode::roles(roles.names)).transpose()?;
             let status = decode::status(request.disabled);
             let update = async move { auth.accounts.update_user(id, roles, status).await };
             let (user, revoked) = to_completion(update).await?;
             let sessions_revoked = encode::count(revoked);
-            Ok(v1::UpdateUserResponse {
-                user: Some(encode::user(user)),
-                sessions_revoked,
-            })
+            Ok(v1::UpdateUserResponse { user: Some(encode::user(user)), sessions_revoked })
         })
         .await
     }
@@ -122,9 +103,7 @@ impl UserService for Service {
         respond("delete_user", async {
             let id = decode::user_id(&self.admit(request)?.user_id)?;
             let revoked = to_completion(async move { auth.accounts.delete_user(id).await }).await?;
-            Ok(v1::DeleteUserResponse {
-                sessions_revoked: encode::count(revoked),
-            })
+            Ok(v1::DeleteUserResponse { sessions_revoked: encode::count(revoked) })
         })
         .await
     }
@@ -141,9 +120,7 @@ impl UserService for Service {
             let password = decode::new_password("password", request.password, min)?;
             let set = async move { auth.accounts.set_password(id, password).await };
             let revoked = to_completion(set).await?;
-            Ok(v1::SetPasswordResponse {
-                sessions_revoked: encode::count(revoked),
-            })
+            Ok(v1::SetPasswordResponse { sessions_revoked: encode::count(revoked) })
         })
         .await
     }
@@ -154,15 +131,10 @@ impl UserService for Service {
     ) -> Result<Response<v1::ChangePasswordResponse>, Status> {
         let auth = Arc::clone(&self.auth);
         respond("change_password", async {
-            let change = decode::password_change(
-                self.admit(request)?,
-                auth.accounts.policy.password_min_length,
-            )?;
+            let change = decode::password_change(self.admit(request)?, auth.accounts.policy.password_min_length)?;
             let changed = async move { auth.accounts.change_password(change).await };
             let revoked = to_completion(changed).await?;
-            Ok(v1::ChangePasswordResponse {
-                sessions_revoked: encode::count(revoked),
-            })
+            Ok(v1::ChangePasswordResponse { sessions_revoked: encode::count(revoked) })
         })
         .await
     }

@@ -27,18 +27,12 @@ pub async fn serve(
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(auth);
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown)
-        .await
-        .map_err(Error::internal)
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await.map_err(Error::internal)
 }
 
 /// The public keys (RFC 7517 section 5).
 async fn jwks(State(auth): State<Arc<Auth>>) -> impl IntoResponse {
-    let headers = [
-        (header::CONTENT_TYPE, "application/jwk-set+json"),
-        (header::CACHE_CONTROL, "public, max-age=300"),
-    ];
+    let headers = [(header::CONTENT_TYPE, "application/jwk-set+json"), (header::CACHE_CONTROL, "public, max-age=300")];
     (headers, auth.keys.jwks.clone())
 }
 
@@ -51,9 +45,6 @@ async fn livez() -> &'static str {
 async fn readyz(State(auth): State<Arc<Auth>>) -> impl IntoResponse {
     match auth.accounts.revocations.fresh(None) {
         Ok(_) => (StatusCode::OK, "ok\n"),
-        Err(_) => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "revocation state too old\n",
-        ),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "revocation state too old\n"),
     }
 }

@@ -25,8 +25,7 @@ impl Account {
         if !geteuid().is_root() {
             return Ok(None);
         }
-        let passwd =
-            fs::read_to_string(PASSWD).map_err(LaunchError::io("read", Path::new(PASSWD)))?;
+        let passwd = fs::read_to_string(PASSWD).map_err(LaunchError::io("read", Path::new(PASSWD)))?;
         let found = find(&passwd, "postgres").or_else(|| find(&passwd, "nobody"));
         found.map(Some).ok_or(LaunchError::NoAccount)
     }
@@ -38,10 +37,7 @@ impl Account {
         for directory in way {
             let metadata = fs::metadata(directory).map_err(LaunchError::io("read", directory))?;
             if metadata.mode() & self.search_bit(&metadata) == 0 {
-                return Err(LaunchError::Closed {
-                    parent: directory.to_owned(),
-                    user: self.name.clone(),
-                });
+                return Err(LaunchError::Closed { parent: directory.to_owned(), user: self.name.clone() });
             }
         }
         Ok(())
@@ -112,20 +108,10 @@ mod tests {
         fs::create_dir_all(closed.join("inner")).unwrap();
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
         let name = "stranger".to_owned();
-        let stranger = Account {
-            name,
-            uid: 4_000_001,
-            gid: 4_000_001,
-        };
+        let stranger = Account { name, uid: 4_000_001, gid: 4_000_001 };
 
-        let line = stranger
-            .check_can_enter(&closed.join("inner"))
-            .unwrap_err()
-            .to_string();
+        let line = stranger.check_can_enter(&closed.join("inner")).unwrap_err().to_string();
 
-        assert!(
-            line.contains("stranger") && line.contains("/closed:"),
-            "{line}"
-        );
+        assert!(line.contains("stranger") && line.contains("/closed:"), "{line}");
     }
 }

@@ -30,14 +30,7 @@ impl Durability {
     pub(super) fn settings(self) -> &'static [&'static str] {
         match self {
             Self::Durable => &[],
-            Self::Throwaway => &[
-                "-c",
-                "fsync=off",
-                "-c",
-                "full_page_writes=off",
-                "-c",
-                "synchronous_commit=off",
-            ],
+            Self::Throwaway => &["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"],
         }
     }
 }
@@ -63,13 +56,7 @@ impl Cluster {
         let directory = Directory::claim(dir, durability)?;
         let binaries = initdb::choose_binaries(newest, &directory)?;
         let postmaster = None;
-        let mut cluster = Self {
-            directory,
-            binaries,
-            durability,
-            postmaster,
-            stopped: false,
-        };
+        let mut cluster = Self { directory, binaries, durability, postmaster, stopped: false };
         initdb::ensure_data(&cluster.directory, &cluster.binaries, durability)?;
         cluster.launch()?;
         Ok(cluster)

@@ -58,12 +58,7 @@ impl Directory {
             fs::write(&mark, "").map_err(LaunchError::io("write", &mark))?;
         }
         let socket = socket_directory(&path);
-        Ok(Self {
-            path,
-            socket,
-            account,
-            locks,
-        })
+        Ok(Self { path, socket, account, locks })
     }
 
     /// Absolute, with all links resolved.
@@ -95,9 +90,7 @@ impl Directory {
     /// A second handle on the helpers' lock, for a helper to inherit.
     pub fn helpers_lock(&self) -> Result<File, LaunchError> {
         let path = self.path.join(HELPERS_LOCK);
-        self.locks
-            .helpers()
-            .map_err(LaunchError::io("share", &path))
+        self.locks.helpers().map_err(LaunchError::io("share", &path))
     }
 
     /// Makes sure of a directory of mode 0700 that belongs to Postgres's user.
@@ -118,8 +111,7 @@ impl Directory {
             return Ok(());
         };
         // Not chown: below /tmp the name could have become a link to something of root's.
-        lchown(path, Some(account.uid), Some(account.gid))
-            .map_err(LaunchError::io("change the owner of", path))
+        lchown(path, Some(account.uid), Some(account.gid)).map_err(LaunchError::io("change the owner of", path))
     }
 
     /// Removes the socket's directory if it is outside; it is empty once Postgres has stopped.
@@ -136,9 +128,7 @@ impl Directory {
         empty(&self.path, &[HELPERS_LOCK])?;
         remove_tree(&self.path.join(HELPERS_LOCK))?;
         match fs::remove_dir(&self.path) {
-            Err(e) if e.kind() != ErrorKind::DirectoryNotEmpty => {
-                Err(LaunchError::io("remove", &self.path)(e))
-            }
+            Err(e) if e.kind() != ErrorKind::DirectoryNotEmpty => Err(LaunchError::io("remove", &self.path)(e)),
             _ => Ok(()),
         }
     }
@@ -156,8 +146,7 @@ fn prepare(dir: &Path, durability: Durability) -> Result<PathBuf, LaunchError> {
     if durability == Durability::Throwaway {
         check_disposable(&path)?;
     }
-    fs::set_permissions(&path, Permissions::from_mode(0o711))
-        .map_err(LaunchError::io("set the mode of", &path))?;
+    fs::set_permissions(&path, Permissions::from_mode(0o711)).map_err(LaunchError::io("set the mode of", &path))?;
     Ok(path)
 }
 
@@ -216,9 +205,7 @@ fn socket_directory(path: &Path) -> PathBuf {
     let inside = path.join("socket");
     let fits = socket_file(&inside).as_os_str().len() <= SOCKET_PATH_MAX;
     // Postgres and libpq read a list of paths, and sqlx a path that is text.
-    let listable = inside
-        .to_str()
-        .is_some_and(|text| !text.contains([',', '"']));
+    let listable = inside.to_str().is_some_and(|text| !text.contains([',', '"']));
     if fits && listable {
         return inside;
     }

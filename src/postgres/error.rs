@@ -23,30 +23,15 @@ pub enum LaunchError {
     /// The user that runs Postgres for root cannot enter a directory on the way.
     Closed { parent: PathBuf, user: String },
     /// The data was written by another major version than any that is installed.
-    OtherVersion {
-        dir: PathBuf,
-        data: u32,
-        installed: u32,
-    },
+    OtherVersion { dir: PathBuf, data: u32, installed: u32 },
     /// A Postgres program failed; `detail` is what it said last.
-    Failed {
-        program: &'static str,
-        detail: String,
-    },
+    Failed { program: &'static str, detail: String },
     /// Postgres ended, or was not ready in time; `detail` holds the last lines of its log.
-    NotReady {
-        problem: &'static str,
-        detail: String,
-        log: PathBuf,
-    },
+    NotReady { problem: &'static str, detail: String, log: PathBuf },
     /// Postgres survived every signal.
     Unstoppable { pid: i32 },
     /// The system refused an operation on `path`.
-    Io {
-        action: &'static str,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 
 /// What is wrong with a directory.
@@ -70,11 +55,7 @@ impl LaunchError {
     /// For `map_err`: names what was tried and on what.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::Io { action, path, source }
     }
 
     pub(super) fn refused(dir: &Path, refusal: Refusal) -> Self {
@@ -88,14 +69,8 @@ impl Refusal {
     fn words(self) -> (&'static str, &'static str) {
         const ANOTHER: &str = "choose another directory";
         match self {
-            Self::Busy => (
-                "another countersign is running on",
-                "stop it or choose another directory",
-            ),
-            Self::StillStopping => (
-                "an earlier Postgres is still stopping on",
-                "try again in a minute",
-            ),
+            Self::Busy => ("another countersign is running on", "stop it or choose another directory"),
+            Self::StillStopping => ("an earlier Postgres is still stopping on", "try again in a minute"),
             Self::NotPrivate => ("another user owns or may write to", ANOTHER),
             Self::NotEmpty => ("a throwaway cluster would delete what is in", ANOTHER),
             Self::Gone => ("the throwaway cluster has deleted", "start a new one"),
@@ -119,32 +94,20 @@ impl fmt::Display for LaunchError {
                  choose a directory that is not below it",
                 parent.display()
             ),
-            Self::OtherVersion {
-                dir,
-                data,
-                installed,
-            } => write!(
+            Self::OtherVersion { dir, data, installed } => write!(
                 f,
                 "{} holds data of Postgres {data}, but Postgres {installed} is installed: \
                  install Postgres {data} or choose another directory",
                 dir.display()
             ),
             Self::Failed { program, detail } => write!(f, "{program} failed: {detail}"),
-            Self::NotReady {
-                problem,
-                detail,
-                log,
-            } => {
+            Self::NotReady { problem, detail, log } => {
                 write!(f, "Postgres {problem}: {detail} (see {})", log.display())
             }
             Self::Unstoppable { pid } => {
                 write!(f, "Postgres (process {pid}) does not stop: end it by hand")
             }
-            Self::Io {
-                action,
-                path,
-                source,
-            } => {
+            Self::Io { action, path, source } => {
                 write!(f, "cannot {action} {}: {source}", path.display())
             }
         }

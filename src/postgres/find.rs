@@ -100,9 +100,7 @@ fn installed(places: &[PathBuf]) -> Vec<Binaries> {
 fn real_directories(place: &Path) -> Vec<PathBuf> {
     let real = |program: &&str| fs::canonicalize(place.join(program)).ok();
     let files = PROGRAMS.iter().filter_map(real);
-    files
-        .filter_map(|f| f.parent().map(Path::to_owned))
-        .collect()
+    files.filter_map(|f| f.parent().map(Path::to_owned)).collect()
 }
 
 fn inspect(directory: PathBuf) -> Option<Binaries> {
@@ -144,10 +142,7 @@ mod tests {
     #[test]
     fn a_version_line_gives_major_and_minor() {
         let table = [
-            (
-                "postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)",
-                Some((15, 14)),
-            ),
+            ("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)", Some((15, 14))),
             ("postgres (PostgreSQL) 17.2", Some((17, 2))),
             ("postgres (PostgreSQL) 18devel", Some((18, 0))),
             ("postgres (PostgreSQL) ", None),

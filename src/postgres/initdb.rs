@@ -16,18 +16,11 @@ use super::process::{command, last_lines};
 pub(super) const NAME: &str = "countersign";
 
 /// The installation that fits the data: the newest one for new data, else the same major version.
-pub(super) fn choose_binaries(
-    newest: Binaries,
-    directory: &Directory,
-) -> Result<Binaries, LaunchError> {
+pub(super) fn choose_binaries(newest: Binaries, directory: &Directory) -> Result<Binaries, LaunchError> {
     match data_major(&directory.data())? {
-        Some(major) if major != newest.major() => {
-            Binaries::find_major(major).ok_or_else(|| LaunchError::OtherVersion {
-                dir: directory.path().to_owned(),
-                data: major,
-                installed: newest.major(),
-            })
-        }
+        Some(major) if major != newest.major() => Binaries::find_major(major).ok_or_else(|| {
+            LaunchError::OtherVersion { dir: directory.path().to_owned(), data: major, installed: newest.major() }
+        }),
         _ => Ok(newest),
     }
 }
@@ -56,21 +49,13 @@ pub(super) fn ensure_data(
 fn data_major(data: &Path) -> Result<Option<u32>, LaunchError> {
     let path = data.join("PG_VERSION");
     match fs::read_to_string(&path) {
-        Ok(text) => Ok(text
-            .trim()
-            .split('.')
-            .next()
-            .and_then(|major| major.parse().ok())),
+        Ok(text) => Ok(text.trim().split('.').next().and_then(|major| major.parse().ok())),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(e) => Err(LaunchError::io("read", &path)(e)),
     }
 }
 
-fn run_initdb(
-    directory: &Directory,
-    binaries: &Binaries,
-    durability: Durability,
-) -> Result<(), LaunchError> {
+fn run_initdb(directory: &Directory, binaries: &Binaries, durability: Durability) -> Result<(), LaunchError> {
     let mut initdb = tool(directory, &binaries.program("initdb"))?;
     initdb
         .args(["--username", NAME, "--encoding", "UTF8", "--no-locale"])
@@ -85,11 +70,7 @@ fn run_initdb(
 }
 
 /// In single-user mode: no server to wait for, and the rename publishes data and database at once.
-fn create_database(
-    directory: &Directory,
-    binaries: &Binaries,
-    durability: Durability,
-) -> Result<(), LaunchError> {
+fn create_database(directory: &Directory, binaries: &Binaries, durability: Durability) -> Result<(), LaunchError> {
     let mut postgres = tool(directory, &binaries.program("postgres"))?;
     postgres
         .args(["--single", "-c", "exit_on_error=on"])
@@ -97,11 +78,7 @@ fn create_database(
         .arg("-D")
         .arg(directory.unfinished_data())
         .arg("postgres");
-    run(
-        "postgres --single",
-        postgres,
-        format!("CREATE DATABASE {NAME}\n").as_bytes(),
-    )
+    run("postgres --single", postgres, format!("CREATE DATABASE {NAME}\n").as_bytes())
 }
 
 /// A program that holds the helpers' lock, so that the next owner waits for it if we are killed.
@@ -109,31 +86,21 @@ fn create_database(
 /// The shell moves the lock from stdout, where std can pass it, to where nothing writes.
 fn tool(directory: &Directory, program: &Path) -> Result<Command, LaunchError> {
     let mut tool = command("/bin/sh", directory);
-    tool.args(["-c", "exec \"$@\" 3>&1 >/dev/null", "sh"])
-        .arg(program);
+    tool.args(["-c", "exec \"$@\" 3>&1 >/dev/null", "sh"]).arg(program);
     tool.stdout(directory.helpers_lock()?);
     Ok(tool)
 }
 
 fn run(program: &'static str, mut tool: Command, input: &[u8]) -> Result<(), LaunchError> {
     let path = Path::new(program);
-    let mut child = tool
-        .stdin(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(LaunchError::io("run", path))?;
+    let mut child = tool.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(LaunchError::io("run", path))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A program that ended early shows in its status, with what it said.
         let _ = stdin.write_all(input);
     }
-    let output = child
-        .wait_with_output()
-        .map_err(LaunchError::io("run", path))?;
+    let output = child.wait_with_output().map_err(LaunchError::io("run", path))?;
     if output.status.success() {
         return Ok(());
     }
-    Err(LaunchError::Failed {
-        program,
-        detail: last_lines(&output.stderr),
-    })
+    Err(LaunchError::Failed { program, detail: last_lines(&output.stderr) })
 }

@@ -37,14 +37,11 @@ impl Locks {
         }
         let helpers = open(&dir.join(HELPERS_LOCK))?;
         let locks = Self { lock, helpers };
-        let free = wait_for(HELPERS_LIMIT, || {
-            Ok(try_lock(&locks.helpers, dir)?.then_some(()))
-        })?;
+        let free = wait_for(HELPERS_LIMIT, || Ok(try_lock(&locks.helpers, dir)?.then_some(())))?;
         if free.is_none() {
             return Err(LaunchError::refused(dir, Refusal::StillStopping));
         }
-        let current =
-            is_at(&locks.lock, &dir.join(LOCK)) && is_at(&locks.helpers, &dir.join(HELPERS_LOCK));
+        let current = is_at(&locks.lock, &dir.join(LOCK)) && is_at(&locks.helpers, &dir.join(HELPERS_LOCK));
         Ok(current.then_some(locks))
     }
 

@@ -60,10 +60,7 @@ fn command_line(pid: Pid) -> Option<String> {
     }
     let pid = pid.to_string();
     let mut ps = Command::new("ps");
-    let output = ps
-        .args(["-ww", "-o", "command=", "-p", &pid])
-        .output()
-        .ok()?;
+    let output = ps.args(["-ww", "-o", "command=", "-p", &pid]).output().ok()?;
     let line = String::from_utf8_lossy(&output.stdout);
     Some(format!("{} ", line.trim_end()))
 }
@@ -76,19 +73,14 @@ fn runs_on(command_line: &str, data: &Path) -> bool {
 fn pg_ctl_stop(directory: &Directory, binaries: &Binaries) -> Result<(), LaunchError> {
     let program = binaries.program("pg_ctl");
     let mut pg_ctl = command(&program, directory);
-    pg_ctl
-        .args(["stop", "-m", "fast", "-w", "-t", "60", "-D"])
-        .arg(directory.data());
+    pg_ctl.args(["stop", "-m", "fast", "-w", "-t", "60", "-D"]).arg(directory.data());
     let output = pg_ctl.stderr(Stdio::piped()).output();
     let output = output.map_err(LaunchError::io("run", &program))?;
     // It fails as well when the server ended before it was asked to.
     if output.status.success() || live_pid(&directory.data().join("postmaster.pid")).is_none() {
         return Ok(());
     }
-    Err(LaunchError::Failed {
-        program: "pg_ctl stop",
-        detail: last_lines(&output.stderr),
-    })
+    Err(LaunchError::Failed { program: "pg_ctl stop", detail: last_lines(&output.stderr) })
 }
 
 #[cfg(test)]
@@ -99,15 +91,9 @@ mod tests {
     fn only_a_postgres_of_the_same_data_counts() {
         let data = Path::new("/d/postgres");
         let table = [
-            (
-                "/usr/lib/postgresql/17/bin/postgres -D /d/postgres -c port=5432 ",
-                true,
-            ),
+            ("/usr/lib/postgresql/17/bin/postgres -D /d/postgres -c port=5432 ", true),
             ("/usr/lib/postgresql/17/bin/postgres -D /d/postgres ", true),
-            (
-                "/usr/lib/postgresql/17/bin/postgres -D /d/postgres2 ",
-                false,
-            ),
+            ("/usr/lib/postgresql/17/bin/postgres -D /d/postgres2 ", false),
             ("postgres: 17/main: checkpointer ", false),
             ("tail -f /d/postgres.log ", false),
             ("", false),

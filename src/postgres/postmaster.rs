@@ -55,15 +55,9 @@ pub(super) struct Postmaster {
 
 impl Postmaster {
     /// Starts Postgres and waits until it accepts connections.
-    pub fn start(
-        directory: &Directory,
-        binaries: &Binaries,
-        durability: Durability,
-    ) -> Result<Self, LaunchError> {
+    pub fn start(directory: &Directory, binaries: &Binaries, durability: Durability) -> Result<Self, LaunchError> {
         let (log, log_start) = open_log(&directory.log())?;
-        let copy = log
-            .try_clone()
-            .map_err(LaunchError::io("open", &directory.log()))?;
+        let copy = log.try_clone().map_err(LaunchError::io("open", &directory.log()))?;
         let program = binaries.program("postgres");
         let watchdog = Watchdog::spawn(directory, durability)?;
         let child = command(&program, directory)
@@ -82,20 +76,12 @@ impl Postmaster {
         Ok(postmaster)
     }
 
-    fn wait_until_ready(
-        &mut self,
-        directory: &Directory,
-        log_start: u64,
-    ) -> Result<(), LaunchError> {
+    fn wait_until_ready(&mut self, directory: &Directory, log_start: u64) -> Result<(), LaunchError> {
         let pid_file = directory.data().join("postmaster.pid");
         let pid = self.child.id();
         let ended = wait_for(READY_LIMIT, || {
             let ready = fs::read_to_string(&pid_file).is_ok_and(|text| is_ready(&text, pid));
-            Ok(if ready {
-                Some(false)
-            } else {
-                self.has_ended()?.then_some(true)
-            })
+            Ok(if ready { Some(false) } else { self.has_ended()?.then_some(true) })
         })?;
         let problem = match ended {
             Some(false) => return Ok(()),
@@ -103,11 +89,7 @@ impl Postmaster {
             None => "was not ready after 30 seconds",
         };
         let detail = last_lines(&read_from(&directory.log(), log_start));
-        Err(LaunchError::NotReady {
-            problem,
-            detail,
-            log: directory.log(),
-        })
+        Err(LaunchError::NotReady { problem, detail, log: directory.log() })
     }
 
     /// Ends Postgres and waits for it; one that has ended already is fine.
@@ -174,11 +156,7 @@ fn is_ready(pid_file: &str, pid: u32) -> bool {
 /// The log, open for appending, and where this run begins in it.
 fn open_log(path: &Path) -> Result<(File, u64), LaunchError> {
     let open = || -> std::io::Result<(File, u64)> {
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(path)?;
+        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         if log.metadata()?.len() > LOG_MAX {
             log.set_len(0)?;
         }

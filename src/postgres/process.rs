@@ -22,10 +22,7 @@ pub(super) fn command(program: impl AsRef<OsStr>, directory: &Directory) -> Comm
     let mut command = Command::new(program);
     command
         .env_clear()
-        .envs(
-            KEPT.iter()
-                .filter_map(|name| Some((name, env::var_os(name)?))),
-        )
+        .envs(KEPT.iter().filter_map(|name| Some((name, env::var_os(name)?))))
         // Messages that code reads stay in English, and macOS needs a locale to start Postgres.
         .env("LC_ALL", "C")
         // The working directory of the caller may be closed to the unprivileged user.
@@ -48,11 +45,7 @@ pub(super) fn last_lines(text: &[u8]) -> String {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut last: Vec<&str> = lines.rev().take(LINES).collect();
     last.reverse();
-    if last.is_empty() {
-        "it said nothing".to_owned()
-    } else {
-        last.join(" | ")
-    }
+    if last.is_empty() { "it said nothing".to_owned() } else { last.join(" | ") }
 }
 
 /// Asks `check` until it answers, about once in 10 ms; `None` when `limit` has passed.

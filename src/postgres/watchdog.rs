@@ -52,18 +52,12 @@ impl Watchdog {
         shell.args(["-c", SCRIPT, "sh"]);
         match durability {
             Durability::Durable => shell.arg("INT").arg(directory.data()),
-            Durability::Throwaway => shell
-                .arg("QUIT")
-                .arg(directory.data())
-                .arg(directory.socket())
-                .arg(directory.path()),
+            Durability::Throwaway => {
+                shell.arg("QUIT").arg(directory.data()).arg(directory.socket()).arg(directory.path())
+            }
         };
-        shell
-            .stdin(Stdio::piped())
-            .stdout(directory.helpers_lock()?);
-        let child = shell
-            .spawn()
-            .map_err(LaunchError::io("run", Path::new("/bin/sh")))?;
+        shell.stdin(Stdio::piped()).stdout(directory.helpers_lock()?);
+        let child = shell.spawn().map_err(LaunchError::io("run", Path::new("/bin/sh")))?;
         Ok(Self { child })
     }
 

@@ -41,20 +41,9 @@ pub struct Follower {
 
 impl Follower {
     /// A follower that has not started yet.
-    pub fn new(
-        store: Store,
-        revocations: Arc<Revocations>,
-        clock: Clock,
-        wake: Arc<Notify>,
-    ) -> Self {
+    pub fn new(store: Store, revocations: Arc<Revocations>, clock: Clock, wake: Arc<Notify>) -> Self {
         let replica = new_v7(clock.now());
-        Self {
-            store,
-            revocations,
-            clock,
-            replica,
-            wake,
-        }
+        Self { store, revocations, clock, replica, wake }
     }
 
     /// Follows until it is dropped. An outage is logged once when it begins and once when it ends.
@@ -115,22 +104,13 @@ impl Follower {
 
     async fn beat(&self, conn: &mut Conn, applied: i64) -> Result<i64, Error> {
         let sent_at = self.clock.boot();
-        let beat = Beat {
-            replica: self.replica,
-            applied_seq: applied,
-            max_staleness: self.revocations.max_staleness,
-        };
+        let beat = Beat { replica: self.replica, applied_seq: applied, max_staleness: self.revocations.max_staleness };
         let heard = replicas::beat(conn, beat).await?;
         if !follows_on(applied, heard.head, &heard.entries) {
-            tracing::warn!(
-                applied,
-                head = heard.head,
-                "gap in the revocation log: loading it in full"
-            );
+            tracing::warn!(applied, head = heard.head, "gap in the revocation log: loading it in full");
             return self.load(conn).await;
         }
-        self.revocations
-            .apply(heard.entries.iter().map(|entry| &entry.revocation));
+        self.revocations.apply(heard.entries.iter().map(|entry| &entry.revocation));
         self.revocations.publish(sent_at);
         Ok(heard.head)
     }
@@ -138,8 +118,7 @@ impl Follower {
     async fn load(&self, conn: &mut Conn) -> Result<i64, Error> {
         let sent_at = self.clock.boot();
         let (head, entries) = revocations::load(conn).await?;
-        self.revocations
-            .apply(entries.iter().map(|entry| &entry.revocation));
+        self.revocations.apply(entries.iter().map(|entry| &entry.revocation));
         self.revocations.publish(sent_at);
         Ok(head)
     }
@@ -166,10 +145,7 @@ mod tests {
         let entry = |seq: &i64| LogEntry {
             seq: *seq,
             id: new_v7(now),
-            revocation: Revocation {
-                subject: Subject::Session(SessionId::new(now)),
-                expires_at: now,
-            },
+            revocation: Revocation { subject: Subject::Session(SessionId::new(now)), expires_at: now },
         };
         seqs.iter().map(entry).collect()
     }
@@ -186,11 +162,7 @@ mod tests {
             (4, 7, &[5, 7], false),
             (4, 3, &[], false),
         ] {
-            assert_eq!(
-                follows_on(applied, head, &entries(seqs)),
-                expected,
-                "{applied} {head} {seqs:?}"
-            );
+            assert_eq!(follows_on(applied, head, &entries(seqs)), expected, "{applied} {head} {seqs:?}");
         }
     }
 }

@@ -102,10 +102,7 @@ mod tests {
     }
 
     fn revocation(subject: Subject) -> Revocation {
-        Revocation {
-            subject,
-            expires_at: T0 + RETENTION,
-        }
+        Revocation { subject, expires_at: T0 + RETENTION }
     }
 
     #[test]
@@ -113,10 +110,7 @@ mod tests {
         let (session, user) = (SessionId::new(T0), UserId::new(T0));
         let mut index = Index::default();
         index.apply(&revocation(Subject::Session(session)));
-        assert_eq!(
-            index.check(&principal(session, user, 9)),
-            Err(Rejection::Revoked)
-        );
+        assert_eq!(index.check(&principal(session, user, 9)), Err(Rejection::Revoked));
         assert_eq!(index.check(&principal(SessionId::new(T0), user, 0)), Ok(()));
     }
 
@@ -126,10 +120,7 @@ mod tests {
         let mut index = Index::default();
         index.apply(&revocation(Subject::User(user, 3)));
         index.apply(&revocation(Subject::User(user, 2)));
-        assert_eq!(
-            index.check(&principal(session, user, 2)),
-            Err(Rejection::Revoked)
-        );
+        assert_eq!(index.check(&principal(session, user, 2)), Err(Rejection::Revoked));
         assert_eq!(index.check(&principal(session, user, 3)), Ok(()));
         assert_eq!(index.check(&principal(session, UserId::new(T0), 0)), Ok(()));
     }

@@ -64,13 +64,8 @@ impl Revocations {
     /// [`Error::RevocationsStale`].
     pub fn fresh(&self, tighter: Option<Duration>) -> Result<Freshness, Error> {
         let bound = tighter.map_or(self.max_staleness, |t| t.min(self.max_staleness));
-        let age = self
-            .age()
-            .filter(|age| *age <= bound)
-            .ok_or(Error::RevocationsStale)?;
-        Ok(Freshness {
-            as_of: self.clock.now() - age,
-        })
+        let age = self.age().filter(|age| *age <= bound).ok_or(Error::RevocationsStale)?;
+        Ok(Freshness { as_of: self.clock.now() - age })
     }
 
     /// Whether the token of `principal` has been revoked. Asks for the proof, so that it cannot come second.
@@ -93,10 +88,7 @@ impl Revocations {
     /// Forgets what no token can match any more.
     pub fn collect(&self) {
         let now = self.clock.now();
-        self.index
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .collect(now);
+        self.index.write().unwrap_or_else(PoisonError::into_inner).collect(now);
     }
 
     /// Declares the index complete as of `as_of`, which was read before the statement was sent.

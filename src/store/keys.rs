@@ -56,12 +56,7 @@ pub async fn newest(conn: &mut Conn, purpose: Purpose) -> Result<Option<StoredKe
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn insert(
-    conn: &mut Conn,
-    purpose: Purpose,
-    key: &StoredKey,
-    now: OffsetDateTime,
-) -> Result<(), Error> {
+pub async fn insert(conn: &mut Conn, purpose: Purpose, key: &StoredKey, now: OffsetDateTime) -> Result<(), Error> {
     let statement = query(
         "INSERT INTO keys (purpose, number, kid, algorithm, public_key, sealed_key, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (purpose, number) DO NOTHING",

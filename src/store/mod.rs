@@ -87,11 +87,7 @@ impl Store {
             .test_before_acquire(false)
             .connect_lazy_with(options.clone());
         let deadline = settings.deadline;
-        Ok(Self {
-            pool,
-            options,
-            deadline,
-        })
+        Ok(Self { pool, options, deadline })
     }
 
     /// A connection of the pool, for one request.
@@ -100,11 +96,7 @@ impl Store {
     /// [`Error::DatabaseUnavailable`].
     pub async fn acquire(&self) -> Result<Conn, Error> {
         let link = Link::Pooled(self.pool.acquire().await.map_err(classify)?);
-        Ok(Conn {
-            link,
-            deadline: self.deadline,
-            state: State::Idle,
-        })
+        Ok(Conn { link, deadline: self.deadline, state: State::Idle })
     }
 
     /// A connection apart from the pool, for one task.
@@ -115,11 +107,7 @@ impl Store {
         let connecting = self.options.connect();
         let connection = within(self.deadline, connecting).await?;
         let link = Link::Own(Box::new(connection));
-        Ok(Conn {
-            link,
-            deadline: self.deadline,
-            state: State::Idle,
-        })
+        Ok(Conn { link, deadline: self.deadline, state: State::Idle })
     }
 
     /// A connection that hears the hint of each revocation (`revocations::announce`).
@@ -142,10 +130,7 @@ impl Store {
     /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a schema that is not ours.
     pub async fn migrate(&self) -> Result<(), Error> {
         let mut connection = within(self.deadline, self.options.connect()).await?;
-        MIGRATIONS
-            .run_direct(None, &mut connection, false)
-            .await
-            .map_err(Error::internal)
+        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(Error::internal)
     }
 
     /// How many migrations the database lacks.
@@ -154,10 +139,7 @@ impl Store {
     /// [`Error::DatabaseUnavailable`].
     pub async fn missing_migrations(&self) -> Result<usize, Error> {
         let mut connection = within(self.deadline, self.options.connect()).await?;
-        let applied = connection
-            .list_applied_migrations("_sqlx_migrations")
-            .await
-            .unwrap_or_default();
+        let applied = connection.list_applied_migrations("_sqlx_migrations").await.unwrap_or_default();
         let missing = |version: i64| !applied.iter().any(|done| done.version == version);
         Ok(MIGRATIONS.iter().filter(|m| missing(m.version)).count())
     }
@@ -208,33 +190,23 @@ impl Conn {
 
     async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
         let deadline = self.deadline;
-        self.guarded(async |c| within(deadline, query.execute(c)).await)
-            .await
-            .map(|r| r.rows_affected())
+        self.guarded(async |c| within(deadline, query.execute(c)).await).await.map(|r| r.rows_affected())
     }
 
-    async fn fetch_optional<T>(
-        &mut self,
-        query: QueryAs<'_, Postgres, T, PgArguments>,
-    ) -> Result<Option<T>, Error>
+    async fn fetch_optional<T>(&mut self, query: QueryAs<'_, Postgres, T, PgArguments>) -> Result<Option<T>, Error>
     where
         T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
     {
         let deadline = self.deadline;
-        self.guarded(async |c| within(deadline, query.fetch_optional(c)).await)
-            .await
+        self.guarded(async |c| within(deadline, query.fetch_optional(c)).await).await
     }
 
-    async fn fetch_all<T>(
-        &mut self,
-        query: QueryAs<'_, Postgres, T, PgArguments>,
-    ) -> Result<Vec<T>, Error>
+    async fn fetch_all<T>(&mut self, query: QueryAs<'_, Postgres, T, PgArguments>) -> Result<Vec<T>, Error>
     where
         T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
     {
         let deadline = self.deadline;
-        self.guarded(async |c| within(deadline, query.fetch_all(c)).await)
-            .await
+        self.guarded(async |c| within(deadline, query.fetch_all(c)).await).await
     }
 
     /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark.
@@ -284,10 +256,7 @@ impl fmt::Debug for StoreSettings {
     }
 }
 
-async fn within<T>(
-    deadline: Duration,
-    work: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, Error> {
+async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     match timeout(deadline, work).await {
         Ok(result) => result.map_err(classify),
         Err(elapsed) => Err(Error::DatabaseUnavailable(elapsed.into())),
@@ -296,15 +265,11 @@ async fn within<T>(
 
 /// What an error of the database means to a caller. Only the server's codes are looked at, never its texts.
 fn classify(error: sqlx::Error) -> Error {
-    let Some(code) = error
-        .as_database_error()
-        .and_then(|e| e.code())
-        .map(|c| c.into_owned())
-    else {
+    let Some(code) = error.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned()) else {
         return match error {
-            sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::Decode(_)
-            | sqlx::Error::TypeNotFound { .. } => Error::internal(error),
+            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::TypeNotFound { .. } => {
+                Error::internal(error)
+            }
             error => Error::DatabaseUnavailable(error.into()),
         };
     };
@@ -312,11 +277,7 @@ fn classify(error: sqlx::Error) -> Error {
         // Serialization failure, deadlock.
         "40001" | "40P01" => Error::Conflict,
         // Connection exceptions, resources, operator intervention, system errors, read-only after a failover.
-        code if ["08", "53", "57", "58"]
-            .iter()
-            .any(|class| code.starts_with(class))
-            || code == "25006" =>
-        {
+        code if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006" => {
             Error::DatabaseUnavailable(error.into())
         }
         _ => match error.as_database_error().and_then(|e| e.constraint()) {

@@ -64,16 +64,11 @@ impl TryFrom<Row> for Session {
             idle_expires_at: row.idle_expires_at,
             rotation: RotationState {
                 generation: u32::try_from(row.generation).map_err(Error::internal)?,
-                previous_generation: u32::try_from(row.previous_generation)
-                    .map_err(Error::internal)?,
+                previous_generation: u32::try_from(row.previous_generation).map_err(Error::internal)?,
                 rotated_at: row.rotated_at,
                 liveness,
             },
-            client: ClientInfo {
-                ip: row.client_ip,
-                user_agent: row.client_user_agent,
-                device: row.client_device,
-            },
+            client: ClientInfo { ip: row.client_ip, user_agent: row.client_user_agent, device: row.client_device },
         })
     }
 }
@@ -92,11 +87,7 @@ pub enum Opening {
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn open(
-    conn: &mut Conn,
-    session: &Session,
-    credentials: &Credentials,
-) -> Result<Opening, Error> {
+pub async fn open(conn: &mut Conn, session: &Session, credentials: &Credentials) -> Result<Opening, Error> {
     let statement = query(
         "WITH owner AS (SELECT id FROM users WHERE id = $2 AND epoch = $13 AND password_hash = $14 \
            AND disabled_at IS NULL FOR SHARE) \
@@ -135,9 +126,7 @@ pub async fn find(conn: &mut Conn, id: SessionId) -> Result<Option<Session>, Err
         columns!(),
         " FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = $1",
     );
-    let row = conn
-        .fetch_optional(query_as::<_, Row>(text).bind(id.0))
-        .await?;
+    let row = conn.fetch_optional(query_as::<_, Row>(text).bind(id.0)).await?;
     row.map(Session::try_from).transpose()
 }
 
@@ -201,11 +190,7 @@ pub async fn list(
         " FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.user_id = $1 AND s.session_id > $2 \
           AND s.revoked_at IS NULL AND s.expires_at > $4 AND s.idle_expires_at > $4 ORDER BY s.session_id LIMIT $3",
     );
-    let statement = query_as::<_, Row>(text)
-        .bind(user.0)
-        .bind(after)
-        .bind(limit)
-        .bind(now);
+    let statement = query_as::<_, Row>(text).bind(user.0).bind(after).bind(limit).bind(now);
     let rows = conn.fetch_all(statement).await?;
     rows.into_iter().map(Session::try_from).collect()
 }
@@ -221,10 +206,7 @@ pub struct Ended {
 
 impl From<(Uuid, bool)> for Ended {
     fn from((id, was_live): (Uuid, bool)) -> Self {
-        Self {
-            id: SessionId(id),
-            was_live,
-        }
+        Self { id: SessionId(id), was_live }
     }
 }
 
@@ -232,12 +214,7 @@ impl From<(Uuid, bool)> for Ended {
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn revoke(
-    tx: &mut Conn,
-    id: SessionId,
-    reason: Reason,
-    now: OffsetDateTime,
-) -> Result<Option<Ended>, Error> {
+pub async fn revoke(tx: &mut Conn, id: SessionId, reason: Reason, now: OffsetDateTime) -> Result<Option<Ended>, Error> {
     let statement = query_as::<_, (Uuid, bool)>(
         "UPDATE refresh_tokens SET revoked_at = $2, revoked_reason = $3 WHERE session_id = $1 \
          AND revoked_at IS NULL RETURNING session_id, expires_at > $2 AND idle_expires_at > $2",
@@ -268,12 +245,7 @@ pub async fn revoke_all(
     .bind(now)
     .bind(reason.as_str())
     .bind(keep.map(|id| id.0));
-    Ok(tx
-        .fetch_all(statement)
-        .await?
-        .into_iter()
-        .map(Ended::from)
-        .collect())
+    Ok(tx.fetch_all(statement).await?.into_iter().map(Ended::from).collect())
 }
 
 /// Removes the rows of a user that is about to be deleted.

@@ -72,10 +72,7 @@ pub async fn beat(conn: &mut Conn, beat: Beat) -> Result<Heard, Error> {
         .map(LogEntry::try_from)
         .collect();
     let head = head.ok_or_else(|| Error::internal("the revocation log has no head row"))?;
-    Ok(Heard {
-        head,
-        entries: entries?,
-    })
+    Ok(Heard { head, entries: entries? })
 }
 
 /// The greatest bound of any replica.
@@ -83,12 +80,8 @@ pub async fn beat(conn: &mut Conn, beat: Beat) -> Result<Heard, Error> {
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn largest_max_staleness(conn: &mut Conn) -> Result<Duration, Error> {
-    let statement =
-        query_as::<_, (i64,)>("SELECT COALESCE(max(max_staleness_ms), 0) FROM replicas");
-    let largest = conn
-        .fetch_optional(statement)
-        .await?
-        .map_or(0, |(millis,)| millis);
+    let statement = query_as::<_, (i64,)>("SELECT COALESCE(max(max_staleness_ms), 0) FROM replicas");
+    let largest = conn.fetch_optional(statement).await?.map_or(0, |(millis,)| millis);
     Ok(Duration::from_millis(largest.unsigned_abs()))
 }
 

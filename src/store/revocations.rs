@@ -38,21 +38,11 @@ impl TryFrom<Row> for LogEntry {
             ("session", None) => Subject::Session(SessionId(row.subject)),
             ("user", Some(epoch)) => Subject::User(UserId(row.subject), epoch),
             _ => {
-                return Err(Error::internal(format!(
-                    "revocation {} cannot be read",
-                    row.seq
-                )));
+                return Err(Error::internal(format!("revocation {} cannot be read", row.seq)));
             }
         };
         let expires_at = row.expires_at;
-        Ok(Self {
-            seq: row.seq,
-            id: row.id,
-            revocation: Revocation {
-                subject,
-                expires_at,
-            },
-        })
+        Ok(Self { seq: row.seq, id: row.id, revocation: Revocation { subject, expires_at } })
     }
 }
 
@@ -105,9 +95,7 @@ pub async fn append(
 /// # Errors
 /// [`Error::DatabaseUnavailable`]; the followers then notice at their next poll.
 pub async fn announce(conn: &mut Conn) -> Result<(), Error> {
-    conn.execute(query("SELECT pg_notify($1, '')").bind(CHANNEL))
-        .await
-        .map(drop)
+    conn.execute(query("SELECT pg_notify($1, '')").bind(CHANNEL)).await.map(drop)
 }
 
 /// The whole log and the number of its newest row, as of one moment.
@@ -116,17 +104,7 @@ pub async fn announce(conn: &mut Conn) -> Result<(), Error> {
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
 pub async fn load(conn: &mut Conn) -> Result<(i64, Vec<LogEntry>), Error> {
     // One statement, one snapshot; the head row comes first, with a number and nothing else.
-    let statement = query_as::<
-        _,
-        (
-            i64,
-            Option<Uuid>,
-            Option<String>,
-            Option<Uuid>,
-            Option<i64>,
-            Option<OffsetDateTime>,
-        ),
-    >(
+    let statement = query_as::<_, (i64, Option<Uuid>, Option<String>, Option<Uuid>, Option<i64>, Option<OffsetDateTime>)>(
         "SELECT seq, NULL::uuid, NULL::text, NULL::uuid, NULL::bigint, NULL::timestamptz FROM revocation_head \
          UNION ALL SELECT seq, id, kind, subject, epoch, expires_at FROM revocations",
     );
@@ -135,17 +113,7 @@ pub async fn load(conn: &mut Conn) -> Result<(i64, Vec<LogEntry>), Error> {
     for (seq, id, kind, subject, epoch, expires_at) in conn.fetch_all(statement).await? {
         match (id, kind, subject, expires_at) {
             (Some(id), Some(kind), Some(subject), Some(expires_at)) => {
-                entries.push(
-                    Row {
-                        seq,
-                        id,
-                        kind,
-                        subject,
-                        epoch,
-                        expires_at,
-                    }
-                    .try_into()?,
-                );
+                entries.push(Row { seq, id, kind, subject, epoch, expires_at }.try_into()?);
             }
             _ => head = Some(seq),
         }

@@ -98,10 +98,7 @@ pub async fn insert(conn: &mut Conn, user: &User, password_hash: &str) -> Result
 /// [`Error::DatabaseUnavailable`].
 pub async fn find(conn: &mut Conn, id: UserId) -> Result<Option<User>, Error> {
     let statement = query_as::<_, Row>(concat!("SELECT ", columns!(), " FROM users WHERE id = $1"));
-    Ok(conn
-        .fetch_optional(statement.bind(id.0))
-        .await?
-        .map(User::from))
+    Ok(conn.fetch_optional(statement.bind(id.0)).await?.map(User::from))
 }
 
 /// The user of that name.
@@ -109,11 +106,7 @@ pub async fn find(conn: &mut Conn, id: UserId) -> Result<Option<User>, Error> {
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn find_by_name(conn: &mut Conn, name: &Username) -> Result<Option<User>, Error> {
-    let statement = query_as::<_, Row>(concat!(
-        "SELECT ",
-        columns!(),
-        " FROM users WHERE username = $1"
-    ));
+    let statement = query_as::<_, Row>(concat!("SELECT ", columns!(), " FROM users WHERE username = $1"));
     let row = conn.fetch_optional(statement.bind(name.as_str())).await?;
     Ok(row.map(User::from))
 }
@@ -122,23 +115,13 @@ pub async fn find_by_name(conn: &mut Conn, name: &Username) -> Result<Option<Use
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn find_credentials(
-    conn: &mut Conn,
-    name: &Username,
-) -> Result<Option<Credentials>, Error> {
-    let text = concat!(
-        "SELECT ",
-        columns!(),
-        ", password_hash FROM users WHERE username = $1"
-    );
+pub async fn find_credentials(conn: &mut Conn, name: &Username) -> Result<Option<Credentials>, Error> {
+    let text = concat!("SELECT ", columns!(), ", password_hash FROM users WHERE username = $1");
     let statement = query_as::<_, CredentialsRow>(text).bind(name.as_str());
     Ok(conn
         .fetch_optional(statement)
         .await?
-        .map(|found| Credentials {
-            user: found.row.into(),
-            password_hash: StoredHash(found.password_hash),
-        }))
+        .map(|found| Credentials { user: found.row.into(), password_hash: StoredHash(found.password_hash) }))
 }
 
 /// Up to `limit` users after `after`, by id.
@@ -146,11 +129,7 @@ pub async fn find_credentials(
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn list(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<User>, Error> {
-    let text = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM users WHERE id > $1 ORDER BY id LIMIT $2"
-    );
+    let text = concat!("SELECT ", columns!(), " FROM users WHERE id > $1 ORDER BY id LIMIT $2");
     let statement = query_as::<_, Row>(text).bind(after).bind(limit);
     let rows = conn.fetch_all(statement).await?;
     Ok(rows.into_iter().map(User::from).collect())
@@ -161,11 +140,7 @@ pub async fn list(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<User>,
 /// # Errors
 /// [`Error::UserNotFound`].
 pub async fn lock(tx: &mut Conn, id: UserId) -> Result<User, Error> {
-    let text = concat!(
-        "SELECT ",
-        columns!(),
-        " FROM users WHERE id = $1 FOR UPDATE"
-    );
+    let text = concat!("SELECT ", columns!(), " FROM users WHERE id = $1 FOR UPDATE");
     let statement = query_as::<_, Row>(text).bind(id.0);
     let row = tx.fetch_optional(statement).await?;
     row.map(User::from).ok_or(Error::UserNotFound)
@@ -176,14 +151,12 @@ pub async fn lock(tx: &mut Conn, id: UserId) -> Result<User, Error> {
 /// # Errors
 /// [`Error::UserNotFound`].
 pub async fn update(tx: &mut Conn, user: &User) -> Result<(), Error> {
-    let statement = query(
-        "UPDATE users SET roles = $2, epoch = $3, disabled_at = $4, updated_at = $5 WHERE id = $1",
-    )
-    .bind(user.id.0)
-    .bind(&user.roles)
-    .bind(user.epoch)
-    .bind(user.disabled_at)
-    .bind(user.updated_at);
+    let statement = query("UPDATE users SET roles = $2, epoch = $3, disabled_at = $4, updated_at = $5 WHERE id = $1")
+        .bind(user.id.0)
+        .bind(&user.roles)
+        .bind(user.epoch)
+        .bind(user.disabled_at)
+        .bind(user.updated_at);
     touched_one(tx.execute(statement).await?)
 }
 
@@ -217,10 +190,7 @@ pub async fn set_password(
 /// # Errors
 /// [`Error::UserNotFound`].
 pub async fn delete(tx: &mut Conn, id: UserId) -> Result<(), Error> {
-    touched_one(
-        tx.execute(query("DELETE FROM users WHERE id = $1").bind(id.0))
-            .await?,
-    )
+    touched_one(tx.execute(query("DELETE FROM users WHERE id = $1").bind(id.0)).await?)
 }
 
 fn touched_one(rows: u64) -> Result<(), Error> {

@@ -5,9 +5,8 @@ use countersign::{
     grpc::{
         Administration,
         v1::{
-            ChangePasswordRequest, CreateUserRequest, DeleteUserRequest, GetUserRequest,
-            ListSessionsRequest, ListUsersRequest, RevokeRequest, SetPasswordRequest,
-            UpdateUserRequest, revoke_request::Target,
+            ChangePasswordRequest, CreateUserRequest, DeleteUserRequest, GetUserRequest, ListSessionsRequest,
+            ListUsersRequest, RevokeRequest, SetPasswordRequest, UpdateUserRequest, revoke_request::Target,
         },
     },
 };
@@ -16,91 +15,29 @@ use tonic::{Code, Request, Status};
 use crate::support::{PASSWORD, Setup, TestServer, bearer, refusal};
 
 /// Calls everything that is for administrators, in a form that would be refused for another reason otherwise.
-async fn call_all(
-    server: &TestServer,
-    token: Option<&str>,
-) -> Vec<(&'static str, Result<(), Status>)> {
+async fn call_all(server: &TestServer, token: Option<&str>) -> Vec<(&'static str, Result<(), Status>)> {
     fn with<T>(request: T, token: Option<&str>) -> Request<T> {
         let mut request = Request::new(request);
         if let Some(token) = token {
-            request
-                .metadata_mut()
-                .insert("authorization", token.parse().expect("header"));
+            request.metadata_mut().insert("authorization", token.parse().expect("header"));
         }
         request
     }
     let (mut users, mut auth) = (server.user_client(), server.auth_client());
-    let by_session = RevokeRequest {
-        target: Some(Target::SessionId(UNKNOWN.into())),
-        ..Default::default()
-    };
-    let by_user = RevokeRequest {
-        target: Some(Target::UserId(UNKNOWN.into())),
-        ..Default::default()
-    };
-    let sessions = ListSessionsRequest {
-        user_id: UNKNOWN.into(),
-        ..Default::default()
-    };
+    let by_session = RevokeRequest { target: Some(Target::SessionId(UNKNOWN.into())), ..Default::default() };
+    let by_user = RevokeRequest { target: Some(Target::UserId(UNKNOWN.into())), ..Default::default() };
+    let sessions = ListSessionsRequest { user_id: UNKNOWN.into(), ..Default::default() };
     vec![
-        (
-            "create",
-            users
-                .create_user(with(CreateUserRequest::default(), token))
-                .await
-                .map(drop),
-        ),
-        (
-            "get",
-            users
-                .get_user(with(GetUserRequest::default(), token))
-                .await
-                .map(drop),
-        ),
-        (
-            "list",
-            users
-                .list_users(with(ListUsersRequest::default(), token))
-                .await
-                .map(drop),
-        ),
-        (
-            "update",
-            users
-                .update_user(with(UpdateUserRequest::default(), token))
-                .await
-                .map(drop),
-        ),
-        (
-            "delete",
-            users
-                .delete_user(with(DeleteUserRequest::default(), token))
-                .await
-                .map(drop),
-        ),
-        (
-            "set",
-            users
-                .set_password(with(SetPasswordRequest::default(), token))
-                .await
-                .map(drop),
-        ),
-        (
-            "change",
-            users
-                .change_password(with(ChangePasswordRequest::default(), token))
-                .await
-                .map(drop),
-        ),
-        (
-            "session",
-            auth.revoke(with(by_session, token)).await.map(drop),
-        ),
+        ("create", users.create_user(with(CreateUserRequest::default(), token)).await.map(drop)),
+        ("get", users.get_user(with(GetUserRequest::default(), token)).await.map(drop)),
+        ("list", users.list_users(with(ListUsersRequest::default(), token)).await.map(drop)),
+        ("update", users.update_user(with(UpdateUserRequest::default(), token)).await.map(drop)),
+        ("delete", users.delete_user(with(DeleteUserRequest::default(), token)).await.map(drop)),
+        ("set", users.set_password(with(SetPasswordRequest::default(), token)).await.map(drop)),
+        ("change", users.change_password(with(ChangePasswordRequest::default(), token)).await.map(drop)),
+        ("session", auth.revoke(with(by_session, token)).await.map(drop)),
         ("user", auth.revoke(with(by_user, token)).await.map(drop)),
-        (
-            "sessions",
-            auth.list_sessions(with(sessions, token)).await.map(drop),
-        ),
+        ("sessions", auth.list_sessions(with(sessions, token)).await.map(drop)),
     ]
 }
 
@@ -117,11 +54,7 @@ async fn administration_needs_the_service_token() {
     for token in [None, Some(""), Some("Bearer "), Some(wrong.as_str())] {
         for (rpc, result) in call_all(&server, token).await {
             let refused = refusal(result);
-            assert_eq!(
-                refused,
-                (Code::PermissionDenied, "CALLER_NOT_ALLOWED".into()),
-                "{rpc}"
-            );
+            assert_eq!(refused, (Code::PermissionDenied, "CALLER_NOT_ALLOWED".into()), "{rpc}");
         }
     }
     for (rpc, result) in call_all(&server, Some(&bearer())).await {
@@ -144,35 +77,15 @@ async fn whoever_holds_a_token_may_end_its_session_without_administering() {
     let server = Setup::new().await.with_admin_token().start().await;
     let username = Username::parse("alice").expect("name");
     let password = Password::parse("password", PASSWORD).expect("password");
-    server
-        .auth
-        .accounts
-        .create_user(username, password, vec![])
-        .await
-        .expect("created");
+    server.auth.accounts.create_user(username, password, vec![]).await.expect("created");
     let login = countersign::grpc::v1::LoginRequest {
         username: "alice".into(),
         password: PASSWORD.into(),
         ..Default::default()
     };
-    let answer = server
-        .auth_client()
-        .login(login)
-        .await
-        .expect("logged in")
-        .into_inner();
-    let target = Some(Target::RefreshToken(
-        answer.tokens.expect("tokens").refresh_token,
-    ));
-    let request = RevokeRequest {
-        target,
-        ..Default::default()
-    };
-    let answer = server
-        .auth_client()
-        .revoke(request)
-        .await
-        .expect("revoked")
-        .into_inner();
+    let answer = server.auth_client().login(login).await.expect("logged in").into_inner();
+    let target = Some(Target::RefreshToken(answer.tokens.expect("tokens").refresh_token));
+    let request = RevokeRequest { target, ..Default::default() };
+    let answer = server.auth_client().revoke(request).await.expect("revoked").into_inner();
     assert_eq!(answer.sessions_revoked, 1);
 }

@@ -67,11 +67,8 @@ impl Dev {
     fn start(dir: &Path) -> Self {
         let dir = dir.to_str().expect("text");
         let ports = ["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"];
-        let mut child = countersign(&["dev", "--data-dir", dir])
-            .args(ports)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it starts");
+        let mut child =
+            countersign(&["dev", "--data-dir", dir]).args(ports).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut output = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         while !line.contains("Countersign is ready") {
@@ -102,11 +99,7 @@ async fn client(dir: &DataDir) -> AuthServiceClient<Channel> {
 }
 
 async fn login(dir: &DataDir) -> TokenPair {
-    let request = LoginRequest {
-        username: dir.fact("username"),
-        password: dir.fact("password"),
-        ..Default::default()
-    };
+    let request = LoginRequest { username: dir.fact("username"), password: dir.fact("password"), ..Default::default() };
     let answer = client(dir).await.login(request).await.expect("logged in");
     answer.into_inner().tokens.expect("tokens")
 }
@@ -117,40 +110,20 @@ async fn dev_goes_on_with_the_same_users_sessions_and_keys_even_after_a_kill() {
     let mut dev = Dev::start(&dir.0);
     let (tokens, password) = (login(&dir).await, dir.fact("password"));
     let busy = run(&["dev", "--data-dir", dir.0.to_str().expect("text")]);
-    assert!(
-        failure(&busy).contains("another countersign"),
-        "one owner at a time"
-    );
+    assert!(failure(&busy).contains("another countersign"), "one owner at a time");
     dev.signal(Signal::KILL);
     let mut dev = Dev::start(&dir.0);
     assert_eq!(dir.fact("password"), password);
-    let verify = VerifyRequest {
-        access_token: tokens.access_token,
-        ..Default::default()
-    };
-    client(&dir)
-        .await
-        .verify(verify)
-        .await
-        .expect("the same keys");
-    let refresh = RefreshRequest {
-        refresh_token: tokens.refresh_token,
-        ..Default::default()
-    };
-    client(&dir)
-        .await
-        .refresh(refresh)
-        .await
-        .expect("the same sessions");
+    let verify = VerifyRequest { access_token: tokens.access_token, ..Default::default() };
+    client(&dir).await.verify(verify).await.expect("the same keys");
+    let refresh = RefreshRequest { refresh_token: tokens.refresh_token, ..Default::default() };
+    client(&dir).await.refresh(refresh).await.expect("the same sessions");
     login(&dir).await;
     assert_eq!(dev.signal(Signal::TERM), Some(0));
     let mut dev = Dev::start(&dir.0);
     login(&dir).await;
     assert_eq!(dev.signal(Signal::INT), Some(0));
-    assert!(
-        !dir.0.join("postgres/postmaster.pid").exists(),
-        "Postgres has stopped too"
-    );
+    assert!(!dir.0.join("postgres/postmaster.pid").exists(), "Postgres has stopped too");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,12 +139,7 @@ async fn users_are_administered_from_the_command_line() {
             .stderr(Stdio::piped())
             .spawn()
             .expect("it starts");
-        child
-            .stdin
-            .take()
-            .expect("piped")
-            .write_all(input.as_bytes())
-            .expect("written");
+        child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("written");
         child.wait_with_output().expect("it ends")
     };
     let succeeded = |output: Output| {
@@ -181,14 +149,9 @@ async fn users_are_administered_from_the_command_line() {
     let add = ["add", "Alice", "--role", "admin", "--password-stdin"];
     assert!(succeeded(user(&add, "correct horse battery staple\n")).contains("alice"));
     assert!(failure(&user(&add, "correct horse battery staple\n")).contains("taken"));
-    assert!(
-        failure(&user(&["add", "bob", "--password-stdin"], "short\n")).contains("15 characters")
-    );
+    assert!(failure(&user(&["add", "bob", "--password-stdin"], "short\n")).contains("15 characters"));
     assert!(failure(&user(&["disable", "nobody"], "")).contains("no such user"));
-    succeeded(user(
-        &["passwd", "alice", "--password-stdin"],
-        "another horse battery staple\r\n",
-    ));
+    succeeded(user(&["passwd", "alice", "--password-stdin"], "another horse battery staple\r\n"));
     assert!(succeeded(user(&["disable", "alice"], "")).contains("0 sessions ended"));
     assert!(succeeded(user(&["list"], "")).contains("disabled  alice  admin"));
     succeeded(user(&["enable", "alice"], ""));
@@ -200,11 +163,7 @@ async fn users_are_administered_from_the_command_line() {
     client(&dir).await.login(request).await.expect("logged in");
     assert!(succeeded(user(&["delete", "alice"], "")).contains("1 sessions ended"));
     assert!(!succeeded(user(&["list"], "")).contains("alice"));
-    assert!(
-        run(&["healthcheck", "--grpc-addr", &dir.fact("grpc_addr")])
-            .status
-            .success()
-    );
+    assert!(run(&["healthcheck", "--grpc-addr", &dir.fact("grpc_addr")]).status.success());
     assert_eq!(dev.signal(Signal::TERM), Some(0));
     let down = run(&["healthcheck", "--grpc-addr", &dir.fact("grpc_addr")]);
     failure(&down);
@@ -216,12 +175,7 @@ fn unsafe_or_wrong_settings_are_refused_with_one_line_before_anything_starts() {
     assert!(failure(&exposed).contains("loopback"));
     let stale = run(&["dev", "--max-staleness", "1h"]);
     assert!(failure(&stale).contains("max-staleness: 2s to 5m"));
-    let serve = [
-        "serve",
-        "--database-url",
-        "postgres://localhost/x",
-        "--master-key-file",
-    ];
+    let serve = ["serve", "--database-url", "postgres://localhost/x", "--master-key-file"];
     let missing = run(&[&serve[..], &["/nonexistent/master.key"]].concat());
     assert!(failure(&missing).contains("master-key-file"));
     let dir = DataDir::new();
@@ -232,8 +186,5 @@ fn unsafe_or_wrong_settings_are_refused_with_one_line_before_anything_starts() {
     assert!(failure(&short).contains("32 bytes in base64"));
     let migrate = run(&["migrate", "--database-url", "mysql://user:hunter2@host/x"]);
     let line = failure(&migrate);
-    assert!(
-        line.contains("postgres://") && !line.contains("hunter2"),
-        "{line}"
-    );
+    assert!(line.contains("postgres://") && !line.contains("hunter2"), "{line}");
 }

@@ -7,11 +7,7 @@ use tonic_types::StatusExt as _;
 use crate::support::{PASSWORD, Setup, TestServer, live_sessions, refusal, violations};
 
 fn request(username: &str, password: &str) -> LoginRequest {
-    LoginRequest {
-        username: username.to_owned(),
-        password: password.to_owned(),
-        ..Default::default()
-    }
+    LoginRequest { username: username.to_owned(), password: password.to_owned(), ..Default::default() }
 }
 
 #[tokio::test]
@@ -25,12 +21,8 @@ async fn a_login_gives_tokens_that_verify() {
     assert_eq!(principal.roles, ["reader"]);
     assert_eq!(principal.audience, ["internal"]);
     assert_eq!(principal.username, "");
-    let seconds = tokens.access_token_expires_at.expect("end").seconds
-        - principal.issued_at.expect("start").seconds;
-    assert!(
-        (569..=600).contains(&seconds),
-        "10 minutes less up to 5%: {seconds}"
-    );
+    let seconds = tokens.access_token_expires_at.expect("end").seconds - principal.issued_at.expect("start").seconds;
+    assert!((569..=600).contains(&seconds), "10 minutes less up to 5%: {seconds}");
     assert!(tokens.refresh_token.starts_with("csr_"));
 }
 
@@ -39,41 +31,16 @@ async fn p6_unknown_user_wrong_password_and_disabled_user_look_and_cost_the_same
     let server = TestServer::start().await;
     let disabled = server.user("disabled").await;
     server.user("alice").await;
-    let update = UpdateUserRequest {
-        user_id: disabled.id,
-        disabled: Some(true),
-        roles: None,
-    };
-    server
-        .user_client()
-        .update_user(update)
-        .await
-        .expect("disabled");
+    let update = UpdateUserRequest { user_id: disabled.id, disabled: Some(true), roles: None };
+    server.user_client().update_user(update).await.expect("disabled");
     let mut answers = Vec::new();
-    for (name, password) in [
-        ("nobody", PASSWORD),
-        ("alice", "wrong"),
-        ("disabled", PASSWORD),
-        ("disabled", "wrong"),
-    ] {
+    for (name, password) in [("nobody", PASSWORD), ("alice", "wrong"), ("disabled", PASSWORD), ("disabled", "wrong")] {
         let before = server.auth.accounts.hasher.hashes();
-        let status = server
-            .auth_client()
-            .login(request(name, password))
-            .await
-            .expect_err("refused");
+        let status = server.auth_client().login(request(name, password)).await.expect_err("refused");
         let cost = server.auth.accounts.hasher.hashes() - before;
-        answers.push((
-            status.code(),
-            status.message().to_owned(),
-            status.details().to_vec(),
-            cost,
-        ));
+        answers.push((status.code(), status.message().to_owned(), status.details().to_vec(), cost));
     }
-    assert!(
-        answers.windows(2).all(|pair| pair[0] == pair[1]),
-        "{answers:?}"
-    );
+    assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
     assert_eq!((answers[0].0, answers[0].3), (Code::Unauthenticated, 1));
     let again = server.auth_client().login(request("nobody", "x")).await;
     assert_eq!(refusal(again).1, "INVALID_CREDENTIALS");
@@ -84,11 +51,7 @@ async fn r57_a_name_is_found_in_any_case_and_unicode_form() {
     let server = TestServer::start().await;
     server.user("Zoë").await;
     for name in ["zoë", "ZOË", "zoe\u{308}", " Ｚoë "] {
-        server
-            .auth_client()
-            .login(request(name, PASSWORD))
-            .await
-            .expect(name);
+        server.auth_client().login(request(name, PASSWORD)).await.expect(name);
     }
 }
 
@@ -111,15 +74,8 @@ async fn bad_input_is_named_and_opens_no_session() {
     }
     let mut long_agent = request("alice", PASSWORD);
     long_agent.client.get_or_insert_default().user_agent = huge.clone();
-    assert_eq!(
-        violations(server.auth_client().login(long_agent).await),
-        ["client.user_agent"]
-    );
-    assert_eq!(
-        server.auth.accounts.hasher.hashes(),
-        1,
-        "nothing but the creation was hashed"
-    );
+    assert_eq!(violations(server.auth_client().login(long_agent).await), ["client.user_agent"]);
+    assert_eq!(server.auth.accounts.hasher.hashes(), 1, "nothing but the creation was hashed");
     assert_eq!(live_sessions(&server).await, 0);
 }
 
@@ -131,30 +87,16 @@ async fn a_login_may_ask_for_some_of_the_audiences() {
     let alice = server.user("alice").await;
     let mut login = request("alice", PASSWORD);
     login.audience = vec!["billing".into()];
-    let answer = server
-        .auth_client()
-        .login(login.clone())
-        .await
-        .expect("logged in");
+    let answer = server.auth_client().login(login.clone()).await.expect("logged in");
     let tokens = answer.into_inner().tokens.expect("tokens");
     let tokens = alice.rotate(&tokens.refresh_token).await;
     for (audience, accepted) in [("billing", true), ("orders", false)] {
-        let verify = VerifyRequest {
-            access_token: tokens.access_token.clone(),
-            audience: audience.into(),
-            max_staleness: None,
-        };
-        assert_eq!(
-            server.auth_client().verify(verify).await.is_ok(),
-            accepted,
-            "{audience}"
-        );
+        let verify =
+            VerifyRequest { access_token: tokens.access_token.clone(), audience: audience.into(), max_staleness: None };
+        assert_eq!(server.auth_client().verify(verify).await.is_ok(), accepted, "{audience}");
     }
     login.audience = vec!["billing".into(), "payroll".into()];
-    assert_eq!(
-        violations(server.auth_client().login(login).await),
-        ["audience"]
-    );
+    assert_eq!(violations(server.auth_client().login(login).await), ["audience"]);
 }
 
 #[tokio::test]
@@ -180,10 +122,7 @@ async fn p5_more_passwords_than_can_wait_are_refused_with_a_time_to_retry() {
             }
         }
     }
-    assert!(
-        accepted >= 1 && shed >= 1,
-        "{accepted} accepted, {shed} shed"
-    );
+    assert!(accepted >= 1 && shed >= 1, "{accepted} accepted, {shed} shed");
     assert_eq!(live_sessions(&server).await, accepted);
 }
 
@@ -194,16 +133,10 @@ async fn r43_no_session_opened_with_the_old_password_survives_its_change() {
     let mut logins = Vec::new();
     for _ in 0..8 {
         let alice = alice.clone();
-        logins.push(tokio::spawn(
-            async move { alice.login_with(PASSWORD).await },
-        ));
+        logins.push(tokio::spawn(async move { alice.login_with(PASSWORD).await }));
     }
     let change = alice.change_password("another horse battery staple", "");
-    server
-        .user_client()
-        .change_password(change)
-        .await
-        .expect("changed");
+    server.user_client().change_password(change).await.expect("changed");
     for login in logins {
         if let Ok(tokens) = login.await.expect("joined") {
             let verified = alice.verify(&tokens.access_token).await;

@@ -22,10 +22,7 @@ impl Captured {
 
 impl io::Write for Captured {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(bytes);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -46,10 +43,8 @@ impl<'a> MakeWriter<'a> for Captured {
 #[tokio::test(flavor = "current_thread")]
 async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let captured = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(captured.clone())
-        .finish();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(captured.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
     let mut setup = Setup::new().await;
     let proxy = Proxy::before(&setup.database_url);
@@ -59,40 +54,19 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let first = alice.login().await;
     let second = alice.rotate(&first.refresh_token).await;
     alice.verify(&second.access_token).await.expect("valid");
-    assert_eq!(
-        refusal(alice.login_with("a wrong password").await).1,
-        "INVALID_CREDENTIALS"
-    );
+    assert_eq!(refusal(alice.login_with("a wrong password").await).1, "INVALID_CREDENTIALS");
     let third = alice.rotate(&second.refresh_token).await;
-    assert_eq!(
-        refusal(alice.refresh(&first.refresh_token).await).1,
-        "REFRESH_TOKEN_REUSED"
-    );
-    alice
-        .revoke(Target::AccessToken(third.access_token.clone()))
-        .await
-        .expect("revoked");
+    assert_eq!(refusal(alice.refresh(&first.refresh_token).await).1, "REFRESH_TOKEN_REUSED");
+    alice.revoke(Target::AccessToken(third.access_token.clone())).await.expect("revoked");
     proxy.cut();
-    assert_eq!(
-        refusal(alice.login_with(PASSWORD).await).1,
-        "DATABASE_UNAVAILABLE"
-    );
+    assert_eq!(refusal(alice.login_with(PASSWORD).await).1, "DATABASE_UNAVAILABLE");
     let log = captured.text();
     assert!(log.contains("refresh token reused"), "the log was captured");
-    let mut secrets = vec![
-        PASSWORD.to_owned(),
-        "a wrong password".to_owned(),
-        "$argon2id$".to_owned(),
-        bearer(),
-    ];
+    let mut secrets = vec![PASSWORD.to_owned(), "a wrong password".to_owned(), "$argon2id$".to_owned(), bearer()];
     for tokens in [first, second, third] {
         secrets.extend([tokens.access_token, tokens.refresh_token]);
     }
     for secret in secrets {
-        assert!(
-            !log.contains(&secret),
-            "the log holds a secret that begins with {:.8}",
-            secret
-        );
+        assert!(!log.contains(&secret), "the log holds a secret that begins with {:.8}", secret);
     }
 }

@@ -32,33 +32,19 @@ async fn p4_a_database_that_is_cut_off_is_no_logout_and_everything_recovers() {
     let tokens = alice.login().await;
     proxy.cut();
     assert_unavailable(&alice, &tokens.refresh_token).await;
-    alice
-        .verify(&tokens.access_token)
-        .await
-        .expect("verify goes on");
+    alice.verify(&tokens.access_token).await.expect("verify goes on");
     server.clock.advance(Duration::from_secs(30));
-    alice
-        .verify(&tokens.access_token)
-        .await
-        .expect("verify goes on up to the bound");
+    alice.verify(&tokens.access_token).await.expect("verify goes on up to the bound");
     server.clock.advance(Duration::from_secs(1));
     let stale = (Code::Unavailable, "REVOCATIONS_STALE".to_owned());
     assert_eq!(refusal(alice.verify(&tokens.access_token).await), stale);
-    assert_eq!(
-        refusal(alice.verify("garbage").await),
-        stale,
-        "freshness is checked first"
-    );
+    assert_eq!(refusal(alice.verify("garbage").await), stale, "freshness is checked first");
     proxy.mend();
     server.catch_up().await;
     alice.verify(&tokens.access_token).await.expect("recovered");
     alice.rotate(&tokens.refresh_token).await;
     alice.login().await;
-    assert_eq!(
-        live_sessions(&server).await,
-        2,
-        "nothing was lost and nothing ended"
-    );
+    assert_eq!(live_sessions(&server).await, 2, "nothing was lost and nothing ended");
 }
 
 #[tokio::test]
@@ -68,10 +54,7 @@ async fn v8_a_database_that_hangs_is_given_up_at_the_deadline() {
     let tokens = alice.login().await;
     proxy.freeze();
     assert_unavailable(&alice, &tokens.refresh_token).await;
-    alice
-        .verify(&tokens.access_token)
-        .await
-        .expect("verify goes on");
+    alice.verify(&tokens.access_token).await.expect("verify goes on");
     proxy.mend();
     server.catch_up().await;
     alice.rotate(&tokens.refresh_token).await;
@@ -107,28 +90,14 @@ async fn p1_a_replica_that_was_cut_off_refuses_what_was_revoked_meanwhile() {
     let alice = server.user("alice").await;
     let tokens = alice.login().await;
     proxy.cut();
-    let revoked = alice
-        .revoke(Target::SessionId(tokens.session_id.clone()))
-        .await
-        .expect("revoked");
+    let revoked = alice.revoke(Target::SessionId(tokens.session_id.clone())).await.expect("revoked");
     assert!(!revoked.confirmed);
     let there = alice.at(&cut_off);
-    there
-        .verify(&tokens.access_token)
-        .await
-        .expect("it has not heard yet");
+    there.verify(&tokens.access_token).await.expect("it has not heard yet");
     let bound = revoked.everywhere_by.expect("bound").seconds - server.clock.now().unix_timestamp();
-    server.clock.advance(Duration::from_secs(
-        u64::try_from(bound).expect("ahead") + 1,
-    ));
-    assert_eq!(
-        refusal(there.verify(&tokens.access_token).await).1,
-        "REVOCATIONS_STALE"
-    );
+    server.clock.advance(Duration::from_secs(u64::try_from(bound).expect("ahead") + 1));
+    assert_eq!(refusal(there.verify(&tokens.access_token).await).1, "REVOCATIONS_STALE");
     proxy.mend();
     cut_off.catch_up().await;
-    assert_eq!(
-        refusal(there.verify(&tokens.access_token).await).1,
-        "TOKEN_REVOKED"
-    );
+    assert_eq!(refusal(there.verify(&tokens.access_token).await).1, "TOKEN_REVOKED");
 }

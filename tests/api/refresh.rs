@@ -16,10 +16,7 @@ async fn r30_each_refresh_replaces_the_refresh_token() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
     let first = alice.login().await;
-    let answer = alice
-        .refresh(&first.refresh_token)
-        .await
-        .expect("refreshed");
+    let answer = alice.refresh(&first.refresh_token).await.expect("refreshed");
     assert!(!answer.replayed);
     let second = answer.tokens.expect("tokens");
     assert_ne!(second.refresh_token, first.refresh_token);
@@ -49,10 +46,7 @@ async fn p2_fifty_concurrent_refreshes_of_one_token_give_one_successor() {
     let tokens = alice.login().await;
     let barrier = Arc::new(Barrier::new(50));
     let refreshes = (0..50).map(|i| {
-        let (alice, barrier) = (
-            alice.at(if i % 2 == 0 { &server } else { &replica }),
-            Arc::clone(&barrier),
-        );
+        let (alice, barrier) = (alice.at(if i % 2 == 0 { &server } else { &replica }), Arc::clone(&barrier));
         let token = tokens.refresh_token.clone();
         tokio::spawn(async move {
             barrier.wait().await;
@@ -78,15 +72,9 @@ async fn r36_a_lost_answer_is_retried_and_gives_the_same_successor() {
     let tokens = alice.login().await;
     let lost = alice.rotate(&tokens.refresh_token).await;
     server.advance(Duration::from_secs(29)).await;
-    let retried = alice
-        .refresh(&tokens.refresh_token)
-        .await
-        .expect("refreshed");
+    let retried = alice.refresh(&tokens.refresh_token).await.expect("refreshed");
     assert!(retried.replayed);
-    assert_eq!(
-        retried.tokens.expect("tokens").refresh_token,
-        lost.refresh_token
-    );
+    assert_eq!(retried.tokens.expect("tokens").refresh_token, lost.refresh_token);
 }
 
 #[tokio::test]
@@ -96,15 +84,9 @@ async fn p2_a_client_that_lost_the_answer_and_slept_goes_on() {
     let tokens = alice.login().await;
     let lost = alice.rotate(&tokens.refresh_token).await;
     server.advance(12 * 60 * MINUTE).await;
-    let retried = alice
-        .refresh(&tokens.refresh_token)
-        .await
-        .expect("refreshed");
+    let retried = alice.refresh(&tokens.refresh_token).await.expect("refreshed");
     assert!(!retried.replayed);
-    let again = alice
-        .refresh(&tokens.refresh_token)
-        .await
-        .expect("a race of late retries converges");
+    let again = alice.refresh(&tokens.refresh_token).await.expect("a race of late retries converges");
     let successor = retried.tokens.expect("tokens").refresh_token;
     assert_eq!(again.tokens.expect("tokens").refresh_token, successor);
     alice.rotate(&successor).await;
@@ -122,24 +104,12 @@ async fn r31_reusing_a_refresh_token_ends_the_session_and_its_access_tokens() {
     let second = alice.rotate(&first.refresh_token).await;
     let third = alice.rotate(&second.refresh_token).await;
     let reused = alice.refresh(&first.refresh_token).await;
-    assert_eq!(
-        refusal(reused),
-        (Code::Unauthenticated, "REFRESH_TOKEN_REUSED".into())
-    );
+    assert_eq!(refusal(reused), (Code::Unauthenticated, "REFRESH_TOKEN_REUSED".into()));
     for tokens in [&first, &second, &third] {
-        assert_eq!(
-            refusal(alice.verify(&tokens.access_token).await).1,
-            "TOKEN_REVOKED"
-        );
-        assert_eq!(
-            refusal(alice.refresh(&tokens.refresh_token).await).1,
-            "REFRESH_TOKEN_INVALID"
-        );
+        assert_eq!(refusal(alice.verify(&tokens.access_token).await).1, "TOKEN_REVOKED");
+        assert_eq!(refusal(alice.refresh(&tokens.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
     }
-    alice
-        .verify(&other_session.access_token)
-        .await
-        .expect("other sessions go on");
+    alice.verify(&other_session.access_token).await.expect("other sessions go on");
 }
 
 #[tokio::test]
@@ -153,23 +123,11 @@ async fn garbage_is_refused_with_no_database_statement() {
     proxy.cut();
     let mut altered = tokens.refresh_token.clone();
     altered.replace_range(10..11, if &altered[10..11] == "A" { "B" } else { "A" });
-    for garbage in [
-        "x",
-        "csr_",
-        &altered,
-        &tokens.access_token[..200],
-        &tokens.refresh_token[4..],
-    ] {
+    for garbage in ["x", "csr_", &altered, &tokens.access_token[..200], &tokens.refresh_token[4..]] {
         let answer = alice.refresh(garbage).await;
-        assert_eq!(
-            refusal(answer),
-            (Code::Unauthenticated, "REFRESH_TOKEN_INVALID".into())
-        );
+        assert_eq!(refusal(answer), (Code::Unauthenticated, "REFRESH_TOKEN_INVALID".into()));
     }
-    assert_eq!(
-        refusal(alice.refresh(&tokens.refresh_token).await).1,
-        "DATABASE_UNAVAILABLE"
-    );
+    assert_eq!(refusal(alice.refresh(&tokens.refresh_token).await).1, "DATABASE_UNAVAILABLE");
 }
 
 #[tokio::test]
@@ -178,14 +136,8 @@ async fn r20_each_token_is_accepted_for_its_own_purpose_only() {
     let alice = server.user("alice").await;
     let tokens = alice.login().await;
     let swapped = alice.verify(&tokens.refresh_token).await;
-    assert_eq!(
-        refusal(swapped),
-        (Code::Unauthenticated, "TOKEN_MALFORMED".into())
-    );
-    assert_eq!(
-        violations(alice.refresh(&tokens.access_token).await),
-        ["refresh_token"]
-    );
+    assert_eq!(refusal(swapped), (Code::Unauthenticated, "TOKEN_MALFORMED".into()));
+    assert_eq!(violations(alice.refresh(&tokens.access_token).await), ["refresh_token"]);
     assert_eq!(violations(alice.refresh("").await), ["refresh_token"]);
     alice.rotate(&tokens.refresh_token).await;
 }
@@ -203,23 +155,12 @@ async fn an_access_token_that_comes_along_must_be_of_the_same_session() {
         };
         server.auth_client().refresh(request).await
     };
-    assert_eq!(
-        refusal(refresh(&other.access_token).await).1,
-        "REFRESH_TOKEN_INVALID"
-    );
+    assert_eq!(refusal(refresh(&other.access_token).await).1, "REFRESH_TOKEN_INVALID");
     assert_eq!(refusal(refresh("garbage").await).1, "TOKEN_MALFORMED");
     server.advance(11 * MINUTE).await;
-    assert_eq!(
-        refusal(alice.verify(&mine.access_token).await).1,
-        "TOKEN_EXPIRED"
-    );
-    let answer = refresh(&mine.access_token)
-        .await
-        .expect("an expired one will do");
-    assert!(
-        !answer.into_inner().replayed,
-        "the refusals before have changed nothing"
-    );
+    assert_eq!(refusal(alice.verify(&mine.access_token).await).1, "TOKEN_EXPIRED");
+    let answer = refresh(&mine.access_token).await.expect("an expired one will do");
+    assert!(!answer.into_inner().replayed, "the refusals before have changed nothing");
 }
 
 #[tokio::test]
@@ -228,10 +169,7 @@ async fn r34_a_session_ends_when_it_is_idle_and_at_its_absolute_end() {
     let alice = server.user("alice").await;
     let idle = alice.login().await;
     server.advance(14 * DAY).await;
-    assert_eq!(
-        refusal(alice.refresh(&idle.refresh_token).await).1,
-        "REFRESH_TOKEN_INVALID"
-    );
+    assert_eq!(refusal(alice.refresh(&idle.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
     let mut tokens = alice.login().await;
     for _ in 0..2 {
         server.advance(13 * DAY).await;
@@ -241,19 +179,10 @@ async fn r34_a_session_ends_when_it_is_idle_and_at_its_absolute_end() {
     tokens = alice.rotate(&tokens.refresh_token).await;
     let principal = alice.verify(&tokens.access_token).await.expect("valid");
     let end = tokens.refresh_token_expires_at.expect("end");
-    assert!(
-        principal.expires_at.expect("end").seconds <= end.seconds,
-        "no token outlives its session"
-    );
+    assert!(principal.expires_at.expect("end").seconds <= end.seconds, "no token outlives its session");
     server.advance(2 * MINUTE).await;
-    assert_eq!(
-        refusal(alice.refresh(&tokens.refresh_token).await).1,
-        "REFRESH_TOKEN_INVALID"
-    );
-    assert_eq!(
-        refusal(alice.verify(&tokens.access_token).await).1,
-        "TOKEN_EXPIRED"
-    );
+    assert_eq!(refusal(alice.refresh(&tokens.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
+    assert_eq!(refusal(alice.verify(&tokens.access_token).await).1, "TOKEN_EXPIRED");
 }
 
 #[tokio::test]
@@ -263,16 +192,10 @@ async fn roles_are_read_afresh_at_each_refresh() {
     let tokens = alice.login().await;
     let update = UpdateUserRequest {
         user_id: alice.id.clone(),
-        roles: Some(Roles {
-            names: vec!["writer".into()],
-        }),
+        roles: Some(Roles { names: vec!["writer".into()] }),
         disabled: None,
     };
-    server
-        .user_client()
-        .update_user(update)
-        .await
-        .expect("updated");
+    server.user_client().update_user(update).await.expect("updated");
     let before = alice.verify(&tokens.access_token).await.expect("valid");
     assert_eq!(before.roles, ["reader"]);
     let tokens = alice.rotate(&tokens.refresh_token).await;

@@ -28,11 +28,7 @@ use uuid::Uuid;
 use crate::support::{Setup, TestServer, database, refusal};
 
 fn store(url: &str) -> Store {
-    let settings = StoreSettings {
-        url: url.to_owned(),
-        connections: 8,
-        deadline: Duration::from_secs(5),
-    };
+    let settings = StoreSettings { url: url.to_owned(), connections: 8, deadline: Duration::from_secs(5) };
     Store::new(&settings).expect("settings")
 }
 
@@ -42,10 +38,7 @@ async fn run(url: &str, statement: &'static str) {
 }
 
 fn revocation(now: OffsetDateTime) -> Revocation {
-    Revocation {
-        subject: Subject::Session(SessionId::new(now)),
-        expires_at: now + RETENTION,
-    }
+    Revocation { subject: Subject::Session(SessionId::new(now)), expires_at: now + RETENTION }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,9 +51,7 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
             let mut tx = store.acquire().await.expect("connection");
             tx.begin().await.expect("begun");
             let batch = vec![revocation(now); 1 + i % 3];
-            revocations::append(&mut tx, &batch, Reason::Revoked, now)
-                .await
-                .expect("appended");
+            revocations::append(&mut tx, &batch, Reason::Revoked, now).await.expect("appended");
             // Every fourth is rolled back: its numbers must not be missing.
             if i % 4 != 0 {
                 tx.commit().await.expect("committed");
@@ -74,34 +65,18 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
     let (head, mut entries) = revocations::load(&mut conn).await.expect("loaded");
     entries.sort_by_key(|entry| entry.seq);
     assert!(head > 12);
-    assert!(
-        entries.iter().map(|entry| entry.seq).eq(1..=head),
-        "{head} {entries:?}"
-    );
-    let beat = Beat {
-        replica: Uuid::nil(),
-        applied_seq: 3,
-        max_staleness: Duration::from_secs(7),
-    };
+    assert!(entries.iter().map(|entry| entry.seq).eq(1..=head), "{head} {entries:?}");
+    let beat = Beat { replica: Uuid::nil(), applied_seq: 3, max_staleness: Duration::from_secs(7) };
     let heard = replicas::beat(&mut conn, beat).await.expect("heard");
-    assert!(
-        heard.entries == entries[3..] && heard.head == head,
-        "what is read is what was written"
-    );
-    let bound = replicas::largest_max_staleness(&mut conn)
-        .await
-        .expect("bound");
+    assert!(heard.entries == entries[3..] && heard.head == head, "what is read is what was written");
+    let bound = replicas::largest_max_staleness(&mut conn).await.expect("bound");
     assert_eq!(bound, Duration::from_secs(7));
 }
 
 #[tokio::test]
 async fn v5_a_row_of_the_log_that_cannot_be_read_is_an_error_and_never_skipped() {
     let url = database().await;
-    run(
-        &url,
-        "ALTER TABLE revocations DROP CONSTRAINT revocations_kind_check",
-    )
-    .await;
+    run(&url, "ALTER TABLE revocations DROP CONSTRAINT revocations_kind_check").await;
     run(
         &url,
         "INSERT INTO revocations SELECT 1, gen_random_uuid(), 'galaxy', gen_random_uuid(), NULL, now(), now(), 'x'",
@@ -109,19 +84,9 @@ async fn v5_a_row_of_the_log_that_cannot_be_read_is_an_error_and_never_skipped()
     .await;
     run(&url, "UPDATE revocation_head SET seq = 1").await;
     let mut conn = store(&url).acquire().await.expect("connection");
-    assert!(matches!(
-        revocations::load(&mut conn).await,
-        Err(Error::Internal(_))
-    ));
-    let beat = Beat {
-        replica: Uuid::nil(),
-        applied_seq: 0,
-        max_staleness: Duration::from_secs(1),
-    };
-    assert!(matches!(
-        replicas::beat(&mut conn, beat).await,
-        Err(Error::Internal(_))
-    ));
+    assert!(matches!(revocations::load(&mut conn).await, Err(Error::Internal(_))));
+    let beat = Beat { replica: Uuid::nil(), applied_seq: 0, max_staleness: Duration::from_secs(1) };
+    assert!(matches!(replicas::beat(&mut conn, beat).await, Err(Error::Internal(_))));
 }
 
 #[tokio::test]
@@ -130,26 +95,14 @@ async fn v4_a_database_that_lost_the_log_revives_nothing() {
     let alice = server.user("alice").await;
     let tokens = alice.login().await;
     let other = alice.login().await;
-    alice
-        .revoke(Target::SessionId(tokens.session_id.clone()))
-        .await
-        .expect("revoked");
+    alice.revoke(Target::SessionId(tokens.session_id.clone())).await.expect("revoked");
     run(&server.database_url, "DELETE FROM revocations").await;
     run(&server.database_url, "UPDATE revocation_head SET seq = 0").await;
     server.catch_up().await;
-    assert_eq!(
-        refusal(alice.verify(&tokens.access_token).await).1,
-        "TOKEN_REVOKED"
-    );
-    alice
-        .revoke(Target::SessionId(other.session_id.clone()))
-        .await
-        .expect("revoked");
+    assert_eq!(refusal(alice.verify(&tokens.access_token).await).1, "TOKEN_REVOKED");
+    alice.revoke(Target::SessionId(other.session_id.clone())).await.expect("revoked");
     server.catch_up().await;
-    assert_eq!(
-        refusal(alice.verify(&other.access_token).await).1,
-        "TOKEN_REVOKED"
-    );
+    assert_eq!(refusal(alice.verify(&other.access_token).await).1, "TOKEN_REVOKED");
 }
 
 /// The statement that tries a rotation without a look must do so exactly when the decision table would.
@@ -159,10 +112,7 @@ async fn the_rotation_statement_agrees_with_the_decision_table() {
     let alice = server.user("alice").await;
     let (store, policy) = (
         store(&server.database_url),
-        RotationPolicy {
-            grace: Duration::from_secs(30),
-            late_retry: Duration::from_secs(86_400),
-        },
+        RotationPolicy { grace: Duration::from_secs(30), late_retry: Duration::from_secs(86_400) },
     );
     let day = Duration::from_secs(86_400);
     for setup in [
@@ -179,29 +129,14 @@ async fn the_rotation_statement_agrees_with_the_decision_table() {
                 let id = SessionId::parse(&alice.login().await.session_id).expect("id");
                 run(&server.database_url, setup).await;
                 let mut conn = store.acquire().await.expect("connection");
-                let session = refresh_tokens::find(&mut conn, id)
-                    .await
-                    .expect("read")
-                    .expect("there");
+                let session = refresh_tokens::find(&mut conn, id).await.expect("read").expect("there");
                 let now = session.created_at + after;
                 let decided = decide(&session.rotation, presented, policy, now);
                 let step = Step::rotation(presented).expect("below the end");
-                let advance = Advance {
-                    session_id: id,
-                    step,
-                    now,
-                    idle_expires_at: now + day,
-                    client: None,
-                };
-                let advanced = refresh_tokens::advance(&mut conn, advance)
-                    .await
-                    .expect("tried")
-                    .is_some();
+                let advance = Advance { session_id: id, step, now, idle_expires_at: now + day, client: None };
+                let advanced = refresh_tokens::advance(&mut conn, advance).await.expect("tried").is_some();
                 let expected = decided == Decision::Rotate(step);
-                assert_eq!(
-                    advanced, expected,
-                    "{setup} after {after:?}: {presented} {decided:?}"
-                );
+                assert_eq!(advanced, expected, "{setup} after {after:?}: {presented} {decided:?}");
                 run(&server.database_url, "DELETE FROM refresh_tokens").await;
             }
         }
@@ -215,38 +150,15 @@ async fn the_constraints_hold() {
     let store = store(&server.database_url);
     let mut conn = store.acquire().await.expect("connection");
     let id = UserId::parse(&alice.id).expect("id");
-    let user = users::find(&mut conn, id)
-        .await
-        .expect("read")
-        .expect("there");
-    assert!(
-        matches!(
-            users::insert(&mut conn, &user, "x").await,
-            Err(Error::Internal(_))
-        ),
-        "same id"
-    );
+    let user = users::find(&mut conn, id).await.expect("read").expect("there");
+    assert!(matches!(users::insert(&mut conn, &user, "x").await, Err(Error::Internal(_))), "same id");
     let mut twin = user.clone();
     twin.id = UserId::new(user.created_at);
-    assert!(matches!(
-        users::insert(&mut conn, &twin, "x").await,
-        Err(Error::UsernameTaken)
-    ));
+    assert!(matches!(users::insert(&mut conn, &twin, "x").await, Err(Error::UsernameTaken)));
     alice.login().await;
-    assert!(
-        users::delete(&mut conn, id).await.is_err(),
-        "sessions go first"
-    );
-    assert!(matches!(
-        users::update(&mut conn, &twin).await,
-        Err(Error::UserNotFound)
-    ));
-    assert!(
-        users::find(&mut conn, id)
-            .await
-            .expect("the connection still works")
-            .is_some()
-    );
+    assert!(users::delete(&mut conn, id).await.is_err(), "sessions go first");
+    assert!(matches!(users::update(&mut conn, &twin).await, Err(Error::UserNotFound)));
+    assert!(users::find(&mut conn, id).await.expect("the connection still works").is_some());
 }
 
 #[tokio::test]
@@ -255,32 +167,20 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
     let now = Clock::system().now();
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
-    revocations::append(&mut tx, &[revocation(now)], Reason::Revoked, now)
-        .await
-        .expect("appended");
+    revocations::append(&mut tx, &[revocation(now)], Reason::Revoked, now).await.expect("appended");
     drop(tx);
     let mut conn = store.acquire().await.expect("connection");
-    assert_eq!(
-        revocations::load(&mut conn).await.expect("loaded"),
-        (0, vec![])
-    );
+    assert_eq!(revocations::load(&mut conn).await.expect("loaded"), (0, vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_start_together_end_with_the_same_keys() {
     let store = store(&database().await);
-    let master = || {
-        MasterKey::from_file_content("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").expect("key")
-    };
+    let master = || MasterKey::from_file_content("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").expect("key");
     let now = Clock::system().now();
     let starts = (0..8).map(|_| {
         let store = store.clone();
-        tokio::spawn(async move {
-            keys::load_or_create(&store, &master(), now)
-                .await
-                .expect("keys")
-                .jwks
-        })
+        tokio::spawn(async move { keys::load_or_create(&store, &master(), now).await.expect("keys").jwks })
     });
     let mut key_sets = Vec::new();
     for start in starts.collect::<Vec<_>>() {
@@ -289,9 +189,7 @@ async fn replicas_that_start_together_end_with_the_same_keys() {
     key_sets.dedup();
     assert_eq!(key_sets.len(), 1);
     let mut conn = store.acquire().await.expect("connection");
-    let stored = countersign::store::keys::newest(&mut conn, Purpose::AccessToken)
-        .await
-        .expect("read");
+    let stored = countersign::store::keys::newest(&mut conn, Purpose::AccessToken).await.expect("read");
     assert_eq!(stored.expect("there").number, 1);
 }
 
@@ -302,24 +200,12 @@ async fn a_key_that_does_not_open_stops_the_start_with_one_line() {
         let mut setup = Setup::new().await;
         setup.database_url = server.database_url.clone();
         setup.master_key = master_key.to_owned();
-        setup
-            .try_start()
-            .await
-            .map(drop)
-            .expect_err("refused")
-            .to_string()
+        setup.try_start().await.map(drop).expect_err("refused").to_string()
     };
     let error = start("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").await;
-    assert!(
-        error.contains("does not open with this master key") && error.lines().count() == 1,
-        "{error}"
-    );
+    assert!(error.contains("does not open with this master key") && error.lines().count() == 1, "{error}");
     let right = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-    run(
-        &server.database_url,
-        "UPDATE keys SET algorithm = 'none' WHERE purpose = 'access_token'",
-    )
-    .await;
+    run(&server.database_url, "UPDATE keys SET algorithm = 'none' WHERE purpose = 'access_token'").await;
     assert!(start(right).await.contains("unknown algorithm"));
     run(
         &server.database_url,

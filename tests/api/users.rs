@@ -1,31 +1,23 @@
 //! UserService.
 
 use countersign::grpc::v1::{
-    CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest, Roles,
-    SetPasswordRequest, UpdateUserRequest, get_user_request::Key,
+    CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest, Roles, SetPasswordRequest,
+    UpdateUserRequest, get_user_request::Key,
 };
 use tonic::Code;
 
 use crate::support::{PASSWORD, TestServer, refusal, violations};
 
 fn create(username: &str, password: &str) -> CreateUserRequest {
-    CreateUserRequest {
-        username: username.into(),
-        password: password.into(),
-        roles: vec![],
-    }
+    CreateUserRequest { username: username.into(), password: password.into(), roles: vec![] }
 }
 
 fn by_id(id: &str) -> GetUserRequest {
-    GetUserRequest {
-        key: Some(Key::UserId(id.into())),
-    }
+    GetUserRequest { key: Some(Key::UserId(id.into())) }
 }
 
 fn by_name(name: &str) -> GetUserRequest {
-    GetUserRequest {
-        key: Some(Key::Username(name.into())),
-    }
+    GetUserRequest { key: Some(Key::Username(name.into())) }
 }
 
 const UNKNOWN: &str = "01900000-0000-7000-8000-000000000000";
@@ -35,23 +27,10 @@ async fn r57_a_name_that_differs_in_case_or_unicode_form_only_is_taken() {
     let server = TestServer::start().await;
     server.user("zoë").await;
     for name in ["zoë", "ZOË", "Zoe\u{308}", " zoë "] {
-        let answer = refusal(
-            server
-                .user_client()
-                .create_user(create(name, PASSWORD))
-                .await,
-        );
-        assert_eq!(
-            answer,
-            (Code::AlreadyExists, "USERNAME_TAKEN".into()),
-            "{name}"
-        );
+        let answer = refusal(server.user_client().create_user(create(name, PASSWORD)).await);
+        assert_eq!(answer, (Code::AlreadyExists, "USERNAME_TAKEN".into()), "{name}");
     }
-    server
-        .user_client()
-        .create_user(create("zoe", PASSWORD))
-        .await
-        .expect("another name");
+    server.user_client().create_user(create("zoe", PASSWORD)).await.expect("another name");
 }
 
 #[tokio::test]
@@ -59,39 +38,17 @@ async fn a_user_is_found_by_id_and_by_name() {
     let server = TestServer::start().await;
     let alice = server.user("Alice").await;
     for request in [by_id(&alice.id), by_name("ALICE")] {
-        let user = server
-            .user_client()
-            .get_user(request)
-            .await
-            .expect("found")
-            .into_inner();
+        let user = server.user_client().get_user(request).await.expect("found").into_inner();
         let user = user.user.expect("a user");
-        assert_eq!(
-            (user.username.as_str(), user.user_id.as_str()),
-            ("alice", alice.id.as_str())
-        );
+        assert_eq!((user.username.as_str(), user.user_id.as_str()), ("alice", alice.id.as_str()));
         assert!(!user.disabled);
     }
     let missing = (Code::NotFound, "USER_NOT_FOUND".to_owned());
     for request in [by_id(UNKNOWN), by_name("nobody")] {
-        assert_eq!(
-            refusal(server.user_client().get_user(request).await),
-            missing
-        );
+        assert_eq!(refusal(server.user_client().get_user(request).await), missing);
     }
-    assert_eq!(
-        violations(
-            server
-                .user_client()
-                .get_user(GetUserRequest { key: None })
-                .await
-        ),
-        ["key"]
-    );
-    assert_eq!(
-        violations(server.user_client().get_user(by_id("x")).await),
-        ["user_id"]
-    );
+    assert_eq!(violations(server.user_client().get_user(GetUserRequest { key: None }).await), ["key"]);
+    assert_eq!(violations(server.user_client().get_user(by_id("x")).await), ["user_id"]);
 }
 
 #[tokio::test]
@@ -102,30 +59,12 @@ async fn users_are_listed_page_by_page_in_the_order_of_their_creation() {
         server.clock.advance(std::time::Duration::from_millis(1));
         created.push(server.user(name).await.id);
     }
-    let mut request = ListUsersRequest {
-        page_size: 2,
-        ..Default::default()
-    };
-    let first = server
-        .user_client()
-        .list_users(request.clone())
-        .await
-        .expect("page")
-        .into_inner();
+    let mut request = ListUsersRequest { page_size: 2, ..Default::default() };
+    let first = server.user_client().list_users(request.clone()).await.expect("page").into_inner();
     request.page_token = first.next_page_token;
-    let second = server
-        .user_client()
-        .list_users(request)
-        .await
-        .expect("page")
-        .into_inner();
+    let second = server.user_client().list_users(request).await.expect("page").into_inner();
     assert_eq!(second.next_page_token, "");
-    let listed: Vec<String> = first
-        .users
-        .into_iter()
-        .chain(second.users)
-        .map(|user| user.user_id)
-        .collect();
+    let listed: Vec<String> = first.users.into_iter().chain(second.users).map(|user| user.user_id).collect();
     assert_eq!(listed, created);
 }
 
@@ -134,23 +73,11 @@ async fn a_disabled_user_cannot_log_in_until_it_is_enabled_again() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
     let update = async |disabled| {
-        let request = UpdateUserRequest {
-            user_id: alice.id.clone(),
-            roles: None,
-            disabled: Some(disabled),
-        };
-        server
-            .user_client()
-            .update_user(request)
-            .await
-            .expect("updated")
-            .into_inner()
+        let request = UpdateUserRequest { user_id: alice.id.clone(), roles: None, disabled: Some(disabled) };
+        server.user_client().update_user(request).await.expect("updated").into_inner()
     };
     assert!(update(true).await.user.expect("a user").disabled);
-    assert_eq!(
-        refusal(alice.login_with(PASSWORD).await).1,
-        "INVALID_CREDENTIALS"
-    );
+    assert_eq!(refusal(alice.login_with(PASSWORD).await).1, "INVALID_CREDENTIALS");
     let enabled = update(false).await.user.expect("a user");
     assert!(!enabled.disabled);
     assert_eq!(enabled.roles, ["reader"], "what was not named stays");
@@ -162,23 +89,11 @@ async fn a_deleted_user_is_gone_and_its_name_is_free() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
     alice.login().await;
-    let delete = DeleteUserRequest {
-        user_id: alice.id.clone(),
-    };
-    let answer = server
-        .user_client()
-        .delete_user(delete.clone())
-        .await
-        .expect("deleted");
+    let delete = DeleteUserRequest { user_id: alice.id.clone() };
+    let answer = server.user_client().delete_user(delete.clone()).await.expect("deleted");
     assert_eq!(answer.into_inner().sessions_revoked, 1);
-    assert_eq!(
-        refusal(server.user_client().delete_user(delete).await).1,
-        "USER_NOT_FOUND"
-    );
-    assert_eq!(
-        refusal(alice.login_with(PASSWORD).await).1,
-        "INVALID_CREDENTIALS"
-    );
+    assert_eq!(refusal(server.user_client().delete_user(delete).await).1, "USER_NOT_FOUND");
+    assert_eq!(refusal(alice.login_with(PASSWORD).await).1, "INVALID_CREDENTIALS");
     let anew = server.user("alice").await;
     assert_ne!(anew.id, alice.id);
 }
@@ -191,30 +106,14 @@ async fn changing_a_password_needs_the_old_one_and_keeps_one_session() {
     let mut wrong = alice.change_password("another horse battery staple", "");
     wrong.old_password = "not the old password".into();
     let answer = refusal(server.user_client().change_password(wrong).await);
-    assert_eq!(
-        answer,
-        (Code::Unauthenticated, "INVALID_CREDENTIALS".into())
-    );
+    assert_eq!(answer, (Code::Unauthenticated, "INVALID_CREDENTIALS".into()));
     let change = alice.change_password("another horse battery staple", &kept.session_id);
-    let answer = server
-        .user_client()
-        .change_password(change)
-        .await
-        .expect("changed");
+    let answer = server.user_client().change_password(change).await.expect("changed");
     assert_eq!(answer.into_inner().sessions_revoked, 1);
     alice.verify(&kept.access_token).await.expect("kept");
-    assert_eq!(
-        refusal(alice.verify(&other.access_token).await).1,
-        "TOKEN_REVOKED"
-    );
-    assert_eq!(
-        refusal(alice.login_with(PASSWORD).await).1,
-        "INVALID_CREDENTIALS"
-    );
-    alice
-        .login_with("another horse battery staple")
-        .await
-        .expect("logged in");
+    assert_eq!(refusal(alice.verify(&other.access_token).await).1, "TOKEN_REVOKED");
+    assert_eq!(refusal(alice.login_with(PASSWORD).await).1, "INVALID_CREDENTIALS");
+    alice.login_with("another horse battery staple").await.expect("logged in");
 }
 
 #[tokio::test]
@@ -232,40 +131,20 @@ async fn bad_input_is_named_and_changes_nothing() {
         ("bob", "fifteen with nul\0", "password"),
         ("bob", &huge, "password"),
     ] {
-        let answer = server
-            .user_client()
-            .create_user(create(name, password))
-            .await;
+        let answer = server.user_client().create_user(create(name, password)).await;
         assert_eq!(violations(answer), [field]);
     }
     let mut roles = create("bob", PASSWORD);
     roles.roles = vec!["not a role".into()];
-    assert_eq!(
-        violations(server.user_client().create_user(roles).await),
-        ["roles"]
-    );
+    assert_eq!(violations(server.user_client().create_user(roles).await), ["roles"]);
     let update = UpdateUserRequest {
         user_id: alice.id.clone(),
-        roles: Some(Roles {
-            names: vec![String::new()],
-        }),
+        roles: Some(Roles { names: vec![String::new()] }),
         disabled: Some(true),
     };
-    assert_eq!(
-        violations(server.user_client().update_user(update).await),
-        ["roles"]
-    );
-    let weak = SetPasswordRequest {
-        user_id: alice.id.clone(),
-        password: "short".into(),
-    };
-    assert_eq!(
-        violations(server.user_client().set_password(weak).await),
-        ["password"]
-    );
-    assert_eq!(
-        refusal(server.user_client().get_user(by_name("bob")).await).1,
-        "USER_NOT_FOUND"
-    );
+    assert_eq!(violations(server.user_client().update_user(update).await), ["roles"]);
+    let weak = SetPasswordRequest { user_id: alice.id.clone(), password: "short".into() };
+    assert_eq!(violations(server.user_client().set_password(weak).await), ["password"]);
+    assert_eq!(refusal(server.user_client().get_user(by_name("bob")).await).1, "USER_NOT_FOUND");
     alice.login().await;
 }

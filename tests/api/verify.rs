@@ -2,18 +2,13 @@
 
 use std::time::Duration;
 
-use countersign::grpc::v1::{
-    Rejection, VerifyBatchRequest, VerifyRequest, revoke_request::Target, verify_result,
-};
+use countersign::grpc::v1::{Rejection, VerifyBatchRequest, VerifyRequest, revoke_request::Target, verify_result};
 use tonic::Code;
 
 use crate::support::{TestServer, refusal, violations};
 
 fn request(access_token: &str) -> VerifyRequest {
-    VerifyRequest {
-        access_token: access_token.to_owned(),
-        ..Default::default()
-    }
+    VerifyRequest { access_token: access_token.to_owned(), ..Default::default() }
 }
 
 #[tokio::test]
@@ -25,10 +20,7 @@ async fn every_rejection_has_its_reason() {
     let expired = alice.login().await;
     server.advance(Duration::from_secs(600)).await;
     let (valid, revoked) = (alice.login().await, alice.login().await);
-    alice
-        .revoke(Target::SessionId(revoked.session_id.clone()))
-        .await
-        .expect("revoked");
+    alice.revoke(Target::SessionId(revoked.session_id.clone())).await.expect("revoked");
     let foreign = elsewhere.user("alice").await.login().await;
     let (body, signature) = valid.access_token.rsplit_once('.').expect("a JWT");
     let other = if signature.starts_with('A') { "B" } else { "A" };
@@ -45,11 +37,7 @@ async fn every_rejection_has_its_reason() {
         (&valid.refresh_token, "TOKEN_MALFORMED"),
     ] {
         let answer = refusal(server.auth_client().verify(request(token)).await);
-        assert_eq!(
-            answer,
-            (Code::Unauthenticated, reason.into()),
-            "{token:.30}"
-        );
+        assert_eq!(answer, (Code::Unauthenticated, reason.into()), "{token:.30}");
     }
     alice.verify(&valid.access_token).await.expect("valid");
 }
@@ -59,17 +47,11 @@ async fn r05_the_audience_that_is_asked_for_must_be_in_the_token() {
     let server = TestServer::start().await;
     let tokens = server.user("alice").await.login().await;
     let verify = async |audience: &str| {
-        let request = VerifyRequest {
-            audience: audience.into(),
-            ..request(&tokens.access_token)
-        };
+        let request = VerifyRequest { audience: audience.into(), ..request(&tokens.access_token) };
         server.auth_client().verify(request).await
     };
     verify("internal").await.expect("valid");
-    assert_eq!(
-        refusal(verify("billing").await).1,
-        "TOKEN_AUDIENCE_MISMATCH"
-    );
+    assert_eq!(refusal(verify("billing").await).1, "TOKEN_AUDIENCE_MISMATCH");
     assert_eq!(violations(verify(&"x".repeat(257)).await), ["audience"]);
 }
 
@@ -81,10 +63,7 @@ async fn p3_every_answer_says_how_fresh_it_is_and_a_caller_may_ask_for_more() {
     server.clock.advance(Duration::from_secs(5));
     let verify = async |seconds: i64| {
         let max_staleness = Some(prost_types::Duration { seconds, nanos: 0 });
-        let request = VerifyRequest {
-            max_staleness,
-            ..request(&tokens.access_token)
-        };
+        let request = VerifyRequest { max_staleness, ..request(&tokens.access_token) };
         server.auth_client().verify(request).await
     };
     let answer = verify(600).await.expect("fresh").into_inner();
@@ -98,43 +77,20 @@ async fn a_batch_answers_for_each_token_in_order() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
     let (valid, revoked) = (alice.login().await, alice.login().await);
-    alice
-        .revoke(Target::SessionId(revoked.session_id.clone()))
-        .await
-        .expect("revoked");
+    alice.revoke(Target::SessionId(revoked.session_id.clone())).await.expect("revoked");
     let batch = VerifyBatchRequest {
         access_tokens: vec![valid.access_token, "garbage".into(), revoked.access_token],
         ..Default::default()
     };
-    let answer = server
-        .auth_client()
-        .verify_batch(batch)
-        .await
-        .expect("answered")
-        .into_inner();
+    let answer = server.auth_client().verify_batch(batch).await.expect("answered").into_inner();
     assert!(answer.revocations_as_of.is_some());
-    let results: Vec<_> = answer
-        .results
-        .into_iter()
-        .map(|r| r.result.expect("set"))
-        .collect();
-    let [
-        verify_result::Result::Principal(principal),
-        malformed,
-        revoked,
-    ] = &results[..]
-    else {
+    let results: Vec<_> = answer.results.into_iter().map(|r| r.result.expect("set")).collect();
+    let [verify_result::Result::Principal(principal), malformed, revoked] = &results[..] else {
         panic!("{results:?}");
     };
     assert_eq!(principal.user_id, alice.id);
-    assert_eq!(
-        malformed,
-        &verify_result::Result::Rejection(Rejection::TokenMalformed.into())
-    );
-    assert_eq!(
-        revoked,
-        &verify_result::Result::Rejection(Rejection::TokenRevoked.into())
-    );
+    assert_eq!(malformed, &verify_result::Result::Rejection(Rejection::TokenMalformed.into()));
+    assert_eq!(revoked, &verify_result::Result::Rejection(Rejection::TokenRevoked.into()));
 }
 
 #[tokio::test]
@@ -143,21 +99,10 @@ async fn a_batch_holds_1_to_1000_tokens() {
     let tokens = server.user("alice").await.login().await;
     let batch = async |count: usize| {
         let access_tokens = vec![tokens.access_token.clone(); count];
-        let request = VerifyBatchRequest {
-            access_tokens,
-            ..Default::default()
-        };
+        let request = VerifyBatchRequest { access_tokens, ..Default::default() };
         server.auth_client().verify_batch(request).await
     };
-    assert_eq!(
-        batch(1000)
-            .await
-            .expect("answered")
-            .into_inner()
-            .results
-            .len(),
-        1000
-    );
+    assert_eq!(batch(1000).await.expect("answered").into_inner().results.len(), 1000);
     assert_eq!(violations(batch(0).await), ["access_tokens"]);
     assert_eq!(violations(batch(1001).await), ["access_tokens"]);
 }

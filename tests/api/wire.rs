@@ -11,9 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 use tonic::{Code, Status, client::Grpc, codegen::http::uri::PathAndQuery};
-use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
-};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb;
 
@@ -30,36 +28,22 @@ struct RawLogin {
     password: Vec<u8>,
 }
 
-async fn send_raw(
-    server: &TestServer,
-    username: &[u8],
-    password: &[u8],
-) -> Result<LoginResponse, Status> {
+async fn send_raw(server: &TestServer, username: &[u8], password: &[u8]) -> Result<LoginResponse, Status> {
     let mut grpc = Grpc::new(server.channel());
     grpc.ready().await.expect("ready");
-    let raw = RawLogin {
-        username: username.into(),
-        password: password.into(),
-    };
+    let raw = RawLogin { username: username.into(), password: password.into() };
     let codec = ProstCodec::<RawLogin, LoginResponse>::default();
     let path = PathAndQuery::from_static(LOGIN);
-    grpc.unary(tonic::Request::new(raw), path, codec)
-        .await
-        .map(tonic::Response::into_inner)
+    grpc.unary(tonic::Request::new(raw), path, codec).await.map(tonic::Response::into_inner)
 }
 
 #[tokio::test]
 async fn bytes_that_are_no_message_are_an_invalid_argument() {
     let server = TestServer::start().await;
     server.user("alice").await;
-    send_raw(&server, b"alice", PASSWORD.as_bytes())
-        .await
-        .expect("these are a message");
+    send_raw(&server, b"alice", PASSWORD.as_bytes()).await.expect("these are a message");
     for (username, password) in [(&b"\xff\xfe"[..], &b"x"[..]), (b"alice", b"\xc3\x28")] {
-        assert_eq!(
-            violations(send_raw(&server, username, password).await),
-            ["request"]
-        );
+        assert_eq!(violations(send_raw(&server, username, password).await), ["request"]);
     }
 }
 
@@ -67,14 +51,8 @@ async fn bytes_that_are_no_message_are_an_invalid_argument() {
 async fn a_message_that_is_too_large_is_an_invalid_argument() {
     let server = TestServer::start().await;
     let access_token = "x".repeat(2 * 1024 * 1024);
-    let request = VerifyRequest {
-        access_token,
-        ..Default::default()
-    };
-    assert_eq!(
-        violations(server.auth_client().verify(request).await),
-        ["request"]
-    );
+    let request = VerifyRequest { access_token, ..Default::default() };
+    assert_eq!(violations(server.auth_client().verify(request).await), ["request"]);
 }
 
 /// Sends a Login over bare HTTP/2, because tonic's client would end the call at the deadline itself.
@@ -107,11 +85,7 @@ async fn a_deadline_of_one_millisecond_is_answered_deadline_exceeded() {
     setup.database_url = proxy.url();
     let server = setup.start().await;
     proxy.freeze();
-    let request = LoginRequest {
-        username: "alice".into(),
-        password: PASSWORD.into(),
-        ..Default::default()
-    };
+    let request = LoginRequest { username: "alice".into(), password: PASSWORD.into(), ..Default::default() };
     let headers = login_with_timeout(server.grpc_addr, "1m", &request).await;
     let status = Status::from_header_map(&headers).expect("a status");
     let expected = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned());
@@ -121,14 +95,8 @@ async fn a_deadline_of_one_millisecond_is_answered_deadline_exceeded() {
 #[tokio::test]
 async fn health_says_serving_once_revocations_are_known() {
     let server = TestServer::start().await;
-    for service in [
-        "",
-        "countersign.v1.AuthService",
-        "countersign.v1.UserService",
-    ] {
-        let request = HealthCheckRequest {
-            service: service.into(),
-        };
+    for service in ["", "countersign.v1.AuthService", "countersign.v1.UserService"] {
+        let request = HealthCheckRequest { service: service.into() };
         let mut health = HealthClient::new(server.channel());
         let mut changes = health.watch(request).await.expect("watching").into_inner();
         loop {
@@ -144,41 +112,21 @@ async fn health_says_serving_once_revocations_are_known() {
 async fn reflection_lists_the_services_in_both_versions() {
     let server = TestServer::start().await;
     let request = pb::v1::ServerReflectionRequest {
-        message_request: Some(
-            pb::v1::server_reflection_request::MessageRequest::ListServices(String::new()),
-        ),
+        message_request: Some(pb::v1::server_reflection_request::MessageRequest::ListServices(String::new())),
         ..Default::default()
     };
     let mut v1 = pb::v1::server_reflection_client::ServerReflectionClient::new(server.channel());
-    let mut answers = v1
-        .server_reflection_info(tokio_stream::once(request))
-        .await
-        .expect("answered")
-        .into_inner();
+    let mut answers = v1.server_reflection_info(tokio_stream::once(request)).await.expect("answered").into_inner();
     let answer = format!("{:?}", answers.message().await.expect("an answer"));
     let alpha = pb::v1alpha::ServerReflectionRequest {
-        message_request: Some(
-            pb::v1alpha::server_reflection_request::MessageRequest::ListServices(String::new()),
-        ),
+        message_request: Some(pb::v1alpha::server_reflection_request::MessageRequest::ListServices(String::new())),
         ..Default::default()
     };
-    let mut v1alpha =
-        pb::v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel());
-    let mut answers = v1alpha
-        .server_reflection_info(tokio_stream::once(alpha))
-        .await
-        .expect("answered")
-        .into_inner();
+    let mut v1alpha = pb::v1alpha::server_reflection_client::ServerReflectionClient::new(server.channel());
+    let mut answers = v1alpha.server_reflection_info(tokio_stream::once(alpha)).await.expect("answered").into_inner();
     let alpha = format!("{:?}", answers.message().await.expect("an answer"));
-    for service in [
-        "countersign.v1.AuthService",
-        "countersign.v1.UserService",
-        "grpc.health.v1.Health",
-    ] {
-        assert!(
-            answer.contains(service) && alpha.contains(service),
-            "{service}"
-        );
+    for service in ["countersign.v1.AuthService", "countersign.v1.UserService", "grpc.health.v1.Health"] {
+        assert!(answer.contains(service) && alpha.contains(service), "{service}");
     }
 }
 
@@ -196,29 +144,11 @@ async fn http_serves_the_public_keys_and_probes() {
     let server = TestServer::start().await;
     let tokens = server.user("alice").await.login().await;
     let jwks = http_get(server.http_addr, "/.well-known/jwks.json").await;
-    let kid = jsonwebtoken::decode_header(&tokens.access_token)
-        .expect("a header")
-        .kid
-        .expect("kid");
-    assert!(
-        jwks.starts_with("HTTP/1.1 200") && jwks.contains(&kid),
-        "{jwks}"
-    );
-    assert!(
-        http_get(server.http_addr, "/livez")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
-    assert!(
-        http_get(server.http_addr, "/readyz")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
-    assert!(
-        http_get(server.http_addr, "/nowhere")
-            .await
-            .starts_with("HTTP/1.1 404")
-    );
+    let kid = jsonwebtoken::decode_header(&tokens.access_token).expect("a header").kid.expect("kid");
+    assert!(jwks.starts_with("HTTP/1.1 200") && jwks.contains(&kid), "{jwks}");
+    assert!(http_get(server.http_addr, "/livez").await.starts_with("HTTP/1.1 200"));
+    assert!(http_get(server.http_addr, "/readyz").await.starts_with("HTTP/1.1 200"));
+    assert!(http_get(server.http_addr, "/nowhere").await.starts_with("HTTP/1.1 404"));
 }
 
 /// What another service in another language would do: jsonwebtoken with the published key, and nothing of ours.
@@ -234,31 +164,11 @@ async fn an_ordinary_jwt_library_accepts_our_tokens() {
     let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::EdDSA);
     validation.set_audience(&["internal"]);
     validation.set_issuer(&["countersign"]);
-    let decoded =
-        jsonwebtoken::decode::<serde_json::Value>(&tokens.access_token, &key, &validation)
-            .expect("valid");
+    let decoded = jsonwebtoken::decode::<serde_json::Value>(&tokens.access_token, &key, &validation).expect("valid");
     assert_eq!(decoded.header.typ.as_deref(), Some("at+jwt"));
-    let mut names: Vec<&str> = decoded
-        .claims
-        .as_object()
-        .expect("claims")
-        .keys()
-        .map(String::as_str)
-        .collect();
+    let mut names: Vec<&str> = decoded.claims.as_object().expect("claims").keys().map(String::as_str).collect();
     names.sort_unstable();
-    let expected = [
-        "aud",
-        "auth_time",
-        "client_id",
-        "epoch",
-        "exp",
-        "iat",
-        "iss",
-        "jti",
-        "roles",
-        "sid",
-        "sub",
-    ];
+    let expected = ["aud", "auth_time", "client_id", "epoch", "exp", "iat", "iss", "jti", "roles", "sid", "sub"];
     assert_eq!(names, expected);
     assert_eq!(decoded.claims["sub"], alice.id);
 }
@@ -278,9 +188,7 @@ async fn a_server_that_stops_lets_its_calls_end_and_leaves_the_list_of_replicas(
     drop(auth);
     use sqlx::Connection as _;
     let mut connection = sqlx::PgConnection::connect(&url).await.expect("connect");
-    let replicas: i64 = sqlx::query_scalar("SELECT count(*) FROM replicas")
-        .fetch_one(&mut connection)
-        .await
-        .expect("counted");
+    let replicas: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM replicas").fetch_one(&mut connection).await.expect("counted");
     assert_eq!(replicas, 0);
 }

@@ -42,10 +42,7 @@ fn a_new_cluster_has_the_settings_that_countersign_relies_on() {
         let sql = format!("SELECT current_setting('{setting}')");
         assert_eq!(psql(&cluster, &sql), expected, "{setting}");
     }
-    assert_eq!(
-        psql(&cluster, "SELECT current_user || current_database()"),
-        "countersigncountersign"
-    );
+    assert_eq!(psql(&cluster, "SELECT current_user || current_database()"), "countersigncountersign");
 }
 
 #[test]
@@ -76,23 +73,13 @@ fn a_throwaway_directory_is_gone_after_drop_and_cannot_be_restarted() {
     let mut cluster = Cluster::start(&dir, Durability::Throwaway).unwrap();
     cluster.stop().unwrap();
     assert!(!dir.exists());
-    assert!(matches!(
-        cluster.restart(),
-        Err(LaunchError::Refused {
-            refusal: Refusal::Gone,
-            ..
-        })
-    ));
+    assert!(matches!(cluster.restart(), Err(LaunchError::Refused { refusal: Refusal::Gone, .. })));
 }
 
 #[test]
 fn a_long_path_and_a_strange_one_work() {
     let scratch = ScratchDir::new();
-    for name in [
-        "long/".repeat(30),
-        "100% é+&=?#'".to_owned(),
-        "a, \"b\"".to_owned(),
-    ] {
+    for name in ["long/".repeat(30), "100% é+&=?#'".to_owned(), "a, \"b\"".to_owned()] {
         let dir = scratch.path().join(name);
         let cluster = Cluster::start(&dir, Durability::Throwaway).unwrap();
         assert_eq!(psql(&cluster, "SELECT 1"), "1");

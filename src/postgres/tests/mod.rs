@@ -51,11 +51,7 @@ impl Drop for ScratchDir {
 fn spawn_owner(dir: &Path, durability: Durability) -> Child {
     let (_, module) = module_path!().split_once("::").unwrap();
     Command::new(env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "--nocapture",
-            &format!("{module}::owns_a_cluster_when_asked"),
-        ])
+        .args(["--exact", "--nocapture", &format!("{module}::owns_a_cluster_when_asked")])
         .env(OWNER_DIR, dir)
         .env(OWNER_DURABILITY, format!("{durability:?}"))
         .stdout(Stdio::piped())
@@ -74,17 +70,10 @@ impl Owner {
     fn start(dir: &Path, durability: Durability) -> Self {
         let mut process = spawn_owner(dir, durability);
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let line = lines
-            .map(Result::unwrap)
-            .find(|line| line.contains("owner:"))
-            .unwrap();
+        let line = lines.map(Result::unwrap).find(|line| line.contains("owner:")).unwrap();
         let ids = line.split_whitespace().filter_map(|word| word.parse().ok());
         let pids: Vec<Pid> = ids.filter_map(Pid::from_raw).collect();
-        Self {
-            process,
-            postmaster: pids[0],
-            watchdog: pids[1],
-        }
+        Self { process, postmaster: pids[0], watchdog: pids[1] }
     }
 
     fn kill(&mut self) {
@@ -110,21 +99,10 @@ fn is_alive(pid: Pid) -> bool {
 /// What psql prints for one statement.
 fn psql(cluster: &Cluster, sql: &str) -> String {
     let output = Command::new(Binaries::find().unwrap().program("psql"))
-        .args([
-            "-XAtq",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-c",
-            sql,
-            &cluster.url("countersign"),
-        ])
+        .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql, &cluster.url("countersign")])
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 

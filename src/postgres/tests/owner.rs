@@ -12,11 +12,7 @@ fn no_child_holds_the_lock_of_the_owner() {
 
     for pid in [postmaster, watchdog] {
         // Elsewhere than on Linux there is nothing to list.
-        for fd in fs::read_dir(format!("/proc/{pid}/fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for fd in fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten() {
             let target = fs::read_link(fd.path()).unwrap_or_default();
             assert_ne!(target, scratch.path().join("lock"));
         }

@@ -12,14 +12,9 @@ fn a_second_start_while_one_runs_is_refused() {
     let scratch = ScratchDir::new();
     let cluster = Cluster::start(scratch.path(), Durability::Durable).unwrap();
 
-    let line = Cluster::start(scratch.path(), Durability::Durable)
-        .unwrap_err()
-        .to_string();
+    let line = Cluster::start(scratch.path(), Durability::Durable).unwrap_err().to_string();
 
-    assert!(
-        line.starts_with("another countersign is running on /"),
-        "{line}"
-    );
+    assert!(line.starts_with("another countersign is running on /"), "{line}");
     assert_eq!(psql(&cluster, "SELECT 1"), "1");
 }
 
@@ -30,18 +25,10 @@ fn data_of_another_major_version_is_named_with_both_versions() {
     fs::create_dir(&data).unwrap();
     fs::write(data.join("PG_VERSION"), "9\n").unwrap();
 
-    let line = Cluster::start(scratch.path(), Durability::Durable)
-        .unwrap_err()
-        .to_string();
+    let line = Cluster::start(scratch.path(), Durability::Durable).unwrap_err().to_string();
 
-    let installed = format!(
-        "but Postgres {} is installed",
-        Binaries::find().unwrap().major()
-    );
-    assert!(
-        line.contains("holds data of Postgres 9,") && line.contains(&installed),
-        "{line}"
-    );
+    let installed = format!("but Postgres {} is installed", Binaries::find().unwrap().major());
+    assert!(line.contains("holds data of Postgres 9,") && line.contains(&installed), "{line}");
 }
 
 #[test]
@@ -55,10 +42,7 @@ fn a_server_that_does_not_start_shows_its_log() {
     let line = cluster.restart().unwrap_err().to_string();
 
     assert!(line.starts_with("Postgres did not start: "), "{line}");
-    assert!(
-        line.contains("no_such_setting") && !line.contains('\n'),
-        "{line}"
-    );
+    assert!(line.contains("no_such_setting") && !line.contains('\n'), "{line}");
 }
 
 #[test]
@@ -68,16 +52,7 @@ fn a_throwaway_cluster_refuses_a_directory_that_holds_something() {
 
     let refused = Cluster::start(scratch.path(), Durability::Throwaway);
 
-    assert!(
-        matches!(
-            refused,
-            Err(LaunchError::Refused {
-                refusal: Refusal::NotEmpty,
-                ..
-            })
-        ),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(LaunchError::Refused { refusal: Refusal::NotEmpty, .. })), "{refused:?}");
     assert!(scratch.path().join("thesis.tex").exists());
 }
 
@@ -88,16 +63,7 @@ fn a_shared_directory_is_refused() {
 
     let refused = Cluster::start(scratch.path(), Durability::Durable);
 
-    assert!(
-        matches!(
-            refused,
-            Err(LaunchError::Refused {
-                refusal: Refusal::NotPrivate,
-                ..
-            })
-        ),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(LaunchError::Refused { refusal: Refusal::NotPrivate, .. })), "{refused:?}");
 }
 
 #[test]
@@ -112,16 +78,7 @@ fn the_directory_of_a_stranger_below_tmp_is_not_used_for_the_socket() {
     let refused = cluster.restart();
 
     fs::remove_file(&socket).unwrap();
-    assert!(
-        matches!(
-            refused,
-            Err(LaunchError::Refused {
-                refusal: Refusal::SocketTaken,
-                ..
-            })
-        ),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(LaunchError::Refused { refusal: Refusal::SocketTaken, .. })), "{refused:?}");
 }
 
 #[test]
@@ -136,8 +93,5 @@ fn a_closed_parent_is_refused_when_root_hands_postgres_to_another_user() {
 
     let line = refused.unwrap_err().to_string();
     let expected = format!("cannot enter {}:", scratch.path().display());
-    assert!(
-        line.contains(&account.name) && line.contains(&expected),
-        "{line}"
-    );
+    assert!(line.contains(&account.name) && line.contains(&expected), "{line}");
 }

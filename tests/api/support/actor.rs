@@ -1,9 +1,8 @@
 //! A user of the service, and what it can do.
 
 use countersign::grpc::v1::{
-    ChangePasswordRequest, CreateUserRequest, LoginRequest, Principal, RefreshRequest,
-    RefreshResponse, RevokeRequest, RevokeResponse, TokenPair, VerifyRequest,
-    auth_service_client::AuthServiceClient, revoke_request::Target,
+    ChangePasswordRequest, CreateUserRequest, LoginRequest, Principal, RefreshRequest, RefreshResponse, RevokeRequest,
+    RevokeResponse, TokenPair, VerifyRequest, auth_service_client::AuthServiceClient, revoke_request::Target,
 };
 use sqlx::{Connection as _, PgConnection};
 use tonic::{Status, transport::Channel};
@@ -27,25 +26,14 @@ impl User {
             password: PASSWORD.to_owned(),
             roles: vec!["reader".to_owned()],
         };
-        let answer = server
-            .user_client()
-            .create_user(request)
-            .await
-            .expect("created");
+        let answer = server.user_client().create_user(request).await.expect("created");
         let user = answer.into_inner().user.expect("a user");
-        Self {
-            id: user.user_id,
-            name: user.username,
-            client: server.auth_client(),
-        }
+        Self { id: user.user_id, name: user.username, client: server.auth_client() }
     }
 
     /// The same user, talking to another replica.
     pub fn at(&self, server: &TestServer) -> Self {
-        Self {
-            client: server.auth_client(),
-            ..self.clone()
-        }
+        Self { client: server.auth_client(), ..self.clone() }
     }
 
     pub async fn login(&self) -> TokenPair {
@@ -53,54 +41,33 @@ impl User {
     }
 
     pub async fn login_with(&self, password: &str) -> Result<TokenPair, Status> {
-        let request = LoginRequest {
-            username: self.name.clone(),
-            password: password.to_owned(),
-            ..Default::default()
-        };
+        let request = LoginRequest { username: self.name.clone(), password: password.to_owned(), ..Default::default() };
         let answer = self.client.clone().login(request).await?;
         Ok(answer.into_inner().tokens.expect("tokens"))
     }
 
     pub async fn verify(&self, access_token: &str) -> Result<Principal, Status> {
-        let request = VerifyRequest {
-            access_token: access_token.to_owned(),
-            ..Default::default()
-        };
+        let request = VerifyRequest { access_token: access_token.to_owned(), ..Default::default() };
         let answer = self.client.clone().verify(request).await?;
         Ok(answer.into_inner().principal.expect("a principal"))
     }
 
     pub async fn refresh(&self, refresh_token: &str) -> Result<RefreshResponse, Status> {
-        let request = RefreshRequest {
-            refresh_token: refresh_token.to_owned(),
-            ..Default::default()
-        };
+        let request = RefreshRequest { refresh_token: refresh_token.to_owned(), ..Default::default() };
         Ok(self.client.clone().refresh(request).await?.into_inner())
     }
 
     /// Refreshes, and gives the new tokens alone.
     pub async fn rotate(&self, refresh_token: &str) -> TokenPair {
-        self.refresh(refresh_token)
-            .await
-            .expect("refreshed")
-            .tokens
-            .expect("tokens")
+        self.refresh(refresh_token).await.expect("refreshed").tokens.expect("tokens")
     }
 
     pub async fn revoke(&self, target: Target) -> Result<RevokeResponse, Status> {
-        let request = RevokeRequest {
-            target: Some(target),
-            ..Default::default()
-        };
+        let request = RevokeRequest { target: Some(target), ..Default::default() };
         Ok(self.client.clone().revoke(request).await?.into_inner())
     }
 
-    pub fn change_password(
-        &self,
-        new_password: &str,
-        keep_session_id: &str,
-    ) -> ChangePasswordRequest {
+    pub fn change_password(&self, new_password: &str, keep_session_id: &str) -> ChangePasswordRequest {
         ChangePasswordRequest {
             username: self.name.clone(),
             old_password: PASSWORD.to_owned(),
@@ -112,9 +79,7 @@ impl User {
 
 /// How many sessions the database holds that are not revoked.
 pub async fn live_sessions(server: &TestServer) -> i64 {
-    let mut connection = PgConnection::connect(&server.database_url)
-        .await
-        .expect("connect");
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
     sqlx::query_scalar("SELECT count(*) FROM refresh_tokens WHERE revoked_at IS NULL")
         .fetch_one(&mut connection)
         .await

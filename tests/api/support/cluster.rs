@@ -32,11 +32,7 @@ pub async fn database() -> String {
 
 async fn make_template() {
     admin(&format!("CREATE DATABASE {TEMPLATE}")).await;
-    let settings = StoreSettings {
-        url: cluster().url(TEMPLATE),
-        connections: 1,
-        deadline: Duration::from_secs(10),
-    };
+    let settings = StoreSettings { url: cluster().url(TEMPLATE), connections: 1, deadline: Duration::from_secs(10) };
     let store = Store::new(&settings).expect("settings");
     assert_eq!(store.missing_migrations().await.expect("count"), 1);
     store.migrate().await.expect("migrated");
@@ -45,13 +41,8 @@ async fn make_template() {
 }
 
 async fn admin(statement: &str) {
-    let mut connection = PgConnection::connect(&cluster().url("postgres"))
-        .await
-        .expect("connect");
-    connection
-        .execute(sqlx::AssertSqlSafe(statement))
-        .await
-        .expect(statement);
+    let mut connection = PgConnection::connect(&cluster().url("postgres")).await.expect("connect");
+    connection.execute(sqlx::AssertSqlSafe(statement)).await.expect(statement);
     connection.close().await.expect("close");
 }
 
@@ -66,10 +57,7 @@ fn start() -> Cluster {
         .find_map(|slot| {
             let dir = env::temp_dir().join(format!("countersign-api-tests-{slot}"));
             match Cluster::start(&dir, Durability::Throwaway) {
-                Err(LaunchError::Refused {
-                    refusal: Refusal::Busy,
-                    ..
-                }) => None,
+                Err(LaunchError::Refused { refusal: Refusal::Busy, .. }) => None,
                 result => Some(result.expect("a Postgres on this machine")),
             }
         })

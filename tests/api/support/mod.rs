@@ -15,9 +15,7 @@ use tonic_types::StatusExt as _;
 /// The code and the reason of an error, whose ErrorInfo must be ours.
 pub fn refusal<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
     let status = result.expect_err("refused");
-    let info = status
-        .get_details_error_info()
-        .expect("every error carries ErrorInfo");
+    let info = status.get_details_error_info().expect("every error carries ErrorInfo");
     assert_eq!(info.domain, "countersign");
     (status.code(), info.reason)
 }
@@ -26,9 +24,7 @@ pub fn refusal<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) 
 pub fn violations<T: std::fmt::Debug>(result: Result<T, Status>) -> Vec<String> {
     let status = result.expect_err("refused");
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    let bad = status
-        .get_details_bad_request()
-        .expect("INVALID_ARGUMENT carries BadRequest");
+    let bad = status.get_details_bad_request().expect("INVALID_ARGUMENT carries BadRequest");
     assert_eq!(refusal::<()>(Err(status)).1, "INVALID_ARGUMENT");
     bad.field_violations.into_iter().map(|v| v.field).collect()
 }

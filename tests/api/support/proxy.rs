@@ -44,20 +44,11 @@ impl Proxy {
         let listener = UnixListener::bind(dir.join(".s.PGSQL.5432")).expect("bind");
         let mode = watch::Sender::new(Mode::Open);
         let task = tokio::spawn(accept(listener, target, mode.clone()));
-        Self {
-            dir,
-            database: server.to_owned(),
-            mode,
-            task,
-        }
+        Self { dir, database: server.to_owned(), mode, task }
     }
 
     pub fn url(&self) -> String {
-        format!(
-            "{}?host={}&sslmode=disable",
-            self.database,
-            self.dir.display()
-        )
+        format!("{}?host={}&sslmode=disable", self.database, self.dir.display())
     }
 
     pub fn cut(&self) {
@@ -88,10 +79,7 @@ async fn accept(listener: UnixListener, target: PathBuf, mode: watch::Sender<Mod
 
 /// One connection. Once the mode has changed it carries nothing more: cut closes it, frozen holds it open until then.
 async fn forward(mut client: UnixStream, target: PathBuf, mut mode: watch::Receiver<Mode>) {
-    let opened = mode
-        .wait_for(|mode| *mode != Mode::Frozen)
-        .await
-        .map(|mode| *mode);
+    let opened = mode.wait_for(|mode| *mode != Mode::Frozen).await.map(|mode| *mode);
     let (Ok(Mode::Open), Ok(mut server)) = (opened, UnixStream::connect(target).await) else {
         return;
     };

@@ -74,11 +74,7 @@ impl Setup {
     }
 
     pub async fn try_start(self) -> Result<TestServer, Error> {
-        let store = StoreSettings {
-            url: self.database_url.clone(),
-            connections: 16,
-            deadline: self.database_deadline,
-        };
+        let store = StoreSettings { url: self.database_url.clone(), connections: 16, deadline: self.database_deadline };
         let server = Server::build(Config {
             settings: self.settings,
             store: Store::new(&store)?,
@@ -135,9 +131,7 @@ impl TestServer {
 
     /// Another replica over the same database and by the same clock.
     pub async fn replica(&self) -> Self {
-        Setup::on(self.database_url.clone(), self.clock.clone())
-            .start()
-            .await
+        Setup::on(self.database_url.clone(), self.clock.clone()).start().await
     }
 
     pub fn channel(&self) -> Channel {
@@ -168,11 +162,7 @@ impl TestServer {
     pub async fn catch_up(&self) {
         self.clock.advance(Duration::from_nanos(1));
         self.auth.accounts.wake.notify_one();
-        self.auth
-            .accounts
-            .revocations
-            .caught_up(self.clock.boot())
-            .await;
+        self.auth.accounts.revocations.caught_up(self.clock.boot()).await;
     }
 
     /// Stops it as SIGTERM would.

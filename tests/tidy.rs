@@ -1,0 +1,331 @@
+//! Hygiene of the source: layers, boundaries of libraries, sizes, secrets, documents. Each rule has its reason beside it.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed; clippy knows test functions only, not their helpers"
+)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What each part of `src/` may import from this crate. What is missing is deliberately absent.
+const IMPORTS: [(&str, &[&str]); 16] = [
+    ("error", &[]),
+    ("clock", &[]),
+    ("postgres", &[]),
+    ("domain", &["error"]),
+    ("config", &["domain", "error"]),
+    ("telemetry", &["config", "error"]),
+    ("crypto", &["domain", "error"]),
+    ("store", &["domain", "error"]),
+    ("revocation", &["clock", "domain", "error", "store"]),
+    ("auth", &["clock", "config", "crypto", "domain", "error", "revocation", "store"]),
+    ("grpc", &["auth", "crypto", "domain", "error", "revocation"]),
+    ("http", &["auth", "error"]),
+    ("server", &["auth", "clock", "config", "crypto", "error", "grpc", "http", "revocation", "store"]),
+    (
+        "cli",
+        &["auth", "clock", "config", "crypto", "domain", "error", "grpc", "postgres", "server", "store", "telemetry"],
+    ),
+    ("main", &[]),
+    ("lib", &[]),
+];
+
+/// Where each library may be named, so that it has one obvious place.
+const LIBRARIES: [(&str, &[&str]); 9] = [
+    ("tonic", &["grpc"]),
+    ("prost_types", &["grpc"]),
+    ("axum", &["http"]),
+    ("sqlx", &["store"]),
+    ("jsonwebtoken", &["crypto"]),
+    ("argon2", &["crypto"]),
+    ("aws_lc_rs", &["crypto"]),
+    ("clap", &["cli", "config"]),
+    ("tracing_subscriber", &["telemetry"]),
+];
+
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// The part of `src/` that it belongs to.
+    fn part(&self) -> String {
+        let inner = self.path.strip_prefix(root().join("src")).expect("in src");
+        let first = inner.iter().next().expect("a name").to_string_lossy().into_owned();
+        first.trim_end_matches(".rs").to_owned()
+    }
+
+    /// Without its test module.
+    fn code(&self) -> &str {
+        self.text.split("\n#[cfg(test)]\nmod tests {").next().expect("code")
+    }
+
+    fn is_test(&self) -> bool {
+        self.path.components().any(|c| c.as_os_str() == "tests")
+    }
+
+    fn name(&self) -> String {
+        self.path.strip_prefix(root()).expect("inside").display().to_string()
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).expect(path)
+}
+
+fn sources(folder: &str) -> Vec<Source> {
+    let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).expect("text");
+                found.push(Source { path, text });
+            }
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+fn assert_none(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// The modules of this crate that `code` names.
+fn imports(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(tree) => found.extend(first_level(tree)),
+            None => found.push(first_word(rest)),
+        }
+    }
+    found.retain(|name| IMPORTS.iter().any(|(module, _)| module == name));
+    found
+}
+
+/// The first words of the paths in a tree of imports, whose opening brace is gone.
+fn first_level(tree: &str) -> Vec<String> {
+    let (mut found, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, c) in tree.char_indices() {
+        match c {
+            ',' | '}' if depth == 0 => {
+                found.push(first_word(tree[start..at].trim_start()));
+                start = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    found
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn imports_go_one_way() {
+    let mut complaints = Vec::new();
+    for source in sources("src") {
+        let part = source.part();
+        let (_, allowed) = IMPORTS
+            .iter()
+            .find(|(name, _)| *name == part)
+            .unwrap_or_else(|| panic!("{part} is no part of the map above"));
+        for import in imports(source.code()) {
+            if import != part && !allowed.contains(&import.as_str()) {
+                complaints.push(format!("{}: imports {import}", source.name()));
+            }
+        }
+    }
+    assert_none(complaints);
+}
+
+#[test]
+fn each_library_has_one_place() {
+    let mut complaints = Vec::new();
+    for source in sources("src") {
+        for (library, places) in LIBRARIES {
+            let named = [format!("{library}::"), format!("use {library} ")];
+            let boundary = |at: usize| {
+                let before = source.code()[..at].chars().next_back();
+                !before.is_some_and(|c| c.is_alphanumeric() || c == '_')
+            };
+            let uses = named.iter().any(|n| source.code().match_indices(n).any(|(at, _)| boundary(at)));
+            if uses && !places.contains(&source.part().as_str()) {
+                complaints.push(format!("{}: names {library}", source.name()));
+            }
+        }
+    }
+    assert_none(complaints);
+}
+
+#[test]
+fn files_functions_and_documents_stay_small() {
+    let mut complaints = Vec::new();
+    for source in sources("src") {
+        let limit = if source.part() == "main" { 40 } else { 350 };
+        let lines = source.code().lines().count();
+        if lines > limit && !source.is_test() {
+            complaints.push(format!("{}: {lines} lines without tests", source.name()));
+        }
+    }
+    for source in sources("src").iter().chain(&sources("tests")) {
+        for (name, lines) in functions(&source.text) {
+            if lines > 70 {
+                complaints.push(format!("{}: fn {name} has {lines} lines", source.name()));
+            }
+        }
+    }
+    for document in ["README.md", "ARCHITECTURE.md"] {
+        let lines = read(document).lines().count();
+        if lines > 250 {
+            complaints.push(format!("{document}: {lines} lines"));
+        }
+    }
+    assert_none(complaints);
+}
+
+/// Functions and their lengths; the source is formatted, so a function ends at a brace of its own indentation.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let code = line.trim_start();
+        let indent = line.len() - code.len();
+        let Some((before, after)) = code.split_once("fn ") else {
+            continue;
+        };
+        let qualifiers = ["pub", "async", "const", "pub(super)", "pub(crate)"];
+        if !before.split_whitespace().all(|word| qualifiers.contains(&word)) {
+            continue;
+        }
+        let name = after.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let end = format!("{}}}", " ".repeat(indent));
+        let length = lines[start..].iter().position(|line| *line == end).map_or(1, |n| n + 1);
+        found.push((name, length));
+    }
+    found
+}
+
+#[test]
+fn every_file_says_what_it_owns() {
+    let complaints = sources("src")
+        .iter()
+        .chain(&sources("tests"))
+        .filter_map(|source| {
+            let lines = source.text.lines().take_while(|line| line.starts_with("//!")).count();
+            (!(1..=12).contains(&lines)).then(|| format!("{}: {lines} lines of //!", source.name()))
+        })
+        .collect();
+    assert_none(complaints);
+}
+
+/// A sleeping test is slow when it passes and flaky when the machine is.
+#[test]
+fn no_test_sleeps_or_is_ignored() {
+    let complaints = sources("tests")
+        .iter()
+        .filter(|source| !source.path.ends_with("tests/tidy.rs"))
+        .filter(|source| ["sleep(", "#[ignore"].iter().any(|bad| source.text.contains(bad)))
+        .map(Source::name)
+        .collect();
+    assert_none(complaints);
+}
+
+/// REQUIREMENTS R63. That no line holds a secret at run time is `tests/api/logs.rs`.
+#[test]
+fn no_log_statement_names_a_secret() {
+    let secrets = ["password", "refresh_token", "access_token", "hash", "secret", "username", "authorization"];
+    let mut complaints = Vec::new();
+    for source in sources("src").iter().filter(|source| !source.is_test()) {
+        let code = source.code();
+        for (at, _) in code.match_indices("tracing::") {
+            let rest = &code[at..];
+            let statement = &rest[..rest.find(';').unwrap_or(rest.len()).min(400)];
+            // What is quoted is a constant message.
+            let values: String = statement.split('"').step_by(2).collect();
+            for secret in secrets.iter().filter(|secret| values.contains(*secret)) {
+                complaints.push(format!("{}: logs {secret}: {statement}", source.name()));
+            }
+        }
+    }
+    assert_none(complaints);
+}
+
+/// A message with a field that is marked SECRET must not derive Debug.
+#[test]
+fn every_message_with_a_secret_is_redacted() {
+    let (build, redact) = (read("build.rs"), read("src/grpc/redact.rs"));
+    let mut complaints = Vec::new();
+    let mut messages = 0;
+    for proto in ["auth", "user"] {
+        let text = read(&format!("proto/countersign/v1/{proto}.proto"));
+        for block in text.split("\nmessage ").skip(1) {
+            let name = block.split_whitespace().next().expect("a name");
+            let body = block.split("\n}").next().expect("a body");
+            if !body.contains("// SECRET") {
+                continue;
+            }
+            messages += 1;
+            if !build.contains(&format!("\"{name}\"")) || !redact.contains(&format!("v1::{name}")) {
+                complaints.push(format!("{name} is not in build.rs and redact.rs"));
+            }
+        }
+    }
+    assert!(messages >= 9, "the marks are found");
+    assert_none(complaints);
+}
+
+/// A reason that clients may meet has to be in the contract that they read.
+#[test]
+fn every_reason_is_in_the_proto() {
+    let proto = read("proto/countersign/v1/auth.proto") + &read("proto/countersign/v1/user.proto");
+    let status = read("src/grpc/status.rs");
+    let reasons: Vec<&str> = status
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| text.len() > 5 && text.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        .collect();
+    assert!(reasons.len() >= 18, "{reasons:?}");
+    let complaints = reasons
+        .iter()
+        .filter(|reason| !proto.contains(*reason))
+        .map(|reason| format!("{reason} is not described"))
+        .collect();
+    assert_none(complaints);
+}
+
+/// An operator finds every setting in the README.
+#[test]
+fn every_setting_is_in_the_readme() {
+    let readme = read("README.md");
+    let mut settings = Vec::new();
+    for source in sources("src") {
+        for (_, rest) in source.text.match_indices("env = \"COUNTERSIGN_").map(|(at, _)| source.text.split_at(at)) {
+            settings.push(rest.split('"').nth(1).expect("quoted").to_owned());
+        }
+    }
+    assert!(settings.len() >= 20, "{settings:?}");
+    let complaints = settings.into_iter().filter(|setting| !readme.contains(setting.as_str())).collect();
+    assert_none(complaints);
+}
