@@ -28,9 +28,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     let mut skip: Vec<String> = SECRET.map(|name| format!("countersign.v1.{name}")).into();
     skip.push("countersign.v1.RevokeRequest.target".into());
-    tonic_prost_build::configure()
-        .codec_path("crate::grpc::codec::Codec")
-        .skip_debug(skip)
-        .compile_fds(descriptors)?;
+    tonic_prost_build::configure().codec_path("crate::grpc::codec::Codec").skip_debug(skip).compile_fds(descriptors)?;
     Ok(())
 }

@@ -249,3 +249,65 @@ impl DatabaseSettings {
         Self { database_url, database_connections: 16, database_deadline: Duration::from_secs(2) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        policy: PolicySettings,
+    }
+
+    fn check(args: &[&str]) -> Result<Policy, Error> {
+        let all = std::iter::once("test").chain(args.iter().copied());
+        Command::try_parse_from(all).expect("a form that clap reads").policy.check()
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_readme() {
+        let policy = check(&[]).expect("valid");
+        assert_eq!(policy.access_token_ttl, Duration::from_secs(600));
+        assert_eq!((policy.session_ttl, policy.session_idle_ttl), (30 * DAY, 14 * DAY));
+        assert_eq!(policy.rotation.grace, Duration::from_secs(30));
+        assert_eq!(policy.max_staleness, Duration::from_secs(30));
+        assert_eq!((policy.leeway, policy.password_min_length), (Duration::ZERO, 15));
+    }
+
+    #[test]
+    fn each_setting_out_of_range_is_named() {
+        for (flag, bad) in [
+            ("issuer", ""),
+            ("audience", "a,,b"),
+            ("access-token-ttl", "61m"),
+            ("access-token-ttl", "9s"),
+            ("session-ttl", "1m"),
+            ("session-idle-ttl", "31d"),
+            ("refresh-grace", "301s"),
+            ("refresh-late-retry", "31d"),
+            ("max-staleness", "1s"),
+            ("max-staleness", "301s"),
+            ("leeway", "11s"),
+            ("password-min-length", "7"),
+            ("hash-threads", "257"),
+            ("hash-queue", "0"),
+        ] {
+            let Err(Error::InvalidArgument(violations)) = check(&[&format!("--{flag}={bad}")]) else {
+                panic!("--{flag}={bad} was accepted");
+            };
+            assert!(violations.iter().any(|v| v.field == flag), "--{flag}={bad}: {violations:?}");
+        }
+    }
+
+    #[test]
+    fn a_login_gets_all_audiences_or_some_of_them_and_no_other() {
+        let policy = check(&["--audience", "a,b"]).expect("valid");
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        assert_eq!(policy.choose_audience(vec![]).expect("all"), ["a", "b"]);
+        assert_eq!(policy.choose_audience(names(&["b"])).expect("some"), ["b"]);
+        assert!(policy.choose_audience(names(&["b", "c"])).is_err());
+    }
+}

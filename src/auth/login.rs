@@ -1,9 +1,9 @@
 //! Login: checks a password and opens a session. Unknown user, wrong password and disabled user cost the same and get
-//! the same answer (promise P6). No connection is held while a password is hashed.
+//! the same answer (promise P6). A caller that goes away takes its hashing with it, but cuts no statement short.
 
 use time::OffsetDateTime;
 
-use super::{Accounts, Auth, later, tokens::TokenPair};
+use super::{Accounts, Auth, later, to_completion, tokens::TokenPair};
 use crate::{
     crypto::password::{PasswordHash, Verdict},
     domain::{
@@ -48,11 +48,8 @@ impl Auth {
             let credentials = self.accounts.authenticate(&request.username, request.password.clone()).await?;
             let now = self.accounts.clock.now();
             let session = self.accounts.new_session(&credentials, audience.clone(), request.client.clone(), now);
-            let mut conn = self.accounts.store.acquire().await?;
-            match refresh_tokens::open(&mut conn, &session, &credentials).await? {
-                Opening::Opened => return self.token_pair(&session, now),
-                // Password, epoch or status changed since they were read: look again.
-                Opening::UserMoved => {}
+            if let Some(session) = self.accounts.open(session, credentials).await? {
+                return self.token_pair(&session, now);
             }
         }
         Err(Error::Conflict)
@@ -65,13 +62,29 @@ impl Accounts {
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub(super) async fn authenticate(&self, username: &Username, password: Password) -> Result<Credentials, Error> {
-        let found = {
-            let mut conn = self.store.acquire().await?;
-            users::find_credentials(&mut conn, username).await?
-        };
+        let (store, name) = (self.store.clone(), username.clone());
+        // No connection is held while the password is hashed.
+        let found = to_completion(async move {
+            let mut conn = store.acquire().await?;
+            users::find_credentials(&mut conn, &name).await
+        })
+        .await?;
         let stored = found.as_ref().map(|c| PasswordHash::from_stored(c.password_hash.0.clone()));
         let verdict = self.hasher.verify(password, stored.as_ref()).await?;
         found.filter(|c| verdict == Verdict::Right && c.user.disabled_at.is_none()).ok_or(Error::InvalidCredentials)
+    }
+
+    /// Opens the session; None when password, epoch or status of the user changed since they were read.
+    async fn open(&self, session: Session, credentials: Credentials) -> Result<Option<Session>, Error> {
+        let store = self.store.clone();
+        to_completion(async move {
+            let mut conn = store.acquire().await?;
+            Ok(match refresh_tokens::open(&mut conn, &session, &credentials).await? {
+                Opening::Opened => Some(session),
+                Opening::UserMoved => None,
+            })
+        })
+        .await
     }
 
     fn new_session(

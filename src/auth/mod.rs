@@ -60,6 +60,17 @@ pub struct Page {
     pub size: u16,
 }
 
+/// Runs work on the database to its end even if the caller goes away, so that neither a transaction nor its connection
+/// is cut short.
+///
+/// # Errors
+/// Those of the work; [`Error::Internal`] when it panicked.
+pub async fn to_completion<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(work).await.map_err(Error::internal)?
+}
+
 /// Runs a transaction again when the database asks for it (SQLSTATE 40001, 40P01), three times at most.
 async fn retrying<T, F>(transaction: impl Fn() -> F) -> Result<T, Error>
 where

@@ -41,7 +41,7 @@ impl Auth {
             iss: self.accounts.policy.issuer.clone(),
             sub: session.user_id.to_string(),
             aud: session.audience.clone(),
-            exp: unix(expires_at).max(unix(now) + 1),
+            exp: unix(expires_at),
             nbf: None,
             iat: unix(now),
             jti: new_v7(now).to_string(),

@@ -110,7 +110,7 @@ impl Claims {
             [self.exp, self.iat, self.auth_time].into_iter().chain(self.nbf).all(|date| date <= MAX_NUMERIC_DATE)
                 && self.iat <= latest_start
                 && self.nbf.is_none_or(|nbf| nbf <= latest_start)
-                && self.iat < self.exp
+                && self.iat <= self.exp
                 && self.exp - self.iat <= MAX_ACCESS_TOKEN_TTL.as_secs();
         if self.iss != issuer || !dates_sane || self.jti.is_empty() || self.client_id.is_empty() {
             return Err(Rejection::Malformed);

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{caller::Administration, decode, encode, status::status, v1, v1::auth_service_server::AuthService};
 use crate::{
-    auth::{Auth, refresh::Exchange, revoke::Target},
+    auth::{Auth, refresh::Exchange, revoke::Target, to_completion},
     error::Error,
 };
 
@@ -117,11 +117,4 @@ pub(super) async fn respond<T>(
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<Response<T>, Status> {
     call.await.map(Response::new).map_err(|error| status(rpc, error))
-}
-
-/// Runs a write to its end even if the caller goes away, so that neither a transaction nor its connection is cut short.
-pub(super) async fn to_completion<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::spawn(work).await.map_err(Error::internal)?
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{
-    auth_service::{respond, to_completion},
-    caller::Administration,
-    decode, encode, v1,
-    v1::user_service_server::UserService,
+use super::{auth_service::respond, caller::Administration, decode, encode, v1, v1::user_service_server::UserService};
+use crate::{
+    auth::{Auth, to_completion},
+    domain::user::Username,
+    error::Error,
 };
-use crate::{auth::Auth, domain::user::Username, error::Error};
 
 /// The service.
 #[derive(Debug)]

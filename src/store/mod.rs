@@ -116,7 +116,9 @@ impl Store {
     /// [`Error::DatabaseUnavailable`].
     pub async fn listen(&self) -> Result<Listener, Error> {
         let connect = async {
-            let mut listener = PgListener::connect_with(&self.pool).await?;
+            // A pool of its own, because a listener keeps its connection.
+            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+            let mut listener = PgListener::connect_with(&pool).await?;
             listener.eager_reconnect(false);
             listener.listen(revocations::CHANNEL).await?;
             Ok(listener)

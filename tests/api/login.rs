@@ -147,3 +147,25 @@ async fn r43_no_session_opened_with_the_old_password_survives_its_change() {
     }
     assert_eq!(live_sessions(&server).await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p5_verify_answers_while_every_hashing_thread_is_busy() {
+    const FLOOD: u64 = 100;
+    let mut setup = Setup::new().await;
+    setup.settings.hash_threads = 1;
+    let server = setup.start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let before = server.auth.accounts.hasher.hashes();
+    let guesses: Vec<_> = (0..FLOOD)
+        .map(|_| {
+            let alice = alice.clone();
+            tokio::spawn(async move { alice.login_with("wrong").await })
+        })
+        .collect();
+    alice.verify(&tokens.access_token).await.expect("valid");
+    assert!(server.auth.accounts.hasher.hashes() - before < FLOOD, "Verify did not wait for the flood");
+    for guess in guesses {
+        assert_eq!(refusal(guess.await.expect("joined")).1, "INVALID_CREDENTIALS");
+    }
+}

@@ -214,3 +214,14 @@ async fn a_key_that_does_not_open_stops_the_start_with_one_line() {
     .await;
     assert!(start(right).await.contains("does not open"));
 }
+
+#[tokio::test]
+async fn a_revocation_wakes_the_followers() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let mut listener = store(&server.database_url).listen().await.expect("listening");
+    alice.revoke(Target::SessionId(tokens.session_id)).await.expect("revoked");
+    let hint = tokio::time::timeout(Duration::from_secs(30), listener.hint()).await;
+    hint.expect("in time").expect("a hint");
+}
