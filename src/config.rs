@@ -172,14 +172,15 @@ impl PolicySettings {
     /// Each setting, whether it is in its range, and the range.
     fn rules(&self) -> [(&'static str, bool, &'static str); 12] {
         let text = |value: &str| (1..=256).contains(&value.len()) && !value.contains(char::is_control);
-        let audiences = !self.audience.is_empty() && self.audience.iter().all(|a| text(a));
+        let audience_bytes: usize = self.audience.iter().map(String::len).sum();
+        let audiences = audience_bytes <= 1024 && self.audience.iter().all(|a| text(a));
         let within = |value, from: Duration, to| (from..=to).contains(&value);
         let seconds = Duration::from_secs;
         let (access, session) = (self.access_token_ttl, self.session_ttl);
         let idle = self.session_idle_ttl;
         [
             ("issuer", text(&self.issuer), "1 to 256 bytes"),
-            ("audience", audiences, "1 to 256 bytes each"),
+            ("audience", audiences, "1 to 256 bytes each, 1 KiB together"),
             ("access-token-ttl", within(access, seconds(10), MAX_ACCESS_TOKEN_TTL), "10s to 1h"),
             ("session-ttl", within(session, access, 3650 * DAY), "access-token-ttl to 10 years"),
             ("session-idle-ttl", within(idle, access, session), "access-token-ttl to session-ttl"),
@@ -218,11 +219,11 @@ impl Policy {
         if asked.is_empty() {
             return Ok(self.audiences.clone());
         }
-        if asked.iter().all(|audience| self.audiences.contains(audience)) {
-            Ok(asked)
-        } else {
-            Err(Error::invalid("audience", "only audiences that the server is set up with"))
+        if !asked.iter().all(|audience| self.audiences.contains(audience)) {
+            return Err(Error::invalid("audience", "only audiences that the server is set up with"));
         }
+        // In the server's order and without repetitions: a caller cannot make a token large.
+        Ok(self.audiences.iter().filter(|audience| asked.contains(audience)).cloned().collect())
     }
 }
 
@@ -307,7 +308,7 @@ mod tests {
         let policy = check(&["--audience", "a,b"]).expect("valid");
         let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         assert_eq!(policy.choose_audience(vec![]).expect("all"), ["a", "b"]);
-        assert_eq!(policy.choose_audience(names(&["b"])).expect("some"), ["b"]);
+        assert_eq!(policy.choose_audience(names(&["b", "b"])).expect("some"), ["b"]);
         assert!(policy.choose_audience(names(&["b", "c"])).is_err());
     }
 }

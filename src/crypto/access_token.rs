@@ -72,6 +72,20 @@ impl SigningKey {
         token.push_str(&signature);
         Ok(Secret::new(token))
     }
+
+    /// Signs and verifies, so that a key that does not fit its public part is noticed at the start and not by the
+    /// callers (REQUIREMENTS R18).
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn self_test(&self, public: &VerifyingKey) -> Result<(), Error> {
+        let message = b"self test";
+        let signature = jsonwebtoken::crypto::sign(message, &self.key, self.algorithm).map_err(Error::internal)?;
+        match jsonwebtoken::crypto::verify(&signature, message, &public.key, public.algorithm) {
+            Ok(true) => Ok(()),
+            _ => Err(Error::internal("the signing key does not fit its public part")),
+        }
+    }
 }
 
 impl VerifyingKey {

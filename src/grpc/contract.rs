@@ -1,5 +1,5 @@
 //! A layer around every call that keeps the contract where tonic does not: a deadline answers DEADLINE_EXCEEDED (tonic
-//! says CANCELLED), and a message that is too large INVALID_ARGUMENT with ErrorInfo (tonic says OUT_OF_RANGE).
+//! says CANCELLED), and a request that cannot be read INVALID_ARGUMENT with ErrorInfo (tonic says OUT_OF_RANGE or INTERNAL).
 
 use std::{
     future::Future,
@@ -62,13 +62,15 @@ where
     }
 }
 
-/// Replaces what tonic says of a message above its limit.
+/// Replaces what tonic itself says of a request that it cannot read; our own statuses carry details.
 fn honest(response: Response<Body>) -> Response<Body> {
-    let too_large = |status: Status| status.code() == Code::OutOfRange && status.details().is_empty();
-    if Status::from_header_map(response.headers()).is_some_and(too_large) {
-        return status("decode", Error::invalid("request", "a smaller message")).into_http();
-    }
-    response
+    let theirs = Status::from_header_map(response.headers()).filter(|status| status.details().is_empty());
+    let expected = match theirs.map(|status| status.code()) {
+        Some(Code::OutOfRange) => "a smaller message",
+        Some(Code::Internal) => "one message in the framing of gRPC",
+        _ => return response,
+    };
+    status("decode", Error::invalid("request", expected)).into_http()
 }
 
 /// The caller's `grpc-timeout`: at most eight digits and a unit. Anything else counts as none, as in tonic.

@@ -55,8 +55,9 @@ async fn a_message_that_is_too_large_is_an_invalid_argument() {
     assert_eq!(violations(server.auth_client().verify(request).await), ["request"]);
 }
 
-/// Sends a Login over bare HTTP/2, because tonic's client would end the call at the deadline itself.
-async fn login_with_timeout(addr: SocketAddr, timeout: &str, request: &LoginRequest) -> HeaderMap {
+/// Sends a body to Login over bare HTTP/2, because tonic's client would end the call at the deadline itself and sends
+/// well-formed bodies only.
+async fn post(addr: SocketAddr, timeout: &str, frame: &[u8]) -> HeaderMap {
     let stream = TcpStream::connect(addr).await.expect("connect");
     let (client, connection) = h2::client::handshake(stream).await.expect("handshake");
     let connection = tokio::spawn(connection);
@@ -68,11 +69,7 @@ async fn login_with_timeout(addr: SocketAddr, timeout: &str, request: &LoginRequ
         .expect("request");
     let mut client = client.ready().await.expect("ready");
     let (answer, mut body) = client.send_request(headers, false).expect("sent");
-    let mut frame = BytesMut::new();
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(request.encoded_len()).expect("small"));
-    request.encode(&mut frame).expect("encoded");
-    body.send_data(Bytes::from(frame), true).expect("sent");
+    body.send_data(Bytes::copy_from_slice(frame), true).expect("sent");
     let answer = answer.await.expect("an answer");
     connection.abort();
     answer.headers().clone()
@@ -86,10 +83,24 @@ async fn a_deadline_of_one_millisecond_is_answered_deadline_exceeded() {
     let server = setup.start().await;
     proxy.freeze();
     let request = LoginRequest { username: "alice".into(), password: PASSWORD.into(), ..Default::default() };
-    let headers = login_with_timeout(server.grpc_addr, "1m", &request).await;
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(request.encoded_len()).expect("small"));
+    request.encode(&mut frame).expect("encoded");
+    let headers = post(server.grpc_addr, "1m", &frame).await;
     let status = Status::from_header_map(&headers).expect("a status");
     let expected = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED".to_owned());
     assert_eq!(refusal::<()>(Err(status)), expected);
+}
+
+#[tokio::test]
+async fn a_body_without_the_framing_of_grpc_is_an_invalid_argument() {
+    let server = TestServer::start().await;
+    for frame in [&b""[..], b"\x01\0\0\0\x01x", b"\x09\0\0\0\x01x", b"\0\xff\xff\xff\xff"] {
+        let headers = post(server.grpc_addr, "9S", frame).await;
+        let status = Status::from_header_map(&headers).expect("a status");
+        assert_eq!(violations::<()>(Err(status)), ["request"], "{frame:?}");
+    }
 }
 
 #[tokio::test]
