@@ -101,9 +101,9 @@ impl fmt::Display for Error {
             Self::ShuttingDown => f.write_str("shutting down"),
             Self::DeadlineExceeded => f.write_str("deadline exceeded"),
             Self::InvalidArgument(violations) => {
-                f.write_str("invalid argument")?;
-                for violation in violations {
-                    write!(f, "; {}: {}", violation.field, violation.description)?;
+                for (i, violation) in violations.iter().enumerate() {
+                    let separator = if i == 0 { "" } else { "; " };
+                    write!(f, "{separator}{}: {}", violation.field, violation.description)?;
                 }
                 Ok(())
             }

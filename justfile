@@ -1,0 +1,27 @@
+# What CI runs.
+check:
+    .ci/run
+
+# The tests; they start the Postgres they need.
+test *arguments:
+    cargo test --locked {{ arguments }}
+
+# Format, clippy, the contract, the dependencies.
+lint: clients-installed
+    cargo fmt --check
+    cargo clippy --all-targets --locked -- -D warnings
+    tests/clients/node_modules/.bin/buf lint
+    cargo deny --locked check --hide-inclusion-graph bans licenses sources
+
+# Python grpcio and `buf curl` against a running server.
+clients *arguments:
+    cargo build --locked
+    tests/clients/run target/debug/countersign {{ arguments }}
+
+# A server to try, with a database of its own.
+dev *arguments:
+    cargo run --release -- dev {{ arguments }}
+
+[private]
+clients-installed:
+    tests/clients/install
