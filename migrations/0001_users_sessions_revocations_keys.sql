@@ -21,6 +21,8 @@ CREATE TABLE users (
 CREATE TABLE refresh_tokens (
     session_id uuid PRIMARY KEY,
     user_id uuid NOT NULL REFERENCES users (id),
+    -- The user's epoch when the session was opened. Raising users.epoch ends all sessions without touching their rows.
+    epoch bigint NOT NULL,
     -- The generation that has not been exchanged yet, and the one that was exchanged for it (0: none).
     generation bigint NOT NULL CHECK (generation BETWEEN 1 AND 4294967295),
     previous_generation bigint NOT NULL CHECK (previous_generation BETWEEN 0 AND 4294967295),

@@ -45,7 +45,7 @@ impl Boot {
     }
 
     /// The inverse of [`Boot::as_nanos`].
-    pub fn from_nanos(nanos: u64) -> Self {
+    pub const fn from_nanos(nanos: u64) -> Self {
         Self(Duration::from_nanos(nanos))
     }
 }

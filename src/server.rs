@@ -90,15 +90,17 @@ impl Server {
         Arc::clone(&self.auth)
     }
 
-    /// Serves until `shutdown` resolves; then says NOT_SERVING, lets the calls under way end within the drain timeout,
-    /// and takes itself off the list of replicas.
+    /// Serves until `shutdown` resolves; then says NOT_SERVING, lets the calls under way end within the drain timeout
+    /// while revocations are still followed, and takes itself off the list of replicas.
     ///
     /// # Errors
     /// [`Error::Internal`] when a port fails.
     pub async fn serve(self, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
         let health = Health::new().await;
-        let stop = watch::Sender::new(false);
-        let mut ports = self.open_ports(listeners, &health, &stop);
+        let (drain, leave) = (watch::Sender::new(false), watch::Sender::new(false));
+        let mut ports = self.open_ports(listeners, &health, &drain);
+        let (follower, left) = (Arc::clone(&self.follower), stopped(leave.subscribe()));
+        let following = tokio::spawn(async move { follower.run(left).await });
         let mut background = self.start_background(&health);
         let result = tokio::select! {
             () = shutdown => Ok(()),
@@ -108,11 +110,12 @@ impl Server {
         background.abort_all();
         while background.join_next().await.is_some() {}
         health.set(false).await;
-        stop.send_replace(true);
+        drain.send_replace(true);
         if timeout(self.drain_timeout, async { while ports.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!("calls were still under way at the end of the drain timeout");
         }
-        self.follower.leave().await;
+        leave.send_replace(true);
+        drop(following.await);
         self.auth.accounts.store.close().await;
         result
     }
@@ -121,7 +124,7 @@ impl Server {
         &self,
         listeners: Listeners,
         health: &Health,
-        stop: &watch::Sender<bool>,
+        drain: &watch::Sender<bool>,
     ) -> JoinSet<Result<(), Error>> {
         let mut ports = JoinSet::new();
         ports.spawn(grpc::serve(
@@ -129,16 +132,14 @@ impl Server {
             self.auth(),
             self.administration.clone(),
             health.clone(),
-            stopped(stop.subscribe()),
+            stopped(drain.subscribe()),
         ));
-        ports.spawn(http::serve(listeners.http, self.auth(), stopped(stop.subscribe())));
+        ports.spawn(http::serve(listeners.http, self.auth(), stopped(drain.subscribe())));
         ports
     }
 
     fn start_background(&self, health: &Health) -> JoinSet<()> {
         let mut background = JoinSet::new();
-        let follower = Arc::clone(&self.follower);
-        background.spawn(async move { follower.run().await });
         let follower = Arc::clone(&self.follower);
         background.spawn(async move { follower.listen().await });
         background.spawn(report_health(self.auth(), health.clone()));

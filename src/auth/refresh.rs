@@ -116,10 +116,10 @@ impl Auth {
     /// Ends the session of a token that was used twice; what could not be ended is not called reused.
     async fn end_reused(&self, conn: Conn, session: &Session) -> Error {
         drop(conn);
-        tracing::warn!(session_id = %session.id, user_id = %session.user_id, "refresh token reused: session ended");
-        match self.accounts.end_session(session.id, Reason::Reuse).await {
-            Ok(_) => Error::RefreshTokenReused,
-            Err(error) => error,
+        if let Err(error) = self.accounts.end_session(session.id, Reason::Reuse).await {
+            return error;
         }
+        tracing::warn!(session_id = %session.id, user_id = %session.user_id, "refresh token reused: session ended");
+        Error::RefreshTokenReused
     }
 }

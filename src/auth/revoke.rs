@@ -8,7 +8,7 @@ use crate::{
     crypto::secret::Secret,
     domain::{
         ids::{SessionId, UserId},
-        revocation::{RETENTION, Reason, Revocation, Subject},
+        revocation::{MAX_STALENESS, RETENTION, Reason, Revocation, Subject},
         user::User,
     },
     error::Error,
@@ -37,11 +37,15 @@ pub struct Revoked {
     pub everywhere_by: OffsetDateTime,
 }
 
-/// What a transaction ended: the entries are in the log, and go into the index once it has committed.
+/// What a transaction ended.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
-    pub(super) sessions: usize,
-    revocations: Vec<Revocation>,
+    /// How many live sessions.
+    sessions: usize,
+    /// Goes into the log with the transaction, and into this replica's index once it has committed.
+    logged: Vec<Revocation>,
+    /// Goes into this replica's index alone: what other replicas ended a moment ago, and this one may not have heard.
+    known: Vec<Revocation>,
 }
 
 impl Auth {
@@ -72,32 +76,39 @@ impl Accounts {
             let mut tx = self.store.acquire().await?;
             let now = self.clock.now();
             tx.begin().await?;
-            let ended = refresh_tokens::revoke(&mut tx, id, reason, now).await?;
-            let mut ended = self.record_sessions(&mut tx, ended.as_slice(), reason, now).await?;
-            // It may have ended on another replica a moment ago, and this one has not heard yet.
-            ended.revocations = vec![session_revocation(id, now)];
-            self.commit(tx, ended).await
+            let revocation = session_revocation(id, now);
+            let ended = match refresh_tokens::revoke(&mut tx, id, reason, now).await? {
+                Some(ended) => Ended {
+                    sessions: usize::from(ended == refresh_tokens::Ended::Live),
+                    logged: vec![revocation],
+                    known: vec![],
+                },
+                None => Ended { known: vec![revocation], ..Ended::default() },
+            };
+            self.commit(tx, ended, reason).await
         })
         .await
     }
 
-    async fn end_user_sessions(&self, user: UserId, keep: Option<SessionId>) -> Result<Revoked, Error> {
+    async fn end_user_sessions(&self, id: UserId, keep: Option<SessionId>) -> Result<Revoked, Error> {
         retrying(async || {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
-            let ended = match users::lock(&mut tx, user).await {
+            let ended = match users::lock(&mut tx, id).await {
                 Ok(mut user) => self.end_all(&mut tx, &mut user, keep, Reason::Revoked).await?,
-                // Nobody of that id: nothing to end.
-                Err(Error::UserNotFound) => Ended::default(),
+                Err(Error::UserNotFound) => {
+                    let everything = user_revocation(id, i64::MAX, self.clock.now());
+                    Ended { known: vec![everything], ..Ended::default() }
+                }
                 Err(error) => return Err(error),
             };
-            self.commit(tx, ended).await
+            self.commit(tx, ended, Reason::Revoked).await
         })
         .await
     }
 
-    /// Ends the sessions of a user whose row `tx` has locked. All of them: by the user's epoch, which needs no clock.
-    /// All but one: one by one, so that the tokens of that one live.
+    /// Ends the sessions of a user whose row `tx` has locked. All of them: by the user's epoch, which needs no clock and
+    /// touches no session's row. All but one: one by one, so that the tokens of that one live.
     pub(super) async fn end_all(
         &self,
         tx: &mut Conn,
@@ -106,50 +117,49 @@ impl Accounts {
         reason: Reason,
     ) -> Result<Ended, Error> {
         let now = self.clock.now();
-        let ended = refresh_tokens::revoke_all(tx, user.id, keep, reason, now).await?;
-        if keep.is_some() {
-            return self.record_sessions(tx, &ended, reason, now).await;
+        if let Some(keep) = keep {
+            let earlier = now.checked_sub(time::Duration::try_from(RETENTION).map_err(Error::internal)?);
+            let known = refresh_tokens::revoked_since(tx, user.id, earlier.unwrap_or(now)).await?;
+            let ended = refresh_tokens::revoke_others(tx, user, keep, reason, now).await?;
+            let entries = |ids: Vec<SessionId>| ids.into_iter().map(|id| session_revocation(id, now)).collect();
+            return Ok(Ended { sessions: ended.len(), logged: entries(ended), known: entries(known) });
         }
+        let sessions = refresh_tokens::count_live(tx, user, now).await?;
         user.epoch += 1;
         user.updated_at = now;
         users::update(tx, user).await?;
-        let revocation = Revocation { subject: Subject::User(user.id, user.epoch), expires_at: later(now, RETENTION) };
-        revocations::append(tx, std::slice::from_ref(&revocation), reason, now).await?;
-        let sessions = ended.iter().filter(|session| session.was_live).count();
-        Ok(Ended { sessions, revocations: vec![revocation] })
+        Ok(Ended { sessions, logged: vec![user_revocation(user.id, user.epoch, now)], known: vec![] })
     }
 
-    async fn record_sessions(
-        &self,
-        tx: &mut Conn,
-        ended: &[refresh_tokens::Ended],
-        reason: Reason,
-        now: OffsetDateTime,
-    ) -> Result<Ended, Error> {
-        let revocations: Vec<Revocation> = ended.iter().map(|session| session_revocation(session.id, now)).collect();
-        if !revocations.is_empty() {
-            revocations::append(tx, &revocations, reason, now).await?;
+    /// Writes the log, commits, and makes this replica know it before anybody is answered.
+    pub(super) async fn commit(&self, mut tx: Conn, ended: Ended, reason: Reason) -> Result<Revoked, Error> {
+        if !ended.logged.is_empty() {
+            revocations::append(&mut tx, &ended.logged, reason, self.clock.now()).await?;
         }
-        let sessions = ended.iter().filter(|session| session.was_live).count();
-        Ok(Ended { sessions, revocations })
-    }
-
-    /// Commits, and makes this replica know it before anybody is answered.
-    pub(super) async fn commit(&self, mut tx: Conn, ended: Ended) -> Result<Revoked, Error> {
-        let bound = replicas::largest_max_staleness(&mut tx).await?;
         tx.commit().await?;
-        self.revocations.apply(&ended.revocations);
+        self.revocations.apply(ended.logged.iter().chain(&ended.known));
+        // After the commit: a replica that is not on the list by now reads the log after it.
+        let bound = replicas::largest_max_staleness(&mut tx).await.unwrap_or(MAX_STALENESS);
         let everywhere_by = later(self.clock.now(), bound.max(self.policy.max_staleness));
-        self.wake.notify_one();
-        if !ended.revocations.is_empty()
-            && let Err(error) = revocations::announce(&mut tx).await
-        {
-            tracing::debug!(%error, "the hint of a revocation was not sent; followers poll");
+        if !ended.logged.is_empty() {
+            self.announce(&mut tx).await;
         }
         Ok(Revoked { sessions: ended.sessions, everywhere_by })
+    }
+
+    /// Wakes the followers, here and elsewhere.
+    async fn announce(&self, conn: &mut Conn) {
+        self.wake.notify_one();
+        if let Err(error) = revocations::announce(conn).await {
+            tracing::debug!(%error, "the hint of a revocation was not sent; followers poll");
+        }
     }
 }
 
 fn session_revocation(id: SessionId, now: OffsetDateTime) -> Revocation {
     Revocation { subject: Subject::Session(id), expires_at: later(now, RETENTION) }
+}
+
+fn user_revocation(id: UserId, epoch: i64, now: OffsetDateTime) -> Revocation {
+    Revocation { subject: Subject::User(id, epoch), expires_at: later(now, RETENTION) }
 }

@@ -15,7 +15,7 @@ use crate::{
     },
     error::Error,
     store::{
-        refresh_tokens,
+        Conn, refresh_tokens,
         users::{self, StoredHash},
     },
 };
@@ -110,40 +110,46 @@ impl Accounts {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
-            let now = self.clock.now();
             user.roles = roles.clone().unwrap_or(user.roles);
-            user.updated_at = now;
-            user.disabled_at = match status {
-                Some(Status::Disabled) => user.disabled_at.or(Some(now)),
-                Some(Status::Enabled) => None,
-                None => user.disabled_at,
-            };
+            user.updated_at = self.clock.now();
+            if status == Some(Status::Enabled) {
+                user.disabled_at = None;
+            }
             users::update(&mut tx, &user).await?;
+            let reason = Reason::UserDisabled;
             let ended = match status {
-                Some(Status::Disabled) => self.end_all(&mut tx, &mut user, None, Reason::UserDisabled).await?,
+                Some(Status::Disabled) => self.disable(&mut tx, &mut user, reason).await?,
                 _ => Ended::default(),
             };
-            let revoked = self.commit(tx, ended).await?;
+            let revoked = self.commit(tx, ended, reason).await?;
             Ok((user, revoked))
         })
         .await
     }
 
-    /// Deletes a user.
+    /// Deletes a user: disables it and ends its sessions first, in one transaction, then removes its rows, however many
+    /// there are. What fails half-way is finished by a retry.
     ///
     /// # Errors
     /// [`Error::UserNotFound`], [`Error::DatabaseUnavailable`].
     pub async fn delete_user(&self, id: UserId) -> Result<Revoked, Error> {
-        retrying(async || {
+        let revoked = retrying(async || {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
-            let ended = self.end_all(&mut tx, &mut user, None, Reason::UserDeleted).await?;
-            refresh_tokens::delete_all(&mut tx, id).await?;
-            users::delete(&mut tx, id).await?;
-            self.commit(tx, ended).await
+            let ended = self.disable(&mut tx, &mut user, Reason::UserDeleted).await?;
+            self.commit(tx, ended, Reason::UserDeleted).await
         })
-        .await
+        .await?;
+        let mut conn = self.store.acquire().await?;
+        while refresh_tokens::delete_some(&mut conn, id).await? > 0 {}
+        users::delete(&mut conn, id).await?;
+        Ok(revoked)
+    }
+
+    async fn disable(&self, tx: &mut Conn, user: &mut User, reason: Reason) -> Result<Ended, Error> {
+        user.disabled_at = user.disabled_at.or(Some(self.clock.now()));
+        self.end_all(tx, user, None, reason).await
     }
 
     /// Sets a password and ends all sessions.
@@ -185,7 +191,7 @@ impl Accounts {
             let now = self.clock.now();
             users::set_password(&mut tx, id, hash.as_str(), expected, now).await?;
             let ended = self.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
-            self.commit(tx, ended).await
+            self.commit(tx, ended, Reason::PasswordChanged).await
         })
         .await
     }

@@ -13,6 +13,9 @@ pub const MAX_ACCESS_TOKEN_TTL: Duration = Duration::from_secs(3600);
 /// How far the clocks of two machines may stand apart before a revoked token could outlive its revocation.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
+/// The largest bound that a deployment may set: no replica accepts a revoked token for longer, whatever is broken.
+pub const MAX_STALENESS: Duration = Duration::from_secs(300);
+
 /// How long a revocation is kept: no token that it matches is accepted by any replica's clock after that.
 pub const RETENTION: Duration = Duration::from_secs(MAX_ACCESS_TOKEN_TTL.as_secs() + 2 * MAX_CLOCK_SKEW.as_secs());
 

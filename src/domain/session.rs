@@ -15,7 +15,7 @@ pub struct Session {
     pub id: SessionId,
     /// Whose it is.
     pub user_id: UserId,
-    /// The user's revocation epoch now.
+    /// The user's revocation epoch when it was opened; a session of an older epoch has ended.
     pub epoch: i64,
     /// The user's roles now.
     pub roles: Vec<String>,

@@ -42,7 +42,7 @@ impl AuthService for Service {
             let (principal, freshness) = self.auth.verify(&request.access_token, demand)?;
             Ok(v1::VerifyResponse {
                 principal: Some(encode::principal(principal)),
-                revocations_as_of: encode::timestamp(freshness.as_of),
+                revocations_as_of: encode::timestamp(freshness.as_of()),
             })
         })
         .await
@@ -59,7 +59,7 @@ impl AuthService for Service {
             let (results, freshness) = self.auth.verify_batch(tokens, demand)?;
             Ok(v1::VerifyBatchResponse {
                 results: results.into_iter().map(encode::result).collect(),
-                revocations_as_of: encode::timestamp(freshness.as_of),
+                revocations_as_of: encode::timestamp(freshness.as_of()),
             })
         })
         .await

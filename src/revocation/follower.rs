@@ -4,7 +4,11 @@
 //! Any gap (a new connection, numbers that do not follow on) means a full load; what is known is united with what is
 //! loaded, never dropped because the database lacks it (REQUIREMENTS V4).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
@@ -25,6 +29,8 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 /// The pause after a failure, so that a database that comes back is noticed soon and not flooded.
 const BACK_OFF: Duration = Duration::from_millis(200);
+/// How long the hints' connection may be silent before it is made anew.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Beats between two collections of the index.
 const COLLECT_EVERY: u32 = 60;
 
@@ -46,30 +52,23 @@ impl Follower {
         Self { store, revocations, clock, replica, wake }
     }
 
-    /// Follows until it is dropped. An outage is logged once when it begins and once when it ends.
-    pub async fn run(&self) {
+    /// Follows until `stop` resolves, and then takes the replica off the list. An outage is logged once when it begins
+    /// and once when it ends.
+    pub async fn run(&self, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
         let mut healthy = true;
         loop {
-            let error = match self.follow(&mut healthy).await {
-                Err(error) => error,
-                Ok(never) => match never {},
+            let Err(error) = self.follow(stop.as_mut(), &mut healthy).await else {
+                return;
             };
             if healthy {
                 tracing::error!(%error, "the revocation log cannot be followed; verifying goes on until the bound");
                 healthy = false;
             }
-            drop(timeout(BACK_OFF, self.wake.notified()).await);
-        }
-    }
-
-    /// Takes the replica off the list.
-    pub async fn leave(&self) {
-        let left = async {
-            let mut conn = self.store.connect().await?;
-            replicas::leave(&mut conn, self.replica).await
-        };
-        if let Err(error) = left.await {
-            tracing::warn!(%error, "this replica could not take itself off the list");
+            tokio::select! {
+                () = stop.as_mut() => return,
+                _ = timeout(BACK_OFF, self.wake.notified()) => {}
+            }
         }
     }
 
@@ -78,7 +77,8 @@ impl Follower {
         loop {
             if let Ok(mut listener) = self.store.listen().await {
                 self.wake.notify_one();
-                while listener.hint().await.is_ok() {
+                // A connection that has been silent for long may be dead without knowing it.
+                while let Ok(Ok(())) = timeout(SILENCE, listener.hint()).await {
                     self.wake.notify_one();
                 }
             }
@@ -86,28 +86,40 @@ impl Follower {
         }
     }
 
-    async fn follow(&self, healthy: &mut bool) -> Result<std::convert::Infallible, Error> {
+    /// Ends without an error when `stop` has resolved.
+    async fn follow(&self, mut stop: Pin<&mut impl Future<Output = ()>>, healthy: &mut bool) -> Result<(), Error> {
         let mut conn = self.store.connect().await?;
+        // On the list before the first beat is sent, so that a Revoke either counts this replica's bound or is read by
+        // that beat.
+        replicas::register(&mut conn, self.report(0)).await?;
         let mut applied = self.load(&mut conn).await?;
-        if !*healthy {
-            tracing::info!("the revocation log is followed again");
-            *healthy = true;
-        }
-        loop {
-            for _ in 0..COLLECT_EVERY {
-                applied = self.beat(&mut conn, applied).await?;
-                drop(timeout(PAUSE, self.wake.notified()).await);
+        for beats in 1_u32.. {
+            let sent_at = self.clock.boot();
+            applied = self.beat(&mut conn, applied).await?;
+            if !std::mem::replace(healthy, true) {
+                tracing::info!("the revocation log is followed again");
             }
-            self.revocations.collect();
+            if beats.is_multiple_of(COLLECT_EVERY) {
+                self.revocations.collect();
+            }
+            // After a slow answer at once, because what it said is old already.
+            let pause = PAUSE.saturating_sub(self.clock.boot().since(sent_at));
+            tokio::select! {
+                () = stop.as_mut() => return replicas::leave(&mut conn, self.replica).await,
+                _ = timeout(pause, self.wake.notified()) => {}
+            }
         }
+        Ok(())
     }
 
+    /// Only a beat makes the state fresh, because only a beat commits a write: a database that accepts none is not the
+    /// one that revocations are written to (REQUIREMENTS V9).
     async fn beat(&self, conn: &mut Conn, applied: i64) -> Result<i64, Error> {
         let sent_at = self.clock.boot();
-        let beat = Beat { replica: self.replica, applied_seq: applied, max_staleness: self.revocations.max_staleness };
-        let heard = replicas::beat(conn, beat).await?;
+        let heard = replicas::beat(conn, self.report(applied)).await?;
         if !follows_on(applied, heard.head, &heard.entries) {
             tracing::warn!(applied, head = heard.head, "gap in the revocation log: loading it in full");
+            self.wake.notify_one();
             return self.load(conn).await;
         }
         self.revocations.apply(heard.entries.iter().map(|entry| &entry.revocation));
@@ -116,11 +128,13 @@ impl Follower {
     }
 
     async fn load(&self, conn: &mut Conn) -> Result<i64, Error> {
-        let sent_at = self.clock.boot();
-        let (head, entries) = revocations::load(conn).await?;
+        let (head, entries) = revocations::load(conn, self.clock.now()).await?;
         self.revocations.apply(entries.iter().map(|entry| &entry.revocation));
-        self.revocations.publish(sent_at);
         Ok(head)
+    }
+
+    fn report(&self, applied_seq: i64) -> Beat {
+        Beat { replica: self.replica, applied_seq, max_staleness: self.revocations.max_staleness }
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use time::OffsetDateTime;
 
 use crate::{
+    clock::Boot,
     domain::{
-        claims::Principal,
+        claims::{Principal, unix},
         ids::{SessionId, UserId},
-        revocation::{Revocation, Subject},
+        revocation::{RETENTION, Revocation, Subject},
     },
     error::Rejection,
 };
@@ -16,31 +17,44 @@ use crate::{
 /// What is dead.
 #[derive(Debug, Default)]
 pub struct Index {
-    sessions: HashMap<SessionId, OffsetDateTime>,
-    users: HashMap<UserId, LeastEpoch>,
-    /// The greatest wall-clock time seen, so that a clock that steps back revives nothing (REQUIREMENTS V6).
-    latest: Option<OffsetDateTime>,
+    sessions: HashMap<SessionId, Lifetime>,
+    users: HashMap<UserId, (i64, Lifetime)>,
+    /// The latest end of an entry that was forgotten, in seconds since 1970. Tokens that end before it are refused, so
+    /// that a wall clock that steps back revives nothing (REQUIREMENTS V6).
+    forgotten_until: u64,
 }
 
+/// How long an entry stays: until its end by the wall clock, and at least as long as it took to reach that end from when
+/// it was written, by a clock that does not jump.
 #[derive(Clone, Copy, Debug)]
-struct LeastEpoch {
-    epoch: i64,
+struct Lifetime {
     until: OffsetDateTime,
+    applied_at: Boot,
+}
+
+impl Lifetime {
+    fn max(self, other: Self) -> Self {
+        Self { until: self.until.max(other.until), applied_at: self.applied_at.max(other.applied_at) }
+    }
+
+    fn is_over(self, now: OffsetDateTime, boot: Boot) -> bool {
+        self.until <= now && boot.since(self.applied_at) >= RETENTION
+    }
 }
 
 impl Index {
-    /// Adds a revocation.
-    pub fn apply(&mut self, revocation: &Revocation) {
-        let until = revocation.expires_at;
+    /// Adds a revocation, `boot` being the time since boot.
+    pub fn apply(&mut self, revocation: &Revocation, boot: Boot) {
+        let fresh = Lifetime { until: revocation.expires_at, applied_at: boot };
         match revocation.subject {
             Subject::Session(id) => {
-                let entry = self.sessions.entry(id).or_insert(until);
-                *entry = until.max(*entry);
+                let lifetime = self.sessions.entry(id).or_insert(fresh);
+                *lifetime = lifetime.max(fresh);
             }
             Subject::User(id, epoch) => {
-                let entry = self.users.entry(id).or_insert(LeastEpoch { epoch, until });
-                entry.epoch = epoch.max(entry.epoch);
-                entry.until = until.max(entry.until);
+                let (least, lifetime) = self.users.entry(id).or_insert((epoch, fresh));
+                *least = epoch.max(*least);
+                *lifetime = lifetime.max(fresh);
             }
         }
     }
@@ -48,32 +62,32 @@ impl Index {
     /// Whether a token of `principal` is dead.
     ///
     /// # Errors
-    /// [`Rejection::Revoked`].
+    /// [`Rejection::Revoked`]; [`Rejection::Expired`] when what could be known of it has been forgotten.
     pub fn check(&self, principal: &Principal) -> Result<(), Rejection> {
         let session_dead = self.sessions.contains_key(&principal.session_id);
-        let least = self.users.get(&principal.user_id).map(|least| least.epoch);
-        if session_dead || least.is_some_and(|epoch| principal.epoch < epoch) {
+        let least = self.users.get(&principal.user_id).map(|(least, _)| *least);
+        if session_dead || least.is_some_and(|least| principal.epoch < least) {
             return Err(Rejection::Revoked);
+        }
+        if principal.expires_at < self.forgotten_until {
+            return Err(Rejection::Expired);
         }
         Ok(())
     }
 
-    /// Forgets entries that have expired.
-    pub fn collect(&mut self, now: OffsetDateTime) {
-        let now = self.latest.map_or(now, |latest| latest.max(now));
-        self.latest = Some(now);
-        self.sessions.retain(|_, until| *until > now);
-        self.users.retain(|_, least| least.until > now);
-    }
-
-    /// How many entries there are.
-    pub fn len(&self) -> usize {
-        self.sessions.len() + self.users.len()
-    }
-
-    /// Whether nothing is revoked.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// Forgets entries whose time is over by both clocks.
+    pub fn collect(&mut self, now: OffsetDateTime, boot: Boot) {
+        let mut forgotten_until = self.forgotten_until;
+        let mut stays = |lifetime: &Lifetime| {
+            let over = lifetime.is_over(now, boot);
+            if over {
+                forgotten_until = forgotten_until.max(unix(lifetime.until));
+            }
+            !over
+        };
+        self.sessions.retain(|_, lifetime| stays(lifetime));
+        self.users.retain(|_, (_, lifetime)| stays(lifetime));
+        self.forgotten_until = forgotten_until;
     }
 }
 
@@ -84,9 +98,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::revocation::RETENTION;
 
     const T0: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+    const BOOT: Boot = Boot::from_nanos(7);
 
     fn principal(session_id: SessionId, user_id: UserId, epoch: i64) -> Principal {
         Principal {
@@ -109,7 +123,7 @@ mod tests {
     fn p1_a_revoked_session_is_dead_and_no_other() {
         let (session, user) = (SessionId::new(T0), UserId::new(T0));
         let mut index = Index::default();
-        index.apply(&revocation(Subject::Session(session)));
+        index.apply(&revocation(Subject::Session(session)), BOOT);
         assert_eq!(index.check(&principal(session, user, 9)), Err(Rejection::Revoked));
         assert_eq!(index.check(&principal(SessionId::new(T0), user, 0)), Ok(()));
     }
@@ -118,31 +132,44 @@ mod tests {
     fn p1_tokens_below_the_users_epoch_are_dead() {
         let (session, user) = (SessionId::new(T0), UserId::new(T0));
         let mut index = Index::default();
-        index.apply(&revocation(Subject::User(user, 3)));
-        index.apply(&revocation(Subject::User(user, 2)));
+        index.apply(&revocation(Subject::User(user, 3)), BOOT);
+        index.apply(&revocation(Subject::User(user, 2)), BOOT);
         assert_eq!(index.check(&principal(session, user, 2)), Err(Rejection::Revoked));
         assert_eq!(index.check(&principal(session, user, 3)), Ok(()));
         assert_eq!(index.check(&principal(session, UserId::new(T0), 0)), Ok(()));
     }
 
     #[test]
-    fn entries_leave_when_they_expire_and_not_before() {
+    fn entries_leave_when_they_expire_by_both_clocks_and_not_before() {
         let session = SessionId::new(T0);
+        let dead = principal(session, UserId::new(T0), 0);
+        let second = Duration::from_secs(1);
+        let (booted, retained) = (Boot::from_nanos(7), Boot::from_nanos(7 + RETENTION.as_nanos() as u64));
         let mut index = Index::default();
-        index.apply(&revocation(Subject::Session(session)));
-        index.collect(T0 + RETENTION - Duration::from_secs(1));
-        assert_eq!(index.len(), 1);
-        index.collect(T0 + RETENTION);
-        assert!(index.is_empty());
+        index.apply(&revocation(Subject::Session(session)), booted);
+        for (now, boot) in [
+            (T0 + RETENTION - second, retained),
+            // The wall clock was set four hours ahead for a moment.
+            (T0 + 2 * RETENTION, booted),
+        ] {
+            index.collect(now, boot);
+            assert_eq!(index.check(&dead), Err(Rejection::Revoked));
+        }
+        index.collect(T0 + RETENTION, retained);
+        assert_eq!((index.sessions.len(), index.users.len()), (0, 0));
     }
 
     #[test]
-    fn v6_a_clock_that_steps_back_revives_nothing() {
+    fn v6_a_wall_clock_that_steps_back_revives_nothing() {
+        let session = SessionId::new(T0);
         let mut index = Index::default();
-        index.collect(T0 + RETENTION);
-        index.apply(&revocation(Subject::Session(SessionId::new(T0))));
-        index.collect(T0);
-        assert!(index.is_empty(), "expired by the greatest time seen");
+        index.apply(&revocation(Subject::Session(session)), BOOT);
+        index.collect(T0 + RETENTION, Boot::from_nanos(u64::MAX));
+        // By a clock that stands at T0 again this token would be alive.
+        let dead = principal(session, UserId::new(T0), 0);
+        assert_eq!(index.check(&dead), Err(Rejection::Expired));
+        let after = Principal { expires_at: unix(T0 + RETENTION), ..dead };
+        assert_eq!(index.check(&after), Ok(()));
     }
 
     proptest! {
@@ -152,10 +179,10 @@ mod tests {
             let (session, user) = (SessionId::new(T0), UserId::new(T0));
             let (mut forward, mut backward) = (Index::default(), Index::default());
             for epoch in &epochs {
-                forward.apply(&revocation(Subject::User(user, *epoch)));
+                forward.apply(&revocation(Subject::User(user, *epoch)), BOOT);
             }
             for epoch in epochs.iter().chain(&epochs).rev() {
-                backward.apply(&revocation(Subject::User(user, *epoch)));
+                backward.apply(&revocation(Subject::User(user, *epoch)), BOOT);
             }
             let probe = principal(session, user, probe);
             prop_assert_eq!(forward.check(&probe), backward.check(&probe));

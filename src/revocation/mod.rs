@@ -42,8 +42,14 @@ pub struct Revocations {
 /// Proof that the state was fresh when a look-up began.
 #[derive(Clone, Copy, Debug)]
 pub struct Freshness {
+    as_of: OffsetDateTime,
+}
+
+impl Freshness {
     /// Every revocation acknowledged before this moment has been applied; by this machine's wall clock.
-    pub as_of: OffsetDateTime,
+    pub fn as_of(self) -> OffsetDateTime {
+        self.as_of
+    }
 }
 
 impl Revocations {
@@ -71,7 +77,7 @@ impl Revocations {
     /// Whether the token of `principal` has been revoked. Asks for the proof, so that it cannot come second.
     ///
     /// # Errors
-    /// [`Rejection::Revoked`].
+    /// [`Rejection::Revoked`], [`Rejection::Expired`].
     pub fn check(&self, principal: &Principal, _: Freshness) -> Result<(), Rejection> {
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         index.check(principal)
@@ -79,16 +85,17 @@ impl Revocations {
 
     /// Adds revocations. Adding one twice changes nothing.
     pub fn apply<'a>(&self, revocations: impl IntoIterator<Item = &'a Revocation>) {
+        let boot = self.clock.boot();
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         for revocation in revocations {
-            index.apply(revocation);
+            index.apply(revocation, boot);
         }
     }
 
     /// Forgets what no token can match any more.
     pub fn collect(&self) {
-        let now = self.clock.now();
-        self.index.write().unwrap_or_else(PoisonError::into_inner).collect(now);
+        let (now, boot) = (self.clock.now(), self.clock.boot());
+        self.index.write().unwrap_or_else(PoisonError::into_inner).collect(now, boot);
     }
 
     /// Declares the index complete as of `as_of`, which was read before the statement was sent.

@@ -1,7 +1,8 @@
 //! The database: the only code that knows sqlx. One file per table, plain functions on a connection.
 //!
-//! Every statement has a deadline, and a connection on which one was cut short, by the deadline or because nobody waits
-//! any more, is closed instead of going back to the pool (REQUIREMENTS V8). Nothing here decides; `auth` does.
+//! Every statement has a deadline, here and in the server (a replica that is lost must not hold a lock), and a connection
+//! on which one was cut short, by the deadline or because nobody waits any more, is closed instead of going back to the
+//! pool (REQUIREMENTS V8). Nothing here decides; `auth` does.
 //!
 //! Architecture invariant: no secret reaches this folder but sealed or hashed.
 
@@ -14,17 +15,25 @@ pub mod users;
 use std::{fmt, future::Future, str::FromStr as _, time::Duration};
 
 use sqlx::{
-    ConnectOptions as _, PgConnection, Postgres,
-    migrate::{Migrate as _, Migrator},
+    ConnectOptions as _, Connection as _, PgConnection, Postgres,
+    migrate::{Migrate as _, MigrateError, Migrator},
     pool::PoolConnection,
     postgres::{PgArguments, PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow},
     query::{Query, QueryAs},
 };
-use tokio::time::timeout;
+use tokio::{
+    runtime::Handle,
+    time::{error::Elapsed, timeout},
+};
 
 use crate::error::Error;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// A pooled connection that was idle for longer is tried before it is used, for so long at most.
+const RESTED: Duration = Duration::from_secs(1);
+const PING: Duration = Duration::from_millis(500);
+const UNDEFINED_TABLE: &str = "42P01";
 
 /// How to reach the database.
 #[derive(Clone)]
@@ -55,7 +64,8 @@ pub struct Conn {
 
 #[derive(Debug)]
 enum Link {
-    Pooled(PoolConnection<Postgres>),
+    /// Some until it is given back.
+    Pooled(Option<PoolConnection<Postgres>>),
     Own(Box<PgConnection>),
 }
 
@@ -81,12 +91,18 @@ impl Store {
             .ok_or_else(|| Error::invalid("database-url", "a postgres:// URL"))?
             .application_name("countersign")
             .disable_statement_logging();
+        let deadline = settings.deadline;
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections)
-            .acquire_timeout(settings.deadline)
+            .acquire_timeout(deadline)
             .test_before_acquire(false)
-            .connect_lazy_with(options.clone());
-        let deadline = settings.deadline;
+            // Only what has rested is tried first: a connection of a database that has restarted since is no outage.
+            .before_acquire(|connection, rested| {
+                Box::pin(async move {
+                    Ok(rested.idle_for < RESTED || timeout(PING, connection.ping()).await.is_ok_and(|p| p.is_ok()))
+                })
+            })
+            .connect_lazy_with(with_server_deadlines(options.clone(), deadline));
         Ok(Self { pool, options, deadline })
     }
 
@@ -95,7 +111,7 @@ impl Store {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn acquire(&self) -> Result<Conn, Error> {
-        let link = Link::Pooled(self.pool.acquire().await.map_err(classify)?);
+        let link = Link::Pooled(Some(self.pool.acquire().await.map_err(unreachable)?));
         Ok(Conn { link, deadline: self.deadline, state: State::Idle })
     }
 
@@ -104,9 +120,9 @@ impl Store {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn connect(&self) -> Result<Conn, Error> {
-        let connecting = self.options.connect();
-        let connection = within(self.deadline, connecting).await?;
-        let link = Link::Own(Box::new(connection));
+        let options = with_server_deadlines(self.options.clone(), self.deadline);
+        let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
+        let link = Link::Own(Box::new(connection.map_err(unreachable)?));
         Ok(Conn { link, deadline: self.deadline, state: State::Idle })
     }
 
@@ -123,16 +139,17 @@ impl Store {
             listener.listen(revocations::CHANNEL).await?;
             Ok(listener)
         };
-        within(self.deadline, connect).await.map(Listener)
+        let listener = timeout(self.deadline, connect).await.map_err(out_of_time)?;
+        listener.map(Listener).map_err(unreachable)
     }
 
-    /// Applies the migrations that are missing.
+    /// Applies the migrations that are missing. They may take as long as they need.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a schema that is not ours.
     pub async fn migrate(&self) -> Result<(), Error> {
-        let mut connection = within(self.deadline, self.options.connect()).await?;
-        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(Error::internal)
+        let mut connection = self.connect_bare().await?;
+        MIGRATIONS.run(&mut connection).await.map_err(migration_failed)
     }
 
     /// How many migrations the database lacks.
@@ -140,16 +157,32 @@ impl Store {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn missing_migrations(&self) -> Result<usize, Error> {
-        let mut connection = within(self.deadline, self.options.connect()).await?;
-        let applied = connection.list_applied_migrations("_sqlx_migrations").await.unwrap_or_default();
+        let mut connection = self.connect_bare().await?;
+        let listing = connection.list_applied_migrations("_sqlx_migrations");
+        let applied = match timeout(self.deadline, listing).await.map_err(out_of_time)? {
+            Err(MigrateError::Execute(error)) if code(&error).is_some_and(|code| code == UNDEFINED_TABLE) => vec![],
+            listed => listed.map_err(migration_failed)?,
+        };
         let missing = |version: i64| !applied.iter().any(|done| done.version == version);
         Ok(MIGRATIONS.iter().filter(|m| missing(m.version)).count())
     }
 
-    /// Closes the connections that nobody uses.
+    /// Closes the pool; what does not close in time is dropped with the process.
     pub async fn close(&self) {
-        self.pool.close().await;
+        drop(timeout(self.deadline, self.pool.close()).await);
     }
+
+    /// A connection without the server's deadlines, for migrations.
+    async fn connect_bare(&self) -> Result<PgConnection, Error> {
+        let connection = timeout(self.deadline, self.options.connect()).await.map_err(out_of_time)?;
+        connection.map_err(unreachable)
+    }
+}
+
+/// The server cuts short what we have given up on: the backend of a lost replica would hold its locks until TCP notices.
+fn with_server_deadlines(options: PgConnectOptions, deadline: Duration) -> PgConnectOptions {
+    let millis = deadline.as_millis().to_string();
+    options.options([("statement_timeout", millis.as_str()), ("idle_in_transaction_session_timeout", millis.as_str())])
 }
 
 /// Hears the hint of each revocation.
@@ -162,7 +195,7 @@ impl Listener {
     /// # Errors
     /// [`Error::DatabaseUnavailable`] when the connection was lost; hints may have been missed.
     pub async fn hint(&mut self) -> Result<(), Error> {
-        match self.0.try_recv().await.map_err(classify)? {
+        match self.0.try_recv().await.map_err(unreachable)? {
             Some(_) => Ok(()),
             None => Err(Error::DatabaseUnavailable("listener lost".into())),
         }
@@ -217,7 +250,7 @@ impl Conn {
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let before = std::mem::replace(&mut self.state, State::Unknown);
-        let result = statement(self.link.connection()).await;
+        let result = statement(self.link.connection()?).await;
         if !matches!(result, Err(Error::DatabaseUnavailable(_))) {
             self.state = before;
         }
@@ -226,20 +259,29 @@ impl Conn {
 }
 
 impl Link {
-    fn connection(&mut self) -> &mut PgConnection {
+    fn connection(&mut self) -> Result<&mut PgConnection, Error> {
         match self {
-            Self::Pooled(connection) => connection,
-            Self::Own(connection) => connection,
+            Self::Pooled(Some(connection)) => Ok(connection),
+            Self::Pooled(None) => Err(Error::internal("the connection was given back")),
+            Self::Own(connection) => Ok(connection),
         }
     }
 }
 
+/// Gives the connection back, or closes it. sqlx pings what is given back, without a deadline: the deadline is here.
 impl Drop for Conn {
     fn drop(&mut self) {
-        if self.state != State::Idle
-            && let Link::Pooled(connection) = &mut self.link
-        {
-            connection.close_on_drop();
+        let Link::Pooled(connection) = &mut self.link else {
+            return;
+        };
+        let Some(mut connection) = connection.take() else {
+            return;
+        };
+        match Handle::try_current() {
+            Ok(runtime) if self.state == State::Idle => {
+                runtime.spawn(timeout(self.deadline, connection.return_to_pool()));
+            }
+            _ => connection.close_on_drop(),
         }
     }
 }
@@ -261,13 +303,37 @@ impl fmt::Debug for StoreSettings {
 async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     match timeout(deadline, work).await {
         Ok(result) => result.map_err(classify),
-        Err(elapsed) => Err(Error::DatabaseUnavailable(elapsed.into())),
+        Err(elapsed) => Err(out_of_time(elapsed)),
     }
+}
+
+fn out_of_time(elapsed: Elapsed) -> Error {
+    Error::DatabaseUnavailable(elapsed.into())
+}
+
+/// A connection that cannot be had is an outage, whatever the reason.
+fn unreachable(error: sqlx::Error) -> Error {
+    match error {
+        sqlx::Error::PoolClosed => Error::ShuttingDown,
+        error => Error::DatabaseUnavailable(error.into()),
+    }
+}
+
+fn migration_failed(error: MigrateError) -> Error {
+    match error {
+        MigrateError::Execute(error) => classify(error),
+        error => Error::internal(error),
+    }
+}
+
+/// The server's SQLSTATE.
+fn code(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
 }
 
 /// What an error of the database means to a caller. Only the server's codes are looked at, never its texts.
 fn classify(error: sqlx::Error) -> Error {
-    let Some(code) = error.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned()) else {
+    let Some(code) = code(&error) else {
         return match error {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::TypeNotFound { .. } => {
                 Error::internal(error)
@@ -278,8 +344,10 @@ fn classify(error: sqlx::Error) -> Error {
     match code.as_str() {
         // Serialization failure, deadlock.
         "40001" | "40P01" => Error::Conflict,
-        // Connection exceptions, resources, operator intervention, system errors, read-only after a failover.
-        code if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006" => {
+        // Read-only after a failover, transaction cut short, lock not available.
+        "25006" | "25P03" | "55P03" => Error::DatabaseUnavailable(error.into()),
+        // Connection exceptions, resources, operator intervention (statement_timeout too), system errors.
+        code if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
             Error::DatabaseUnavailable(error.into())
         }
         _ => match error.as_database_error().and_then(|e| e.constraint()) {

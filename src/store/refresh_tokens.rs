@@ -11,6 +11,7 @@ use crate::{
         revocation::Reason,
         rotation::{Liveness, RotationState, Step},
         session::{ClientInfo, Session},
+        user::User,
     },
     error::Error,
 };
@@ -19,7 +20,7 @@ macro_rules! columns {
     () => {
         "s.session_id, s.user_id, s.generation, s.previous_generation, s.rotated_at, s.created_at, \
      s.expires_at, s.idle_expires_at, s.revoked_at, s.client_id, s.audience, s.client_ip, s.client_user_agent, \
-     s.client_device, u.epoch, u.roles, u.disabled_at"
+     s.client_device, s.epoch, u.roles, u.disabled_at IS NULL AND u.epoch = s.epoch AS user_allows"
     };
 }
 
@@ -41,15 +42,15 @@ struct Row {
     client_device: String,
     epoch: i64,
     roles: Vec<String>,
-    disabled_at: Option<OffsetDateTime>,
+    user_allows: bool,
 }
 
 impl TryFrom<Row> for Session {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self, Error> {
-        let liveness = match (row.revoked_at, row.disabled_at) {
-            (None, None) => Liveness::Until(row.expires_at.min(row.idle_expires_at)),
+        let liveness = match (row.revoked_at, row.user_allows) {
+            (None, true) => Liveness::Until(row.expires_at.min(row.idle_expires_at)),
             _ => Liveness::Ended,
         };
         Ok(Self {
@@ -92,8 +93,8 @@ pub async fn open(conn: &mut Conn, session: &Session, credentials: &Credentials)
         "WITH owner AS (SELECT id FROM users WHERE id = $2 AND epoch = $13 AND password_hash = $14 \
            AND disabled_at IS NULL FOR SHARE) \
          INSERT INTO refresh_tokens (session_id, user_id, generation, previous_generation, rotated_at, created_at, \
-           expires_at, idle_expires_at, client_id, audience, client_ip, client_user_agent, client_device) \
-         SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $15 FROM owner",
+           expires_at, idle_expires_at, client_id, audience, client_ip, client_user_agent, epoch, client_device) \
+         SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $15 FROM owner",
     )
     .bind(session.id.0)
     .bind(session.user_id.0)
@@ -156,7 +157,7 @@ pub async fn advance(conn: &mut Conn, advance: Advance<'_>) -> Result<Option<Ses
            idle_expires_at = LEAST($6, s.expires_at), client_ip = COALESCE($7, s.client_ip), \
            client_user_agent = COALESCE($8, s.client_user_agent), client_device = COALESCE($9, s.client_device) \
          FROM users u WHERE s.session_id = $1 AND u.id = s.user_id AND s.generation = $2 AND s.revoked_at IS NULL \
-           AND u.disabled_at IS NULL AND s.expires_at > $5 AND s.idle_expires_at > $5 RETURNING ",
+           AND u.disabled_at IS NULL AND u.epoch = s.epoch AND s.expires_at > $5 AND s.idle_expires_at > $5 RETURNING ",
         columns!(),
     );
     let statement = query_as::<_, Row>(text)
@@ -188,71 +189,98 @@ pub async fn list(
         "SELECT ",
         columns!(),
         " FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.user_id = $1 AND s.session_id > $2 \
-          AND s.revoked_at IS NULL AND s.expires_at > $4 AND s.idle_expires_at > $4 ORDER BY s.session_id LIMIT $3",
+          AND s.revoked_at IS NULL AND s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 ORDER BY s.session_id LIMIT $3",
     );
     let statement = query_as::<_, Row>(text).bind(user.0).bind(after).bind(limit).bind(now);
     let rows = conn.fetch_all(statement).await?;
     rows.into_iter().map(Session::try_from).collect()
 }
 
-/// A session that a statement marked as ended.
+/// Whether a session had time left when it was marked as ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Which one.
-    pub id: SessionId,
-    /// Whether it had time left.
-    pub was_live: bool,
+pub enum Ended {
+    /// It had.
+    Live,
+    /// It had ended by itself.
+    Expired,
 }
 
-impl From<(Uuid, bool)> for Ended {
-    fn from((id, was_live): (Uuid, bool)) -> Self {
-        Self { id: SessionId(id), was_live }
-    }
-}
-
-/// Marks one session as ended, unless it is already.
+/// Marks one session as ended; None if it is marked already.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn revoke(tx: &mut Conn, id: SessionId, reason: Reason, now: OffsetDateTime) -> Result<Option<Ended>, Error> {
-    let statement = query_as::<_, (Uuid, bool)>(
-        "UPDATE refresh_tokens SET revoked_at = $2, revoked_reason = $3 WHERE session_id = $1 \
-         AND revoked_at IS NULL RETURNING session_id, expires_at > $2 AND idle_expires_at > $2",
+    let statement = query_as::<_, (bool,)>(
+        "UPDATE refresh_tokens s SET revoked_at = $2, revoked_reason = $3 FROM users u WHERE s.session_id = $1 \
+         AND u.id = s.user_id AND s.revoked_at IS NULL \
+         RETURNING s.epoch = u.epoch AND s.expires_at > $2 AND s.idle_expires_at > $2",
     )
     .bind(id.0)
     .bind(now)
     .bind(reason.as_str());
-    Ok(tx.fetch_optional(statement).await?.map(Ended::from))
+    let live = tx.fetch_optional(statement).await?.map(|(live,)| live);
+    Ok(live.map(|live| if live { Ended::Live } else { Ended::Expired }))
 }
 
-/// Marks all sessions of a user as ended, but `keep`; says which were not yet.
+/// Marks the live sessions of a user as ended, but `keep`; says which.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn revoke_all(
+pub async fn revoke_others(
     tx: &mut Conn,
-    user: UserId,
-    keep: Option<SessionId>,
+    user: &User,
+    keep: SessionId,
     reason: Reason,
     now: OffsetDateTime,
-) -> Result<Vec<Ended>, Error> {
-    let statement = query_as::<_, (Uuid, bool)>(
-        "UPDATE refresh_tokens SET revoked_at = $2, revoked_reason = $3 WHERE user_id = $1 \
-         AND session_id IS DISTINCT FROM $4 AND revoked_at IS NULL \
-         RETURNING session_id, expires_at > $2 AND idle_expires_at > $2",
+) -> Result<Vec<SessionId>, Error> {
+    let statement = query_as::<_, (Uuid,)>(
+        "UPDATE refresh_tokens SET revoked_at = $3, revoked_reason = $4 WHERE user_id = $1 AND epoch = $2 \
+         AND revoked_at IS NULL AND expires_at > $3 AND idle_expires_at > $3 AND session_id <> $5 RETURNING session_id",
     )
-    .bind(user.0)
+    .bind(user.id.0)
+    .bind(user.epoch)
     .bind(now)
     .bind(reason.as_str())
-    .bind(keep.map(|id| id.0));
-    Ok(tx.fetch_all(statement).await?.into_iter().map(Ended::from).collect())
+    .bind(keep.0);
+    Ok(tx.fetch_all(statement).await?.into_iter().map(|(id,)| SessionId(id)).collect())
 }
 
-/// Removes the rows of a user that is about to be deleted.
+/// The sessions of a user that were marked as ended after `since`.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn delete_all(tx: &mut Conn, user: UserId) -> Result<(), Error> {
-    let statement = query("DELETE FROM refresh_tokens WHERE user_id = $1").bind(user.0);
-    tx.execute(statement).await.map(drop)
+pub async fn revoked_since(conn: &mut Conn, user: UserId, since: OffsetDateTime) -> Result<Vec<SessionId>, Error> {
+    let statement =
+        query_as::<_, (Uuid,)>("SELECT session_id FROM refresh_tokens WHERE user_id = $1 AND revoked_at > $2")
+            .bind(user.0)
+            .bind(since);
+    Ok(conn.fetch_all(statement).await?.into_iter().map(|(id,)| SessionId(id)).collect())
+}
+
+/// How many live sessions a user has, counted up to 10,000 so that a user with very many can still be locked out.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn count_live(conn: &mut Conn, user: &User, now: OffsetDateTime) -> Result<usize, Error> {
+    let statement = query_as::<_, (i64,)>(
+        "SELECT count(*) FROM (SELECT FROM refresh_tokens WHERE user_id = $1 AND epoch = $2 AND revoked_at IS NULL \
+         AND expires_at > $3 AND idle_expires_at > $3 LIMIT 10000) live",
+    )
+    .bind(user.id.0)
+    .bind(user.epoch)
+    .bind(now);
+    let count = conn.fetch_optional(statement).await?.map_or(0, |(count,)| count);
+    usize::try_from(count).map_err(Error::internal)
+}
+
+/// Removes up to 5,000 rows of a user; says how many.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn delete_some(conn: &mut Conn, user: UserId) -> Result<u64, Error> {
+    let statement = query(
+        "DELETE FROM refresh_tokens WHERE session_id IN \
+         (SELECT session_id FROM refresh_tokens WHERE user_id = $1 LIMIT 5000)",
+    );
+    conn.execute(statement.bind(user.0)).await
 }

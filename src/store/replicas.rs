@@ -40,6 +40,21 @@ struct Row {
     expires_at: Option<OffsetDateTime>,
 }
 
+/// Puts a replica on the list, so that its bound counts before it accepts the first token.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn register(conn: &mut Conn, beat: Beat) -> Result<(), Error> {
+    let statement = sqlx::query(
+        "INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, $2, 1, $3) \
+         ON CONFLICT (id) DO UPDATE SET applied_seq = $2, beats = replicas.beats + 1, max_staleness_ms = $3",
+    )
+    .bind(beat.replica)
+    .bind(beat.applied_seq)
+    .bind(millis(beat.max_staleness));
+    conn.execute(statement).await.map(drop)
+}
+
 /// One statement: reports, and reads what is new. It commits a write, so that a primary that was cut off from its
 /// synchronous standby cannot answer it (REQUIREMENTS V9).
 ///
@@ -48,7 +63,7 @@ struct Row {
 pub async fn beat(conn: &mut Conn, beat: Beat) -> Result<Heard, Error> {
     let statement = query_as::<_, Row>(
         "WITH beat AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, $2, 1, $3) \
-           ON CONFLICT (id) DO UPDATE SET applied_seq = $2, beats = replicas.beats + 1, max_staleness_ms = $3) \
+           ON CONFLICT (id) DO UPDATE SET applied_seq = $2, beats = replicas.beats + 1) \
          SELECT h.seq AS head, r.seq, r.id, r.kind, r.subject, r.epoch, r.expires_at \
          FROM revocation_head h LEFT JOIN revocations r ON r.seq > $2 ORDER BY r.seq",
     )

@@ -98,19 +98,19 @@ pub async fn announce(conn: &mut Conn) -> Result<(), Error> {
     conn.execute(query("SELECT pg_notify($1, '')").bind(CHANNEL)).await.map(drop)
 }
 
-/// The whole log and the number of its newest row, as of one moment.
+/// The rows of the log that have not expired by `now`, and the number of its newest row, as of one moment.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
-pub async fn load(conn: &mut Conn) -> Result<(i64, Vec<LogEntry>), Error> {
+pub async fn load(conn: &mut Conn, now: OffsetDateTime) -> Result<(i64, Vec<LogEntry>), Error> {
     // One statement, one snapshot; the head row comes first, with a number and nothing else.
     let statement = query_as::<_, (i64, Option<Uuid>, Option<String>, Option<Uuid>, Option<i64>, Option<OffsetDateTime>)>(
         "SELECT seq, NULL::uuid, NULL::text, NULL::uuid, NULL::bigint, NULL::timestamptz FROM revocation_head \
-         UNION ALL SELECT seq, id, kind, subject, epoch, expires_at FROM revocations",
+         UNION ALL SELECT seq, id, kind, subject, epoch, expires_at FROM revocations WHERE expires_at > $1",
     );
     let mut head = None;
     let mut entries = Vec::new();
-    for (seq, id, kind, subject, epoch, expires_at) in conn.fetch_all(statement).await? {
+    for (seq, id, kind, subject, epoch, expires_at) in conn.fetch_all(statement.bind(now)).await? {
         match (id, kind, subject, expires_at) {
             (Some(id), Some(kind), Some(subject), Some(expires_at)) => {
                 entries.push(Row { seq, id, kind, subject, epoch, expires_at }.try_into()?);

@@ -165,6 +165,27 @@ async fn p1_a_second_revoke_on_another_replica_is_known_there_at_once() {
     assert_eq!(refusal(alice.verify(&tokens.access_token).await).1, "TOKEN_REVOKED");
 }
 
+#[tokio::test]
+async fn p1_whoever_revokes_a_user_on_another_replica_may_rely_on_the_answer_there() {
+    let server = TestServer::start().await;
+    let replica = server.replica().await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (deleted, ended, kept) = (alice.login().await, bob.login().await, bob.login().await);
+    server.user_client().delete_user(DeleteUserRequest { user_id: alice.id.clone() }).await.expect("deleted");
+    bob.revoke(Target::SessionId(ended.session_id.clone())).await.expect("revoked");
+    let (alice, bob) = (alice.at(&replica), bob.at(&replica));
+    alice.revoke(Target::UserId(alice.id.clone())).await.expect("ok");
+    assert_eq!(refusal(alice.verify(&deleted.access_token).await).1, "TOKEN_REVOKED");
+    let others = RevokeRequest {
+        target: Some(Target::UserId(bob.id.clone())),
+        keep_session_id: kept.session_id.clone(),
+        wait: None,
+    };
+    replica.auth_client().revoke(others).await.expect("ok");
+    assert_eq!(refusal(bob.verify(&ended.access_token).await).1, "TOKEN_REVOKED");
+    bob.verify(&kept.access_token).await.expect("kept");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn r65_nothing_minted_survives_an_acknowledged_revoke() {
     let server = TestServer::start().await;

@@ -12,7 +12,7 @@ use countersign::{
         rotation::{Decision, RotationPolicy, Step, decide},
     },
     error::Error,
-    grpc::v1::revoke_request::Target,
+    grpc::v1::{DeleteUserRequest, revoke_request::Target},
     store::{
         Store, StoreSettings,
         keys::Purpose,
@@ -23,9 +23,10 @@ use countersign::{
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use time::OffsetDateTime;
+use tonic_health::pb::health_check_response::ServingStatus;
 use uuid::Uuid;
 
-use crate::support::{Setup, TestServer, database, refusal};
+use crate::support::{PASSWORD, Setup, TestServer, database, live_sessions, refusal};
 
 fn store(url: &str) -> Store {
     let settings = StoreSettings { url: url.to_owned(), connections: 8, deadline: Duration::from_secs(5) };
@@ -33,8 +34,19 @@ fn store(url: &str) -> Store {
 }
 
 async fn run(url: &str, statement: &'static str) {
-    let mut connection = PgConnection::connect(url).await.expect("connect");
-    connection.execute(statement).await.expect(statement);
+    connect(url).await.execute(statement).await.expect(statement);
+}
+
+async fn connect(url: &str) -> PgConnection {
+    PgConnection::connect(url).await.expect("connect")
+}
+
+/// Waits until a statement of this database waits for a lock.
+async fn somebody_waits(url: &str) {
+    let mut connection = connect(url).await;
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut connection).await.expect("counted") == 0 {}
 }
 
 fn revocation(now: OffsetDateTime) -> Revocation {
@@ -62,7 +74,7 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
         writer.await.expect("joined");
     }
     let mut conn = store.acquire().await.expect("connection");
-    let (head, mut entries) = revocations::load(&mut conn).await.expect("loaded");
+    let (head, mut entries) = revocations::load(&mut conn, now).await.expect("loaded");
     entries.sort_by_key(|entry| entry.seq);
     assert!(head > 12);
     assert!(entries.iter().map(|entry| entry.seq).eq(1..=head), "{head} {entries:?}");
@@ -84,7 +96,8 @@ async fn v5_a_row_of_the_log_that_cannot_be_read_is_an_error_and_never_skipped()
     .await;
     run(&url, "UPDATE revocation_head SET seq = 1").await;
     let mut conn = store(&url).acquire().await.expect("connection");
-    assert!(matches!(revocations::load(&mut conn).await, Err(Error::Internal(_))));
+    let now = OffsetDateTime::UNIX_EPOCH;
+    assert!(matches!(revocations::load(&mut conn, now).await, Err(Error::Internal(_))));
     let beat = Beat { replica: Uuid::nil(), applied_seq: 0, max_staleness: Duration::from_secs(1) };
     assert!(matches!(replicas::beat(&mut conn, beat).await, Err(Error::Internal(_))));
 }
@@ -170,7 +183,7 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
     revocations::append(&mut tx, &[revocation(now)], Reason::Revoked, now).await.expect("appended");
     drop(tx);
     let mut conn = store.acquire().await.expect("connection");
-    assert_eq!(revocations::load(&mut conn).await.expect("loaded"), (0, vec![]));
+    assert_eq!(revocations::load(&mut conn, now).await.expect("loaded"), (0, vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,4 +237,157 @@ async fn a_revocation_wakes_the_followers() {
     alice.revoke(Target::SessionId(tokens.session_id)).await.expect("revoked");
     let hint = tokio::time::timeout(Duration::from_secs(30), listener.hint()).await;
     hint.expect("in time").expect("a hint");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r43_a_login_that_meets_a_password_change_opens_no_session() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let id = UserId::parse(&alice.id).expect("id");
+    let store = store(&server.database_url);
+    let mut tx = store.acquire().await.expect("connection");
+    tx.begin().await.expect("begun");
+    users::lock(&mut tx, id).await.expect("locked");
+    users::set_password(&mut tx, id, "another hash", None, server.clock.now()).await.expect("set");
+    let login = tokio::spawn(async move { alice.login_with(PASSWORD).await });
+    somebody_waits(&server.database_url).await;
+    tx.commit().await.expect("committed");
+    let refused = refusal(login.await.expect("joined"));
+    assert_eq!(refused.1, "INTERNAL", "it started over, and met a hash that is none");
+    assert_eq!(live_sessions(&server).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r65_a_refresh_that_meets_a_revoke_gives_nothing() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let id = SessionId::parse(&tokens.session_id).expect("id");
+    let store = store(&server.database_url);
+    let mut tx = store.acquire().await.expect("connection");
+    tx.begin().await.expect("begun");
+    refresh_tokens::revoke(&mut tx, id, Reason::Revoked, server.clock.now()).await.expect("marked");
+    let refresh = tokio::spawn(async move { alice.refresh(&tokens.refresh_token).await });
+    somebody_waits(&server.database_url).await;
+    tx.commit().await.expect("committed");
+    assert_eq!(refusal(refresh.await.expect("joined")).1, "REFRESH_TOKEN_INVALID");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r65_a_revoke_that_meets_a_refresh_ends_what_it_gave() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    // The rotation of a slow refresh: its row is locked until we commit.
+    let mut slow = connect(&server.database_url).await;
+    slow.execute("BEGIN; UPDATE refresh_tokens SET generation = 2, previous_generation = 1").await.expect("rotated");
+    let (revoker, session) = (alice.clone(), tokens.session_id.clone());
+    let revoke = tokio::spawn(async move { revoker.revoke(Target::SessionId(session)).await });
+    somebody_waits(&server.database_url).await;
+    slow.execute("COMMIT").await.expect("committed");
+    assert_eq!(revoke.await.expect("joined").expect("revoked").sessions_revoked, 1);
+    assert_eq!(refusal(alice.refresh(&tokens.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
+    assert_eq!(refusal(alice.verify(&tokens.access_token).await).1, "TOKEN_REVOKED");
+}
+
+/// A replica that is lost in the middle of a transaction must not stop the others for longer than the deadline.
+#[tokio::test(flavor = "multi_thread")]
+async fn v8_a_lock_that_is_not_given_back_is_an_outage_within_the_deadline() {
+    let mut setup = Setup::new().await;
+    setup.database_deadline = Duration::from_millis(300);
+    let server = setup.start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let mut lost = connect(&server.database_url).await;
+    lost.execute("BEGIN; UPDATE revocation_head SET seq = seq").await.expect("locked");
+    let target = Target::SessionId(tokens.session_id);
+    assert_eq!(refusal(alice.revoke(target.clone()).await).1, "DATABASE_UNAVAILABLE");
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut observer = connect(&server.database_url).await;
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut observer).await.expect("counted") > 0 {}
+    lost.close().await.expect("gone");
+    assert_eq!(alice.revoke(target).await.expect("revoked").sessions_revoked, 1);
+}
+
+#[tokio::test]
+async fn v9_a_database_that_accepts_no_write_makes_nothing_fresh() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let name: String = sqlx::query_scalar("SELECT current_database()")
+        .fetch_one(&mut connect(&server.database_url).await)
+        .await
+        .expect("a name");
+    let read_only = format!("ALTER DATABASE {name} SET default_transaction_read_only = on");
+    connect(&server.database_url).await.execute(sqlx::AssertSqlSafe(read_only)).await.expect("read-only");
+    let mut setup = Setup::new().await;
+    (setup.database_url, setup.clock) = (server.database_url.clone(), server.clock.clone());
+    let replica = setup.launch().await.expect("it starts");
+    let there = alice.at(&replica);
+    // It loads the log at once and again five times a second; none of that may count.
+    for _ in 0..100 {
+        assert_eq!(refusal(there.verify(&tokens.access_token).await).1, "REVOCATIONS_STALE");
+    }
+}
+
+#[tokio::test]
+async fn v3_nothing_is_verified_before_the_first_load() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let mut blocker = connect(&server.database_url).await;
+    blocker.execute("BEGIN; LOCK TABLE replicas").await.expect("locked");
+    let mut setup = Setup::new().await;
+    (setup.database_url, setup.clock) = (server.database_url.clone(), server.clock.clone());
+    let replica = setup.launch().await.expect("it starts");
+    let there = alice.at(&replica);
+    somebody_waits(&server.database_url).await;
+    assert_eq!(refusal(there.verify(&tokens.access_token).await).1, "REVOCATIONS_STALE");
+    assert_eq!(replica.health().await, ServingStatus::NotServing);
+    blocker.execute("COMMIT").await.expect("released");
+    replica.catch_up().await;
+    there.verify(&tokens.access_token).await.expect("valid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_changes_of_one_password_that_race_give_one_new_password() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let changes: Vec<_> = (0..4)
+        .map(|i| {
+            let change = alice.change_password(&format!("new password number {i}"), "");
+            let mut client = server.user_client();
+            tokio::spawn(async move { client.change_password(change).await.is_ok() })
+        })
+        .collect();
+    let mut changed = Vec::new();
+    for (i, change) in changes.into_iter().enumerate() {
+        if change.await.expect("joined") {
+            changed.push(i);
+        }
+    }
+    assert_eq!(changed.len(), 1);
+    alice.login_with(&format!("new password number {}", changed[0])).await.expect("the one that was set");
+}
+
+#[tokio::test]
+async fn a_user_with_very_many_sessions_is_ended_and_deleted_all_the_same() {
+    let mut setup = Setup::new().await;
+    setup.database_deadline = Duration::from_secs(1);
+    let server = setup.start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    run(
+        &server.database_url,
+        "INSERT INTO refresh_tokens SELECT gen_random_uuid(), user_id, epoch, 1, 0, rotated_at, created_at, expires_at, \
+         idle_expires_at, NULL, NULL, client_id, audience, '', '', '' FROM refresh_tokens, generate_series(1, 30000)",
+    )
+    .await;
+    let ended = alice.revoke(Target::UserId(alice.id.clone())).await.expect("ended");
+    assert_eq!(ended.sessions_revoked, 10_000, "counted up to a limit");
+    assert_eq!(refusal(alice.refresh(&tokens.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
+    assert_eq!(live_sessions(&server).await, 0);
+    let delete = DeleteUserRequest { user_id: alice.id.clone() };
+    server.user_client().delete_user(delete).await.expect("deleted");
 }

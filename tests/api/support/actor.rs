@@ -77,10 +77,10 @@ impl User {
     }
 }
 
-/// How many sessions the database holds that are not revoked.
+/// How many sessions the database holds that have not ended.
 pub async fn live_sessions(server: &TestServer) -> i64 {
     let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
-    sqlx::query_scalar("SELECT count(*) FROM refresh_tokens WHERE revoked_at IS NULL")
+    sqlx::query_scalar("SELECT count(*) FROM refresh_tokens s JOIN users u ON u.id = s.user_id AND u.epoch = s.epoch WHERE s.revoked_at IS NULL")
         .fetch_one(&mut connection)
         .await
         .expect("counted")

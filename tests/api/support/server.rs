@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use countersign::{
     auth::Auth,
     clock::Clock,
@@ -16,8 +16,9 @@ use countersign::{
     server::{Config, Listeners, Server},
     store::{Store, StoreSettings},
 };
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{actor::User, cluster};
 
@@ -46,6 +47,13 @@ struct Defaults {
     settings: PolicySettings,
 }
 
+/// The defaults of the product, whatever the environment of the tests says.
+fn defaults() -> PolicySettings {
+    let command = Defaults::command().mut_args(|arg| arg.env(Resettable::Reset));
+    let matches = command.try_get_matches_from(["test"]).expect("defaults");
+    Defaults::from_arg_matches(&matches).expect("defaults").settings
+}
+
 impl Setup {
     /// The defaults of the product, on a database of its own.
     pub async fn new() -> Self {
@@ -54,7 +62,7 @@ impl Setup {
 
     fn on(database_url: String, clock: Clock) -> Self {
         Self {
-            settings: Defaults::parse_from(["test"]).settings,
+            settings: defaults(),
             administration: Administration::Everybody,
             database_url,
             clock,
@@ -74,6 +82,13 @@ impl Setup {
     }
 
     pub async fn try_start(self) -> Result<TestServer, Error> {
+        let server = self.launch().await?;
+        server.auth.accounts.revocations.caught_up(server.clock.boot()).await;
+        Ok(server)
+    }
+
+    /// Starts it without waiting until it knows of revocations.
+    pub async fn launch(self) -> Result<TestServer, Error> {
         let store = StoreSettings { url: self.database_url.clone(), connections: 16, deadline: self.database_deadline };
         let server = Server::build(Config {
             settings: self.settings,
@@ -89,7 +104,6 @@ impl Setup {
         let (stop, stopped) = oneshot::channel::<()>();
         let listeners = Listeners { grpc, http };
         let task = tokio::spawn(server.serve(listeners, async move { drop(stopped.await) }));
-        auth.accounts.revocations.caught_up(self.clock.boot()).await;
         let channel = Endpoint::from_shared(format!("http://{grpc_addr}")).expect("endpoint");
         Ok(TestServer {
             channel: channel.connect().await.expect("connect"),
@@ -162,7 +176,14 @@ impl TestServer {
     pub async fn catch_up(&self) {
         self.clock.advance(Duration::from_nanos(1));
         self.auth.accounts.wake.notify_one();
-        self.auth.accounts.revocations.caught_up(self.clock.boot()).await;
+        let caught_up = self.auth.accounts.revocations.caught_up(self.clock.boot());
+        timeout(Duration::from_secs(60), caught_up).await.expect("the follower follows");
+    }
+
+    /// What it says of itself.
+    pub async fn health(&self) -> ServingStatus {
+        let answer = HealthClient::new(self.channel()).check(HealthCheckRequest::default()).await;
+        answer.expect("an answer").into_inner().status()
     }
 
     /// Stops it as SIGTERM would.
