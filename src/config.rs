@@ -170,17 +170,19 @@ impl PolicySettings {
     }
 
     /// Each setting, whether it is in its range, and the range.
-    fn rules(&self) -> [(&'static str, bool, &'static str); 12] {
-        let text = |value: &str| (1..=256).contains(&value.len()) && !value.contains(char::is_control);
-        let audience_bytes: usize = self.audience.iter().map(String::len).sum();
+    fn rules(&self) -> [(&'static str, bool, &'static str); 13] {
+        let plain = |c: char| !c.is_control() && c != '"' && c != '\\';
+        let text = |value: &str| (1..=256).contains(&value.len()) && value.chars().all(plain);
+        // As JSON writes them, so that a token stays below what Verify reads.
+        let audience_bytes: usize = self.audience.iter().map(|a| a.len() + 3).sum();
         let audiences = audience_bytes <= 1024 && self.audience.iter().all(|a| text(a));
         let within = |value, from: Duration, to| (from..=to).contains(&value);
         let seconds = Duration::from_secs;
         let (access, session) = (self.access_token_ttl, self.session_ttl);
         let idle = self.session_idle_ttl;
         [
-            ("issuer", text(&self.issuer), "1 to 256 bytes"),
-            ("audience", audiences, "1 to 256 bytes each, 1 KiB together"),
+            ("issuer", text(&self.issuer), "1 to 256 bytes, without quotes and backslashes"),
+            ("audience", audiences, "1 to 256 bytes each, without quotes and backslashes, 1 KiB together"),
             ("access-token-ttl", within(access, seconds(10), MAX_ACCESS_TOKEN_TTL), "10s to 1h"),
             ("session-ttl", within(session, access, 3650 * DAY), "access-token-ttl to 10 years"),
             ("session-idle-ttl", within(idle, access, session), "access-token-ttl to session-ttl"),
@@ -191,6 +193,7 @@ impl PolicySettings {
             ("password-min-length", (8..=256).contains(&self.password_min_length), "8 to 256"),
             ("hash-threads", self.hash_threads <= 256, "0 to 256"),
             ("hash-queue", (1..=65_536).contains(&self.hash_queue), "1 to 65536"),
+            ("drain-timeout", self.drain_timeout <= seconds(600), "0s to 10m"),
         ]
     }
 
@@ -245,6 +248,21 @@ impl fmt::Debug for DatabaseSettings {
 }
 
 impl DatabaseSettings {
+    /// Checks the ranges; the URL is read by the store.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for the first setting that is out of range.
+    pub fn check(&self) -> Result<(), Error> {
+        let deadlines = Duration::from_millis(100)..=Duration::from_secs(30);
+        if !(1..=1000).contains(&self.database_connections) {
+            return Err(Error::invalid("database-connections", "1 to 1000"));
+        }
+        if !deadlines.contains(&self.database_deadline) {
+            return Err(Error::invalid("database-deadline", "100ms to 30s"));
+        }
+        Ok(())
+    }
+
     /// The defaults, for the private cluster of `dev`.
     pub fn local(database_url: String) -> Self {
         Self { database_url, database_connections: 16, database_deadline: Duration::from_secs(2) }
@@ -295,11 +313,23 @@ mod tests {
             ("password-min-length", "7"),
             ("hash-threads", "257"),
             ("hash-queue", "0"),
+            ("drain-timeout", "11m"),
+            ("issuer", "\""),
         ] {
             let Err(Error::InvalidArgument(violations)) = check(&[&format!("--{flag}={bad}")]) else {
                 panic!("--{flag}={bad} was accepted");
             };
             assert!(violations.iter().any(|v| v.field == flag), "--{flag}={bad}: {violations:?}");
+        }
+    }
+
+    #[test]
+    fn a_database_is_given_some_connections_and_some_time() {
+        let settings = DatabaseSettings::local("postgres://localhost/x".into());
+        assert!(settings.check().is_ok());
+        assert!(DatabaseSettings { database_connections: 0, ..settings.clone() }.check().is_err());
+        for bad in [Duration::ZERO, Duration::from_secs(31)] {
+            assert!(DatabaseSettings { database_deadline: bad, ..settings.clone() }.check().is_err());
         }
     }
 

@@ -59,6 +59,6 @@ impl Auth {
     /// [`Rejection::Malformed`], [`Rejection::SignatureInvalid`].
     pub(super) fn identify(&self, token: &str) -> Result<Principal, Rejection> {
         let claims = access_token::open(token, &self.keys.verifying)?;
-        claims.identify(&self.accounts.policy.issuer, self.accounts.clock.now())
+        claims.identify(&self.accounts.policy.issuer)
     }
 }

@@ -174,7 +174,9 @@ fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
         let mut file = options.write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(content)?;
         file.sync_all()?;
-        fs::rename(&draft, path)
+        fs::rename(&draft, path)?;
+        // The rename too must survive a power cut: what this key seals is durable.
+        path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
     };
     write().map_err(|error| Error::invalid("data-dir", format!("{}: {error}", path.display())))
 }

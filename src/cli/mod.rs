@@ -78,6 +78,7 @@ fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> 
 }
 
 fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
+    settings.check()?;
     Store::new(&StoreSettings {
         url: settings.database_url.clone(),
         connections: settings.database_connections,

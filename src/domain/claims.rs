@@ -87,8 +87,12 @@ impl Claims {
     /// # Errors
     /// [`Rejection::Malformed`], [`Rejection::Expired`] or [`Rejection::AudienceMismatch`], in this order.
     pub fn check(self, expected: Expected<'_>, now: OffsetDateTime) -> Result<Principal, Rejection> {
-        let principal = self.identify(expected.issuer, now)?;
         let now = unix(now);
+        let latest_start = now + MAX_ISSUED_AHEAD.as_secs();
+        if self.iat > latest_start || self.nbf.is_some_and(|nbf| nbf > latest_start) {
+            return Err(Rejection::Malformed);
+        }
+        let principal = self.identify(expected.issuer)?;
         // RFC 7519 section 4.1.4: the time must be before `exp`, not equal to it.
         if now >= principal.expires_at.saturating_add(expected.leeway.as_secs()) {
             return Err(Rejection::Expired);
@@ -100,16 +104,13 @@ impl Claims {
         Ok(principal)
     }
 
-    /// Checks everything but the end of life: enough to know which session a token belongs to.
+    /// Checks everything that does not depend on the time: enough to know which session a token belongs to.
     ///
     /// # Errors
     /// [`Rejection::Malformed`].
-    pub fn identify(self, issuer: &str, now: OffsetDateTime) -> Result<Principal, Rejection> {
-        let latest_start = unix(now) + MAX_ISSUED_AHEAD.as_secs();
+    pub fn identify(self, issuer: &str) -> Result<Principal, Rejection> {
         let dates_sane =
             [self.exp, self.iat, self.auth_time].into_iter().chain(self.nbf).all(|date| date <= MAX_NUMERIC_DATE)
-                && self.iat <= latest_start
-                && self.nbf.is_none_or(|nbf| nbf <= latest_start)
                 && self.iat <= self.exp
                 && self.exp - self.iat <= MAX_ACCESS_TOKEN_TTL.as_secs();
         if self.iss != issuer || !dates_sane || self.jti.is_empty() || self.client_id.is_empty() {

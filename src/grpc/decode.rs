@@ -19,7 +19,7 @@ use crate::{
         ids::{SessionId, UserId},
         password::Password,
         session::ClientInfo,
-        user::{Username, parse_roles},
+        user::Username,
     },
     error::Error,
 };
@@ -91,10 +91,6 @@ pub fn new_password(field: &'static str, text: String, min_chars: usize) -> Resu
     Password::parse_new(field, &text, min_chars)
 }
 
-pub fn roles(roles: Vec<String>) -> Result<Vec<String>, Error> {
-    parse_roles(roles)
-}
-
 pub fn user_key(request: v1::GetUserRequest) -> Result<UserKey, Error> {
     use v1::get_user_request::Key;
     match request.key {
@@ -163,5 +159,9 @@ fn client(client: Option<v1::ClientInfo>) -> Result<Option<ClientInfo>, Error> {
 }
 
 fn duration(field: &'static str, duration: &prost_types::Duration) -> Result<Duration, Error> {
-    Duration::try_from(*duration).map_err(|_| Error::invalid(field, "a duration that is not negative"))
+    let invalid = || Error::invalid(field, "a duration that is not negative");
+    if duration.seconds < 0 || !(0..1_000_000_000).contains(&duration.nanos) {
+        return Err(invalid());
+    }
+    Duration::try_from(*duration).map_err(|_| invalid())
 }

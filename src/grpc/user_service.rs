@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{auth_service::respond, caller::Administration, decode, encode, v1, v1::user_service_server::UserService};
 use crate::{
     auth::{Auth, to_completion},
-    domain::user::Username,
+    domain::user::{Username, parse_roles},
     error::Error,
 };
 
@@ -43,7 +43,7 @@ impl UserService for Service {
             let username = Username::parse(&request.username)?;
             let min = auth.accounts.policy.password_min_length;
             let password = decode::new_password("password", request.password, min)?;
-            let roles = decode::roles(request.roles)?;
+            let roles = parse_roles(request.roles)?;
             let create = async move { auth.accounts.create_user(username, password, roles).await };
             let user = to_completion(create).await?;
             Ok(v1::CreateUserResponse { user: Some(encode::user(user)) })
@@ -84,7 +84,7 @@ impl UserService for Service {
         respond("update_user", async {
             let request = self.admit(request)?;
             let id = decode::user_id(&request.user_id)?;
-            let roles = request.roles.map(|roles| decode::roles(roles.names)).transpose()?;
+            let roles = request.roles.map(|roles| parse_roles(roles.names)).transpose()?;
             let status = decode::status(request.disabled);
             let update = async move { auth.accounts.update_user(id, roles, status).await };
             let (user, revoked) = to_completion(update).await?;

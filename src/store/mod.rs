@@ -208,7 +208,7 @@ impl Conn {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn begin(&mut self) -> Result<(), Error> {
-        self.execute(sqlx::query("BEGIN")).await?;
+        self.control("BEGIN").await?;
         self.state = State::InTransaction;
         Ok(())
     }
@@ -218,9 +218,15 @@ impl Conn {
     /// # Errors
     /// [`Error::DatabaseUnavailable`]: the commit may or may not have happened (REQUIREMENTS R66).
     pub async fn commit(&mut self) -> Result<(), Error> {
-        self.execute(sqlx::query("COMMIT")).await?;
+        self.control("COMMIT").await?;
         self.state = State::Idle;
         Ok(())
+    }
+
+    /// One round trip, with nothing to prepare.
+    async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
+        let deadline = self.deadline;
+        self.guarded(async |c| within(deadline, sqlx::raw_sql(statement).execute(c)).await).await.map(drop)
     }
 
     async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
@@ -350,9 +356,6 @@ fn classify(error: sqlx::Error) -> Error {
         code if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
             Error::DatabaseUnavailable(error.into())
         }
-        _ => match error.as_database_error().and_then(|e| e.constraint()) {
-            Some("users_username_key") => Error::UsernameTaken,
-            _ => Error::internal(error),
-        },
+        _ => Error::internal(error),
     }
 }

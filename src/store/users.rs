@@ -78,7 +78,7 @@ impl From<Row> for User {
 pub async fn insert(conn: &mut Conn, user: &User, password_hash: &str) -> Result<(), Error> {
     let statement = query(
         "INSERT INTO users (id, username, password_hash, roles, epoch, disabled_at, password_changed_at, \
-         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+         created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (username) DO NOTHING",
     )
     .bind(user.id.0)
     .bind(user.username.as_str())
@@ -89,7 +89,11 @@ pub async fn insert(conn: &mut Conn, user: &User, password_hash: &str) -> Result
     .bind(user.password_changed_at)
     .bind(user.created_at)
     .bind(user.updated_at);
-    conn.execute(statement).await.map(drop)
+    // A conflict that raised an error would put the name into the database's log.
+    match conn.execute(statement).await? {
+        1 => Ok(()),
+        _ => Err(Error::UsernameTaken),
+    }
 }
 
 /// The user of that id.

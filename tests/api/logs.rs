@@ -5,10 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use countersign::grpc::v1::revoke_request::Target;
+use countersign::grpc::v1::{SetPasswordRequest, revoke_request::Target};
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{PASSWORD, Proxy, Setup, bearer, refusal};
+use crate::support::{MASTER_KEY, PASSWORD, Proxy, Setup, administering, bearer, refusal};
 
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -46,7 +46,7 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let subscriber =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(captured.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
-    let mut setup = Setup::new().await;
+    let mut setup = Setup::new().await.with_admin_token();
     let proxy = Proxy::before(&setup.database_url);
     setup.database_url = proxy.url();
     let server = setup.start().await;
@@ -58,11 +58,22 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let third = alice.rotate(&second.refresh_token).await;
     assert_eq!(refusal(alice.refresh(&first.refresh_token).await).1, "REFRESH_TOKEN_REUSED");
     alice.revoke(Target::AccessToken(third.access_token.clone())).await.expect("revoked");
+    let (user_id, password) = (alice.id.clone(), "another horse battery staple".to_owned());
+    let set = administering(SetPasswordRequest { user_id, password });
+    server.user_client().set_password(set).await.expect("set");
     proxy.cut();
     assert_eq!(refusal(alice.login_with(PASSWORD).await).1, "DATABASE_UNAVAILABLE");
     let log = captured.text();
     assert!(log.contains("refresh token reused"), "the log was captured");
-    let mut secrets = vec![PASSWORD.to_owned(), "a wrong password".to_owned(), "$argon2id$".to_owned(), bearer()];
+    let bearer = bearer().replace("Bearer ", "");
+    let mut secrets = vec![
+        PASSWORD.to_owned(),
+        "a wrong password".to_owned(),
+        "$argon2id$".to_owned(),
+        bearer,
+        MASTER_KEY.to_owned(),
+        "another horse battery staple".to_owned(),
+    ];
     for tokens in [first, second, third] {
         secrets.extend([tokens.access_token, tokens.refresh_token]);
     }

@@ -101,3 +101,38 @@ async fn p1_a_replica_that_was_cut_off_refuses_what_was_revoked_meanwhile() {
     cut_off.catch_up().await;
     assert_eq!(refusal(there.verify(&tokens.access_token).await).1, "TOKEN_REVOKED");
 }
+
+#[tokio::test]
+async fn r66_a_revoke_whose_commit_was_not_answered_may_be_repeated() {
+    let (server, proxy) = behind_a_proxy(Duration::from_secs(2)).await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let target = Target::SessionId(tokens.session_id.clone());
+    proxy.lose_answer_to(b"COMMIT");
+    assert_eq!(refusal(alice.revoke(target.clone()).await).1, "DATABASE_UNAVAILABLE");
+    assert_eq!(live_sessions(&server).await, 0, "it was committed all the same");
+    assert_eq!(alice.revoke(target).await.expect("ok").sessions_revoked, 0);
+    assert_eq!(refusal(alice.verify(&tokens.access_token).await).1, "TOKEN_REVOKED");
+}
+
+#[tokio::test]
+async fn r36_a_refresh_whose_answer_the_database_lost_is_retried_with_the_same_token() {
+    let (server, proxy) = behind_a_proxy(Duration::from_secs(2)).await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let session = uuid::Uuid::parse_str(&tokens.session_id).expect("id");
+    proxy.lose_answer_to(session.as_bytes());
+    assert_eq!(refusal(alice.refresh(&tokens.refresh_token).await).1, "DATABASE_UNAVAILABLE");
+    let retried = alice.refresh(&tokens.refresh_token).await.expect("refreshed");
+    assert!(retried.replayed, "the rotation had happened");
+    alice.rotate(&retried.tokens.expect("tokens").refresh_token).await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_even_while_the_database_hangs() {
+    let (server, proxy) = behind_a_proxy(Duration::from_millis(300)).await;
+    server.user("alice").await;
+    proxy.freeze();
+    let stopped = tokio::time::timeout(Duration::from_secs(30), server.stop()).await;
+    stopped.expect("it ends").expect("cleanly");
+}

@@ -10,6 +10,7 @@ use countersign::{
         ids::{SessionId, UserId},
         revocation::{RETENTION, Reason, Revocation, Subject},
         rotation::{Decision, RotationPolicy, Step, decide},
+        user::{User, Username},
     },
     error::Error,
     grpc::v1::{DeleteUserRequest, revoke_request::Target},
@@ -26,7 +27,7 @@ use time::OffsetDateTime;
 use tonic_health::pb::health_check_response::ServingStatus;
 use uuid::Uuid;
 
-use crate::support::{PASSWORD, Setup, TestServer, database, live_sessions, refusal};
+use crate::support::{PASSWORD, Setup, TestServer, database, live_sessions, refusal, somebody_waits};
 
 fn store(url: &str) -> Store {
     let settings = StoreSettings { url: url.to_owned(), connections: 8, deadline: Duration::from_secs(5) };
@@ -39,14 +40,6 @@ async fn run(url: &str, statement: &'static str) {
 
 async fn connect(url: &str) -> PgConnection {
     PgConnection::connect(url).await.expect("connect")
-}
-
-/// Waits until a statement of this database waits for a lock.
-async fn somebody_waits(url: &str) {
-    let mut connection = connect(url).await;
-    let waiting =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut connection).await.expect("counted") == 0 {}
 }
 
 fn revocation(now: OffsetDateTime) -> Revocation {
@@ -164,8 +157,9 @@ async fn the_constraints_hold() {
     let mut conn = store.acquire().await.expect("connection");
     let id = UserId::parse(&alice.id).expect("id");
     let user = users::find(&mut conn, id).await.expect("read").expect("there");
-    assert!(matches!(users::insert(&mut conn, &user, "x").await, Err(Error::Internal(_))), "same id");
-    let mut twin = user.clone();
+    let mut twin = User { username: Username::parse("twin").expect("name"), ..user.clone() };
+    assert!(matches!(users::insert(&mut conn, &twin, "x").await, Err(Error::Internal(_))), "same id");
+    twin.username = user.username.clone();
     twin.id = UserId::new(user.created_at);
     assert!(matches!(users::insert(&mut conn, &twin, "x").await, Err(Error::UsernameTaken)));
     alice.login().await;

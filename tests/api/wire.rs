@@ -6,6 +6,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use countersign::grpc::v1::{LoginRequest, LoginResponse, VerifyRequest};
 use http::{HeaderMap, Request};
 use prost::Message as _;
+use sqlx::{Connection as _, Executor as _};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -15,7 +16,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb;
 
-use crate::support::{PASSWORD, Proxy, Setup, TestServer, refusal, violations};
+use crate::support::{PASSWORD, Proxy, Setup, TestServer, refusal, somebody_waits, violations};
 
 const LOGIN: &str = "/countersign.v1.AuthService/Login";
 
@@ -184,22 +185,27 @@ async fn an_ordinary_jwt_library_accepts_our_tokens() {
     assert_eq!(decoded.claims["sub"], alice.id);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stops_lets_its_calls_end_and_leaves_the_list_of_replicas() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
+    let url = server.database_url.clone();
+    let mut blocker = sqlx::PgConnection::connect(&url).await.expect("connect");
+    blocker.execute("BEGIN; SELECT FROM users FOR UPDATE").await.expect("locked");
     let login = tokio::spawn(async move { alice.login_with(PASSWORD).await });
-    let (url, auth) = (server.database_url.clone(), server.auth_client());
-    tokio::task::yield_now().await;
-    server.stop().await.expect("a clean stop");
-    match login.await.expect("joined") {
-        Ok(_) => {}
-        Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status}"),
+    somebody_waits(&url).await;
+    let mut health = HealthClient::new(server.channel());
+    let stop = tokio::spawn(server.stop());
+    // Until it says NOT_SERVING, or takes no call any more.
+    while let Ok(answer) = health.check(HealthCheckRequest::default()).await {
+        if answer.into_inner().status() == ServingStatus::NotServing {
+            break;
+        }
     }
-    drop(auth);
-    use sqlx::Connection as _;
-    let mut connection = sqlx::PgConnection::connect(&url).await.expect("connect");
+    blocker.execute("COMMIT").await.expect("released");
+    login.await.expect("joined").expect("the call under way ends well");
+    stop.await.expect("joined").expect("a clean stop");
     let replicas: i64 =
-        sqlx::query_scalar("SELECT count(*) FROM replicas").fetch_one(&mut connection).await.expect("counted");
+        sqlx::query_scalar("SELECT count(*) FROM replicas").fetch_one(&mut blocker).await.expect("counted");
     assert_eq!(replicas, 0);
 }

@@ -7,7 +7,7 @@ use countersign::grpc::v1::{
 use sqlx::{Connection as _, PgConnection};
 use tonic::{Status, transport::Channel};
 
-use super::TestServer;
+use super::{TestServer, administering};
 
 pub const PASSWORD: &str = "correct horse battery staple";
 
@@ -26,7 +26,7 @@ impl User {
             password: PASSWORD.to_owned(),
             roles: vec!["reader".to_owned()],
         };
-        let answer = server.user_client().create_user(request).await.expect("created");
+        let answer = server.user_client().create_user(administering(request)).await.expect("created");
         let user = answer.into_inner().user.expect("a user");
         Self { id: user.user_id, name: user.username, client: server.auth_client() }
     }

@@ -30,6 +30,17 @@ pub async fn database() -> String {
     cluster().url(&name)
 }
 
+/// Waits until a statement of this database waits for a lock.
+pub async fn somebody_waits(url: &str) {
+    let mut connection = PgConnection::connect(url).await.expect("connect");
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let seen = async {
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut connection).await.expect("counted") == 0 {}
+    };
+    tokio::time::timeout(Duration::from_secs(60), seen).await.expect("somebody waits");
+}
+
 async fn make_template() {
     admin(&format!("CREATE DATABASE {TEMPLATE}")).await;
     let settings = StoreSettings { url: cluster().url(TEMPLATE), connections: 1, deadline: Duration::from_secs(10) };

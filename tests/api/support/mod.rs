@@ -6,9 +6,9 @@ mod proxy;
 mod server;
 
 pub use actor::{PASSWORD, User, live_sessions};
-pub use cluster::database;
+pub use cluster::{database, somebody_waits};
 pub use proxy::Proxy;
-pub use server::{Setup, TestServer, bearer};
+pub use server::{MASTER_KEY, Setup, TestServer, administering, bearer};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 

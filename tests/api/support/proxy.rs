@@ -3,12 +3,18 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use tokio::{
-    io::copy_bidirectional,
-    net::{UnixListener, UnixStream},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
+    net::{
+        UnixListener, UnixStream,
+        unix::{ReadHalf, WriteHalf},
+    },
     sync::watch,
     task::JoinHandle,
 };
@@ -30,8 +36,12 @@ pub struct Proxy {
     dir: PathBuf,
     database: String,
     mode: watch::Sender<Mode>,
+    lose: Lose,
     task: JoinHandle<()>,
 }
+
+/// The answer to the next request that holds these bytes is lost, and its connection with it.
+type Lose = Arc<Mutex<Option<Vec<u8>>>>;
 
 impl Proxy {
     pub fn before(url: &str) -> Self {
@@ -43,8 +53,9 @@ impl Proxy {
         fs::create_dir(&dir).expect("a new directory");
         let listener = UnixListener::bind(dir.join(".s.PGSQL.5432")).expect("bind");
         let mode = watch::Sender::new(Mode::Open);
-        let task = tokio::spawn(accept(listener, target, mode.clone()));
-        Self { dir, database: server.to_owned(), mode, task }
+        let lose = Lose::default();
+        let task = tokio::spawn(accept(listener, target, mode.clone(), Arc::clone(&lose)));
+        Self { dir, database: server.to_owned(), mode, lose, task }
     }
 
     pub fn url(&self) -> String {
@@ -59,6 +70,10 @@ impl Proxy {
         self.mode.send_replace(Mode::Frozen);
     }
 
+    pub fn lose_answer_to(&self, needle: &[u8]) {
+        *self.lose.lock().expect("not poisoned") = Some(needle.to_vec());
+    }
+
     pub fn mend(&self) {
         self.mode.send_replace(Mode::Open);
     }
@@ -71,23 +86,50 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: UnixListener, target: PathBuf, mode: watch::Sender<Mode>) {
+async fn accept(listener: UnixListener, target: PathBuf, mode: watch::Sender<Mode>, lose: Lose) {
     while let Ok((client, _)) = listener.accept().await {
-        tokio::spawn(forward(client, target.clone(), mode.subscribe()));
+        tokio::spawn(forward(client, target.clone(), mode.subscribe(), Arc::clone(&lose)));
     }
 }
 
 /// One connection. Once the mode has changed it carries nothing more: cut closes it, frozen holds it open until then.
-async fn forward(mut client: UnixStream, target: PathBuf, mut mode: watch::Receiver<Mode>) {
+async fn forward(mut client: UnixStream, target: PathBuf, mut mode: watch::Receiver<Mode>, lose: Lose) {
     let opened = mode.wait_for(|mode| *mode != Mode::Frozen).await.map(|mode| *mode);
     let (Ok(Mode::Open), Ok(mut server)) = (opened, UnixStream::connect(target).await) else {
         return;
     };
     tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut server) => {}
-        _ = changed(&mut mode) => {}
+        () = carry(&mut client, &mut server, &lose) => {}
+        () = changed(&mut mode) => {}
     }
     drop(mode.wait_for(|mode| *mode != Mode::Frozen).await);
+}
+
+/// Carries requests and answers until one side ends or an answer is to be lost.
+async fn carry(client: &mut UnixStream, server: &mut UnixStream, lose: &Lose) {
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    tokio::select! {
+        () = requests(&mut from_client, &mut to_server, lose) => {}
+        _ = copy(&mut from_server, &mut to_client) => return,
+    }
+    // The request has been carried out once its answer is there.
+    drop(from_server.readable().await);
+}
+
+async fn requests(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, lose: &Lose) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        let request = &buffer[..length];
+        if to.write_all(request).await.is_err() {
+            return;
+        }
+        let mut lose = lose.lock().expect("not poisoned");
+        if lose.as_ref().is_some_and(|needle| request.windows(needle.len()).any(|w| w == needle)) {
+            *lose = None;
+            return;
+        }
+    }
 }
 
 async fn changed(mode: &mut watch::Receiver<Mode>) {

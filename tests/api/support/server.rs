@@ -17,18 +17,28 @@ use countersign::{
     store::{Store, StoreSettings},
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Request,
+    transport::{Channel, Endpoint},
+};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{actor::User, cluster};
 
 /// One master key for all: base64 of 32 bytes.
-const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const ADMIN_TOKEN: &str = "an-administrators-token-of-some-characters";
 
 /// The header by which a caller administers.
 pub fn bearer() -> String {
     format!("Bearer {ADMIN_TOKEN}")
+}
+
+/// The request of an administrator.
+pub fn administering<T>(request: T) -> Request<T> {
+    let mut request = Request::new(request);
+    request.metadata_mut().insert("authorization", bearer().parse().expect("header"));
+    request
 }
 
 /// How a server is to be set up.
