@@ -6,26 +6,25 @@
 //!
 //! Architecture invariant: no secret reaches this folder but sealed or hashed.
 
+mod conn;
+mod error;
 pub mod keys;
 pub mod refresh_tokens;
 pub mod replicas;
 pub mod revocations;
 pub mod users;
 
-use std::{fmt, future::Future, str::FromStr as _, time::Duration};
+use std::{fmt, str::FromStr as _, time::Duration};
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, Postgres,
+    ConnectOptions as _, Connection as _, PgConnection,
     migrate::{Migrate as _, MigrateError, Migrator},
-    pool::PoolConnection,
-    postgres::{PgArguments, PgConnectOptions, PgListener, PgPool, PgPoolOptions, PgRow},
-    query::{Query, QueryAs},
+    postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions},
 };
-use tokio::{
-    runtime::Handle,
-    time::{error::Elapsed, timeout},
-};
+use tokio::time::timeout;
 
+pub use self::conn::Conn;
+use self::error::{code, migration_failed, out_of_time, unreachable};
 use crate::error::Error;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -52,30 +51,6 @@ pub struct Store {
     pool: PgPool,
     options: PgConnectOptions,
     deadline: Duration,
-}
-
-/// A connection, from the pool or of its own.
-#[derive(Debug)]
-pub struct Conn {
-    link: Link,
-    deadline: Duration,
-    state: State,
-}
-
-#[derive(Debug)]
-enum Link {
-    /// Some until it is given back.
-    Pooled(Option<PoolConnection<Postgres>>),
-    Own(Box<PgConnection>),
-}
-
-/// What would be lost if the connection went back to the pool now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Idle,
-    InTransaction,
-    /// A statement is under way or was cut short.
-    Unknown,
 }
 
 impl Store {
@@ -111,8 +86,8 @@ impl Store {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn acquire(&self) -> Result<Conn, Error> {
-        let link = Link::Pooled(Some(self.pool.acquire().await.map_err(unreachable)?));
-        Ok(Conn { link, deadline: self.deadline, state: State::Idle })
+        let connection = self.pool.acquire().await.map_err(unreachable)?;
+        Ok(Conn::pooled(connection, self.deadline))
     }
 
     /// A connection apart from the pool, for one task.
@@ -122,8 +97,7 @@ impl Store {
     pub async fn connect(&self) -> Result<Conn, Error> {
         let options = with_server_deadlines(self.options.clone(), self.deadline);
         let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
-        let link = Link::Own(Box::new(connection.map_err(unreachable)?));
-        Ok(Conn { link, deadline: self.deadline, state: State::Idle })
+        Ok(Conn::own(connection.map_err(unreachable)?, self.deadline))
     }
 
     /// A connection that hears the hint of each revocation (`revocations::announce`).
@@ -202,96 +176,6 @@ impl Listener {
     }
 }
 
-impl Conn {
-    /// Starts a transaction (READ COMMITTED). Dropping the connection before [`Conn::commit`] rolls it back.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`].
-    pub async fn begin(&mut self) -> Result<(), Error> {
-        self.control("BEGIN").await?;
-        self.state = State::InTransaction;
-        Ok(())
-    }
-
-    /// Commits.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`]: the commit may or may not have happened (REQUIREMENTS R66).
-    pub async fn commit(&mut self) -> Result<(), Error> {
-        self.control("COMMIT").await?;
-        self.state = State::Idle;
-        Ok(())
-    }
-
-    /// One round trip, with nothing to prepare.
-    async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
-        let deadline = self.deadline;
-        self.guarded(async |c| within(deadline, sqlx::raw_sql(statement).execute(c)).await).await.map(drop)
-    }
-
-    async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
-        let deadline = self.deadline;
-        self.guarded(async |c| within(deadline, query.execute(c)).await).await.map(|r| r.rows_affected())
-    }
-
-    async fn fetch_optional<T>(&mut self, query: QueryAs<'_, Postgres, T, PgArguments>) -> Result<Option<T>, Error>
-    where
-        T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
-    {
-        let deadline = self.deadline;
-        self.guarded(async |c| within(deadline, query.fetch_optional(c)).await).await
-    }
-
-    async fn fetch_all<T>(&mut self, query: QueryAs<'_, Postgres, T, PgArguments>) -> Result<Vec<T>, Error>
-    where
-        T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
-    {
-        let deadline = self.deadline;
-        self.guarded(async |c| within(deadline, query.fetch_all(c)).await).await
-    }
-
-    /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark.
-    async fn guarded<T>(
-        &mut self,
-        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        let before = std::mem::replace(&mut self.state, State::Unknown);
-        let result = statement(self.link.connection()?).await;
-        if !matches!(result, Err(Error::DatabaseUnavailable(_))) {
-            self.state = before;
-        }
-        result
-    }
-}
-
-impl Link {
-    fn connection(&mut self) -> Result<&mut PgConnection, Error> {
-        match self {
-            Self::Pooled(Some(connection)) => Ok(connection),
-            Self::Pooled(None) => Err(Error::internal("the connection was given back")),
-            Self::Own(connection) => Ok(connection),
-        }
-    }
-}
-
-/// Gives the connection back, or closes it. sqlx pings what is given back, without a deadline: the deadline is here.
-impl Drop for Conn {
-    fn drop(&mut self) {
-        let Link::Pooled(connection) = &mut self.link else {
-            return;
-        };
-        let Some(mut connection) = connection.take() else {
-            return;
-        };
-        match Handle::try_current() {
-            Ok(runtime) if self.state == State::Idle => {
-                runtime.spawn(timeout(self.deadline, connection.return_to_pool()));
-            }
-            _ => connection.close_on_drop(),
-        }
-    }
-}
-
 /// The options hold a password.
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -303,59 +187,5 @@ impl fmt::Debug for Store {
 impl fmt::Debug for StoreSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StoreSettings(..)")
-    }
-}
-
-async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    match timeout(deadline, work).await {
-        Ok(result) => result.map_err(classify),
-        Err(elapsed) => Err(out_of_time(elapsed)),
-    }
-}
-
-fn out_of_time(elapsed: Elapsed) -> Error {
-    Error::DatabaseUnavailable(elapsed.into())
-}
-
-/// A connection that cannot be had is an outage, whatever the reason.
-fn unreachable(error: sqlx::Error) -> Error {
-    match error {
-        sqlx::Error::PoolClosed => Error::ShuttingDown,
-        error => Error::DatabaseUnavailable(error.into()),
-    }
-}
-
-fn migration_failed(error: MigrateError) -> Error {
-    match error {
-        MigrateError::Execute(error) => classify(error),
-        error => Error::internal(error),
-    }
-}
-
-/// The server's SQLSTATE.
-fn code(error: &sqlx::Error) -> Option<String> {
-    Some(error.as_database_error()?.code()?.into_owned())
-}
-
-/// What an error of the database means to a caller. Only the server's codes are looked at, never its texts.
-fn classify(error: sqlx::Error) -> Error {
-    let Some(code) = code(&error) else {
-        return match error {
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::TypeNotFound { .. } => {
-                Error::internal(error)
-            }
-            error => Error::DatabaseUnavailable(error.into()),
-        };
-    };
-    match code.as_str() {
-        // Serialization failure, deadlock.
-        "40001" | "40P01" => Error::Conflict,
-        // Read-only after a failover, transaction cut short, lock not available.
-        "25006" | "25P03" | "55P03" => Error::DatabaseUnavailable(error.into()),
-        // Connection exceptions, resources, operator intervention (statement_timeout too), system errors.
-        code if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
-            Error::DatabaseUnavailable(error.into())
-        }
-        _ => Error::internal(error),
     }
 }

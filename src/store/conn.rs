@@ -1,0 +1,147 @@
+//! A connection that knows whether it is fit to be used again. Statements go through it alone, so that each has a deadline
+//! and leaves a mark while it is under way.
+
+use std::{future::Future, time::Duration};
+
+use sqlx::{
+    PgConnection, Postgres,
+    pool::PoolConnection,
+    postgres::{PgArguments, PgRow},
+    query::{Query, QueryAs},
+};
+use tokio::{runtime::Handle, time::timeout};
+
+use super::error::{classify, out_of_time};
+use crate::error::Error;
+
+/// A connection, from the pool or of its own.
+#[derive(Debug)]
+pub struct Conn {
+    link: Link,
+    deadline: Duration,
+    state: State,
+}
+
+#[derive(Debug)]
+enum Link {
+    /// Some until it is given back.
+    Pooled(Option<PoolConnection<Postgres>>),
+    Own(Box<PgConnection>),
+}
+
+/// What would be lost if the connection went back to the pool now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    InTransaction,
+    /// A statement is under way or was cut short.
+    Unknown,
+}
+
+impl Conn {
+    pub(super) fn pooled(connection: PoolConnection<Postgres>, deadline: Duration) -> Self {
+        Self { link: Link::Pooled(Some(connection)), deadline, state: State::Idle }
+    }
+
+    pub(super) fn own(connection: PgConnection, deadline: Duration) -> Self {
+        Self { link: Link::Own(Box::new(connection)), deadline, state: State::Idle }
+    }
+
+    /// Starts a transaction (READ COMMITTED). Dropping the connection before [`Conn::commit`] rolls it back.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn begin(&mut self) -> Result<(), Error> {
+        self.control("BEGIN").await?;
+        self.state = State::InTransaction;
+        Ok(())
+    }
+
+    /// Commits.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]: the commit may or may not have happened (REQUIREMENTS R66).
+    pub async fn commit(&mut self) -> Result<(), Error> {
+        self.control("COMMIT").await?;
+        self.state = State::Idle;
+        Ok(())
+    }
+
+    /// One round trip, with nothing to prepare.
+    async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
+        let deadline = self.deadline;
+        self.guarded(async |c| within(deadline, sqlx::raw_sql(statement).execute(c)).await).await.map(drop)
+    }
+
+    pub(super) async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
+        let deadline = self.deadline;
+        self.guarded(async |c| within(deadline, query.execute(c)).await).await.map(|r| r.rows_affected())
+    }
+
+    pub(super) async fn fetch_optional<T>(
+        &mut self,
+        query: QueryAs<'_, Postgres, T, PgArguments>,
+    ) -> Result<Option<T>, Error>
+    where
+        T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let deadline = self.deadline;
+        self.guarded(async |c| within(deadline, query.fetch_optional(c)).await).await
+    }
+
+    pub(super) async fn fetch_all<T>(&mut self, query: QueryAs<'_, Postgres, T, PgArguments>) -> Result<Vec<T>, Error>
+    where
+        T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let deadline = self.deadline;
+        self.guarded(async |c| within(deadline, query.fetch_all(c)).await).await
+    }
+
+    /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark.
+    async fn guarded<T>(
+        &mut self,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let before = std::mem::replace(&mut self.state, State::Unknown);
+        let result = statement(self.link.connection()?).await;
+        if !matches!(result, Err(Error::DatabaseUnavailable(_))) {
+            self.state = before;
+        }
+        result
+    }
+}
+
+impl Link {
+    fn connection(&mut self) -> Result<&mut PgConnection, Error> {
+        match self {
+            Self::Pooled(Some(connection)) => Ok(connection),
+            Self::Pooled(None) => Err(Error::internal("the connection was given back")),
+            Self::Own(connection) => Ok(connection),
+        }
+    }
+}
+
+/// Gives the connection back, or closes it. sqlx pings what is given back, without a deadline: the deadline is here.
+impl Drop for Conn {
+    fn drop(&mut self) {
+        let Link::Pooled(connection) = &mut self.link else {
+            return;
+        };
+        let Some(mut connection) = connection.take() else {
+            return;
+        };
+        match Handle::try_current() {
+            Ok(runtime) if self.state == State::Idle => {
+                runtime.spawn(timeout(self.deadline, connection.return_to_pool()));
+            }
+            _ => connection.close_on_drop(),
+        }
+    }
+}
+
+async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
+    match timeout(deadline, work).await {
+        Ok(result) => result.map_err(classify),
+        Err(elapsed) => Err(out_of_time(elapsed)),
+    }
+}
