@@ -66,7 +66,8 @@ fn cluster() -> &'static Cluster {
 fn start() -> Cluster {
     (0..100)
         .find_map(|slot| {
-            let dir = env::temp_dir().join(format!("countersign-api-tests-{slot}"));
+            let user = rustix::process::getuid();
+            let dir = env::temp_dir().join(format!("countersign-api-tests-{user}-{slot}"));
             match Cluster::start(&dir, Durability::Throwaway) {
                 Err(LaunchError::Refused { refusal: Refusal::Busy, .. }) => None,
                 result => Some(result.expect("a Postgres on this machine")),
