@@ -148,7 +148,9 @@ impl Store {
 
     /// A connection without the server's deadlines, for migrations.
     async fn connect_bare(&self) -> Result<PgConnection, Error> {
-        let connection = timeout(self.deadline, self.options.connect()).await.map_err(out_of_time)?;
+        // Without the notices that what is already there is skipped.
+        let options = self.options.clone().options([("client_min_messages", "warning")]);
+        let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
         connection.map_err(unreachable)
     }
 }
