@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    auth::{Accounts, Auth, keys},
+    auth::{Accounts, Auth, keys, revocation_queue::RevocationQueue},
     clock::Clock,
     config::PolicySettings,
     crypto::{
@@ -160,6 +160,7 @@ pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result
         store,
         hasher,
         revocations: Arc::new(Revocations::new(policy.max_staleness, clock.clone())),
+        queue: RevocationQueue::default(),
         wake: Arc::new(Notify::new()),
         clock,
         policy,

@@ -4,6 +4,7 @@
 pub mod keys;
 pub mod login;
 pub mod refresh;
+pub mod revocation_queue;
 pub mod revoke;
 pub mod sessions;
 pub mod tokens;
@@ -16,6 +17,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use self::revocation_queue::RevocationQueue;
 use crate::{
     clock::Clock,
     config::Policy,
@@ -34,6 +36,8 @@ pub struct Accounts {
     pub hasher: PasswordHasher,
     /// What is known of revocations.
     pub revocations: Arc<Revocations>,
+    /// Those who wait to end a session.
+    pub queue: RevocationQueue,
     /// Wakes this replica's follower after a revocation.
     pub wake: Arc<Notify>,
     /// The time.

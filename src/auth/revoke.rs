@@ -41,11 +41,11 @@ pub struct Revoked {
 #[derive(Debug, Default)]
 pub(super) struct Ended {
     /// How many live sessions.
-    sessions: usize,
+    pub(super) sessions: usize,
     /// Goes into the log with the transaction, and into this replica's index once it has committed.
-    logged: Vec<Revocation>,
+    pub(super) logged: Vec<(Revocation, Reason)>,
     /// Goes into this replica's index alone: what other replicas ended a moment ago, and this one may not have heard.
-    known: Vec<Revocation>,
+    pub(super) known: Vec<Revocation>,
 }
 
 impl Auth {
@@ -71,25 +71,6 @@ impl Auth {
 }
 
 impl Accounts {
-    pub(super) async fn end_session(&self, id: SessionId, reason: Reason) -> Result<Revoked, Error> {
-        retrying(async || {
-            let mut tx = self.store.acquire().await?;
-            let now = self.clock.now();
-            tx.begin().await?;
-            let revocation = session_revocation(id, now);
-            let ended = match refresh_tokens::revoke(&mut tx, id, reason, now).await? {
-                Some(ended) => Ended {
-                    sessions: usize::from(ended == refresh_tokens::Ended::Live),
-                    logged: vec![revocation],
-                    known: vec![],
-                },
-                None => Ended { known: vec![revocation], ..Ended::default() },
-            };
-            self.commit(tx, ended, reason).await
-        })
-        .await
-    }
-
     async fn end_user_sessions(&self, id: UserId, keep: Option<SessionId>) -> Result<Revoked, Error> {
         retrying(async || {
             let mut tx = self.store.acquire().await?;
@@ -102,7 +83,7 @@ impl Accounts {
                 }
                 Err(error) => return Err(error),
             };
-            self.commit(tx, ended, Reason::Revoked).await
+            self.commit(tx, ended).await
         })
         .await
     }
@@ -121,23 +102,26 @@ impl Accounts {
             let earlier = now.checked_sub(time::Duration::try_from(RETENTION).map_err(Error::internal)?);
             let known = refresh_tokens::revoked_since(tx, user.id, earlier.unwrap_or(now)).await?;
             let ended = refresh_tokens::revoke_others(tx, user, keep, reason, now).await?;
-            let entries = |ids: Vec<SessionId>| ids.into_iter().map(|id| session_revocation(id, now)).collect();
-            return Ok(Ended { sessions: ended.len(), logged: entries(ended), known: entries(known) });
+            return Ok(Ended {
+                sessions: ended.len(),
+                logged: ended.into_iter().map(|id| (session_revocation(id, now), reason)).collect(),
+                known: known.into_iter().map(|id| session_revocation(id, now)).collect(),
+            });
         }
         let sessions = refresh_tokens::count_live(tx, user, now).await?;
         user.epoch += 1;
         user.updated_at = now;
         users::update(tx, user).await?;
-        Ok(Ended { sessions, logged: vec![user_revocation(user.id, user.epoch, now)], known: vec![] })
+        Ok(Ended { sessions, logged: vec![(user_revocation(user.id, user.epoch, now), reason)], known: vec![] })
     }
 
     /// Writes the log, commits, and makes this replica know it before anybody is answered.
-    pub(super) async fn commit(&self, mut tx: Conn, ended: Ended, reason: Reason) -> Result<Revoked, Error> {
+    pub(super) async fn commit(&self, mut tx: Conn, ended: Ended) -> Result<Revoked, Error> {
         if !ended.logged.is_empty() {
-            revocations::append(&mut tx, &ended.logged, reason, self.clock.now()).await?;
+            revocations::append(&mut tx, &ended.logged, self.clock.now()).await?;
         }
         tx.commit().await?;
-        self.revocations.apply(ended.logged.iter().chain(&ended.known));
+        self.revocations.apply(ended.logged.iter().map(|(revocation, _)| revocation).chain(&ended.known));
         // After the commit: a replica that is not on the list by now reads the log after it.
         let bound = replicas::largest_max_staleness(&mut tx).await.unwrap_or(MAX_STALENESS);
         let everywhere_by = later(self.clock.now(), bound.max(self.policy.max_staleness));
@@ -156,7 +140,7 @@ impl Accounts {
     }
 }
 
-fn session_revocation(id: SessionId, now: OffsetDateTime) -> Revocation {
+pub(super) fn session_revocation(id: SessionId, now: OffsetDateTime) -> Revocation {
     Revocation { subject: Subject::Session(id), expires_at: later(now, RETENTION) }
 }
 

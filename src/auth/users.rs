@@ -116,12 +116,11 @@ impl Accounts {
                 user.disabled_at = None;
             }
             users::update(&mut tx, &user).await?;
-            let reason = Reason::UserDisabled;
             let ended = match status {
-                Some(Status::Disabled) => self.disable(&mut tx, &mut user, reason).await?,
+                Some(Status::Disabled) => self.disable(&mut tx, &mut user, Reason::UserDisabled).await?,
                 _ => Ended::default(),
             };
-            let revoked = self.commit(tx, ended, reason).await?;
+            let revoked = self.commit(tx, ended).await?;
             Ok((user, revoked))
         })
         .await
@@ -138,7 +137,7 @@ impl Accounts {
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
             let ended = self.disable(&mut tx, &mut user, Reason::UserDeleted).await?;
-            self.commit(tx, ended, Reason::UserDeleted).await
+            self.commit(tx, ended).await
         })
         .await?;
         let mut conn = self.store.acquire().await?;
@@ -191,7 +190,7 @@ impl Accounts {
             let now = self.clock.now();
             users::set_password(&mut tx, id, hash.as_str(), expected, now).await?;
             let ended = self.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
-            self.commit(tx, ended, Reason::PasswordChanged).await
+            self.commit(tx, ended).await
         })
         .await
     }

@@ -50,14 +50,9 @@ impl TryFrom<Row> for LogEntry {
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn append(
-    tx: &mut Conn,
-    revocations: &[Revocation],
-    reason: Reason,
-    now: OffsetDateTime,
-) -> Result<(), Error> {
+pub async fn append(tx: &mut Conn, revocations: &[(Revocation, Reason)], now: OffsetDateTime) -> Result<(), Error> {
     let (mut kinds, mut subjects, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
-    for revocation in revocations {
+    for (revocation, _) in revocations {
         let (kind, subject, epoch) = match revocation.subject {
             Subject::Session(id) => ("session", id.0, None),
             Subject::User(id, epoch) => ("user", id.0, Some(epoch)),
@@ -67,14 +62,15 @@ pub async fn append(
         epochs.push(epoch);
     }
     let ids: Vec<Uuid> = revocations.iter().map(|_| new_v7(now)).collect();
-    let expiries: Vec<OffsetDateTime> = revocations.iter().map(|r| r.expires_at).collect();
+    let expiries: Vec<OffsetDateTime> = revocations.iter().map(|(r, _)| r.expires_at).collect();
+    let reasons: Vec<&str> = revocations.iter().map(|(_, reason)| reason.as_str()).collect();
     let count = i64::try_from(revocations.len()).map_err(Error::internal)?;
     let statement = query(
         "WITH head AS (UPDATE revocation_head SET seq = seq + $1 RETURNING seq) \
          INSERT INTO revocations (seq, id, kind, subject, epoch, expires_at, revoked_at, reason) \
-         SELECT head.seq - $1 + n.place, n.id, n.kind, n.subject, n.epoch, n.expires_at, $7, $8 \
-         FROM head, unnest($2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[]) \
-           WITH ORDINALITY AS n (id, kind, subject, epoch, expires_at, place)",
+         SELECT head.seq - $1 + n.place, n.id, n.kind, n.subject, n.epoch, n.expires_at, $7, n.reason \
+         FROM head, unnest($2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[], $8::text[]) \
+           WITH ORDINALITY AS n (id, kind, subject, epoch, expires_at, reason, place)",
     )
     .bind(count)
     .bind(ids)
@@ -83,7 +79,7 @@ pub async fn append(
     .bind(epochs)
     .bind(expiries)
     .bind(now)
-    .bind(reason.as_str());
+    .bind(reasons);
     match tx.execute(statement).await? {
         rows if rows == revocations.len() as u64 => Ok(()),
         _ => Err(Error::internal("the revocation log has no head row")),

@@ -1,6 +1,6 @@
 //! The database's side of the promises: statements that meet, constraints, keys, and a log without gaps.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use countersign::{
     auth::keys,
@@ -55,8 +55,8 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
         tokio::spawn(async move {
             let mut tx = store.acquire().await.expect("connection");
             tx.begin().await.expect("begun");
-            let batch = vec![revocation(now); 1 + i % 3];
-            revocations::append(&mut tx, &batch, Reason::Revoked, now).await.expect("appended");
+            let batch = vec![(revocation(now), Reason::Revoked); 1 + i % 3];
+            revocations::append(&mut tx, &batch, now).await.expect("appended");
             // Every fourth is rolled back: its numbers must not be missing.
             if i % 4 != 0 {
                 tx.commit().await.expect("committed");
@@ -174,7 +174,7 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
     let now = Clock::system().now();
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
-    revocations::append(&mut tx, &[revocation(now)], Reason::Revoked, now).await.expect("appended");
+    revocations::append(&mut tx, &[(revocation(now), Reason::Revoked)], now).await.expect("appended");
     drop(tx);
     let mut conn = store.acquire().await.expect("connection");
     assert_eq!(revocations::load(&mut conn, now).await.expect("loaded"), (0, vec![]));
@@ -260,7 +260,7 @@ async fn r65_a_refresh_that_meets_a_revoke_gives_nothing() {
     let store = store(&server.database_url);
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
-    refresh_tokens::revoke(&mut tx, id, Reason::Revoked, server.clock.now()).await.expect("marked");
+    refresh_tokens::revoke(&mut tx, &HashMap::from([(id, Reason::Revoked)]), server.clock.now()).await.expect("marked");
     let refresh = tokio::spawn(async move { alice.refresh(&tokens.refresh_token).await });
     somebody_waits(&server.database_url).await;
     tx.commit().await.expect("committed");
@@ -384,4 +384,45 @@ async fn a_user_with_very_many_sessions_is_ended_and_deleted_all_the_same() {
     assert_eq!(live_sessions(&server).await, 0);
     let delete = DeleteUserRequest { user_id: alice.id.clone() };
     server.user_client().delete_user(delete).await.expect("deleted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocations_that_queue_up_share_a_transaction() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let mut head = connect(&server.database_url).await;
+    head.execute("BEGIN; UPDATE revocation_head SET seq = seq").await.expect("locked");
+    let revoke = |session_id: String| {
+        let alice = alice.clone();
+        tokio::spawn(async move { alice.revoke(Target::SessionId(session_id)).await.expect("revoked") })
+    };
+    let first = revoke(alice.login().await.session_id);
+    somebody_waits(&server.database_url).await;
+    let mut sessions = Vec::new();
+    for _ in 0..9 {
+        sessions.push(alice.login().await);
+    }
+    let mut queued = Vec::new();
+    for session in &sessions {
+        queued.push(revoke(session.session_id.clone()));
+    }
+    // One of them twice: it has ended once.
+    queued.push(revoke(sessions[0].session_id.clone()));
+    while server.auth.accounts.queue.len() < queued.len() {
+        tokio::task::yield_now().await;
+    }
+    head.execute("COMMIT").await.expect("released");
+    let mut ended = first.await.expect("joined").sessions_revoked;
+    for revoke in queued {
+        ended += revoke.await.expect("joined").sessions_revoked;
+    }
+    assert_eq!((ended, live_sessions(&server).await), (10, 0));
+    let transactions: i64 = sqlx::query_scalar("SELECT count(DISTINCT xmin::text) FROM revocations")
+        .fetch_one(&mut head)
+        .await
+        .expect("counted");
+    assert_eq!(transactions, 2, "the first, and all others together");
+    for session in &sessions {
+        assert_eq!(refusal(alice.verify(&session.access_token).await).1, "TOKEN_REVOKED");
+    }
 }
