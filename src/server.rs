@@ -109,7 +109,7 @@ impl Server {
         // The task that reports health must not say SERVING again.
         background.abort_all();
         while background.join_next().await.is_some() {}
-        health.set(false).await;
+        health.not_serving().await;
         drain.send_replace(true);
         if timeout(self.drain_timeout, async { while ports.join_next().await.is_some() {} }).await.is_err() {
             tracing::warn!("calls were still under way at the end of the drain timeout");
@@ -173,7 +173,11 @@ async fn report_health(auth: Arc<Auth>, health: Health) {
     loop {
         let fresh = auth.accounts.revocations.fresh(None).is_ok();
         if fresh != said {
-            health.set(fresh).await;
+            if fresh {
+                health.serving().await;
+            } else {
+                health.not_serving().await;
+            }
             said = fresh;
         }
         tokio::time::sleep(HEALTH_PAUSE).await;

@@ -1,28 +1,16 @@
 //! AuthService. Each method reads, calls one operation of `auth`, and writes.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{caller::Administration, decode, encode, status::status, v1, v1::auth_service_server::AuthService};
-use crate::{
-    auth::{Auth, refresh::Exchange, revoke::Target, to_completion},
-    error::Error,
+use super::{
+    decode, encode,
+    service::{Service, respond},
+    v1,
+    v1::auth_service_server::AuthService,
 };
-
-/// The service.
-#[derive(Debug)]
-pub struct Service {
-    auth: Arc<Auth>,
-    administration: Administration,
-}
-
-impl Service {
-    /// The service over `auth`.
-    pub fn new(auth: Arc<Auth>, administration: Administration) -> Self {
-        Self { auth, administration }
-    }
-}
+use crate::auth::{refresh::Exchange, revoke::Target, to_completion};
 
 #[async_trait]
 impl AuthService for Service {
@@ -97,8 +85,7 @@ impl AuthService for Service {
         request: Request<v1::ListSessionsRequest>,
     ) -> Result<Response<v1::ListSessionsResponse>, Status> {
         respond("list_sessions", async {
-            self.administration.check(request.metadata())?;
-            let request = request.get_ref();
+            let request = self.admit(request)?;
             let page = decode::page(request.page_size, &request.page_token)?;
             let user = decode::user_id(&request.user_id)?;
             let sessions = self.auth.accounts.list_sessions(user, page).await?;
@@ -109,12 +96,4 @@ impl AuthService for Service {
         })
         .await
     }
-}
-
-/// Turns the outcome of a call into its answer.
-pub(super) async fn respond<T>(
-    rpc: &'static str,
-    call: impl Future<Output = Result<T, Error>>,
-) -> Result<Response<T>, Status> {
-    call.await.map(Response::new).map_err(|error| status(rpc, error))
 }

@@ -10,6 +10,7 @@ mod encode;
 mod health_check;
 mod redact;
 mod server;
+mod service;
 mod status;
 mod user_service;
 

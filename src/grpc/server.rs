@@ -10,10 +10,9 @@ use tonic::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use super::{
-    auth_service,
     caller::Administration,
     contract::ContractLayer,
-    user_service,
+    service::Service,
     v1::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
 use crate::{auth::Auth, error::Error};
@@ -40,13 +39,22 @@ impl Health {
     /// A reporter that says NOT_SERVING.
     pub async fn new() -> Self {
         let health = Self(HealthReporter::new());
-        health.set(false).await;
+        health.not_serving().await;
         health
     }
 
-    /// Sets the health of the server (`""`) and of both services.
-    pub async fn set(&self, serving: bool) {
-        let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    /// Requests are welcome.
+    pub async fn serving(&self) {
+        self.set(ServingStatus::Serving).await;
+    }
+
+    /// Requests are better sent to another replica.
+    pub async fn not_serving(&self) {
+        self.set(ServingStatus::NotServing).await;
+    }
+
+    /// Of the server (`""`) and of both services.
+    async fn set(&self, status: ServingStatus) {
         for name in ["", "countersign.v1.AuthService", "countersign.v1.UserService"] {
             self.0.set_service_status(name, status).await;
         }
@@ -87,8 +95,7 @@ pub async fn serve(
 }
 
 fn routes(auth: Arc<Auth>, administration: Administration, health: Health) -> Result<Routes, Error> {
-    let auth_service = auth_service::Service::new(Arc::clone(&auth), administration.clone());
-    let user_service = user_service::Service::new(auth, administration);
+    let service = Service { auth, administration };
     let health = tonic_health::server::HealthService::from_health_reporter(health.0);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -98,8 +105,8 @@ fn routes(auth: Arc<Auth>, administration: Administration, health: Health) -> Re
     };
     let mut routes = Routes::builder();
     routes
-        .add_service(AuthServiceServer::new(auth_service).max_decoding_message_size(MAX_AUTH_MESSAGE))
-        .add_service(UserServiceServer::new(user_service).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(AuthServiceServer::new(service.clone()).max_decoding_message_size(MAX_AUTH_MESSAGE))
+        .add_service(UserServiceServer::new(service).max_decoding_message_size(MAX_MESSAGE))
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         .add_service(reflection().build_v1().map_err(Error::internal)?)
         .add_service(reflection().build_v1alpha().map_err(Error::internal)?);

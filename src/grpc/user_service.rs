@@ -4,32 +4,16 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{auth_service::respond, caller::Administration, decode, encode, v1, v1::user_service_server::UserService};
-use crate::{
-    auth::{Auth, to_completion},
-    domain::user::{Username, parse_roles},
-    error::Error,
+use super::{
+    decode, encode,
+    service::{Service, respond},
+    v1,
+    v1::user_service_server::UserService,
 };
-
-/// The service.
-#[derive(Debug)]
-pub struct Service {
-    auth: Arc<Auth>,
-    administration: Administration,
-}
-
-impl Service {
-    /// The service over `auth`.
-    pub fn new(auth: Arc<Auth>, administration: Administration) -> Self {
-        Self { auth, administration }
-    }
-
-    /// The request, if an administrator sent it.
-    fn admit<T>(&self, request: Request<T>) -> Result<T, Error> {
-        self.administration.check(request.metadata())?;
-        Ok(request.into_inner())
-    }
-}
+use crate::{
+    auth::to_completion,
+    domain::user::{Username, parse_roles},
+};
 
 #[async_trait]
 impl UserService for Service {
