@@ -49,8 +49,10 @@ pub enum Error {
 pub enum Rejection {
     /// Not an access token of this issuer.
     Malformed,
-    /// Forged, altered, or signed by a key that is not ours.
+    /// Forged or altered.
     SignatureInvalid,
+    /// Signed by a key that is not ours, or not any more.
+    KeyUnknown,
     /// Its lifetime is over.
     Expired,
     /// Its session has ended.

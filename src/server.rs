@@ -11,12 +11,12 @@ use tokio::{
 };
 
 use crate::{
-    auth::{Accounts, Auth, keys, revocation_queue::RevocationQueue},
+    auth::{Accounts, Auth, keys::Keys, revocation_queue::RevocationQueue},
     clock::Clock,
     config::PolicySettings,
     crypto::{
         password::{HashPolicy, PasswordHasher},
-        seal::MasterKey,
+        seal::MasterKeys,
     },
     error::Error,
     grpc::{self, Administration, Health},
@@ -35,8 +35,8 @@ pub struct Config {
     pub settings: PolicySettings,
     /// The database.
     pub store: Store,
-    /// Opens the stored keys.
-    pub master_key: MasterKey,
+    /// Open the stored keys.
+    pub master_keys: MasterKeys,
     /// Who administers.
     pub administration: Administration,
     /// The time.
@@ -69,17 +69,11 @@ impl Server {
     /// open.
     pub async fn build(config: Config) -> Result<Self, Error> {
         let accounts = accounts(config.store, &config.settings, config.clock)?;
-        let now = accounts.clock.now();
-        let keys = keys::load_or_create(&accounts.store, &config.master_key, now).await?;
-        let follower = Follower::new(
-            accounts.store.clone(),
-            Arc::clone(&accounts.revocations),
-            accounts.clock.clone(),
-            Arc::clone(&accounts.wake),
-        );
+        let auth = Arc::new(Auth { accounts, keys: Keys::new(config.master_keys) });
+        auth.start_keys().await?;
         Ok(Self {
-            auth: Arc::new(Auth { accounts, keys }),
-            follower: Arc::new(follower),
+            follower: Arc::new(follower(&auth)),
+            auth,
             administration: config.administration,
             drain_timeout: config.settings.drain_timeout,
         })
@@ -142,9 +136,18 @@ impl Server {
         let mut background = JoinSet::new();
         let follower = Arc::clone(&self.follower);
         background.spawn(async move { follower.listen().await });
+        let auth = self.auth();
+        background.spawn(async move { auth.keep_keys().await });
         background.spawn(report_health(self.auth(), health.clone()));
         background
     }
+}
+
+fn follower(auth: &Arc<Auth>) -> Follower {
+    let Accounts { store, revocations, clock, wake, .. } = &auth.accounts;
+    let installing = Arc::clone(auth);
+    let install_keys = Box::new(move |stored| drop(installing.keys.install(stored, installing.accounts.clock.boot())));
+    Follower::new(store.clone(), Arc::clone(revocations), clock.clone(), Arc::clone(wake), install_keys)
 }
 
 /// Users and sessions over `store`; also for the command line, which serves nothing.

@@ -1,78 +1,265 @@
-//! The keys at a server's start: read from the database and opened, or made if there are none.
+//! The keys that this replica holds: what is stored is opened here and becomes the key ring. A stored key that cannot be
+//! used is said in the log, and its tokens are undecided: they are neither accepted nor called forged.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
 use time::OffsetDateTime;
+use tokio::sync::oneshot;
+use zeroize::Zeroizing;
 
 use crate::{
+    clock::Boot,
+    config::Policy,
     crypto::{
-        keyring::{EDDSA, HMAC_SHA256, KeyMaterial, Keyring},
-        seal::MasterKey,
+        access_token::Verifier,
+        keyring::Keyring,
+        random,
+        refresh_token::{KEY_BYTES, RefreshTokenKey},
+        seal::{MasterKeys, SealedBy},
+        signing_key::{KeyMaterial, SigningKey},
+    },
+    domain::{
+        key::{Algorithm, Key, Purpose, Stage},
+        revocation::RETENTION,
     },
     error::Error,
     store::{
-        Conn, Store,
-        keys::{self, Purpose, StoredKey},
+        Store,
+        keys::{self, StoredKey, StoredKeys},
     },
 };
 
-/// Reads the keys, and makes them at the first start. Replicas that start together end with the same keys.
+/// The algorithm name under which keys of refresh tokens are stored.
+const HMAC_SHA256: &str = "HMAC-SHA256";
+
+/// The keys of this replica.
+#[derive(Debug)]
+pub struct Keys {
+    master: MasterKeys,
+    ring: ArcSwap<Keyring>,
+    known: Mutex<Vec<Known>>,
+    /// What was last seen of the service's clock.
+    pub(super) witness: tokio::sync::Mutex<Option<Witness>>,
+}
+
+/// A stored key that this replica has read.
+#[derive(Clone, Debug)]
+struct Known {
+    stored: StoredKey,
+    /// Since when the database has it no more.
+    gone_at: Option<Boot>,
+}
+
+/// The service's clock stood at `seen_ms` at the moment `seen_at`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Witness {
+    pub(super) seen_ms: i64,
+    pub(super) seen_at: Boot,
+}
+
+/// A key that cannot be used, and why.
+type Unusable = (Key, Error);
+
+impl Keys {
+    /// No keys yet.
+    pub fn new(master: MasterKeys) -> Self {
+        Self { master, ring: ArcSwap::default(), known: Mutex::default(), witness: tokio::sync::Mutex::default() }
+    }
+
+    /// The keys as they are now. Waits for nobody.
+    pub fn ring(&self) -> Arc<Keyring> {
+        self.ring.load_full()
+    }
+
+    /// Takes over what the database holds, and gives back what of it cannot be used.
+    ///
+    /// What it does not hold any more stays for a while, because it may have been restored from an old backup; and what
+    /// was killed stays dead, whatever it says.
+    pub fn install(&self, stored: Vec<StoredKey>, boot: Boot) -> Vec<Unusable> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = unite(&known, stored, boot);
+        let (ring, unusable) = self.open_all(&known);
+        self.ring.store(Arc::new(ring));
+        for (key, error) in &unusable {
+            let (purpose, kid) = (key.purpose.as_str(), &key.kid);
+            tracing::error!(purpose, kid, stage = key.stage.as_str(), %error, "a stored key cannot be used");
+        }
+        unusable
+    }
+
+    /// The keys that are dead here although the database calls them something else: a kill that it lost.
+    pub(super) fn revived(&self, stored: &[StoredKey]) -> Vec<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let dead = |key: &Key| known.iter().any(|k| is_same(&k.stored.key, key) && k.stored.key.stage == Stage::Killed);
+        let lives = |key: &&Key| key.stage != Stage::Killed;
+        stored.iter().map(|s| &s.key).filter(lives).filter(|key| dead(key)).map(|key| key.kid.clone()).collect()
+    }
+
+    fn open_all(&self, known: &[Known]) -> (Keyring, Vec<Unusable>) {
+        let mut ring = Keyring::default();
+        let mut unusable = Vec::new();
+        for Known { stored, .. } in known {
+            let added = match stored.key.purpose {
+                Purpose::AccessToken => self.add_access(&mut ring, stored),
+                Purpose::RefreshToken => self.add_refresh(&mut ring, stored),
+            };
+            if let Err(error) = added {
+                unusable.push((stored.key.clone(), error));
+            }
+        }
+        (ring, unusable)
+    }
+
+    fn add_access(&self, ring: &mut Keyring, stored: &StoredKey) -> Result<(), Error> {
+        let (kid, stage) = (stored.key.kid.clone(), stored.key.stage);
+        if stage == Stage::Killed {
+            ring.refuse(kid, Verifier::Killed);
+            return Ok(());
+        }
+        ring.refuse(kid, Verifier::Unusable);
+        let key = self.open_access(stored)?;
+        ring.add(&key)?;
+        if stage == Stage::Active {
+            ring.sign_with(key);
+        }
+        Ok(())
+    }
+
+    fn add_refresh(&self, ring: &mut Keyring, stored: &StoredKey) -> Result<(), Error> {
+        let (number, stage) = (stored.key.number, stored.key.stage);
+        if stage == Stage::Killed {
+            ring.add_refresh(number, RefreshTokenKey::Killed);
+            return Ok(());
+        }
+        ring.add_refresh(number, RefreshTokenKey::Unusable);
+        ring.add_refresh(number, self.open_refresh(stored)?);
+        if stage == Stage::Active {
+            ring.refresh_with(number);
+        }
+        Ok(())
+    }
+
+    fn open_access(&self, stored: &StoredKey) -> Result<SigningKey, Error> {
+        let algorithm: Algorithm = stored.algorithm.parse().map_err(|_| unknown_algorithm(stored))?;
+        let (private, _) = self.open(stored)?;
+        SigningKey::parse(algorithm, &KeyMaterial { kid: stored.key.kid.clone(), private })
+    }
+
+    fn open_refresh(&self, stored: &StoredKey) -> Result<RefreshTokenKey, Error> {
+        if stored.algorithm != HMAC_SHA256 {
+            return Err(unknown_algorithm(stored));
+        }
+        RefreshTokenKey::parse(&self.open(stored)?.0)
+    }
+
+    /// Whether a stored key can be used here.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] says why not.
+    pub(super) fn try_open(&self, stored: &StoredKey) -> Result<(), Error> {
+        match stored.key.purpose {
+            Purpose::AccessToken => self.open_access(stored).map(drop),
+            Purpose::RefreshToken => self.open_refresh(stored).map(drop),
+        }
+    }
+
+    fn open(&self, stored: &StoredKey) -> Result<(Zeroizing<Vec<u8>>, SealedBy), Error> {
+        self.master.open(&stored.sealed_key, &context(&stored.key, &stored.algorithm))
+    }
+
+    /// The key sealed by the first master key; None when it is already.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it does not open.
+    pub(super) fn resealed(&self, stored: &StoredKey) -> Result<Option<Vec<u8>>, Error> {
+        match self.open(stored)? {
+            (_, SealedBy::First) => Ok(None),
+            (private, SealedBy::Older) => {
+                self.master.seal(&private, &context(&stored.key, &stored.algorithm)).map(Some)
+            }
+        }
+    }
+
+    /// A new key, as it is stored: `place` without its name.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] without randomness.
+    pub(super) async fn make(&self, place: Key, policy: &Policy, now: OffsetDateTime) -> Result<StoredKey, Error> {
+        let (material, algorithm) = match place.purpose {
+            Purpose::AccessToken => {
+                let algorithm = policy.signing_algorithm;
+                (generate(algorithm, policy.rsa_bits).await?, algorithm.as_str())
+            }
+            Purpose::RefreshToken => {
+                let private = Zeroizing::new(random::bytes::<KEY_BYTES>()?.to_vec());
+                (KeyMaterial { kid: place.number.to_string(), private }, HMAC_SHA256)
+            }
+        };
+        let key = Key { kid: material.kid, ..place };
+        let sealed_key = self.master.seal(&material.private, &context(&key, algorithm))?;
+        Ok(StoredKey { key, algorithm: algorithm.to_owned(), sealed_key, created_at: now })
+    }
+}
+
+/// All keys as they are stored, by purpose and number.
 ///
 /// # Errors
-/// [`Error::Internal`] when a stored key does not open with this master key or is damaged;
 /// [`Error::DatabaseUnavailable`].
-pub async fn load_or_create(store: &Store, master: &MasterKey, now: OffsetDateTime) -> Result<Keyring, Error> {
+pub async fn stored(store: &Store) -> Result<StoredKeys, Error> {
     let mut conn = store.acquire().await?;
-    let access = find_or_create(&mut conn, master, Purpose::AccessToken, now).await?;
-    let refresh = find_or_create(&mut conn, master, Purpose::RefreshToken, now).await?;
-    let number = u16::try_from(refresh.number).map_err(Error::internal)?;
-    let access = open(access, master, Purpose::AccessToken)?;
-    let refresh = open(refresh, master, Purpose::RefreshToken)?;
-    Keyring::new(access, &refresh, number)
+    keys::all(&mut conn).await
 }
 
-async fn find_or_create(
-    conn: &mut Conn,
-    master: &MasterKey,
-    purpose: Purpose,
-    now: OffsetDateTime,
-) -> Result<StoredKey, Error> {
-    if let Some(key) = keys::newest(conn, purpose).await? {
-        return Ok(key);
+/// On a thread of its own: an RSA key takes up to seconds.
+async fn generate(algorithm: Algorithm, rsa_bits: u16) -> Result<KeyMaterial, Error> {
+    let (made, making) = oneshot::channel();
+    let work = move || drop(made.send(KeyMaterial::generate(algorithm, rsa_bits)));
+    std::thread::Builder::new().name("key-generation".to_owned()).spawn(work).map_err(Error::internal)?;
+    making.await.map_err(Error::internal)?
+}
+
+/// What is stored, and what was known before and is stored no more.
+fn unite(known: &[Known], stored: Vec<StoredKey>, boot: Boot) -> Vec<Known> {
+    let before = |key: &Key| known.iter().find(|k| is_same(&k.stored.key, key));
+    let mut united = Vec::with_capacity(known.len());
+    // First, so that what is stored wins.
+    for old in known.iter().filter(|old| !stored.iter().any(|s| is_same(&s.key, &old.stored.key))) {
+        united.extend(outlive(old, boot));
     }
-    keys::insert(conn, purpose, &create(master, purpose)?, now).await?;
-    // Another replica may have been first: whatever is stored now is the key.
-    keys::newest(conn, purpose).await?.ok_or_else(|| Error::internal("a key vanished"))
+    united.extend(stored.into_iter().map(|mut stored| {
+        if before(&stored.key).is_some_and(|old| old.stored.key.stage == Stage::Killed) {
+            stored.key.stage = Stage::Killed;
+        }
+        Known { stored, gone_at: None }
+    }));
+    united
 }
 
-fn create(master: &MasterKey, purpose: Purpose) -> Result<StoredKey, Error> {
-    let number = 1;
-    let (material, algorithm) = match purpose {
-        Purpose::AccessToken => (KeyMaterial::generate_ed25519()?, EDDSA),
-        Purpose::RefreshToken => (KeyMaterial::generate_mac(number)?, HMAC_SHA256),
-    };
-    let mut key = StoredKey {
-        number: number.into(),
-        kid: material.kid,
-        algorithm: algorithm.to_owned(),
-        public_key: material.public,
-        sealed_key: Vec::new(),
-    };
-    key.sealed_key = master.seal(&material.private, &context(&key, purpose))?;
-    Ok(key)
-}
-
-fn open(key: StoredKey, master: &MasterKey, purpose: Purpose) -> Result<KeyMaterial, Error> {
-    let expected = match purpose {
-        Purpose::AccessToken => EDDSA,
-        Purpose::RefreshToken => HMAC_SHA256,
-    };
-    if key.algorithm != expected {
-        return Err(Error::internal(format!("key {}: unknown algorithm {}", key.kid, key.algorithm)));
+/// A key that the database has no more: it verifies for as long as its tokens can live.
+fn outlive(old: &Known, boot: Boot) -> Option<Known> {
+    let mut kept = old.clone();
+    let gone_at = *kept.gone_at.get_or_insert(boot);
+    if kept.stored.key.stage == Stage::Next || boot.since(gone_at) >= RETENTION {
+        return None;
     }
-    let private = master.open(&key.sealed_key, &context(&key, purpose))?;
-    Ok(KeyMaterial { kid: key.kid, public: key.public_key, private })
+    if kept.stored.key.stage == Stage::Active {
+        let kid = &kept.stored.key.kid;
+        tracing::error!(kid, "the database has lost a key that signed: its tokens are accepted for a while");
+        kept.stored.key.stage = Stage::Retired;
+    }
+    Some(kept)
+}
+
+fn is_same(one: &Key, other: &Key) -> bool {
+    (one.purpose, &one.kid) == (other.purpose, &other.kid)
+}
+
+fn unknown_algorithm(stored: &StoredKey) -> Error {
+    Error::internal(format!("key {}: unknown algorithm {:?}", stored.key.kid, stored.algorithm))
 }
 
 /// What a sealed key is bound to.
-fn context(key: &StoredKey, purpose: Purpose) -> String {
-    format!("key {} {} {} {}", purpose.as_str(), key.number, key.algorithm, key.kid)
+fn context(key: &Key, algorithm: &str) -> String {
+    format!("key {} {} {algorithm} {}", key.purpose.as_str(), key.number, key.kid)
 }

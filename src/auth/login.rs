@@ -41,8 +41,10 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::InvalidArgument`] for an audience that the server does not know,
-    /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`].
     pub async fn login(&self, request: LoginRequest) -> Result<TokenPair, Error> {
+        // Who has not heard of the keys for long must not sign: others may not accept it any more.
+        self.accounts.revocations.fresh(None)?;
         let audience = self.accounts.policy.choose_audience(request.audience)?;
         for _ in 0..ATTEMPTS {
             let credentials = self.accounts.authenticate(&request.username, request.password.clone()).await?;

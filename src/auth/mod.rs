@@ -1,6 +1,7 @@
 //! The product: one file per operation. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
 //! the database. Knows neither gRPC nor HTTP.
 
+pub mod key_rotation;
 pub mod keys;
 pub mod login;
 pub mod refresh;
@@ -17,14 +18,9 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use self::revocation_queue::RevocationQueue;
+use self::{keys::Keys, revocation_queue::RevocationQueue};
 use crate::{
-    clock::Clock,
-    config::Policy,
-    crypto::{keyring::Keyring, password::PasswordHasher},
-    error::Error,
-    revocation::Revocations,
-    store::Store,
+    clock::Clock, config::Policy, crypto::password::PasswordHasher, error::Error, revocation::Revocations, store::Store,
 };
 
 /// Users and their sessions: all that needs no key. The command line works with this alone.
@@ -52,7 +48,7 @@ pub struct Auth {
     /// Users and sessions.
     pub accounts: Accounts,
     /// The keys.
-    pub keys: Keyring,
+    pub keys: Keys,
 }
 
 /// A page of a listing.

@@ -7,11 +7,12 @@ use super::{Auth, later, tokens::TokenPair};
 use crate::{
     crypto::{refresh_token::RefreshToken, secret::Secret},
     domain::{
+        ids::SessionId,
         revocation::Reason,
         rotation::{Decision, Step, decide},
         session::{ClientInfo, Session},
     },
-    error::Error,
+    error::{Error, Rejection},
     store::{
         Conn,
         refresh_tokens::{self, Advance},
@@ -56,19 +57,31 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenReused`], [`Error::Rejected`] for the access token,
-    /// [`Error::DatabaseUnavailable`]: nothing is lost then, the same token may be tried again.
+    /// [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`]: nothing is lost then, the same token may be tried again.
     pub async fn refresh(&self, request: RefreshRequest) -> Result<Refreshed, Error> {
+        // Who has not heard of the keys for long may take a new one for none.
+        self.accounts.revocations.fresh(None)?;
         // A token that was never issued ends here, before any statement.
-        let token = self.keys.refresh.decode(request.refresh_token.expose()).ok_or(Error::RefreshTokenInvalid)?;
-        if let Some(access_token) = &request.access_token
-            && self.identify(access_token.expose())?.session_id != token.session_id
-        {
-            return Err(Error::RefreshTokenInvalid);
+        let token = self.keys.ring().decode_refresh(request.refresh_token.expose())?;
+        let token = token.ok_or(Error::RefreshTokenInvalid)?;
+        if let Some(access_token) = &request.access_token {
+            self.check_session(access_token, token.session_id)?;
         }
         let now = self.accounts.clock.now();
         let (session, exchange) = self.exchange(token, request.client.as_ref(), now).await?;
         let tokens = self.token_pair(&session, now)?;
         Ok(Refreshed { tokens, exchange })
+    }
+
+    /// An access token that comes along must be of the same session. One that outlived its key says nothing, and must not
+    /// end the session of an owner who slept (promise P2).
+    fn check_session(&self, access_token: &Secret, session: SessionId) -> Result<(), Error> {
+        match self.identify(access_token.expose()) {
+            Ok(principal) if principal.session_id == session => Ok(()),
+            Ok(_) => Err(Error::RefreshTokenInvalid),
+            Err(Error::Rejected(Rejection::KeyUnknown | Rejection::Revoked)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn exchange(

@@ -52,21 +52,25 @@ impl Auth {
     /// Ends sessions. Ending what has ended is fine, and so is a token that means nothing (RFC 7009 section 2.2).
     ///
     /// # Errors
-    /// [`Error::DatabaseUnavailable`].
+    /// [`Error::DatabaseUnavailable`]; [`Error::RevocationsStale`] for a token whose key this replica may not have heard of.
     pub async fn revoke(&self, target: Target) -> Result<Revoked, Error> {
         let session = match target {
             Target::User(user, keep) => return self.accounts.end_user_sessions(user, keep).await,
             Target::Session(id) => Some(id),
-            Target::RefreshToken(token) => self.keys.refresh.decode(token.expose()).map(|t| t.session_id),
-            Target::AccessToken(token) => self.identify(token.expose()).ok().map(|p| p.session_id),
+            Target::RefreshToken(token) => self.keys.ring().decode_refresh(token.expose())?.map(|t| t.session_id),
+            Target::AccessToken(token) => match self.identify(token.expose()) {
+                Ok(principal) => Some(principal.session_id),
+                Err(Error::Rejected(_)) => None,
+                Err(error) => return Err(error),
+            },
         };
-        match session {
-            Some(id) => self.accounts.end_session(id, Reason::Revoked).await,
-            None => Ok(Revoked {
-                sessions: 0,
-                everywhere_by: later(self.accounts.clock.now(), self.accounts.policy.max_staleness),
-            }),
+        if let Some(id) = session {
+            return self.accounts.end_session(id, Reason::Revoked).await;
         }
+        // That it means nothing can be said only by who knows all keys (REQUIREMENTS R37).
+        self.accounts.revocations.fresh(None)?;
+        let everywhere_by = later(self.accounts.clock.now(), self.accounts.policy.max_staleness);
+        Ok(Revoked { sessions: 0, everywhere_by })
     }
 }
 

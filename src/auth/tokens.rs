@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::{Auth, later};
 use crate::{
-    crypto::{random, refresh_token::RefreshToken, secret::Secret},
+    crypto::{access_token, random, refresh_token::RefreshToken, secret::Secret},
     domain::{
         claims::{Claims, unix},
         ids::{SessionId, new_v7},
@@ -51,11 +51,12 @@ impl Auth {
             epoch: session.epoch,
             roles: session.roles.clone(),
         };
+        let keys = self.keys.ring();
         let refresh_token = RefreshToken { session_id: session.id, generation: session.rotation.generation };
         Ok(TokenPair {
-            access_token: self.keys.signing.sign(&claims)?,
+            access_token: access_token::sign(&claims, keys.signing()?)?,
             access_token_expires_at: whole_seconds(expires_at),
-            refresh_token: self.keys.refresh.encode(refresh_token),
+            refresh_token: keys.encode_refresh(refresh_token)?,
             refresh_token_expires_at: session.idle_expires_at.min(session.expires_at),
             session_id: session.id,
         })

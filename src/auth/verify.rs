@@ -23,7 +23,7 @@ impl Auth {
     /// Verifies one token.
     ///
     /// # Errors
-    /// [`Error::RevocationsStale`], [`Error::Rejected`].
+    /// [`Error::RevocationsStale`], [`Error::Rejected`], [`Error::Internal`] for a token of a key that cannot be used here.
     pub fn verify(&self, token: &str, demand: Demand<'_>) -> Result<(Principal, Freshness), Error> {
         let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
         let principal = self.accept(token, demand.audience, freshness)?;
@@ -33,32 +33,38 @@ impl Auth {
     /// Verifies many tokens as of one moment.
     ///
     /// # Errors
-    /// [`Error::RevocationsStale`].
+    /// [`Error::RevocationsStale`], [`Error::Internal`] for a token of a key that cannot be used here.
     pub fn verify_batch<'t>(
         &self,
         tokens: impl IntoIterator<Item = &'t str>,
         demand: Demand<'_>,
     ) -> Result<(Vec<Result<Principal, Rejection>>, Freshness), Error> {
         let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
-        let results = tokens.into_iter().map(|token| self.accept(token, demand.audience, freshness)).collect();
-        Ok((results, freshness))
+        let verdict = |token| match self.accept(token, demand.audience, freshness) {
+            Ok(principal) => Ok(Ok(principal)),
+            Err(Error::Rejected(rejection)) => Ok(Err(rejection)),
+            // Undecided: no answer for this token is right.
+            Err(error) => Err(error),
+        };
+        let results: Result<Vec<_>, Error> = tokens.into_iter().map(verdict).collect();
+        Ok((results?, freshness))
     }
 
     /// The one definition of a valid access token.
-    fn accept(&self, token: &str, audience: Option<&str>, freshness: Freshness) -> Result<Principal, Rejection> {
-        let claims = access_token::open(token, &self.keys.verifying)?;
+    fn accept(&self, token: &str, audience: Option<&str>, freshness: Freshness) -> Result<Principal, Error> {
+        let claims = access_token::open(token, self.keys.ring().verifying())?;
         let expected = Expected { issuer: &self.accounts.policy.issuer, audience, leeway: self.accounts.policy.leeway };
         let principal = claims.check(expected, self.accounts.clock.now())?;
         self.accounts.revocations.check(&principal, freshness)?;
         Ok(principal)
     }
 
-    /// Whose token this was, even if it has expired or been revoked.
+    /// Whose token this was, even if it has expired or its session has ended.
     ///
     /// # Errors
-    /// [`Rejection::Malformed`], [`Rejection::SignatureInvalid`].
-    pub(super) fn identify(&self, token: &str) -> Result<Principal, Rejection> {
-        let claims = access_token::open(token, &self.keys.verifying)?;
-        claims.identify(&self.accounts.policy.issuer)
+    /// [`Error::Rejected`], [`Error::Internal`] for a token of a key that cannot be used here.
+    pub(super) fn identify(&self, token: &str) -> Result<Principal, Error> {
+        let claims = access_token::open(token, self.keys.ring().verifying())?;
+        Ok(claims.identify(&self.accounts.policy.issuer)?)
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     auth::users::UserKey,
     clock::Clock,
     config::{DatabaseSettings, PolicySettings, read_file},
-    crypto::{random, seal::MasterKey},
+    crypto::{random, seal::MasterKeys},
     domain::{password::Password, user::Username},
     error::Error,
     grpc::Administration,
@@ -81,12 +81,12 @@ impl Dev {
         let shutdown = Shutdown::listen()?;
         let master_key_file = dir.join("master.key");
         if !master_key_file.exists() {
-            write_private(&master_key_file, MasterKey::generate()?.as_bytes())?;
+            write_private(&master_key_file, MasterKeys::generate()?.as_bytes())?;
         }
         let store = store(&DatabaseSettings::local(database_url.clone()))?;
         store.migrate().await?;
         let config = Config {
-            master_key: MasterKey::from_file_content(&read_file("data-dir", &master_key_file)?)?,
+            master_keys: MasterKeys::parse("data-dir", &read_file("data-dir", &master_key_file)?)?,
             administration: Administration::Everybody,
             settings: self.policy,
             store,

@@ -2,6 +2,7 @@
 
 mod dev;
 mod healthcheck;
+mod keys;
 mod migrate;
 mod serve;
 mod user;
@@ -21,7 +22,8 @@ use tokio::{
 };
 
 use crate::{
-    config::{DatabaseSettings, LogSettings},
+    config::{DatabaseSettings, LogSettings, MasterKeySettings},
+    crypto::seal::MasterKeys,
     error::Error,
     server::Listeners,
     store::{Store, StoreSettings},
@@ -49,6 +51,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Administer users
     User(Box<user::User>),
+    /// Show, rotate and kill the keys that sign tokens, and those that seal them
+    Keys(Box<keys::Keys>),
     /// Ask a running server whether it serves: exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -61,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => block_on(command.run()),
         Command::Migrate(command) => block_on(command.run()),
         Command::User(command) => block_on(command.run()),
+        Command::Keys(command) => block_on(command.run()),
         Command::Healthcheck(command) => block_on(command.run()),
     });
     match result {
@@ -84,6 +89,21 @@ fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
         connections: settings.database_connections,
         deadline: settings.database_deadline,
     })
+}
+
+fn master_keys(settings: &MasterKeySettings) -> Result<MasterKeys, Error> {
+    let (setting, list) = settings.read()?;
+    MasterKeys::parse(setting, &list)
+}
+
+async fn require_schema(store: &Store) -> Result<(), Error> {
+    match store.missing_migrations().await? {
+        0 => Ok(()),
+        missing => {
+            let advice = format!("it lacks {missing} migrations: run `countersign migrate`");
+            Err(Error::invalid("database-url", advice))
+        }
+    }
 }
 
 async fn bind(grpc: SocketAddr, http: SocketAddr) -> Result<Listeners, Error> {

@@ -2,11 +2,11 @@
 
 use clap::Args;
 
-use super::{Shutdown, bind, local_addr, store};
+use super::{Shutdown, bind, local_addr, master_keys, require_schema, store};
 use crate::{
     clock::Clock,
-    config::{DatabaseSettings, PolicySettings, ServeSettings, read_file},
-    crypto::{seal::MasterKey, service_token::ServiceTokenHash},
+    config::{DatabaseSettings, MasterKeySettings, PolicySettings, ServeSettings, read_file},
+    crypto::service_token::ServiceTokenHash,
     error::Error,
     grpc::Administration,
     server::{Config, Server},
@@ -17,6 +17,8 @@ pub(super) struct Serve {
     #[command(flatten)]
     database: DatabaseSettings,
     #[command(flatten)]
+    master_keys: MasterKeySettings,
+    #[command(flatten)]
     serve: ServeSettings,
     #[command(flatten)]
     policy: PolicySettings,
@@ -26,17 +28,13 @@ impl Serve {
     pub(super) async fn run(self) -> Result<(), Error> {
         self.policy.check()?;
         let config = Config {
-            master_key: MasterKey::from_file_content(&read_file("master-key-file", &self.serve.master_key_file)?)?,
+            master_keys: master_keys(&self.master_keys)?,
             administration: self.administration()?,
             store: store(&self.database)?,
             settings: self.policy,
             clock: Clock::system(),
         };
-        let missing = config.store.missing_migrations().await?;
-        if missing > 0 {
-            let advice = format!("it lacks {missing} migrations: run `countersign migrate`");
-            return Err(Error::invalid("database-url", advice));
-        }
+        require_schema(&config.store).await?;
         let server = Server::build(config).await?;
         let listeners = bind(self.serve.grpc_addr, self.serve.http_addr).await?;
         let (grpc, http) = (local_addr(&listeners.grpc)?, local_addr(&listeners.http)?);

@@ -1,18 +1,17 @@
-//! Access tokens: JWTs in the profile of RFC 9068, signed by one of our keys. jsonwebtoken does the cryptography; the
-//! strict reading around it is here (RFC 8725). What the claims must say is `domain/claims.rs`.
+//! Access tokens: JWTs in the profile of RFC 9068, signed by one of our keys (`signing_key.rs`). The strict reading is
+//! here (RFC 8725). What the claims must say is `domain/claims.rs`; together they are what "a valid access token" means.
 //!
 //! A token has one byte form: header members alg, kid and typ alone, canonical base64url, two dots.
 
 use std::{collections::HashMap, fmt};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde::{
     Deserialize, Serialize,
     de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor},
 };
 
-use super::secret::Secret;
+use super::{secret::Secret, signing_key::SigningKey, verifying_key::VerifyingKey};
 use crate::{
     domain::claims::Claims,
     error::{Error, Rejection},
@@ -23,21 +22,19 @@ const MAX_BYTES: usize = 8 * 1024;
 /// RFC 9068 section 2.1.
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
 
-/// A key that signs, with the name under which verifiers find its public part.
-pub struct SigningKey {
-    kid: String,
-    algorithm: Algorithm,
-    key: EncodingKey,
-}
+/// The keys that tokens may name, by `kid`.
+pub type VerifyingKeys = HashMap<String, Verifier>;
 
-/// The public part of a signing key. A key has one algorithm (RFC 8725 section 3.1).
-pub struct VerifyingKey {
-    algorithm: Algorithm,
-    key: DecodingKey,
+/// What a `kid` stands for.
+#[derive(Debug)]
+pub enum Verifier {
+    /// A key whose tokens are accepted.
+    Key(VerifyingKey),
+    /// A key whose tokens are dead.
+    Killed,
+    /// A key that this replica cannot use, as its log says: nothing is known of its tokens.
+    Unusable,
 }
-
-/// The keys whose tokens are accepted, by `kid`.
-pub type VerifyingKeys = HashMap<String, VerifyingKey>;
 
 /// The header. Every other member is refused: crit, b64, jwk, jku, x5u, x5c and x5t have been attacks, and we issue none.
 #[derive(Serialize, Deserialize)]
@@ -48,90 +45,55 @@ struct Header {
     typ: String,
 }
 
-impl SigningKey {
-    /// An Ed25519 key from its PKCS#8 document (RFC 8037).
-    pub fn ed25519(kid: String, pkcs8: &[u8]) -> Self {
-        Self { kid, algorithm: Algorithm::EdDSA, key: EncodingKey::from_ed_der(pkcs8) }
-    }
-
-    /// Signs `claims`.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when the key is not one of its algorithm.
-    pub fn sign(&self, claims: &Claims) -> Result<Secret, Error> {
-        let header =
-            Header { alg: algorithm_name(self.algorithm).to_owned(), kid: self.kid.clone(), typ: "at+jwt".to_owned() };
-        let header = serde_json::to_vec(&header).map_err(Error::internal)?;
-        let claims = serde_json::to_vec(claims).map_err(Error::internal)?;
-        let mut token = URL_SAFE_NO_PAD.encode(header);
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(claims, &mut token);
-        let signature =
-            jsonwebtoken::crypto::sign(token.as_bytes(), &self.key, self.algorithm).map_err(Error::internal)?;
-        token.push('.');
-        token.push_str(&signature);
-        Ok(Secret::new(token))
-    }
-
-    /// Signs and verifies, so that a key that does not fit its public part is noticed at the start and not by the
-    /// callers (REQUIREMENTS R18).
-    ///
-    /// # Errors
-    /// [`Error::Internal`].
-    pub fn self_test(&self, public: &VerifyingKey) -> Result<(), Error> {
-        let message = b"self test";
-        let signature = jsonwebtoken::crypto::sign(message, &self.key, self.algorithm).map_err(Error::internal)?;
-        match jsonwebtoken::crypto::verify(&signature, message, &public.key, public.algorithm) {
-            Ok(true) => Ok(()),
-            _ => Err(Error::internal("the signing key does not fit its public part")),
-        }
-    }
-}
-
-impl VerifyingKey {
-    /// An Ed25519 key from its 32 bytes.
-    pub fn ed25519(public: &[u8]) -> Self {
-        Self { algorithm: Algorithm::EdDSA, key: DecodingKey::from_ed_der(public) }
-    }
-}
-
-/// Reads a token that one of `keys` signed. What its claims say has still to be checked.
+/// Signs `claims` with `key`.
 ///
 /// # Errors
-/// [`Rejection::Malformed`] or [`Rejection::SignatureInvalid`].
-pub fn open(token: &str, keys: &VerifyingKeys) -> Result<Claims, Rejection> {
+/// [`Error::Internal`] when the library fails.
+pub fn sign(claims: &Claims, key: &SigningKey) -> Result<Secret, Error> {
+    let header =
+        Header { alg: key.algorithm().as_str().to_owned(), kid: key.kid().to_owned(), typ: "at+jwt".to_owned() };
+    let header = serde_json::to_vec(&header).map_err(Error::internal)?;
+    let claims = serde_json::to_vec(claims).map_err(Error::internal)?;
+    let mut token = URL_SAFE_NO_PAD.encode(header);
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(claims, &mut token);
+    let signature = key.sign(token.as_bytes())?;
+    token.push('.');
+    URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+    Ok(Secret::new(token))
+}
+
+/// Reads a token that one of `keys` signed: a pure function, with no look-up elsewhere. What its claims say has still to
+/// be checked ([`Claims::check`]).
+///
+/// # Errors
+/// [`Error::Rejected`] with [`Rejection::Malformed`], [`Rejection::KeyUnknown`], [`Rejection::SignatureInvalid`], or
+/// [`Rejection::Revoked`] when its key was killed; [`Error::Internal`] when its key is ours and cannot be used.
+pub fn open(token: &str, keys: &VerifyingKeys) -> Result<Claims, Error> {
     if token.len() > MAX_BYTES {
-        return Err(Rejection::Malformed);
+        return Err(Rejection::Malformed.into());
     }
     let (message, signature) = token.rsplit_once('.').ok_or(Rejection::Malformed)?;
     let (header, claims) = message.split_once('.').ok_or(Rejection::Malformed)?;
     if claims.contains('.') {
-        return Err(Rejection::Malformed);
+        return Err(Rejection::Malformed.into());
     }
     let header: Header = read(header)?;
     if !TYPES.iter().any(|typ| header.typ.eq_ignore_ascii_case(typ)) {
-        return Err(Rejection::Malformed);
+        return Err(Rejection::Malformed.into());
     }
-    let key = keys.get(&header.kid).ok_or(Rejection::SignatureInvalid)?;
-    if header.alg != algorithm_name(key.algorithm) {
-        return Err(Rejection::SignatureInvalid);
+    let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Rejection::Malformed)?;
+    let key = match keys.get(&header.kid) {
+        Some(Verifier::Key(key)) => key,
+        Some(Verifier::Killed) => return Err(Rejection::Revoked.into()),
+        Some(Verifier::Unusable) => return Err(Error::internal("a token names a key that cannot be used here")),
+        None => return Err(Rejection::KeyUnknown.into()),
+    };
+    // Byte for byte, so that no spelling of `none` is one of ours.
+    if header.alg != key.algorithm().as_str() || !key.verify(message.as_bytes(), &signature) {
+        return Err(Rejection::SignatureInvalid.into());
     }
-    let valid = jsonwebtoken::crypto::verify(signature, message.as_bytes(), &key.key, key.algorithm)
-        .map_err(|_| Rejection::Malformed)?;
-    if !valid {
-        return Err(Rejection::SignatureInvalid);
-    }
-    read(claims)
-}
-
-/// As `alg` is compared: byte for byte, so no spelling of `none` is one of ours.
-fn algorithm_name(algorithm: Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::EdDSA => "EdDSA",
-        Algorithm::ES256 => "ES256",
-        Algorithm::RS256 => "RS256",
-        _ => "",
-    }
+    Ok(read(claims)?)
 }
 
 /// Reads one segment: canonical base64url, JSON, an object without duplicate names (RFC 7519 section 4).
@@ -169,35 +131,26 @@ impl<'de> Visitor<'de> for UniqueNames {
     }
 }
 
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SigningKey({}, ..)", self.kid)
-    }
-}
-
-impl fmt::Debug for VerifyingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "VerifyingKey({:?}, ..)", self.algorithm)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::{crypto::signing_key::KeyMaterial, domain::key::Algorithm};
 
     struct Keys {
-        pair: Ed25519KeyPair,
+        signing: SigningKey,
         verifying: VerifyingKeys,
     }
 
+    /// A key that verifiers know as `k1`.
     fn keys() -> Keys {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).expect("key");
-        let key = VerifyingKey::ed25519(pair.public_key().as_ref());
-        Keys { pair, verifying: HashMap::from([("k1".into(), key)]) }
+        let material = KeyMaterial::generate(Algorithm::EdDsa, 2048).expect("key");
+        let signing = SigningKey::parse(Algorithm::EdDsa, &material).expect("sound");
+        let key = || Verifier::Key(signing.verifying_key().expect("sound"));
+        let verifying = HashMap::from([("k1".into(), key()), (material.kid, key())]);
+        Keys { signing, verifying }
     }
 
     fn claims() -> Value {
@@ -214,12 +167,12 @@ mod tests {
     impl Keys {
         fn token(&self, header: &str, claims: &str) -> String {
             let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-            let signature = URL_SAFE_NO_PAD.encode(self.pair.sign(message.as_bytes()));
+            let signature = URL_SAFE_NO_PAD.encode(self.signing.sign(message.as_bytes()).expect("signed"));
             format!("{message}.{signature}")
         }
 
         fn open(&self, header: &str, claims: &str) -> Result<Claims, Rejection> {
-            open(&self.token(header, claims), &self.verifying)
+            opened(&self.token(header, claims), &self.verifying)
         }
 
         fn valid(&self) -> String {
@@ -227,14 +180,28 @@ mod tests {
         }
     }
 
+    fn opened(token: &str, keys: &VerifyingKeys) -> Result<Claims, Rejection> {
+        open(token, keys).map_err(|error| match error {
+            Error::Rejected(rejection) => rejection,
+            other => panic!("{other}"),
+        })
+    }
+
     #[test]
     fn what_is_signed_is_read_back() {
         let keys = keys();
-        let pkcs8 = keys.pair.to_pkcs8v1().expect("document");
-        let signing = SigningKey::ed25519("k1".into(), pkcs8.as_ref());
         let claims: Claims = serde_json::from_value(claims()).expect("claims");
-        let token = signing.sign(&claims).expect("signed");
-        assert_eq!(open(token.expose(), &keys.verifying), Ok(claims));
+        let token = sign(&claims, &keys.signing).expect("signed");
+        assert_eq!(opened(token.expose(), &keys.verifying), Ok(claims));
+    }
+
+    #[test]
+    fn tokens_of_a_killed_key_are_dead_and_of_one_that_cannot_be_used_undecided() {
+        let mut keys = keys();
+        keys.verifying.insert("k1".into(), Verifier::Killed);
+        assert_eq!(opened(&keys.valid(), &keys.verifying), Err(Rejection::Revoked));
+        keys.verifying.insert("k1".into(), Verifier::Unusable);
+        assert!(matches!(open(&keys.valid(), &keys.verifying), Err(Error::Internal(_))));
     }
 
     #[test]
@@ -310,8 +277,7 @@ mod tests {
             "a".repeat(MAX_BYTES + 1),
             format!("{}.{}", "[".repeat(4000), "[".repeat(4000)),
         ] {
-            let error = open(&bad, &keys.verifying).expect_err("refused");
-            assert!(matches!(error, Rejection::Malformed), "{bad:.40} {error:?}");
+            assert_eq!(opened(&bad, &keys.verifying), Err(Rejection::Malformed), "{bad:.40}");
         }
     }
 
@@ -326,16 +292,14 @@ mod tests {
         for bad in ["k2", "", "K1", "../k1"] {
             let header = json!({"alg": "EdDSA", "kid": bad, "typ": "at+jwt"});
             let opened = keys().open(&header.to_string(), &claims().to_string());
-            assert_eq!(opened, Err(Rejection::SignatureInvalid));
+            assert_eq!(opened, Err(Rejection::KeyUnknown));
         }
     }
 
     #[test]
     fn a_token_of_another_key_is_refused() {
-        let other = Ed25519KeyPair::from_seed_unchecked(&[8; 32]).expect("key");
-        let forger = Keys { pair: other, verifying: HashMap::new() };
-        let opened = open(&forger.valid(), &keys().verifying);
-        assert_eq!(opened, Err(Rejection::SignatureInvalid));
+        let forger = keys();
+        assert_eq!(opened(&forger.valid(), &keys().verifying), Err(Rejection::SignatureInvalid));
     }
 
     proptest! {
@@ -347,12 +311,12 @@ mod tests {
             let mut altered = valid.clone();
             altered.replace_range(at..=at, &other);
             prop_assume!(altered != valid);
-            prop_assert!(open(&altered, &keys.verifying).is_err());
+            prop_assert!(opened(&altered, &keys.verifying).is_err());
         }
 
         #[test]
         fn garbage_never_panics(text in "\\PC{0,200}") {
-            prop_assert!(open(&text, &keys().verifying).is_err());
+            prop_assert!(opened(&text, &keys().verifying).is_err());
         }
     }
 }

@@ -1,167 +1,165 @@
-//! The keys of a running server, opened and parsed once: one that signs access tokens, those that verify them, and the
-//! one that makes refresh tokens. Also what a new key consists of.
+//! The keys of a running server, opened and parsed once: those that verify access tokens, the one that signs them, and
+//! those of refresh tokens. What they are made of comes from `auth/keys.rs`.
 
-use std::fmt;
-
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use jsonwebtoken::jwk::{
-    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, OctetKeyPairParameters,
-    OctetKeyPairType, PublicKeyUse, ThumbprintHash,
-};
-use zeroize::Zeroizing;
+use jsonwebtoken::jwk::{Jwk, JwkSet};
 
 use super::{
-    access_token::{SigningKey, VerifyingKey, VerifyingKeys},
-    random,
-    refresh_token::{KEY_BYTES, RefreshTokenKey},
+    access_token::{Verifier, VerifyingKeys},
+    refresh_token::{RefreshToken, RefreshTokenKey, RefreshTokenKeys},
+    secret::Secret,
+    signing_key::SigningKey,
 };
-use crate::error::Error;
+use crate::{domain::key::Algorithm, error::Error};
 
 /// The keys of a running server.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Keyring {
-    /// Signs access tokens.
-    pub signing: SigningKey,
-    /// Verify access tokens.
-    pub verifying: VerifyingKeys,
-    /// Makes and checks refresh tokens.
-    pub refresh: RefreshTokenKey,
-    /// The public keys as a JSON Web Key Set (RFC 7517 section 5).
-    pub jwks: String,
+    signing: Option<SigningKey>,
+    verifying: VerifyingKeys,
+    refresh: RefreshTokenKeys,
+    active_refresh: Option<u16>,
+    published: Vec<Jwk>,
 }
 
-/// Key material before it is sealed or after it was opened.
-pub struct KeyMaterial {
-    /// The name of the key: an RFC 7638 thumbprint, or the number of a MAC key.
-    pub kid: String,
-    /// Its public part; empty for a MAC key.
-    pub public: Vec<u8>,
-    /// Its private part: a PKCS#8 document, or the secret of a MAC key.
-    pub private: Zeroizing<Vec<u8>>,
+/// The public keys as a JSON Web Key Set (RFC 7517 section 5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jwks {
+    /// The document.
+    pub json: String,
+    /// Names its content (RFC 9110 section 8.8.3).
+    pub etag: String,
 }
-
-/// The algorithm name under which Ed25519 keys are stored.
-pub const EDDSA: &str = "EdDSA";
-/// The algorithm name under which keys of refresh tokens are stored.
-pub const HMAC_SHA256: &str = "HMAC-SHA256";
 
 impl Keyring {
-    /// Parses opened keys and proves that the signing key is sound (REQUIREMENTS R18).
+    /// Adds a key whose access tokens are accepted, and publishes it unless it is a secret.
     ///
     /// # Errors
-    /// [`Error::Internal`] when a key is damaged.
-    pub fn new(access: KeyMaterial, refresh: &KeyMaterial, number: u16) -> Result<Self, Error> {
-        let pair =
-            Ed25519KeyPair::from_pkcs8(&access.private).map_err(|_| Error::internal("the signing key is damaged"))?;
-        let jwk = ed25519_jwk(pair.public_key().as_ref())?;
-        if jwk.common.key_id.as_deref() != Some(&access.kid) {
-            return Err(Error::internal("the signing key does not fit its name"));
-        }
-        let secret: &[u8; KEY_BYTES] = refresh
-            .private
-            .first_chunk()
-            .filter(|_| refresh.private.len() == KEY_BYTES)
-            .ok_or_else(|| Error::internal("the key of the refresh tokens is damaged"))?;
-        let jwks = serde_json::to_string(&JwkSet { keys: vec![jwk] }).map_err(Error::internal)?;
-        let signing = SigningKey::ed25519(access.kid.clone(), &access.private);
-        let verifying = VerifyingKey::ed25519(&access.public);
-        signing.self_test(&verifying)?;
-        Ok(Self {
-            signing,
-            verifying: VerifyingKeys::from([(access.kid, verifying)]),
-            refresh: RefreshTokenKey::new(number, secret),
-            jwks,
-        })
+    /// [`Error::Internal`] for a key that is not sound.
+    pub fn add(&mut self, key: &SigningKey) -> Result<(), Error> {
+        let verifier = Verifier::Key(key.verifying_key()?);
+        self.published.extend(key.jwk()?);
+        self.verifying.insert(key.kid().to_owned(), verifier);
+        Ok(())
     }
-}
 
-impl KeyMaterial {
-    /// A new Ed25519 key.
+    /// Says of the access tokens of `kid` that they are dead, or that nothing can be said of them.
+    pub fn refuse(&mut self, kid: String, verifier: Verifier) {
+        self.verifying.insert(kid, verifier);
+    }
+
+    /// Lets a key sign access tokens from now on.
+    pub fn sign_with(&mut self, key: SigningKey) {
+        self.signing = Some(key);
+    }
+
+    /// Adds a key of refresh tokens, or what is to be said of its tokens.
+    pub fn add_refresh(&mut self, number: u16, key: RefreshTokenKey) {
+        self.refresh.insert(number, key);
+    }
+
+    /// Lets a key make refresh tokens from now on.
+    pub fn refresh_with(&mut self, number: u16) {
+        self.active_refresh = Some(number);
+    }
+
+    /// What verifies access tokens.
+    pub fn verifying(&self) -> &VerifyingKeys {
+        &self.verifying
+    }
+
+    /// What signs access tokens.
     ///
     /// # Errors
-    /// [`Error::Internal`] without randomness.
-    pub fn generate_ed25519() -> Result<Self, Error> {
-        let failed = |_| Error::internal("key generation failed");
-        let pair = Ed25519KeyPair::generate().map_err(failed)?;
-        let public = pair.public_key().as_ref().to_vec();
-        let kid = ed25519_jwk(&public)?.common.key_id.unwrap_or_default();
-        let document = pair.to_pkcs8v1().map_err(failed)?;
-        let private = Zeroizing::new(document.as_ref().to_vec());
-        Ok(Self { kid, public, private })
+    /// [`Error::Internal`] when the key that should sign cannot be used here, as the log says.
+    pub fn signing(&self) -> Result<&SigningKey, Error> {
+        self.signing.as_ref().ok_or_else(|| Error::internal("the key that signs cannot be used here"))
     }
 
-    /// A new key for refresh tokens.
+    /// The text of a refresh token, by the newest key.
     ///
     /// # Errors
-    /// [`Error::Internal`] without randomness.
-    pub fn generate_mac(number: u16) -> Result<Self, Error> {
-        let secret = Zeroizing::new(random::bytes::<KEY_BYTES>()?);
-        Ok(Self { kid: number.to_string(), public: Vec::new(), private: Zeroizing::new(secret.to_vec()) })
+    /// [`Error::Internal`] when the key that should make it cannot be used here, as the log says.
+    pub fn encode_refresh(&self, token: RefreshToken) -> Result<Secret, Error> {
+        self.active_refresh
+            .and_then(|number| self.refresh.encode(number, token))
+            .ok_or_else(|| Error::internal("the key that makes refresh tokens cannot be used here"))
     }
-}
 
-/// The public key as a JWK (RFC 8037 section 2), named by its thumbprint (RFC 7638).
-fn ed25519_jwk(public: &[u8]) -> Result<Jwk, Error> {
-    let mut jwk = Jwk {
-        common: CommonParameters {
-            public_key_use: Some(PublicKeyUse::Signature),
-            key_algorithm: Some(KeyAlgorithm::EdDSA),
-            ..CommonParameters::default()
-        },
-        algorithm: AlgorithmParameters::OctetKeyPair(OctetKeyPairParameters {
-            key_type: OctetKeyPairType::OctetKeyPair,
-            curve: EllipticCurve::Ed25519,
-            x: URL_SAFE_NO_PAD.encode(public),
-        }),
-    };
-    let thumbprint = jwk.thumbprint(ThumbprintHash::SHA256).map_err(Error::internal)?;
-    jwk.common.key_id = Some(thumbprint);
-    Ok(jwk)
-}
+    /// Reads a refresh token; None unless one of the keys made it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when its key is ours and cannot be used here.
+    pub fn decode_refresh(&self, text: &str) -> Result<Option<RefreshToken>, Error> {
+        self.refresh.decode(text)
+    }
 
-impl fmt::Debug for KeyMaterial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyMaterial({}, ..)", self.kid)
+    /// The public keys.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when they cannot be written.
+    pub fn jwks(&self) -> Result<Jwks, Error> {
+        let json = serde_json::to_string(&JwkSet { keys: self.published.clone() }).map_err(Error::internal)?;
+        let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, json.as_bytes()));
+        Ok(Jwks { json, etag: format!("\"{hash}\"") })
+    }
+
+    /// The algorithms of the public keys, each once.
+    pub fn algorithms(&self) -> Vec<Algorithm> {
+        let published = self.published.iter().filter_map(|jwk| jwk.common.key_algorithm);
+        let names: Vec<String> = published.map(|algorithm| algorithm.to_string()).collect();
+        Algorithm::ALL.into_iter().filter(|algorithm| names.iter().any(|name| name == algorithm.as_str())).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::signing_key::KeyMaterial;
+
+    fn key(algorithm: Algorithm) -> SigningKey {
+        let material = KeyMaterial::generate(algorithm, 2048).expect("key");
+        SigningKey::parse(algorithm, &material).expect("sound")
+    }
 
     #[test]
-    fn r22_the_jwks_has_public_members_only_and_thumbprints_as_names() {
-        let access = KeyMaterial::generate_ed25519().expect("key");
-        let refresh = KeyMaterial::generate_mac(1).expect("key");
-        let kid = access.kid.clone();
-        let keyring = Keyring::new(access, &refresh, 1).expect("sound");
-        let jwks: serde_json::Value = serde_json::from_str(&keyring.jwks).expect("json");
-        let key = jwks["keys"][0].as_object().expect("one key");
-        let mut members: Vec<&str> = key.keys().map(String::as_str).collect();
-        members.sort_unstable();
-        assert_eq!(members, ["alg", "crv", "kid", "kty", "use", "x"]);
-        assert_eq!(key["kid"], kid);
+    fn r22_the_key_set_holds_each_public_key_once_and_no_secret() {
+        let mut ring = Keyring::default();
+        let keys = Algorithm::ALL.map(key);
+        for key in &keys {
+            ring.add(key).expect("sound");
+        }
+        let jwks = ring.jwks().expect("written");
+        let set: JwkSet = serde_json::from_str(&jwks.json).expect("a key set");
+        let kids: Vec<_> = set.keys.iter().filter_map(|jwk| jwk.common.key_id.clone()).collect();
+        assert_eq!(kids, keys[..3].iter().map(SigningKey::kid).collect::<Vec<_>>(), "not that of HS256");
+        assert_eq!(ring.algorithms(), Algorithm::ALL[..3]);
+        assert_eq!(ring.jwks().expect("written"), jwks);
+        ring.add(&key(Algorithm::EdDsa)).expect("sound");
+        assert_ne!(ring.jwks().expect("written").etag, jwks.etag);
+    }
+
+    #[test]
+    fn without_a_key_that_signs_nothing_is_signed() {
+        let mut ring = Keyring::default();
+        assert!(ring.signing().is_err());
+        ring.sign_with(key(Algorithm::EdDsa));
+        assert!(ring.signing().is_ok());
+        ring.add_refresh(1, RefreshTokenKey::Unusable);
+        ring.refresh_with(1);
+        let session_id = crate::domain::ids::SessionId(uuid::Uuid::nil());
+        assert!(ring.encode_refresh(RefreshToken { session_id, generation: 1 }).is_err());
     }
 
     /// RFC 8037 appendix A.3.
     #[test]
     fn the_thumbprint_is_that_of_rfc_8037() {
-        let public = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").expect("base64");
-        let jwk = ed25519_jwk(&public).expect("jwk");
-        let thumbprint = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
-        assert_eq!(jwk.common.key_id.as_deref(), Some(thumbprint));
-    }
-
-    #[test]
-    fn a_damaged_key_is_refused() {
-        let refresh = KeyMaterial::generate_mac(1).expect("key");
-        let mut access = KeyMaterial::generate_ed25519().expect("key");
-        access.public = KeyMaterial::generate_ed25519().expect("key").public;
-        assert!(Keyring::new(access, &refresh, 1).is_err());
-        let access = KeyMaterial::generate_ed25519().expect("key");
-        let mut short = KeyMaterial::generate_mac(1).expect("key");
-        short.private.truncate(31);
-        assert!(Keyring::new(access, &short, 1).is_err());
+        let jwk: Jwk = serde_json::from_value(serde_json::json!({
+            "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+        }))
+        .expect("jwk");
+        let thumbprint = jwk.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).expect("thumbprint");
+        assert_eq!(thumbprint, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
 }

@@ -10,3 +10,5 @@ pub mod refresh_token;
 pub mod seal;
 pub mod secret;
 pub mod service_token;
+pub mod signing_key;
+pub mod verifying_key;

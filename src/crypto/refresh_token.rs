@@ -2,14 +2,14 @@
 //! over all that comes before it (RFC 9700 section 4.14.2), so a token that was never issued is refused without a
 //! look-up, and the token of a generation is a pure function of session, generation and key: nothing of it is stored.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use uuid::Uuid;
 
 use super::secret::Secret;
-use crate::domain::ids::SessionId;
+use crate::{domain::ids::SessionId, error::Error};
 
 const PREFIX: &str = "csr_";
 const VERSION: u8 = 1;
@@ -29,49 +29,98 @@ pub struct RefreshToken {
     pub generation: u32,
 }
 
-/// The key that makes and checks tags.
-pub struct RefreshTokenKey {
-    number: u16,
-    key: hmac::Key,
+/// The keys that make and check tags, by number.
+#[derive(Debug, Default)]
+pub struct RefreshTokenKeys(HashMap<u16, RefreshTokenKey>);
+
+/// What a number stands for.
+pub enum RefreshTokenKey {
+    /// A key whose tokens are accepted.
+    Key(Box<hmac::Key>),
+    /// A key whose tokens are dead.
+    Killed,
+    /// A key that this replica cannot use, as its log says: nothing is known of its tokens.
+    Unusable,
 }
 
 impl RefreshTokenKey {
     /// A key from its secret.
-    pub fn new(number: u16, secret: &[u8; KEY_BYTES]) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-        Self { number, key }
+    ///
+    /// # Errors
+    /// [`Error::Internal`] unless it has 32 bytes.
+    pub fn parse(secret: &[u8]) -> Result<Self, Error> {
+        match secret.len() {
+            KEY_BYTES => Ok(Self::Key(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret)))),
+            _ => Err(Error::internal("a key of refresh tokens has 32 bytes")),
+        }
+    }
+}
+
+impl RefreshTokenKeys {
+    /// Adds a key.
+    pub fn insert(&mut self, number: u16, key: RefreshTokenKey) {
+        self.0.insert(number, key);
     }
 
-    /// The one text of a token.
-    pub fn encode(&self, token: RefreshToken) -> Secret {
+    /// The one text of a token made with key `number`; None unless that is a key whose tokens are accepted.
+    pub fn encode(&self, number: u16, token: RefreshToken) -> Option<Secret> {
+        let Some(RefreshTokenKey::Key(key)) = self.0.get(&number) else {
+            return None;
+        };
         let mut bytes = Vec::with_capacity(TOKEN);
         bytes.push(VERSION);
-        bytes.extend_from_slice(&self.number.to_be_bytes());
+        bytes.extend_from_slice(&number.to_be_bytes());
         bytes.extend_from_slice(token.session_id.0.as_bytes());
         bytes.extend_from_slice(&token.generation.to_be_bytes());
-        let tag = hmac::sign(&self.key, &bytes);
+        let tag = hmac::sign(key, &bytes);
         bytes.extend_from_slice(tag.as_ref());
-        Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes)))
+        Some(Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
     }
 
-    /// Reads a token; None unless this key made it. The tag is compared in constant time.
-    pub fn decode(&self, text: &str) -> Option<RefreshToken> {
-        let text = text.strip_prefix(PREFIX).filter(|t| t.len() == ENCODED)?;
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (body, tag) = bytes.split_at_checked(BODY)?;
-        hmac::verify(&self.key, body, tag).ok()?;
-        let (&version, rest) = body.split_first()?;
-        let (number, rest) = rest.split_first_chunk::<2>()?;
-        let (session, rest) = rest.split_first_chunk::<16>()?;
-        let generation = u32::from_be_bytes(*rest.first_chunk::<4>()?);
-        (version == VERSION && u16::from_be_bytes(*number) == self.number)
-            .then(|| RefreshToken { session_id: SessionId(Uuid::from_bytes(*session)), generation })
+    /// Reads a token; None unless one of the keys made it. The tag is compared in constant time.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when its key is ours and cannot be used.
+    pub fn decode(&self, text: &str) -> Result<Option<RefreshToken>, Error> {
+        let Some((bytes, number)) = read(text) else {
+            return Ok(None);
+        };
+        match self.0.get(&number) {
+            Some(RefreshTokenKey::Key(key)) => Ok(check(&bytes, key)),
+            Some(RefreshTokenKey::Unusable) => {
+                Err(Error::internal("a refresh token names a key that cannot be used here"))
+            }
+            Some(RefreshTokenKey::Killed) | None => Ok(None),
+        }
     }
+}
+
+/// The bytes of a token, and the number of the key that it names.
+fn read(text: &str) -> Option<([u8; TOKEN], u16)> {
+    let text = text.strip_prefix(PREFIX).filter(|t| t.len() == ENCODED)?;
+    let bytes: [u8; TOKEN] = URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+    let (&VERSION, rest) = bytes.split_first()? else {
+        return None;
+    };
+    Some((bytes, u16::from_be_bytes(*rest.first_chunk::<2>()?)))
+}
+
+fn check(bytes: &[u8; TOKEN], key: &hmac::Key) -> Option<RefreshToken> {
+    let (body, tag) = bytes.split_at_checked(BODY)?;
+    hmac::verify(key, body, tag).ok()?;
+    let (_, rest) = body.split_at_checked(1 + 2)?;
+    let (session, generation) = rest.split_first_chunk::<16>()?;
+    let generation = u32::from_be_bytes(*generation.first_chunk::<4>()?);
+    Some(RefreshToken { session_id: SessionId(Uuid::from_bytes(*session)), generation })
 }
 
 impl fmt::Debug for RefreshTokenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RefreshTokenKey({}, ..)", self.number)
+        f.write_str(match self {
+            Self::Key(_) => "Key(..)",
+            Self::Killed => "Killed",
+            Self::Unusable => "Unusable",
+        })
     }
 }
 
@@ -82,8 +131,21 @@ mod tests {
 
     use super::*;
 
-    fn key() -> RefreshTokenKey {
-        RefreshTokenKey::new(1, &[7; KEY_BYTES])
+    /// Keys 1 and 2 and so on, with secrets that begin with these bytes.
+    fn keys(secrets: &[u8]) -> RefreshTokenKeys {
+        let mut keys = RefreshTokenKeys::default();
+        for (number, secret) in (1..).zip(secrets) {
+            keys.insert(number, RefreshTokenKey::parse(&[*secret; KEY_BYTES]).expect("key"));
+        }
+        keys
+    }
+
+    fn encode(token: RefreshToken) -> String {
+        keys(&[7]).encode(1, token).expect("made").expose().to_owned()
+    }
+
+    fn decode(text: &str) -> Option<RefreshToken> {
+        keys(&[7]).decode(text).expect("decided")
     }
 
     fn token() -> RefreshToken {
@@ -92,7 +154,7 @@ mod tests {
 
     #[test]
     fn r32_every_altered_character_is_noticed() {
-        let text = key().encode(token()).expose().to_owned();
+        let text = encode(token());
         for i in 0..text.len() {
             for other in ['A', 'B', '-', '=', ' '] {
                 let mut altered: Vec<char> = text.chars().collect();
@@ -101,19 +163,41 @@ mod tests {
                 }
                 altered[i] = other;
                 let altered: String = altered.into_iter().collect();
-                assert_eq!(key().decode(&altered), None, "{altered}");
+                assert_eq!(decode(&altered), None, "{altered}");
             }
         }
     }
 
     #[test]
     fn tokens_of_other_keys_and_forms_are_refused() {
-        let text = key().encode(token()).expose().to_owned();
-        assert_eq!(RefreshTokenKey::new(2, &[7; KEY_BYTES]).decode(&text), None);
-        assert_eq!(RefreshTokenKey::new(1, &[8; KEY_BYTES]).decode(&text), None);
+        let text = encode(token());
+        assert_eq!(keys(&[]).decode(&text).expect("decided"), None);
+        assert_eq!(keys(&[8, 7]).decode(&text).expect("decided"), None);
         let cut = &text[..text.len() - 1];
         for bad in ["", "csr_", &text[4..], cut, &format!("{text}A"), &format!("{text}=")] {
-            assert_eq!(key().decode(bad), None, "{bad}");
+            assert_eq!(decode(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn tokens_of_older_keys_are_read_and_of_killed_ones_refused() {
+        let (token, mut keys) = (token(), keys(&[7, 8]));
+        let (old, new) = (encode(token), keys.encode(2, token).expect("made").expose().to_owned());
+        assert_ne!(old, new);
+        assert_eq!(keys.decode(&old).expect("decided"), Some(token));
+        assert_eq!(keys.decode(&new).expect("decided"), Some(token));
+        assert_eq!(keys.encode(3, token), None);
+        keys.insert(1, RefreshTokenKey::Killed);
+        assert_eq!(keys.decode(&old).expect("decided"), None);
+        assert_eq!(keys.encode(1, token), None);
+        keys.insert(1, RefreshTokenKey::Unusable);
+        assert!(matches!(keys.decode(&old), Err(Error::Internal(_))));
+    }
+
+    #[test]
+    fn r18_a_key_of_another_length_is_refused() {
+        for length in [0, 31, 33] {
+            assert!(RefreshTokenKey::parse(&vec![7; length]).is_err());
         }
     }
 
@@ -121,15 +205,15 @@ mod tests {
         #[test]
         fn what_is_encoded_is_read_back(id in any::<[u8; 16]>(), generation in any::<u32>()) {
             let token = RefreshToken { session_id: SessionId(Uuid::from_bytes(id)), generation };
-            let text = key().encode(token);
-            prop_assert_eq!(text.expose().len(), PREFIX.len() + ENCODED);
-            prop_assert_eq!(key().decode(text.expose()), Some(token));
-            prop_assert_eq!(key().encode(token), text);
+            let text = encode(token);
+            prop_assert_eq!(text.len(), PREFIX.len() + ENCODED);
+            prop_assert_eq!(decode(&text), Some(token));
+            prop_assert_eq!(encode(token), text);
         }
 
         #[test]
         fn garbage_never_panics(text in "(csr_)?[A-Za-z0-9_-]{0,90}") {
-            prop_assert_eq!(key().decode(&text), None);
+            prop_assert_eq!(decode(&text), None);
         }
     }
 }

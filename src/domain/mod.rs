@@ -4,6 +4,7 @@
 
 pub mod claims;
 pub mod ids;
+pub mod key;
 pub mod password;
 pub mod revocation;
 pub mod rotation;

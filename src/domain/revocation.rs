@@ -35,6 +35,8 @@ pub enum Subject {
     Session(SessionId),
     /// All tokens of a user whose epoch is below.
     User(UserId, i64),
+    /// The keys have changed, perhaps because one was killed: they are to be read again.
+    Keys,
 }
 
 /// A revocation with its place in the log.
@@ -48,7 +50,7 @@ pub struct LogEntry {
     pub revocation: Revocation,
 }
 
-/// Why a session ended; stored for the operator, never sent.
+/// Why sessions ended or keys changed; stored for the operator, never sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// Somebody asked for it by token, session or user.
@@ -61,6 +63,10 @@ pub enum Reason {
     UserDisabled,
     /// The user was deleted.
     UserDeleted,
+    /// A key was made, began to sign, or was deleted.
+    KeysRotated,
+    /// A key was killed.
+    KeyKilled,
 }
 
 impl Reason {
@@ -72,6 +78,8 @@ impl Reason {
             Self::PasswordChanged => "password_changed",
             Self::UserDisabled => "user_disabled",
             Self::UserDeleted => "user_deleted",
+            Self::KeysRotated => "keys_rotated",
+            Self::KeyKilled => "key_killed",
         }
     }
 }

@@ -96,4 +96,8 @@ impl AuthService for Service {
         })
         .await
     }
+
+    async fn get_jwks(&self, _: Request<v1::GetJwksRequest>) -> Result<Response<v1::GetJwksResponse>, Status> {
+        respond("get_jwks", async { Ok(v1::GetJwksResponse { jwks: self.auth.keys.ring().jwks()?.json }) }).await
+    }
 }

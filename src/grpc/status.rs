@@ -63,7 +63,7 @@ fn describe(error: &Error) -> (Code, &'static str, &'static str) {
 fn reason(rejection: Rejection) -> &'static str {
     match rejection {
         Rejection::Malformed => "TOKEN_MALFORMED",
-        Rejection::SignatureInvalid => "TOKEN_SIGNATURE_INVALID",
+        Rejection::SignatureInvalid | Rejection::KeyUnknown => "TOKEN_SIGNATURE_INVALID",
         Rejection::Expired => "TOKEN_EXPIRED",
         Rejection::Revoked => "TOKEN_REVOKED",
         Rejection::AudienceMismatch => "TOKEN_AUDIENCE_MISMATCH",
@@ -74,7 +74,7 @@ fn reason(rejection: Rejection) -> &'static str {
 pub fn rejection(rejection: Rejection) -> v1::Rejection {
     match rejection {
         Rejection::Malformed => v1::Rejection::TokenMalformed,
-        Rejection::SignatureInvalid => v1::Rejection::TokenSignatureInvalid,
+        Rejection::SignatureInvalid | Rejection::KeyUnknown => v1::Rejection::TokenSignatureInvalid,
         Rejection::Expired => v1::Rejection::TokenExpired,
         Rejection::Revoked => v1::Rejection::TokenRevoked,
         Rejection::AudienceMismatch => v1::Rejection::TokenAudienceMismatch,

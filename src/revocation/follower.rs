@@ -1,10 +1,13 @@
 //! The follower: the task that keeps this replica's revocations fresh. With each beat, one statement reports how far the
 //! replica has read and reads what is new. Woken by a hint, and at least once a second.
 //!
+//! When the log says that the keys have changed they are read again, before the new state counts as known.
+//!
 //! Any gap (a new connection, numbers that do not follow on) means a full load; what is known is united with what is
 //! loaded, never dropped because the database lacks it (REQUIREMENTS V4).
 
 use std::{
+    fmt,
     pin::{Pin, pin},
     sync::Arc,
     time::Duration,
@@ -16,10 +19,14 @@ use uuid::Uuid;
 use super::Revocations;
 use crate::{
     clock::Clock,
-    domain::{ids::new_v7, revocation::LogEntry},
+    domain::{
+        ids::new_v7,
+        revocation::{LogEntry, Subject},
+    },
     error::Error,
     store::{
         Conn, Store,
+        keys::{self, StoredKey},
         replicas::{self, Beat},
         revocations,
     },
@@ -34,8 +41,10 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Beats between two collections of the index.
 const COLLECT_EVERY: u32 = 60;
 
+/// Takes over the keys as they are stored now. Opening them is not the business of this module.
+pub type InstallKeys = Box<dyn Fn(Vec<StoredKey>) + Send + Sync>;
+
 /// Keeps [`Revocations`] fresh.
-#[derive(Debug)]
 pub struct Follower {
     store: Store,
     revocations: Arc<Revocations>,
@@ -43,13 +52,20 @@ pub struct Follower {
     replica: Uuid,
     /// Wakes it before its pause is over.
     wake: Arc<Notify>,
+    install_keys: InstallKeys,
 }
 
 impl Follower {
     /// A follower that has not started yet.
-    pub fn new(store: Store, revocations: Arc<Revocations>, clock: Clock, wake: Arc<Notify>) -> Self {
+    pub fn new(
+        store: Store,
+        revocations: Arc<Revocations>,
+        clock: Clock,
+        wake: Arc<Notify>,
+        install_keys: InstallKeys,
+    ) -> Self {
         let replica = new_v7(clock.now());
-        Self { store, revocations, clock, replica, wake }
+        Self { store, revocations, clock, replica, wake, install_keys }
     }
 
     /// Follows until `stop` resolves, and then takes the replica off the list. An outage is logged once when it begins
@@ -122,6 +138,9 @@ impl Follower {
             self.wake.notify_one();
             return self.load(conn).await;
         }
+        if heard.entries.iter().any(|entry| entry.revocation.subject == Subject::Keys) {
+            (self.install_keys)(keys::all(conn).await?.keys);
+        }
         self.revocations.apply(heard.entries.iter().map(|entry| &entry.revocation));
         self.revocations.publish(sent_at);
         Ok(heard.head)
@@ -129,12 +148,20 @@ impl Follower {
 
     async fn load(&self, conn: &mut Conn) -> Result<i64, Error> {
         let (head, entries) = revocations::load(conn, self.clock.now()).await?;
+        // After the head was read, so that what changes from now on is heard of.
+        (self.install_keys)(keys::all(conn).await?.keys);
         self.revocations.apply(entries.iter().map(|entry| &entry.revocation));
         Ok(head)
     }
 
     fn report(&self, applied_seq: i64) -> Beat {
         Beat { replica: self.replica, applied_seq, max_staleness: self.revocations.max_staleness }
+    }
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower").field("replica", &self.replica).finish_non_exhaustive()
     }
 }
 

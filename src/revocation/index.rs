@@ -56,6 +56,8 @@ impl Index {
                 *least = epoch.max(*least);
                 *lifetime = lifetime.max(fresh);
             }
+            // What the keys are is kept with the keys.
+            Subject::Keys => {}
         }
     }
 

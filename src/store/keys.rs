@@ -1,72 +1,153 @@
-//! Table `keys`: signing keys of access tokens and MAC keys of refresh tokens, sealed.
+//! Tables `keys` and `service_clock`: signing keys of access tokens and MAC keys of refresh tokens, sealed, with the stage
+//! of their life; and the clock that their ages are read from.
+//!
+//! Each change is one statement that holds only while things are as its caller saw them, so one replica makes it.
+
+use std::time::Duration;
 
 use sqlx::{query, query_as};
 use time::OffsetDateTime;
 
 use super::Conn;
-use crate::error::Error;
+use crate::{
+    domain::key::{Key, Stage},
+    error::Error,
+};
 
-/// What a key is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Signs access tokens.
-    AccessToken,
-    /// Makes refresh tokens.
-    RefreshToken,
+/// A stored key.
+#[derive(Clone, Debug)]
+pub struct StoredKey {
+    /// All but the secret.
+    pub key: Key,
+    /// How it is used, as it is written.
+    pub algorithm: String,
+    /// Its private part, sealed.
+    pub sealed_key: Vec<u8>,
+    /// When it was made, by the clock of who made it. For people.
+    pub created_at: OffsetDateTime,
 }
 
-impl Purpose {
-    /// As it is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::AccessToken => "access_token",
-            Self::RefreshToken => "refresh_token",
-        }
+/// All keys, as of one moment.
+#[derive(Clone, Debug)]
+pub struct StoredKeys {
+    /// The service's clock.
+    pub witnessed_ms: i64,
+    /// By purpose and number.
+    pub keys: Vec<StoredKey>,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    witnessed_ms: i64,
+    purpose: Option<String>,
+    number: Option<i32>,
+    kid: Option<String>,
+    algorithm: Option<String>,
+    sealed_key: Option<Vec<u8>>,
+    stage: Option<String>,
+    stage_at_ms: Option<i64>,
+    created_at: Option<OffsetDateTime>,
+}
+
+impl Row {
+    /// The key of this row; None without one.
+    fn key(self) -> Option<Result<StoredKey, Error>> {
+        let (purpose, number, stage) = (self.purpose?, self.number?, self.stage?);
+        let unreadable = || Error::internal(format!("key {purpose} {number} cannot be read"));
+        let (Ok(purpose), Ok(number), Ok(stage)) = (purpose.parse(), number.try_into(), stage.parse()) else {
+            return Some(Err(unreadable()));
+        };
+        // A clock that was set back by a restore makes ages small, which is safe.
+        let age = u64::try_from(self.witnessed_ms.saturating_sub(self.stage_at_ms?)).unwrap_or(0);
+        let key = Key { purpose, number, kid: self.kid?, stage, age: Duration::from_millis(age) };
+        let (algorithm, sealed_key, created_at) = (self.algorithm?, self.sealed_key?, self.created_at?);
+        Some(Ok(StoredKey { key, algorithm, sealed_key, created_at }))
     }
 }
 
-/// A stored key.
-#[derive(Clone, Debug, sqlx::FromRow)]
-pub struct StoredKey {
-    /// 1, 2, 3 and so on for each purpose.
-    pub number: i32,
-    /// Its name in tokens.
-    pub kid: String,
-    /// How it is used.
-    pub algorithm: String,
-    /// Its public part; empty for a MAC key.
-    pub public_key: Vec<u8>,
-    /// Its private part, sealed.
-    pub sealed_key: Vec<u8>,
-}
-
-/// The newest key of a purpose.
+/// Reads all keys and the clock.
 ///
 /// # Errors
-/// [`Error::DatabaseUnavailable`].
-pub async fn newest(conn: &mut Conn, purpose: Purpose) -> Result<Option<StoredKey>, Error> {
-    let statement = query_as::<_, StoredKey>(
-        "SELECT number, kid, algorithm, public_key, sealed_key FROM keys WHERE purpose = $1 \
-         ORDER BY number DESC LIMIT 1",
+/// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
+pub async fn all(conn: &mut Conn) -> Result<StoredKeys, Error> {
+    let statement = query_as::<_, Row>(
+        "SELECT c.witnessed_ms, k.purpose, k.number, k.kid, k.algorithm, k.sealed_key, k.stage, k.stage_at_ms, \
+           k.created_at \
+         FROM service_clock c LEFT JOIN keys k ON true ORDER BY k.purpose, k.number",
     );
-    conn.fetch_optional(statement.bind(purpose.as_str())).await
+    let rows = conn.fetch_all(statement).await?;
+    let witnessed_ms = rows.first().map(|row| row.witnessed_ms);
+    let witnessed_ms = witnessed_ms.ok_or_else(|| Error::internal("the service's clock has no row"))?;
+    let keys: Result<Vec<StoredKey>, Error> = rows.into_iter().filter_map(Row::key).collect();
+    Ok(StoredKeys { witnessed_ms, keys: keys? })
 }
 
-/// Adds a key, unless another replica has added one of that number.
+/// Moves the service's clock on by what the caller has witnessed, unless it stands elsewhere than at `seen_ms`. Says
+/// whether it did.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn insert(conn: &mut Conn, purpose: Purpose, key: &StoredKey, now: OffsetDateTime) -> Result<(), Error> {
+pub async fn witness(conn: &mut Conn, seen_ms: i64, passed_ms: i64) -> Result<bool, Error> {
+    let statement = query("UPDATE service_clock SET witnessed_ms = witnessed_ms + $2 WHERE witnessed_ms = $1");
+    Ok(conn.execute(statement.bind(seen_ms).bind(passed_ms)).await? == 1)
+}
+
+/// Adds a key that enters `stage` now, unless its number or its stage is taken. Says whether it did.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn insert(tx: &mut Conn, stored: &StoredKey) -> Result<bool, Error> {
     let statement = query(
-        "INSERT INTO keys (purpose, number, kid, algorithm, public_key, sealed_key, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (purpose, number) DO NOTHING",
+        "INSERT INTO keys (purpose, number, kid, algorithm, sealed_key, stage, stage_at_ms, created_at) \
+         SELECT $1, $2, $3, $4, $5, $6, c.witnessed_ms, $7 FROM service_clock c ON CONFLICT DO NOTHING",
     )
-    .bind(purpose.as_str())
-    .bind(key.number)
-    .bind(&key.kid)
-    .bind(&key.algorithm)
-    .bind(&key.public_key)
-    .bind(&key.sealed_key)
-    .bind(now);
-    conn.execute(statement).await.map(drop)
+    .bind(stored.key.purpose.as_str())
+    .bind(i32::from(stored.key.number))
+    .bind(&stored.key.kid)
+    .bind(&stored.algorithm)
+    .bind(&stored.sealed_key)
+    .bind(stored.key.stage.as_str())
+    .bind(stored.created_at);
+    Ok(tx.execute(statement).await? == 1)
+}
+
+/// Moves a key from one stage to another, unless it stands elsewhere or the stage is taken. Says whether it did.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn advance(tx: &mut Conn, key: &Key, to: Stage) -> Result<bool, Error> {
+    let statement = query(
+        "UPDATE keys SET stage = $4, stage_at_ms = c.witnessed_ms FROM service_clock c \
+         WHERE purpose = $1 AND number = $2 AND stage = $3",
+    )
+    .bind(key.purpose.as_str())
+    .bind(i32::from(key.number))
+    .bind(key.stage.as_str())
+    .bind(to.as_str());
+    Ok(tx.execute(statement).await? == 1)
+}
+
+/// Replaces the sealed form of a key, unless it has changed. Says whether it did.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn reseal(conn: &mut Conn, stored: &StoredKey, sealed_key: &[u8]) -> Result<bool, Error> {
+    let statement = query("UPDATE keys SET sealed_key = $4 WHERE purpose = $1 AND number = $2 AND sealed_key = $3")
+        .bind(stored.key.purpose.as_str())
+        .bind(i32::from(stored.key.number))
+        .bind(&stored.sealed_key)
+        .bind(sealed_key);
+    Ok(conn.execute(statement).await? == 1)
+}
+
+/// Deletes a key, unless it has moved to another stage. Says whether it did.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn delete(tx: &mut Conn, key: &Key) -> Result<bool, Error> {
+    let statement = query("DELETE FROM keys WHERE purpose = $1 AND number = $2 AND stage = $3")
+        .bind(key.purpose.as_str())
+        .bind(i32::from(key.number))
+        .bind(key.stage.as_str());
+    Ok(tx.execute(statement).await? == 1)
 }

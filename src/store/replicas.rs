@@ -79,7 +79,7 @@ pub async fn beat(conn: &mut Conn, beat: Beat) -> Result<Heard, Error> {
                 seq: row.seq?,
                 id: row.id?,
                 kind: row.kind?,
-                subject: row.subject?,
+                subject: row.subject,
                 epoch: row.epoch,
                 expires_at: row.expires_at?,
             })

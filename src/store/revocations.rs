@@ -24,7 +24,7 @@ pub(super) struct Row {
     pub(super) seq: i64,
     pub(super) id: Uuid,
     pub(super) kind: String,
-    pub(super) subject: Uuid,
+    pub(super) subject: Option<Uuid>,
     pub(super) epoch: Option<i64>,
     pub(super) expires_at: OffsetDateTime,
 }
@@ -34,9 +34,10 @@ impl TryFrom<Row> for LogEntry {
 
     /// A row that cannot be read is an error, never skipped (REQUIREMENTS V5).
     fn try_from(row: Row) -> Result<Self, Error> {
-        let subject = match (row.kind.as_str(), row.epoch) {
-            ("session", None) => Subject::Session(SessionId(row.subject)),
-            ("user", Some(epoch)) => Subject::User(UserId(row.subject), epoch),
+        let subject = match (row.kind.as_str(), row.subject, row.epoch) {
+            ("session", Some(id), None) => Subject::Session(SessionId(id)),
+            ("user", Some(id), Some(epoch)) => Subject::User(UserId(id), epoch),
+            ("key", None, None) => Subject::Keys,
             _ => {
                 return Err(Error::internal(format!("revocation {} cannot be read", row.seq)));
             }
@@ -54,8 +55,9 @@ pub async fn append(tx: &mut Conn, revocations: &[(Revocation, Reason)], now: Of
     let (mut kinds, mut subjects, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
     for (revocation, _) in revocations {
         let (kind, subject, epoch) = match revocation.subject {
-            Subject::Session(id) => ("session", id.0, None),
-            Subject::User(id, epoch) => ("user", id.0, Some(epoch)),
+            Subject::Session(id) => ("session", Some(id.0), None),
+            Subject::User(id, epoch) => ("user", Some(id.0), Some(epoch)),
+            Subject::Keys => ("key", None, None),
         };
         kinds.push(kind);
         subjects.push(subject);
@@ -107,8 +109,8 @@ pub async fn load(conn: &mut Conn, now: OffsetDateTime) -> Result<(i64, Vec<LogE
     let mut head = None;
     let mut entries = Vec::new();
     for (seq, id, kind, subject, epoch, expires_at) in conn.fetch_all(statement.bind(now)).await? {
-        match (id, kind, subject, expires_at) {
-            (Some(id), Some(kind), Some(subject), Some(expires_at)) => {
+        match (id, kind, expires_at) {
+            (Some(id), Some(kind), Some(expires_at)) => {
                 entries.push(Row { seq, id, kind, subject, epoch, expires_at }.try_into()?);
             }
             _ => head = Some(seq),

@@ -11,6 +11,8 @@
 
 mod admin;
 mod dev;
+mod discovery;
+mod keys;
 mod login;
 mod logs;
 mod outage;

@@ -3,9 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use countersign::{
-    auth::keys,
     clock::Clock,
-    crypto::seal::MasterKey,
     domain::{
         ids::{SessionId, UserId},
         revocation::{RETENTION, Reason, Revocation, Subject},
@@ -16,7 +14,6 @@ use countersign::{
     grpc::v1::{DeleteUserRequest, revoke_request::Target},
     store::{
         Store, StoreSettings,
-        keys::Purpose,
         refresh_tokens::{self, Advance},
         replicas::{self, Beat},
         revocations, users,
@@ -178,48 +175,6 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
     drop(tx);
     let mut conn = store.acquire().await.expect("connection");
     assert_eq!(revocations::load(&mut conn, now).await.expect("loaded"), (0, vec![]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn replicas_that_start_together_end_with_the_same_keys() {
-    let store = store(&database().await);
-    let master = || MasterKey::from_file_content("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").expect("key");
-    let now = Clock::system().now();
-    let starts = (0..8).map(|_| {
-        let store = store.clone();
-        tokio::spawn(async move { keys::load_or_create(&store, &master(), now).await.expect("keys").jwks })
-    });
-    let mut key_sets = Vec::new();
-    for start in starts.collect::<Vec<_>>() {
-        key_sets.push(start.await.expect("joined"));
-    }
-    key_sets.dedup();
-    assert_eq!(key_sets.len(), 1);
-    let mut conn = store.acquire().await.expect("connection");
-    let stored = countersign::store::keys::newest(&mut conn, Purpose::AccessToken).await.expect("read");
-    assert_eq!(stored.expect("there").number, 1);
-}
-
-#[tokio::test]
-async fn a_key_that_does_not_open_stops_the_start_with_one_line() {
-    let server = TestServer::start().await;
-    let start = async |master_key: &str| {
-        let mut setup = Setup::new().await;
-        setup.database_url = server.database_url.clone();
-        setup.master_key = master_key.to_owned();
-        setup.try_start().await.map(drop).expect_err("refused").to_string()
-    };
-    let error = start("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").await;
-    assert!(error.contains("does not open with this master key") && error.lines().count() == 1, "{error}");
-    let right = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-    run(&server.database_url, "UPDATE keys SET algorithm = 'none' WHERE purpose = 'access_token'").await;
-    assert!(start(right).await.contains("unknown algorithm"));
-    run(
-        &server.database_url,
-        "UPDATE keys SET algorithm = 'EdDSA', sealed_key = '\\x01' WHERE purpose = 'access_token'",
-    )
-    .await;
-    assert!(start(right).await.contains("does not open"));
 }
 
 #[tokio::test]

@@ -7,10 +7,7 @@ use countersign::grpc::v1::{LoginRequest, LoginResponse, VerifyRequest};
 use http::{HeaderMap, Request};
 use prost::Message as _;
 use sqlx::{Connection as _, Executor as _};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 use tonic::{Code, Status, client::Grpc, codegen::http::uri::PathAndQuery};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_prost::ProstCodec;
@@ -140,49 +137,6 @@ async fn reflection_lists_the_services_in_both_versions() {
     for service in ["countersign.v1.AuthService", "countersign.v1.UserService", "grpc.health.v1.Health"] {
         assert!(answer.contains(service) && alpha.contains(service), "{service}");
     }
-}
-
-async fn http_get(addr: SocketAddr, path: &str) -> String {
-    let mut stream = TcpStream::connect(addr).await.expect("connect");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
-    answer
-}
-
-#[tokio::test]
-async fn http_serves_the_public_keys_and_probes() {
-    let server = TestServer::start().await;
-    let tokens = server.user("alice").await.login().await;
-    let jwks = http_get(server.http_addr, "/.well-known/jwks.json").await;
-    let kid = jsonwebtoken::decode_header(&tokens.access_token).expect("a header").kid.expect("kid");
-    assert!(jwks.starts_with("HTTP/1.1 200") && jwks.contains(&kid), "{jwks}");
-    assert!(http_get(server.http_addr, "/livez").await.starts_with("HTTP/1.1 200"));
-    assert!(http_get(server.http_addr, "/readyz").await.starts_with("HTTP/1.1 200"));
-    assert!(http_get(server.http_addr, "/nowhere").await.starts_with("HTTP/1.1 404"));
-}
-
-/// What another service in another language would do: jsonwebtoken with the published key, and nothing of ours.
-#[tokio::test]
-async fn an_ordinary_jwt_library_accepts_our_tokens() {
-    let server = TestServer::start().await;
-    let alice = server.user("alice").await;
-    let tokens = alice.login().await;
-    let answer = http_get(server.http_addr, "/.well-known/jwks.json").await;
-    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
-    let jwks: jsonwebtoken::jwk::JwkSet = serde_json::from_str(body).expect("a key set");
-    let key = jsonwebtoken::DecodingKey::from_jwk(&jwks.keys[0]).expect("a key");
-    let mut validation = jsonwebtoken::Validation::new(jsonwebtoken::Algorithm::EdDSA);
-    validation.set_audience(&["internal"]);
-    validation.set_issuer(&["countersign"]);
-    let decoded = jsonwebtoken::decode::<serde_json::Value>(&tokens.access_token, &key, &validation).expect("valid");
-    assert_eq!(decoded.header.typ.as_deref(), Some("at+jwt"));
-    let mut names: Vec<&str> = decoded.claims.as_object().expect("claims").keys().map(String::as_str).collect();
-    names.sort_unstable();
-    let expected = ["aud", "auth_time", "client_id", "epoch", "exp", "iat", "iss", "jti", "roles", "sid", "sub"];
-    assert_eq!(names, expected);
-    assert_eq!(decoded.claims["sub"], alice.id);
 }
 
 #[tokio::test(flavor = "multi_thread")]

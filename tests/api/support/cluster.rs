@@ -45,7 +45,7 @@ async fn make_template() {
     admin(&format!("CREATE DATABASE {TEMPLATE}")).await;
     let settings = StoreSettings { url: cluster().url(TEMPLATE), connections: 1, deadline: Duration::from_secs(10) };
     let store = Store::new(&settings).expect("settings");
-    assert_eq!(store.missing_migrations().await.expect("count"), 1);
+    assert_eq!(store.missing_migrations().await.expect("count"), 2);
     store.migrate().await.expect("migrated");
     assert_eq!(store.missing_migrations().await.expect("count"), 0);
     store.close().await;

@@ -7,7 +7,7 @@ use countersign::{
     auth::Auth,
     clock::Clock,
     config::PolicySettings,
-    crypto::{seal::MasterKey, service_token::ServiceTokenHash},
+    crypto::{seal::MasterKeys, service_token::ServiceTokenHash},
     error::Error,
     grpc::{
         Administration,
@@ -70,7 +70,7 @@ impl Setup {
         Self::on(cluster::database().await, Clock::manual())
     }
 
-    fn on(database_url: String, clock: Clock) -> Self {
+    pub fn on(database_url: String, clock: Clock) -> Self {
         Self {
             settings: defaults(),
             administration: Administration::Everybody,
@@ -103,7 +103,7 @@ impl Setup {
         let server = Server::build(Config {
             settings: self.settings,
             store: Store::new(&store)?,
-            master_key: MasterKey::from_file_content(&self.master_key)?,
+            master_keys: MasterKeys::parse("master-key-file", &self.master_key)?,
             administration: self.administration,
             clock: self.clock.clone(),
         })
@@ -188,6 +188,13 @@ impl TestServer {
         self.auth.accounts.wake.notify_one();
         let caught_up = self.auth.accounts.revocations.caught_up(self.clock.boot());
         timeout(Duration::from_secs(60), caught_up).await.expect("the follower follows");
+    }
+
+    /// Lets time pass for the keys too: whatever is due for them has been done by this replica or another.
+    pub async fn pass(&self, by: Duration) {
+        self.advance(by).await;
+        self.auth.look_after_keys().await.expect("looked after");
+        self.catch_up().await;
     }
 
     /// What it says of itself.

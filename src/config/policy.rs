@@ -1,56 +1,18 @@
-//! Settings: each by flag and by `COUNTERSIGN_*` variable, read and checked before any port is bound.
+//! What the service promises and how it behaves: the same settings in `serve`, `dev` and the commands that change things.
 
-use std::{
-    fmt, fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::DAY;
 use crate::{
-    domain::{revocation::MAX_ACCESS_TOKEN_TTL, rotation::RotationPolicy},
+    domain::{
+        key::{Algorithm, KeyPolicy},
+        revocation::MAX_ACCESS_TOKEN_TTL,
+        rotation::RotationPolicy,
+    },
     error::{Error, Violation},
 };
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-/// How to reach the database.
-#[derive(Args, Clone)]
-pub struct DatabaseSettings {
-    /// Postgres, as postgres://user:password@host/database
-    #[arg(long, env = "COUNTERSIGN_DATABASE_URL", hide_env_values = true)]
-    pub database_url: String,
-
-    /// Most connections that requests share
-    #[arg(long, env = "COUNTERSIGN_DATABASE_CONNECTIONS", default_value_t = 16)]
-    pub database_connections: u32,
-
-    /// How long a request waits for a connection, and then for each statement
-    #[arg(long, env = "COUNTERSIGN_DATABASE_DEADLINE", default_value = "2s", value_parser = humantime::parse_duration)]
-    pub database_deadline: Duration,
-}
-
-/// Where to listen, and whom to trust.
-#[derive(Args, Clone, Debug)]
-pub struct ServeSettings {
-    /// Where gRPC listens; port 0 takes a free one
-    #[arg(long, env = "COUNTERSIGN_GRPC_ADDR", default_value = "0.0.0.0:50051")]
-    pub grpc_addr: SocketAddr,
-
-    /// Where HTTP listens (JWKS, probes); port 0 takes a free one
-    #[arg(long, env = "COUNTERSIGN_HTTP_ADDR", default_value = "0.0.0.0:8080")]
-    pub http_addr: SocketAddr,
-
-    /// File with the master key that seals all others: 32 bytes in base64
-    #[arg(long, env = "COUNTERSIGN_MASTER_KEY_FILE")]
-    pub master_key_file: PathBuf,
-
-    /// File with the bearer token of administrators; without it nobody administers over gRPC
-    #[arg(long, env = "COUNTERSIGN_ADMIN_TOKEN_FILE")]
-    pub admin_token_file: Option<PathBuf>,
-}
 
 /// What the service promises and how it behaves; the same in `serve` and `dev`.
 #[derive(Args, Clone, Debug)]
@@ -62,6 +24,27 @@ pub struct PolicySettings {
     /// Claim aud of access tokens; give it several times, or with commas, for several
     #[arg(long, env = "COUNTERSIGN_AUDIENCE", default_value = "internal", value_delimiter = ',')]
     pub audience: Vec<String>,
+
+    /// How the next key of access tokens signs: EdDSA, ES256, RS256 or HS256
+    #[arg(long, env = "COUNTERSIGN_SIGNING_ALGORITHM", default_value = "EdDSA")]
+    pub signing_algorithm: Algorithm,
+
+    /// Length of the next RSA key: 2048, 3072 or 4096
+    #[arg(long, env = "COUNTERSIGN_RSA_BITS", default_value_t = 2048)]
+    pub rsa_bits: u16,
+
+    /// How long a key is published before it signs, 20m to 30d
+    #[arg(long, env = "COUNTERSIGN_KEY_PUBLISH_LEAD", default_value = "1h", value_parser = humantime::parse_duration)]
+    pub key_publish_lead: Duration,
+
+    /// How long a key signs until the next one takes over
+    #[arg(long, env = "COUNTERSIGN_KEY_LIFETIME", default_value = "30d", value_parser = humantime::parse_duration)]
+    pub key_lifetime: Duration,
+
+    /// Where verifiers reach the HTTP port, as http(s)://host[:port][/path]; without it, the issuer if that is such a URL,
+    /// and else the host that they ask for
+    #[arg(long, env = "COUNTERSIGN_PUBLIC_URL")]
+    pub public_url: Option<String>,
 
     /// Lifetime of an access token, at most 1h
     #[arg(long, env = "COUNTERSIGN_ACCESS_TOKEN_TTL", default_value = "10m", value_parser = humantime::parse_duration)]
@@ -108,27 +91,6 @@ pub struct PolicySettings {
     pub drain_timeout: Duration,
 }
 
-/// How to log.
-#[derive(Args, Clone, Debug)]
-pub struct LogSettings {
-    /// What to log, as in RUST_LOG
-    #[arg(long, env = "COUNTERSIGN_LOG", default_value = "info", global = true)]
-    pub log: String,
-
-    /// How to write it
-    #[arg(long, env = "COUNTERSIGN_LOG_FORMAT", default_value = "text", value_enum, global = true)]
-    pub log_format: LogFormat,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// What the deployment has chosen, checked.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -136,6 +98,14 @@ pub struct Policy {
     pub issuer: String,
     /// What claim aud may hold.
     pub audiences: Vec<String>,
+    /// How the next key of access tokens signs.
+    pub signing_algorithm: Algorithm,
+    /// Length of the next RSA key.
+    pub rsa_bits: u16,
+    /// How keys rotate.
+    pub keys: KeyPolicy,
+    /// Where verifiers reach the HTTP port, without a slash at the end, if it is known.
+    pub public_url: Option<String>,
     /// Claim client_id, until callers have identities.
     pub client_id: String,
     /// Lifetime of an access token.
@@ -170,7 +140,7 @@ impl PolicySettings {
     }
 
     /// Each setting, whether it is in its range, and the range.
-    fn rules(&self) -> [(&'static str, bool, &'static str); 13] {
+    fn rules(&self) -> [(&'static str, bool, &'static str); 17] {
         let plain = |c: char| !c.is_control() && c != '"' && c != '\\';
         let text = |value: &str| (1..=256).contains(&value.len()) && value.chars().all(plain);
         // As JSON writes them, so that a token stays below what Verify reads.
@@ -179,10 +149,15 @@ impl PolicySettings {
         let within = |value, from: Duration, to| (from..=to).contains(&value);
         let seconds = Duration::from_secs;
         let (access, session) = (self.access_token_ttl, self.session_ttl);
-        let idle = self.session_idle_ttl;
+        let (idle, lead) = (self.session_idle_ttl, self.key_publish_lead);
         [
             ("issuer", text(&self.issuer), "1 to 256 bytes, without quotes and backslashes"),
             ("audience", audiences, "1 to 256 bytes each, without quotes and backslashes, 1 KiB together"),
+            ("rsa-bits", [2048, 3072, 4096].contains(&self.rsa_bits), "2048, 3072 or 4096"),
+            // Istio keeps a key set for 20 minutes.
+            ("key-publish-lead", within(lead, seconds(1200), 30 * DAY), "20m to 30d"),
+            ("key-lifetime", within(self.key_lifetime, lead, 3650 * DAY), "key-publish-lead to 10 years"),
+            ("public-url", self.public_url.as_deref().is_none_or(is_url), "http(s)://host[:port][/path]"),
             ("access-token-ttl", within(access, seconds(10), MAX_ACCESS_TOKEN_TTL), "10s to 1h"),
             ("session-ttl", within(session, access, 3650 * DAY), "access-token-ttl to 10 years"),
             ("session-idle-ttl", within(idle, access, session), "access-token-ttl to session-ttl"),
@@ -201,6 +176,12 @@ impl PolicySettings {
         Policy {
             issuer: self.issuer.clone(),
             audiences: self.audience.clone(),
+            signing_algorithm: self.signing_algorithm,
+            rsa_bits: self.rsa_bits,
+            keys: KeyPolicy { publish_lead: self.key_publish_lead, lifetime: self.key_lifetime },
+            public_url: Some(self.public_url.as_ref().unwrap_or(&self.issuer))
+                .filter(|url| is_url(url))
+                .map(|url| url.trim_end_matches('/').to_owned()),
             client_id: "default".to_owned(),
             access_token_ttl: self.access_token_ttl,
             session_ttl: self.session_ttl,
@@ -230,43 +211,13 @@ impl Policy {
     }
 }
 
-/// Reads a small file that a setting names.
-///
-/// # Errors
-/// [`Error::InvalidArgument`] for `setting`.
-pub fn read_file(setting: &'static str, path: &Path) -> Result<zeroize::Zeroizing<String>, Error> {
-    let content =
-        fs::read_to_string(path).map_err(|error| Error::invalid(setting, format!("{}: {error}", path.display())))?;
-    Ok(zeroize::Zeroizing::new(content))
-}
-
-/// The URL holds a password.
-impl fmt::Debug for DatabaseSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DatabaseSettings(..)")
-    }
-}
-
-impl DatabaseSettings {
-    /// Checks the ranges; the URL is read by the store.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for the first setting that is out of range.
-    pub fn check(&self) -> Result<(), Error> {
-        let deadlines = Duration::from_millis(100)..=Duration::from_secs(30);
-        if !(1..=1000).contains(&self.database_connections) {
-            return Err(Error::invalid("database-connections", "1 to 1000"));
-        }
-        if !deadlines.contains(&self.database_deadline) {
-            return Err(Error::invalid("database-deadline", "100ms to 30s"));
-        }
-        Ok(())
-    }
-
-    /// The defaults, for the private cluster of `dev`.
-    pub fn local(database_url: String) -> Self {
-        Self { database_url, database_connections: 16, database_deadline: Duration::from_secs(2) }
-    }
+/// An absolute URL without query, fragment, credentials or what would need escaping.
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]%".contains(c);
+    rest.is_some_and(|rest| {
+        rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[') && rest.chars().all(plain)
+    })
 }
 
 #[cfg(test)]
@@ -315,6 +266,14 @@ mod tests {
             ("hash-queue", "0"),
             ("drain-timeout", "11m"),
             ("issuer", "\""),
+            ("rsa-bits", "1024"),
+            ("key-publish-lead", "19m"),
+            ("key-publish-lead", "31d"),
+            ("key-lifetime", "59m"),
+            ("public-url", "auth.example"),
+            ("public-url", "https://"),
+            ("public-url", "https://u:p@auth.example"),
+            ("public-url", "https://auth.example?q"),
         ] {
             let Err(Error::InvalidArgument(violations)) = check(&[&format!("--{flag}={bad}")]) else {
                 panic!("--{flag}={bad} was accepted");
@@ -324,13 +283,23 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_given_some_connections_and_some_time() {
-        let settings = DatabaseSettings::local("postgres://localhost/x".into());
-        assert!(settings.check().is_ok());
-        assert!(DatabaseSettings { database_connections: 0, ..settings.clone() }.check().is_err());
-        for bad in [Duration::ZERO, Duration::from_secs(31)] {
-            assert!(DatabaseSettings { database_deadline: bad, ..settings.clone() }.check().is_err());
+    fn the_public_url_is_the_setting_or_an_issuer_that_is_one() {
+        for (args, expected) in [
+            (&[][..], None),
+            (&["--issuer=https://auth.example/"], Some("https://auth.example")),
+            (&["--issuer=x", "--public-url=http://10.0.0.1:8080/a"], Some("http://10.0.0.1:8080/a")),
+        ] {
+            assert_eq!(check(args).expect("valid").public_url.as_deref(), expected);
         }
+    }
+
+    #[test]
+    fn an_algorithm_that_is_not_ours_is_refused() {
+        for bad in ["none", "HS512", "eddsa", ""] {
+            assert!(Command::try_parse_from(["test", "--signing-algorithm", bad]).is_err(), "{bad}");
+        }
+        let policy = check(&["--signing-algorithm", "RS256", "--rsa-bits", "4096"]).expect("valid");
+        assert_eq!((policy.signing_algorithm, policy.rsa_bits), (Algorithm::Rs256, 4096));
     }
 
     #[test]

@@ -1,0 +1,270 @@
+//! The life of the keys: made, published, rotated and deleted by whichever replica is first (`domain/key.rs` says what is
+//! due), and killed by the operator. Each change goes into the revocation log, so that it reaches every replica within
+//! the bound.
+//!
+//! No wall clock decides. The service's clock is a number in the database that a replica moves on by as much as it has
+//! watched it stand still, by its own clock that does not jump; only one can, because the number must be what it saw.
+
+use std::time::Duration;
+
+use super::{
+    Auth,
+    keys::Witness,
+    later,
+    revoke::{Ended, Revoked},
+};
+use crate::{
+    domain::{
+        key::{Due, Key, Purpose, Stage, due, is_published},
+        revocation::{RETENTION, Reason, Revocation, Subject},
+    },
+    error::Error,
+    store::{
+        Conn,
+        keys::{self, StoredKey, StoredKeys},
+    },
+};
+
+/// How often a replica looks after the keys.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// The least by which the service's clock is moved on.
+const TICK: Duration = Duration::from_secs(30);
+/// More changes than can be due at once.
+const MAX_STEPS: usize = 8;
+
+/// What a reseal has done.
+#[derive(Debug)]
+pub struct Resealed {
+    /// How many keys are sealed by the first master key now and were not before.
+    pub moved: usize,
+    /// The names of keys that none of the master keys opens.
+    pub closed: Vec<String>,
+}
+
+impl Auth {
+    /// Reads the keys and makes those that are missing. Replicas that start together end with the same.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when a key that is needed cannot be used; [`Error::DatabaseUnavailable`].
+    pub async fn start_keys(&self) -> Result<(), Error> {
+        for purpose in Purpose::ALL {
+            let all: Vec<StoredKey> = self.stored_keys().await?.of(purpose).cloned().collect();
+            if all.iter().all(|s| s.key.stage != Stage::Active) {
+                self.take(Due::First, purpose, &all).await?;
+            }
+        }
+        let stored = self.stored_keys().await?;
+        let unusable = self.keys.install(stored.keys, self.accounts.clock.boot());
+        if let Some((_, error)) = unusable.into_iter().find(|(key, _)| key.stage == Stage::Active) {
+            return Err(error);
+        }
+        self.choose_algorithm().await?;
+        self.look_after_keys().await
+    }
+
+    /// Looks after the keys until it is dropped.
+    pub async fn keep_keys(&self) {
+        loop {
+            if let Err(error) = self.look_after_keys().await {
+                tracing::warn!(%error, "the keys could not be looked after");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Moves the service's clock on, and does what is due.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`], [`Error::Internal`].
+    pub async fn look_after_keys(&self) -> Result<(), Error> {
+        self.witness().await?;
+        for kid in self.keys.revived(&self.stored_keys().await?.keys) {
+            tracing::error!(kid, "the database has lost that this key was killed: killing it again");
+            self.kill_key(&kid).await?;
+        }
+        // What hinders the one does not hinder the other.
+        let access = self.do_what_is_due(Purpose::AccessToken).await;
+        access.and(self.do_what_is_due(Purpose::RefreshToken).await)
+    }
+
+    async fn do_what_is_due(&self, purpose: Purpose) -> Result<(), Error> {
+        for _ in 0..MAX_STEPS {
+            let all: Vec<StoredKey> = self.stored_keys().await?.of(purpose).cloned().collect();
+            let keys: Vec<Key> = all.iter().map(|s| s.key.clone()).collect();
+            let Some(step) = due(&keys, purpose, self.accounts.policy.keys) else {
+                break;
+            };
+            self.take(step, purpose, &all).await?;
+        }
+        Ok(())
+    }
+
+    async fn witness(&self) -> Result<(), Error> {
+        let mut witness = self.keys.witness.lock().await;
+        let mut conn = self.accounts.store.acquire().await?;
+        let stands_at = keys::all(&mut conn).await?.witnessed_ms;
+        let boot = self.accounts.clock.boot();
+        let Some(seen) = witness.filter(|seen| seen.seen_ms == stands_at) else {
+            *witness = Some(Witness { seen_ms: stands_at, seen_at: boot });
+            return Ok(());
+        };
+        let passed = boot.since(seen.seen_at);
+        if passed >= TICK {
+            let passed_ms = i64::try_from(passed.as_millis()).map_err(Error::internal)?;
+            let moved = keys::witness(&mut conn, stands_at, passed_ms).await?;
+            // Read after the answer, so that no moment is counted twice.
+            let seen_at = self.accounts.clock.boot();
+            *witness = moved.then_some(Witness { seen_ms: stands_at + passed_ms, seen_at });
+        }
+        Ok(())
+    }
+
+    /// Takes a step, unless another replica has been first.
+    async fn take(&self, step: Due, purpose: Purpose, stored: &[StoredKey]) -> Result<(), Error> {
+        let with = |number: u16| {
+            let found = stored.iter().find(|s| s.key.number == number);
+            found.ok_or_else(|| Error::internal("a key vanished"))
+        };
+        // Before the transaction: it takes time.
+        let made = match step {
+            Due::First => Some(self.make_key(purpose, stored, Stage::Active).await?),
+            Due::Next => Some(self.make_key(purpose, stored, Stage::Next).await?),
+            Due::Rotate { .. } | Due::Delete { .. } => None,
+        };
+        let mut tx = self.accounts.store.acquire().await?;
+        tx.begin().await?;
+        let done = match (step, &made) {
+            (Due::Rotate { active, next }, _) => self.hand_over(&mut tx, &with(active)?.key, with(next)?).await?,
+            (Due::Delete { number }, _) => keys::delete(&mut tx, &with(number)?.key).await?,
+            (Due::First | Due::Next, Some(made)) => keys::insert(&mut tx, made).await?,
+            (Due::First | Due::Next, None) => false,
+        };
+        if done {
+            tracing::info!(purpose = purpose.as_str(), ?step, "keys changed");
+            self.commit_keys(tx, Reason::KeysRotated).await?;
+        }
+        Ok(())
+    }
+
+    /// The next key takes over. The first statement decides: it holds for one replica alone.
+    async fn hand_over(&self, tx: &mut Conn, active: &Key, next: &StoredKey) -> Result<bool, Error> {
+        // What this replica cannot use it must not put into force.
+        self.keys.try_open(next)?;
+        Ok(keys::advance(tx, active, Stage::Retired).await? && keys::advance(tx, &next.key, Stage::Active).await?)
+    }
+
+    /// The settings say how the next key signs; one that was made by other settings has signed nothing yet.
+    async fn choose_algorithm(&self) -> Result<(), Error> {
+        let stored = self.stored_keys().await?;
+        let wanted = self.accounts.policy.signing_algorithm.as_str();
+        let all: Vec<StoredKey> = stored.of(Purpose::AccessToken).cloned().collect();
+        let Some(other) = all.iter().find(|s| s.key.stage == Stage::Next && s.algorithm != wanted) else {
+            return Ok(());
+        };
+        let made = self.make_key(Purpose::AccessToken, &all, Stage::Next).await?;
+        let mut tx = self.accounts.store.acquire().await?;
+        tx.begin().await?;
+        if keys::delete(&mut tx, &other.key).await? && keys::insert(&mut tx, &made).await? {
+            self.commit_keys(tx, Reason::KeysRotated).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the next key of `purpose` take over now. Gives its name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when it has not been published for long enough; [`Error::DatabaseUnavailable`].
+    pub async fn rotate_key(&self, purpose: Purpose) -> Result<String, Error> {
+        let stored = self.stored_keys().await?;
+        let at = |stage: Stage| stored.of(purpose).find(|s| s.key.stage == stage);
+        let (Some(active), Some(next)) = (at(Stage::Active), at(Stage::Next)) else {
+            return Err(Error::invalid("rotate", "there is no next key yet: a running server makes one"));
+        };
+        if !is_published(&next.key, self.accounts.policy.keys) {
+            let age = humantime::format_duration(Duration::from_secs(next.key.age.as_secs()));
+            let advice = "verifiers may not have it yet; when the active key is compromised, kill that";
+            return Err(Error::invalid("rotate", format!("the next key has been published for {age} only: {advice}")));
+        }
+        let (active, next) = (active.key.number, next.key.number);
+        let all: Vec<StoredKey> = stored.of(purpose).cloned().collect();
+        self.take(Due::Rotate { active, next }, purpose, &all).await?;
+        let active = |s: &&StoredKey| s.key.stage == Stage::Active;
+        let kid = self.stored_keys().await?.of(purpose).find(active).map(|s| s.key.kid.clone());
+        kid.ok_or_else(|| Error::internal("a key vanished"))
+    }
+
+    /// Kills a key: its tokens are dead, here and by the bound on every replica (promise P1). If it signed, the next one
+    /// signs from now on, or a fresh one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a name that no living key has; [`Error::Conflict`] when the keys changed
+    /// meanwhile; [`Error::DatabaseUnavailable`].
+    pub async fn kill_key(&self, kid: &str) -> Result<Revoked, Error> {
+        let stored = self.stored_keys().await?;
+        let lives = |s: &&StoredKey| s.key.kid == kid && s.key.stage != Stage::Killed;
+        let Some(killed) = stored.keys.iter().find(lives) else {
+            return Err(Error::invalid("kid", "no living key has this name: see `countersign keys list`"));
+        };
+        let purpose = killed.key.purpose;
+        let others: Vec<StoredKey> = stored.of(purpose).cloned().collect();
+        let successor = others.iter().find(|s| s.key.stage == Stage::Next && self.keys.try_open(s).is_ok());
+        let fresh = match (killed.key.stage, successor) {
+            (Stage::Active, None) => Some(self.make_key(purpose, &others, Stage::Active).await?),
+            _ => None,
+        };
+        let mut tx = self.accounts.store.acquire().await?;
+        tx.begin().await?;
+        let mut done = keys::advance(&mut tx, &killed.key, Stage::Killed).await?;
+        if let Some(fresh) = &fresh {
+            done &= keys::insert(&mut tx, fresh).await?;
+        } else if let (Stage::Active, Some(successor)) = (killed.key.stage, successor) {
+            done &= keys::advance(&mut tx, &successor.key, Stage::Active).await?;
+        }
+        if !done {
+            return Err(Error::Conflict);
+        }
+        self.commit_keys(tx, Reason::KeyKilled).await
+    }
+
+    /// Seals every key with the first master key.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn reseal_keys(&self) -> Result<Resealed, Error> {
+        let mut resealed = Resealed { moved: 0, closed: Vec::new() };
+        for stored in self.stored_keys().await?.keys {
+            match self.keys.resealed(&stored) {
+                Ok(None) => {}
+                Ok(Some(sealed_key)) => {
+                    let mut conn = self.accounts.store.acquire().await?;
+                    resealed.moved += usize::from(keys::reseal(&mut conn, &stored, &sealed_key).await?);
+                }
+                Err(_) => resealed.closed.push(stored.key.kid),
+            }
+        }
+        Ok(resealed)
+    }
+
+    async fn stored_keys(&self) -> Result<StoredKeys, Error> {
+        super::keys::stored(&self.accounts.store).await
+    }
+
+    async fn make_key(&self, purpose: Purpose, all: &[StoredKey], stage: Stage) -> Result<StoredKey, Error> {
+        let newest = all.iter().map(|s| s.key.number).max().unwrap_or(0);
+        let number = newest.checked_add(1).ok_or_else(|| Error::internal("key numbers are used up"))?;
+        let place = Key { purpose, number, kid: String::new(), stage, age: Duration::ZERO };
+        self.keys.make(place, &self.accounts.policy, self.accounts.clock.now()).await
+    }
+
+    async fn commit_keys(&self, tx: Conn, reason: Reason) -> Result<Revoked, Error> {
+        let expires_at = later(self.accounts.clock.now(), RETENTION);
+        let changed = Revocation { subject: Subject::Keys, expires_at };
+        self.accounts.commit(tx, Ended { logged: vec![(changed, reason)], ..Ended::default() }).await
+    }
+}
+
+impl StoredKeys {
+    fn of(&self, purpose: Purpose) -> impl Iterator<Item = &StoredKey> {
+        self.keys.iter().filter(move |s| s.key.purpose == purpose)
+    }
+}

@@ -1,0 +1,122 @@
+//! `countersign keys`: the keys that sign tokens, straight on the database; running servers follow through the revocation
+//! log. And the master keys that seal them.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::{master_keys, require_schema, say, store};
+use crate::{
+    auth::{Auth, keys},
+    clock::Clock,
+    config::{DatabaseSettings, MasterKeySettings, PolicySettings},
+    crypto::seal::MasterKeys,
+    domain::key::Purpose,
+    error::Error,
+    server,
+    store::keys::StoredKey,
+};
+
+#[derive(Args)]
+pub(super) struct Keys {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// List the keys: what for, name, algorithm, stage and for how long
+    List(Database),
+    /// Let the next key sign from now on; the one before verifies what it has signed
+    Rotate {
+        #[command(flatten)]
+        sealed: Sealed,
+        /// Which: access_token or refresh_token
+        #[arg(long, default_value = "access_token")]
+        purpose: Purpose,
+    },
+    /// Emergency: end all tokens of a key everywhere, and sign with a fresh one
+    Kill {
+        #[command(flatten)]
+        sealed: Sealed,
+        /// The key's name, as `list` shows it
+        kid: String,
+    },
+    /// Seal all keys with the first master key, so that the others can go
+    Reseal(Sealed),
+    /// Print a new master key
+    GenerateMaster,
+}
+
+#[derive(Args)]
+struct Database {
+    #[command(flatten)]
+    database: DatabaseSettings,
+}
+
+/// What opens the keys, and the settings of the servers, which say how a new one is made.
+#[derive(Args)]
+struct Sealed {
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    master_keys: MasterKeySettings,
+    #[command(flatten)]
+    policy: PolicySettings,
+}
+
+impl Keys {
+    pub(super) async fn run(self) -> Result<(), Error> {
+        match self.action {
+            Action::List(Database { database }) => list(&database).await,
+            Action::Rotate { sealed, purpose } => {
+                let auth = sealed.auth().await?;
+                let kid = auth.rotate_key(purpose).await?;
+                auth.accounts.store.close().await;
+                say(format_args!("{kid} signs from now on"))
+            }
+            Action::Kill { sealed, kid } => {
+                let auth = sealed.auth().await?;
+                let by = auth.kill_key(&kid).await?.everywhere_by;
+                auth.accounts.store.close().await;
+                say(format_args!("killed {kid}; its tokens are refused by every replica by {by}"))
+            }
+            Action::Reseal(sealed) => reseal(&sealed.auth().await?).await,
+            Action::GenerateMaster => say(MasterKeys::generate()?.trim_end()),
+        }
+    }
+}
+
+impl Sealed {
+    async fn auth(&self) -> Result<Auth, Error> {
+        let master_keys = master_keys(&self.master_keys)?;
+        let store = store(&self.database)?;
+        require_schema(&store).await?;
+        let accounts = server::accounts(store, &self.policy, Clock::system())?;
+        Ok(Auth { accounts, keys: keys::Keys::new(master_keys) })
+    }
+}
+
+async fn list(database: &DatabaseSettings) -> Result<(), Error> {
+    let store = store(database)?;
+    require_schema(&store).await?;
+    let stored = keys::stored(&store).await?.keys;
+    store.close().await;
+    for StoredKey { key, algorithm, created_at, .. } in stored {
+        let age = humantime::format_duration(Duration::from_secs(key.age.as_secs())).to_string();
+        let (purpose, stage) = (key.purpose.as_str(), key.stage.as_str());
+        say(format_args!("{purpose:13}  {:43}  {algorithm:11}  {stage:7}  for {age:12}  made {created_at}", key.kid))?;
+    }
+    Ok(())
+}
+
+async fn reseal(auth: &Auth) -> Result<(), Error> {
+    let resealed = auth.reseal_keys().await?;
+    auth.accounts.store.close().await;
+    say(format_args!("{} keys moved to the first master key", resealed.moved))?;
+    if resealed.closed.is_empty() {
+        return Ok(());
+    }
+    let closed = resealed.closed.join(", ");
+    Err(Error::invalid("master-key-file", format!("none of its keys opens {closed}")))
+}

@@ -1,0 +1,300 @@
+//! The life of a key: made ahead and published, then active, then verifying only, then deleted; killed at any time. What
+//! is due next is a pure function of the keys.
+//!
+//! ```text
+//! Next -- after the publish lead, when the active one is old --> Active -- when the next takes over --> Retired
+//!   \_____________________________________ Killed <________________/_____________________________________/
+//! ```
+//!
+//! Ages are witnessed: counted in the database, by replicas that watched the count stand still for so long by a clock
+//! that does not jump (`auth/key_rotation.rs`). An age is never more than what has passed, whatever wall clocks say.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use super::revocation::{MAX_STALENESS, RETENTION};
+
+/// What a key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// Signs access tokens.
+    AccessToken,
+    /// Makes refresh tokens.
+    RefreshToken,
+}
+
+/// How access tokens are signed (RFC 7518 section 3.1, RFC 8037 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Ed25519.
+    EdDsa,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    Rs256,
+    /// HMAC with SHA-256: whoever can verify can sign, so its keys are never published.
+    Hs256,
+}
+
+/// Where a key stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Published, and signs nothing yet.
+    Next,
+    /// Signs.
+    Active,
+    /// Verifies what it has signed.
+    Retired,
+    /// Its tokens are dead.
+    Killed,
+}
+
+/// A key without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// 1, 2, 3 and so on for each purpose.
+    pub number: u16,
+    /// Its name in tokens.
+    pub kid: String,
+    /// Where it stands.
+    pub stage: Stage,
+    /// For how long at least it has stood there.
+    pub age: Duration,
+}
+
+/// How keys rotate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyPolicy {
+    /// How long a key is published before it signs.
+    pub publish_lead: Duration,
+    /// How long it signs.
+    pub lifetime: Duration,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Make the first key, which signs at once: nobody can have fetched another.
+    First,
+    /// Make the next key.
+    Next,
+    /// Let the key `next` take over from the key `active`.
+    Rotate {
+        /// The number of the key that signs.
+        active: u16,
+        /// The number of the one that shall.
+        next: u16,
+    },
+    /// Delete a key that can verify nothing any more.
+    Delete {
+        /// Its number.
+        number: u16,
+    },
+}
+
+/// What is due for the keys of `purpose`.
+pub fn due(keys: &[Key], purpose: Purpose, policy: KeyPolicy) -> Option<Due> {
+    let at = |stage: Stage| keys.iter().rev().find(move |key| key.purpose == purpose && key.stage == stage);
+    let Some(active) = at(Stage::Active) else {
+        return Some(Due::First);
+    };
+    let Some(next) = at(Stage::Next) else {
+        return Some(Due::Next);
+    };
+    if active.age >= policy.lifetime && is_published(next, policy) {
+        return Some(Due::Rotate { active: active.number, next: next.number });
+    }
+    keys.iter().find(|key| key.purpose == purpose && is_over(key)).map(|key| Due::Delete { number: key.number })
+}
+
+/// Whether every replica has published `next` for the lead: each has read of it within the largest bound, or accepts no
+/// token until it has.
+pub fn is_published(next: &Key, policy: KeyPolicy) -> bool {
+    next.age >= policy.publish_lead + MAX_STALENESS
+}
+
+/// Whether the last token that a key has signed is over. Keys of refresh tokens stay: sessions may live for years, and a
+/// number is not used twice.
+fn is_over(key: &Key) -> bool {
+    let signs_no_more = matches!(key.stage, Stage::Retired | Stage::Killed);
+    // A replica that has not heard that the key retired signs with it until its bound at most.
+    signs_no_more && key.purpose == Purpose::AccessToken && key.age >= RETENTION + MAX_STALENESS
+}
+
+impl Purpose {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::AccessToken, Self::RefreshToken];
+
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AccessToken => "access_token",
+            Self::RefreshToken => "refresh_token",
+        }
+    }
+}
+
+impl Algorithm {
+    /// All.
+    pub const ALL: [Self; 4] = [Self::EdDsa, Self::Es256, Self::Rs256, Self::Hs256];
+
+    /// As in `alg`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EdDsa => "EdDSA",
+            Self::Es256 => "ES256",
+            Self::Rs256 => "RS256",
+            Self::Hs256 => "HS256",
+        }
+    }
+}
+
+impl Stage {
+    /// As it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Next => "next",
+            Self::Active => "active",
+            Self::Retired => "retired",
+            Self::Killed => "killed",
+        }
+    }
+}
+
+/// A name that is none of those that are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownName;
+
+impl fmt::Display for UnknownName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a known name")
+    }
+}
+
+impl std::error::Error for UnknownName {}
+
+impl FromStr for Purpose {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|purpose| purpose.as_str() == name).ok_or(UnknownName)
+    }
+}
+
+impl FromStr for Algorithm {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name).ok_or(UnknownName)
+    }
+}
+
+impl FromStr for Stage {
+    type Err = UnknownName;
+
+    fn from_str(name: &str) -> Result<Self, UnknownName> {
+        let all = [Self::Next, Self::Active, Self::Retired, Self::Killed];
+        all.into_iter().find(|stage| stage.as_str() == name).ok_or(UnknownName)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const POLICY: KeyPolicy =
+        KeyPolicy { publish_lead: Duration::from_secs(3600), lifetime: Duration::from_secs(7200) };
+
+    fn key(number: u16, stage: Stage, minutes: u32) -> Key {
+        Key { purpose: Purpose::AccessToken, number, kid: number.to_string(), stage, age: minutes * MINUTE }
+    }
+
+    #[test]
+    fn each_state_has_one_thing_that_is_due() {
+        use Stage::{Active, Killed, Next, Retired};
+        let rotate = Some(Due::Rotate { active: 1, next: 2 });
+        for (keys, expected) in [
+            (vec![], Some(Due::First)),
+            (vec![key(1, Killed, 0)], Some(Due::First)),
+            (vec![key(1, Active, 0)], Some(Due::Next)),
+            (vec![key(1, Active, 119), key(2, Next, 500)], None),
+            (vec![key(1, Active, 500), key(2, Next, 64)], None),
+            (vec![key(1, Active, 120), key(2, Next, 65)], rotate),
+            (vec![key(1, Retired, 184), key(2, Active, 0), key(3, Next, 0)], None),
+            (vec![key(1, Retired, 185), key(2, Active, 0), key(3, Next, 0)], Some(Due::Delete { number: 1 })),
+            (vec![key(1, Killed, 185), key(2, Active, 0), key(3, Next, 0)], Some(Due::Delete { number: 1 })),
+            // Rotation comes before cleaning.
+            (vec![key(0, Retired, 999), key(1, Active, 120), key(2, Next, 65)], rotate),
+        ] {
+            assert_eq!(due(&keys, Purpose::AccessToken, POLICY), expected, "{keys:?}");
+        }
+    }
+
+    #[test]
+    fn keys_of_refresh_tokens_are_not_deleted_and_purposes_do_not_mix() {
+        let of = |key: Key| Key { purpose: Purpose::RefreshToken, ..key };
+        let keys = [
+            of(key(1, Stage::Retired, 1 << 20)),
+            of(key(2, Stage::Active, 0)),
+            of(key(3, Stage::Next, 0)),
+            key(1, Stage::Active, 0),
+        ];
+        assert_eq!(due(&keys, Purpose::RefreshToken, POLICY), None);
+        assert_eq!(due(&keys, Purpose::AccessToken, POLICY), Some(Due::Next));
+    }
+
+    #[test]
+    fn names_are_read_back() {
+        for purpose in Purpose::ALL {
+            assert_eq!(purpose.as_str().parse(), Ok(purpose));
+        }
+        for algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.as_str().parse(), Ok(algorithm));
+        }
+        for bad in ["", "none", "eddsa", "HS512", "RS256 "] {
+            assert_eq!(bad.parse::<Algorithm>(), Err(UnknownName));
+        }
+    }
+
+    proptest! {
+        /// Whatever replicas do and when, no key signs that was not published for the lead, and none is deleted while a
+        /// token of it may be alive.
+        #[test]
+        fn no_key_signs_before_its_lead_is_over(pauses in prop::collection::vec(0_u32..90, 1..200)) {
+            let mut keys = vec![key(1, Stage::Active, 0)];
+            for pause in pauses {
+                for key in &mut keys {
+                    key.age += pause * MINUTE;
+                }
+                while let Some(step) = due(&keys, Purpose::AccessToken, POLICY) {
+                    let newest = keys.iter().map(|key| key.number).max().unwrap_or(0);
+                    match step {
+                        Due::First => prop_assert!(false, "there is always an active key"),
+                        Due::Next => keys.push(key(newest + 1, Stage::Next, 0)),
+                        Due::Rotate { active, next } => {
+                            for key in &mut keys {
+                                if key.number == next {
+                                    prop_assert!(key.age > POLICY.publish_lead);
+                                    (key.stage, key.age) = (Stage::Active, Duration::ZERO);
+                                } else if key.number == active {
+                                    (key.stage, key.age) = (Stage::Retired, Duration::ZERO);
+                                }
+                            }
+                        }
+                        Due::Delete { number } => {
+                            let over = |key: &Key| key.number != number || key.age > RETENTION;
+                            prop_assert!(keys.iter().all(over));
+                            keys.retain(|key| key.number != number);
+                        }
+                    }
+                }
+                let active = keys.iter().filter(|key| key.stage == Stage::Active).count();
+                prop_assert_eq!((active, keys.len() < 6), (1, true));
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What verifiers ask for by the issuer's name (RFC 8414, OpenID Connect Discovery 1.0): the issuer, where the public keys
+//! are, and how tokens are signed. There are no authorization endpoints, and none are claimed.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, header, uri::Authority},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+
+use super::{CACHED, JWKS_PATH};
+use crate::auth::Auth;
+
+/// Members that OpenID Connect requires of every document are there, with what is true.
+#[derive(Serialize)]
+struct Metadata<'a> {
+    issuer: &'a str,
+    jwks_uri: String,
+    response_types_supported: [&'a str; 0],
+    subject_types_supported: [&'a str; 1],
+    /// Of the access tokens, which are the only ones: libraries take from here which algorithms to allow.
+    id_token_signing_alg_values_supported: Vec<&'a str>,
+}
+
+pub async fn metadata(State(auth): State<Arc<Auth>>, request: HeaderMap) -> Response {
+    let policy = &auth.accounts.policy;
+    // What depends on the asked host must not be kept for those who ask for another.
+    let (base, cache) = match (&policy.public_url, asked_host(&request)) {
+        (Some(url), _) => (url.clone(), CACHED),
+        (None, Some(host)) => (format!("http://{host}"), "no-store"),
+        (None, None) => return (StatusCode::BAD_REQUEST, "no Host header\n").into_response(),
+    };
+    let metadata = Metadata {
+        issuer: &policy.issuer,
+        jwks_uri: format!("{base}{JWKS_PATH}"),
+        response_types_supported: [],
+        subject_types_supported: ["public"],
+        id_token_signing_alg_values_supported: auth.keys.ring().algorithms().iter().map(|a| a.as_str()).collect(),
+    };
+    match serde_json::to_string(&metadata) {
+        Ok(json) => {
+            ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, cache)], json).into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// The host and port that the caller has asked for, if that is what they are.
+fn asked_host(request: &HeaderMap) -> Option<Authority> {
+    let host: Authority = request.get(header::HOST)?.to_str().ok()?.parse().ok()?;
+    (!host.as_str().contains('@')).then_some(host)
+}
