@@ -45,8 +45,10 @@ def test_an_outage_is_not_a_logout(stranger, bob):
         wait_until("health says so", lambda: not client.is_serving(), 10)
         assert not client.is_serving("countersign.v1.AuthService")
         assert readiness(stranger) == 503
-        # What is decided without the database stays decided.
-        client.refused("REFRESH_TOKEN_INVALID", "Refresh", refresh_token="garbage")
+        # Whoever may not know the keys calls nothing forged, and signs nothing.
+        client.refused("REVOCATIONS_STALE", "Refresh", refresh_token="garbage")
+        client.refused("REVOCATIONS_STALE", "Refresh", refresh_token=tokens.refresh_token)
+        client.refused("REVOCATIONS_STALE", "Login", **login)
     wait_until("health says so", client.is_serving, 5)
     assert readiness(stranger) == 200
     assert client.call("Login", **login).tokens.access_token
