@@ -27,6 +27,9 @@ use crate::{
 
 /// How often health is looked at when nothing happens.
 const HEALTH_PAUSE: Duration = Duration::from_millis(500);
+/// How often the wall clock is compared with the database's, and how far apart they may be without a word.
+const CLOCK_PAUSE: Duration = Duration::from_secs(60);
+const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// What a server is built from.
 #[derive(Debug)]
@@ -138,6 +141,7 @@ impl Server {
         background.spawn(async move { follower.listen().await });
         let auth = self.auth();
         background.spawn(async move { auth.keep_keys().await });
+        background.spawn(watch_clock(self.auth()));
         background.spawn(report_health(self.auth(), health.clone()));
         background
     }
@@ -184,6 +188,24 @@ async fn report_health(auth: Arc<Auth>, health: Health) {
             said = fresh;
         }
         tokio::time::sleep(HEALTH_PAUSE).await;
+    }
+}
+
+/// Says when the wall clock begins to differ: tokens of one replica are refused by another whose clock is far behind.
+async fn watch_clock(auth: Arc<Auth>) {
+    let mut said = false;
+    loop {
+        if let Ok(skew) = auth.accounts.clock_skew().await {
+            let differs = skew > CLOCK_SKEW;
+            if differs && !said {
+                tracing::warn!(
+                    ?skew,
+                    "this machine's clock and the database's differ: tokens live too short or too long"
+                );
+            }
+            said = differs;
+        }
+        tokio::time::sleep(CLOCK_PAUSE).await;
     }
 }
 

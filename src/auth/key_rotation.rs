@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::{
-        key::{Due, Key, Purpose, Stage, due, is_published},
+        key::{Due, Key, Purpose, Stage, due, unpublished_for},
         revocation::{RETENTION, Reason, Revocation, Subject},
     },
     error::Error,
@@ -180,10 +180,14 @@ impl Auth {
         let (Some(active), Some(next)) = (at(Stage::Active), at(Stage::Next)) else {
             return Err(Error::invalid("rotate", "there is no next key yet: a running server makes one"));
         };
-        if !is_published(&next.key, self.accounts.policy.keys) {
-            let age = humantime::format_duration(Duration::from_secs(next.key.age.as_secs()));
-            let advice = "verifiers may not have it yet; when the active key is compromised, kill that";
-            return Err(Error::invalid("rotate", format!("the next key has been published for {age} only: {advice}")));
+        let wait = unpublished_for(&next.key, self.accounts.policy.keys);
+        if !wait.is_zero() {
+            let wait = humantime::format_duration(Duration::from_secs(wait.as_secs() + 1));
+            let advice = "a key that is compromised can be killed at once";
+            return Err(Error::invalid(
+                "rotate",
+                format!("verifiers may not have the next key yet, for {wait}; {advice}"),
+            ));
         }
         let (active, next) = (active.key.number, next.key.number);
         let all: Vec<StoredKey> = stored.of(purpose).cloned().collect();

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -68,8 +68,8 @@ impl Keys {
     }
 
     /// The keys as they are now. Waits for nobody.
-    pub fn ring(&self) -> Arc<Keyring> {
-        self.ring.load_full()
+    pub fn ring(&self) -> Guard<Arc<Keyring>> {
+        self.ring.load()
     }
 
     /// Takes over what the database holds, and gives back what of it cannot be used.
@@ -236,17 +236,19 @@ fn unite(known: &[Known], stored: Vec<StoredKey>, boot: Boot) -> Vec<Known> {
     united
 }
 
-/// A key that the database has no more: it verifies for as long as its tokens can live.
+/// A key that the database has no more: it verifies for as long as its tokens can live. What is dead stays so.
 fn outlive(old: &Known, boot: Boot) -> Option<Known> {
     let mut kept = old.clone();
-    let gone_at = *kept.gone_at.get_or_insert(boot);
-    if kept.stored.key.stage == Stage::Next || boot.since(gone_at) >= RETENTION {
-        return None;
-    }
-    if kept.stored.key.stage == Stage::Active {
-        let kid = &kept.stored.key.kid;
-        tracing::error!(kid, "the database has lost a key that signed: its tokens are accepted for a while");
-        kept.stored.key.stage = Stage::Retired;
+    let gone_for = boot.since(*kept.gone_at.get_or_insert(boot));
+    match kept.stored.key.stage {
+        Stage::Next => return None,
+        Stage::Retired if gone_for >= RETENTION => return None,
+        Stage::Active => {
+            let kid = &kept.stored.key.kid;
+            tracing::error!(kid, "the database has lost a key that signed: its tokens are accepted for a while");
+            kept.stored.key.stage = Stage::Retired;
+        }
+        Stage::Retired | Stage::Killed => {}
     }
     Some(kept)
 }

@@ -60,6 +60,18 @@ pub struct Page {
     pub size: u16,
 }
 
+impl Accounts {
+    /// By how much this replica's wall clock and the database's differ. Nothing that is decided depends on it but how
+    /// long tokens live: an operator should know.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn clock_skew(&self) -> Result<Duration, Error> {
+        let theirs = self.store.clock().await?;
+        Ok((self.clock.now() - theirs).unsigned_abs())
+    }
+}
+
 /// Runs work on the database to its end even if the caller goes away, so that neither a transaction nor its connection
 /// is cut short.
 ///

@@ -102,16 +102,16 @@ pub fn due(keys: &[Key], purpose: Purpose, policy: KeyPolicy) -> Option<Due> {
     let Some(next) = at(Stage::Next) else {
         return Some(Due::Next);
     };
-    if active.age >= policy.lifetime && is_published(next, policy) {
+    if active.age >= policy.lifetime && unpublished_for(next, policy).is_zero() {
         return Some(Due::Rotate { active: active.number, next: next.number });
     }
     keys.iter().find(|key| key.purpose == purpose && is_over(key)).map(|key| Due::Delete { number: key.number })
 }
 
-/// Whether every replica has published `next` for the lead: each has read of it within the largest bound, or accepts no
-/// token until it has.
-pub fn is_published(next: &Key, policy: KeyPolicy) -> bool {
-    next.age >= policy.publish_lead + MAX_STALENESS
+/// How long it takes until every replica has published `next` for the lead: each has read of it within the largest bound,
+/// or accepts and signs nothing until it has.
+pub fn unpublished_for(next: &Key, policy: KeyPolicy) -> Duration {
+    (policy.publish_lead + MAX_STALENESS).saturating_sub(next.age)
 }
 
 /// Whether the last token that a key has signed is over. Keys of refresh tokens stay: sessions may live for years, and a

@@ -21,6 +21,7 @@ use sqlx::{
     migrate::{Migrate as _, MigrateError, Migrator},
     postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions},
 };
+use time::OffsetDateTime;
 use tokio::time::timeout;
 
 pub use self::conn::Conn;
@@ -139,6 +140,16 @@ impl Store {
         };
         let missing = |version: i64| !applied.iter().any(|done| done.version == version);
         Ok(MIGRATIONS.iter().filter(|m| missing(m.version)).count())
+    }
+
+    /// What the database's clock says.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn clock(&self) -> Result<OffsetDateTime, Error> {
+        let asked = sqlx::query_as::<_, (OffsetDateTime,)>("SELECT clock_timestamp()");
+        let answer = self.acquire().await?.fetch_optional(asked).await?;
+        answer.map(|(at,)| at).ok_or_else(|| Error::internal("the database has no clock"))
     }
 
     /// Closes the pool; what does not close in time is dropped with the process.

@@ -19,7 +19,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::sync::watch;
 use tonic::Code;
 
-use crate::support::{MASTER_KEY, PASSWORD, Setup, TestServer, User, database, refusal};
+use crate::support::{MASTER_KEY, PASSWORD, Proxy, Setup, TestServer, User, database, refusal};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// Longer than a key is published before it may sign.
@@ -204,6 +204,25 @@ async fn p1_tokens_of_a_killed_key_are_dead_on_every_replica_and_a_fresh_key_sig
 }
 
 #[tokio::test]
+async fn p1_a_replica_that_cannot_hear_of_a_kill_accepts_nothing_after_the_bound() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let proxy = Proxy::before(&server.database_url);
+    let cut_off = beside(&server, |setup| setup.database_url = proxy.url()).await;
+    proxy.cut();
+    let by = server.auth.kill_key(&kid(&tokens.access_token)).await.expect("killed").everywhere_by;
+    alice.at(&cut_off).verify(&tokens.access_token).await.expect("it has not heard, within the bound");
+    let bound = by - server.clock.now();
+    server.clock.advance(bound.try_into().expect("ahead"));
+    server.clock.advance(Duration::from_nanos(1));
+    assert_eq!(refusal(alice.at(&cut_off).verify(&tokens.access_token).await).1, "REVOCATIONS_STALE");
+    proxy.mend();
+    cut_off.catch_up().await;
+    assert_eq!(refusal(alice.at(&cut_off).verify(&tokens.access_token).await).1, "TOKEN_REVOKED");
+}
+
+#[tokio::test]
 async fn p1_a_key_that_takes_over_from_a_killed_one_can_be_killed_at_once() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
@@ -242,7 +261,7 @@ async fn refresh_tokens_of_older_keys_are_good_and_those_of_a_killed_key_are_not
 async fn a_key_that_was_not_published_for_the_lead_does_not_sign() {
     let server = TestServer::start().await;
     let refused = server.auth.rotate_key(Purpose::AccessToken).await.expect_err("too early").to_string();
-    assert!(refused.contains("has been published for 0s only") && refused.lines().count() == 1, "{refused}");
+    assert!(refused.contains("may not have the next key yet, for 1h 5m") && refused.lines().count() == 1, "{refused}");
     server.pass(LEAD).await;
     let next = in_stage(&server, Stage::Next).await.expect("there is one");
     assert_eq!(server.auth.rotate_key(Purpose::AccessToken).await.expect("rotated"), next);
@@ -257,6 +276,7 @@ async fn v7_replicas_whose_clocks_are_an_hour_apart_rotate_no_sooner() {
     let clock = Clock::manual();
     clock.advance(60 * MINUTE);
     let fast = Setup::on(slow.database_url.clone(), clock).start().await;
+    assert!(fast.auth.accounts.clock_skew().await.expect("asked") > 59 * MINUTE, "an operator is told");
     let mut minutes = 0;
     while fast.auth.rotate_key(Purpose::AccessToken).await.is_err() {
         minutes += 2;
