@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{master_keys, require_schema, say, store};
+use super::{master_keys, moment, require_schema, say, store};
 use crate::{
     auth::{Auth, keys},
     clock::Clock,
@@ -40,6 +40,7 @@ enum Action {
         #[command(flatten)]
         sealed: Sealed,
         /// The key's name, as `list` shows it
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
     /// Seal all keys with the first master key, so that the others can go
@@ -79,7 +80,7 @@ impl Keys {
                 let auth = sealed.auth().await?;
                 let by = auth.kill_key(&kid).await?.everywhere_by;
                 auth.accounts.store.close().await;
-                say(format_args!("killed {kid}; its tokens are refused by every replica by {by}"))
+                say(format_args!("killed {kid}; its tokens are refused by every replica by {}", moment(by)))
             }
             Action::Reseal(sealed) => reseal(&sealed.auth().await?).await,
             Action::GenerateMaster => say(MasterKeys::generate()?.trim_end()),
@@ -105,7 +106,8 @@ async fn list(database: &DatabaseSettings) -> Result<(), Error> {
     for StoredKey { key, algorithm, created_at, .. } in stored {
         let age = humantime::format_duration(Duration::from_secs(key.age.as_secs())).to_string();
         let (purpose, stage) = (key.purpose.as_str(), key.stage.as_str());
-        say(format_args!("{purpose:13}  {:43}  {algorithm:11}  {stage:7}  for {age:12}  made {created_at}", key.kid))?;
+        let made = moment(created_at);
+        say(format_args!("{purpose:13}  {:43}  {algorithm:11}  {stage:7}  for {age:15}  made {made}", key.kid))?;
     }
     Ok(())
 }

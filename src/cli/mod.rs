@@ -12,9 +12,11 @@ use std::{
     io::{self, Write as _},
     net::SocketAddr,
     process::ExitCode,
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
     net::TcpListener,
     runtime::Runtime,
@@ -139,6 +141,12 @@ impl Shutdown {
             _ = self.terminate.recv() => {}
         }
     }
+}
+
+/// A moment for people and scripts: the second after it, by RFC 3339, in UTC.
+fn moment(at: OffsetDateTime) -> String {
+    let second = at.replace_nanosecond(0).unwrap_or(at) + Duration::from_secs(u64::from(at.nanosecond() > 0));
+    second.format(&Rfc3339).unwrap_or_default()
 }
 
 /// Writes a line of output.

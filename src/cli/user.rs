@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{say, store};
+use super::{moment, say, store};
 use crate::{
     auth::{
         Accounts, Page,
@@ -136,7 +136,7 @@ async fn list(accounts: &Accounts) -> Result<(), Error> {
 }
 
 fn report(what: &str, revoked: Revoked) -> Result<(), Error> {
-    let (sessions, by) = (revoked.sessions, revoked.everywhere_by);
+    let (sessions, by) = (revoked.sessions, moment(revoked.everywhere_by));
     say(format_args!("{what}; {sessions} sessions ended, on every replica by {by}"))
 }
 

@@ -58,6 +58,16 @@ impl KeyMaterial {
     /// # Errors
     /// [`Error::Internal`] without randomness, or for another length.
     pub fn generate(algorithm: Algorithm, rsa_bits: u16) -> Result<Self, Error> {
+        loop {
+            let material = Self::try_generate(algorithm, rsa_bits)?;
+            // As an argument of a command such a name would be read as an option.
+            if !material.kid.starts_with('-') {
+                return Ok(material);
+            }
+        }
+    }
+
+    fn try_generate(algorithm: Algorithm, rsa_bits: u16) -> Result<Self, Error> {
         let failed = |_| Error::internal("key generation failed");
         let private = match algorithm {
             Algorithm::EdDsa => {
