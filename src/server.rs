@@ -18,10 +18,11 @@ use crate::{
         password::{HashPolicy, PasswordHasher},
         seal::MasterKeys,
     },
+    domain::ids::new_v7,
     error::Error,
     grpc::{self, Administration, Health},
     http,
-    revocation::{Revocations, follower::Follower},
+    revocation::{Revocations, confirm::Confirmations, follower::Follower},
     store::Store,
 };
 
@@ -98,6 +99,8 @@ impl Server {
         let mut ports = self.open_ports(listeners, &health, &drain);
         let (follower, left) = (Arc::clone(&self.follower), stopped(leave.subscribe()));
         let following = tokio::spawn(async move { follower.run(left).await });
+        let auth = self.auth();
+        let confirming = tokio::spawn(async move { auth.accounts.confirmations.run(&auth.accounts.store).await });
         let mut background = self.start_background(&health);
         let result = tokio::select! {
             () = shutdown => Ok(()),
@@ -113,6 +116,7 @@ impl Server {
         }
         leave.send_replace(true);
         drop(following.await);
+        confirming.abort();
         self.auth.accounts.store.close().await;
         result
     }
@@ -148,10 +152,17 @@ impl Server {
 }
 
 fn follower(auth: &Arc<Auth>) -> Follower {
-    let Accounts { store, revocations, clock, wake, .. } = &auth.accounts;
+    let Accounts { replica, store, revocations, clock, wake, policy, .. } = &auth.accounts;
     let installing = Arc::clone(auth);
-    let install_keys = Box::new(move |stored| drop(installing.keys.install(stored, installing.accounts.clock.boot())));
-    Follower::new(store.clone(), Arc::clone(revocations), clock.clone(), Arc::clone(wake), install_keys)
+    Follower {
+        replica: *replica,
+        store: store.clone(),
+        revocations: Arc::clone(revocations),
+        clock: clock.clone(),
+        wake: Arc::clone(wake),
+        hints: policy.hints,
+        install_keys: Box::new(move |stored| drop(installing.keys.install(stored, installing.accounts.clock.boot()))),
+    }
 }
 
 /// Users and sessions over `store`; also for the command line, which serves nothing.
@@ -163,10 +174,13 @@ pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result
     let cores = available_parallelism().map_or(1, usize::from);
     let threads = if settings.hash_threads == 0 { cores } else { settings.hash_threads };
     let hasher = PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue })?;
+    let replica = new_v7(clock.now());
     Ok(Accounts {
         store,
         hasher,
+        replica,
         revocations: Arc::new(Revocations::new(policy.max_staleness, clock.clone())),
+        confirmations: Confirmations::new(replica, clock.clone()),
         queue: RevocationQueue::default(),
         wake: Arc::new(Notify::new()),
         clock,

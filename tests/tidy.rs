@@ -21,7 +21,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("telemetry", &["config", "error"]),
     ("crypto", &["domain", "error"]),
     ("store", &["domain", "error"]),
-    ("revocation", &["clock", "domain", "error", "store"]),
+    ("revocation", &["clock", "config", "domain", "error", "store"]),
     ("auth", &["clock", "config", "crypto", "domain", "error", "revocation", "store"]),
     ("grpc", &["auth", "crypto", "domain", "error", "revocation"]),
     ("http", &["auth", "error"]),

@@ -20,7 +20,12 @@ use uuid::Uuid;
 
 use self::{keys::Keys, revocation_queue::RevocationQueue};
 use crate::{
-    clock::Clock, config::Policy, crypto::password::PasswordHasher, error::Error, revocation::Revocations, store::Store,
+    clock::Clock,
+    config::Policy,
+    crypto::password::PasswordHasher,
+    error::Error,
+    revocation::{Revocations, confirm::Confirmations},
+    store::Store,
 };
 
 /// Users and their sessions: all that needs no key. The command line works with this alone.
@@ -30,8 +35,12 @@ pub struct Accounts {
     pub store: Store,
     /// The hashing threads.
     pub hasher: PasswordHasher,
+    /// This replica, as the others know it.
+    pub replica: Uuid,
     /// What is known of revocations.
     pub revocations: Arc<Revocations>,
+    /// What is known of the other replicas.
+    pub confirmations: Confirmations,
     /// Those who wait to end a session.
     pub queue: RevocationQueue,
     /// Wakes this replica's follower after a revocation.

@@ -1,10 +1,13 @@
 //! Revoke, and every other way by which sessions end: mark the rows and append to the log in one transaction, then put
 //! the same into this replica's index before answering (promise P1).
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
 use super::{Accounts, Auth, later, retrying};
 use crate::{
+    config::Hints,
     crypto::secret::Secret,
     domain::{
         ids::{SessionId, UserId},
@@ -12,7 +15,8 @@ use crate::{
         user::User,
     },
     error::Error,
-    store::{Conn, refresh_tokens, replicas, revocations, users},
+    revocation::confirm::Mark,
+    store::{Conn, refresh_tokens, revocations, users},
 };
 
 /// What to end.
@@ -35,6 +39,26 @@ pub struct Revoked {
     pub sessions: usize,
     /// From this moment no replica accepts their tokens, whatever is broken.
     pub everywhere_by: OffsetDateTime,
+    /// What to wait for, so that it is true sooner.
+    pub(super) confirmable: Confirmable,
+}
+
+/// Whether it can be known that every replica has heard.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Confirmable {
+    /// There is nothing to hear.
+    Already,
+    /// When the others have applied this.
+    From(Mark),
+    /// The list of replicas could not be read.
+    Never,
+}
+
+impl Revoked {
+    /// There was nothing to end.
+    fn nothing(now: OffsetDateTime) -> Self {
+        Self { sessions: 0, everywhere_by: now, confirmable: Confirmable::Already }
+    }
 }
 
 /// What a transaction ended.
@@ -47,6 +71,9 @@ pub(super) struct Ended {
     /// Goes into this replica's index alone: what other replicas ended a moment ago, and this one may not have heard.
     pub(super) known: Vec<Revocation>,
 }
+
+/// How long a caller that does not say waits for the other replicas.
+pub const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl Auth {
     /// Ends sessions. Ending what has ended is fine, and so is a token that means nothing (RFC 7009 section 2.2).
@@ -69,8 +96,7 @@ impl Auth {
         }
         // That it means nothing can be said only by who knows all keys (REQUIREMENTS R37).
         self.accounts.revocations.fresh(None)?;
-        let everywhere_by = later(self.accounts.clock.now(), self.accounts.policy.max_staleness);
-        Ok(Revoked { sessions: 0, everywhere_by })
+        Ok(Revoked::nothing(self.accounts.clock.now()))
     }
 }
 
@@ -126,18 +152,36 @@ impl Accounts {
         }
         tx.commit().await?;
         self.revocations.apply(ended.logged.iter().map(|(revocation, _)| revocation).chain(&ended.known));
-        // After the commit: a replica that is not on the list by now reads the log after it.
-        let bound = replicas::largest_max_staleness(&mut tx).await.unwrap_or(MAX_STALENESS);
-        let everywhere_by = later(self.clock.now(), bound.max(self.policy.max_staleness));
         if !ended.logged.is_empty() {
             self.announce(&mut tx).await;
         }
-        Ok(Revoked { sessions: ended.sessions, everywhere_by })
+        if ended.logged.is_empty() && ended.known.is_empty() {
+            return Ok(Revoked::nothing(self.clock.now()));
+        }
+        // After the commit: a replica that is not on the list by now reads the log after it.
+        let (bound, confirmable) = match self.confirmations.after_commit(&mut tx).await {
+            Ok((bound, mark)) => (bound, Confirmable::From(mark)),
+            Err(_) => (MAX_STALENESS, Confirmable::Never),
+        };
+        let everywhere_by = later(self.clock.now(), bound.max(self.policy.max_staleness));
+        Ok(Revoked { sessions: ended.sessions, everywhere_by, confirmable })
+    }
+
+    /// Whether no replica accepts the tokens any more, within `wait` at the latest (promise P1).
+    pub async fn confirm(&self, revoked: &Revoked, wait: Duration) -> bool {
+        match revoked.confirmable {
+            Confirmable::Already => true,
+            Confirmable::From(mark) => self.confirmations.confirm(mark, wait).await,
+            Confirmable::Never => false,
+        }
     }
 
     /// Wakes the followers, here and elsewhere.
     async fn announce(&self, conn: &mut Conn) {
         self.wake.notify_one();
+        if self.policy.hints == Hints::Off {
+            return;
+        }
         if let Err(error) = revocations::announce(conn).await {
             tracing::debug!(%error, "the hint of a revocation was not sent; followers poll");
         }

@@ -12,7 +12,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use zeroize::Zeroizing;
 
-pub use self::policy::{Policy, PolicySettings};
+pub use self::policy::{Hints, Policy, PolicySettings};
 use crate::error::Error;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::DAY;
 use crate::{
@@ -70,6 +70,11 @@ pub struct PolicySettings {
     #[arg(long, env = "COUNTERSIGN_MAX_STALENESS", default_value = "30s", value_parser = humantime::parse_duration)]
     pub max_staleness: Duration,
 
+    /// Whether Postgres tells of revocations (NOTIFY), so that they are known in milliseconds; without, replicas ask ten
+    /// times a second
+    #[arg(long, env = "COUNTERSIGN_HINTS", default_value = "on", value_enum)]
+    pub hints: Hints,
+
     /// Grace past the end of an access token; 0s to 10s
     #[arg(long, env = "COUNTERSIGN_LEEWAY", default_value = "0s", value_parser = humantime::parse_duration)]
     pub leeway: Duration,
@@ -89,6 +94,15 @@ pub struct PolicySettings {
     /// How long a stop waits for calls under way
     #[arg(long, env = "COUNTERSIGN_DRAIN_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
+}
+
+/// Whether revocations are announced by NOTIFY. A hint that is lost costs time, never correctness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Hints {
+    /// They are.
+    On,
+    /// Replicas poll.
+    Off,
 }
 
 /// What the deployment has chosen, checked.
@@ -118,6 +132,8 @@ pub struct Policy {
     pub rotation: RotationPolicy,
     /// The bound of promise P1.
     pub max_staleness: Duration,
+    /// Whether hints of revocations are sent and listened for.
+    pub hints: Hints,
     /// Grace past the end of an access token.
     pub leeway: Duration,
     /// Least number of characters of a new password.
@@ -188,6 +204,7 @@ impl PolicySettings {
             session_idle_ttl: self.session_idle_ttl,
             rotation: RotationPolicy { grace: self.refresh_grace, late_retry: self.refresh_late_retry },
             max_staleness: self.max_staleness,
+            hints: self.hints,
             leeway: self.leeway,
             password_min_length: self.password_min_length,
         }

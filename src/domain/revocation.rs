@@ -67,6 +67,8 @@ pub enum Reason {
     KeysRotated,
     /// A key was killed.
     KeyKilled,
+    /// The database had lost it.
+    Restored,
 }
 
 impl Reason {
@@ -80,6 +82,7 @@ impl Reason {
             Self::UserDeleted => "user_deleted",
             Self::KeysRotated => "keys_rotated",
             Self::KeyKilled => "key_killed",
+            Self::Restored => "restored",
         }
     }
 }

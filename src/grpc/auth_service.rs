@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     decode, encode,
-    service::{Service, respond},
+    service::{Patience, Service, respond},
     v1,
     v1::auth_service_server::AuthService,
 };
@@ -70,12 +70,13 @@ impl AuthService for Service {
         let auth = Arc::clone(&self.auth);
         respond("revoke", async {
             let (metadata, _, request) = request.into_parts();
-            let target = decode::revoke(request)?;
+            let (target, wait) = decode::revoke(request)?;
+            let patience = Patience::of(&metadata, wait);
             if matches!(target, Target::Session(_) | Target::User(..)) {
                 self.administration.check(&metadata)?;
             }
             let revoked = to_completion(async move { auth.revoke(target).await }).await?;
-            Ok(encode::revoked(revoked))
+            Ok(self.confirm(revoked, patience).await)
         })
         .await
     }

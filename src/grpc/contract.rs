@@ -74,7 +74,7 @@ fn honest(response: Response<Body>) -> Response<Body> {
 }
 
 /// The caller's `grpc-timeout`: at most eight digits and a unit. Anything else counts as none, as in tonic.
-fn timeout(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
     let (digits, unit) = headers.get("grpc-timeout")?.as_bytes().split_last().map(|(u, d)| (d, u))?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return None;

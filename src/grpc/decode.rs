@@ -10,7 +10,7 @@ use crate::{
         Page,
         login::LoginRequest,
         refresh::RefreshRequest,
-        revoke::Target,
+        revoke::{CONFIRM_WITHIN, Target},
         users::{PasswordChange, Status, UserKey},
         verify::Demand,
     },
@@ -70,11 +70,14 @@ pub fn refresh(request: v1::RefreshRequest) -> Result<RefreshRequest, Error> {
     })
 }
 
-pub fn revoke(request: v1::RevokeRequest) -> Result<Target, Error> {
+/// What to end, and how long to wait for the other replicas.
+pub fn revoke(request: v1::RevokeRequest) -> Result<(Target, Duration), Error> {
+    let wait = request.wait.as_ref().map(|wait| duration("wait", wait)).transpose()?;
+    Ok((target(request)?, wait.unwrap_or(CONFIRM_WITHIN)))
+}
+
+fn target(request: v1::RevokeRequest) -> Result<Target, Error> {
     use v1::revoke_request::Target as T;
-    if let Some(wait) = &request.wait {
-        duration("wait", wait)?;
-    }
     let keep = optional_session_id("keep_session_id", &request.keep_session_id)?;
     match (request.target, keep) {
         (Some(T::UserId(id)), keep) => Ok(Target::User(user_id(&id)?, keep)),

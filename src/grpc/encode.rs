@@ -42,17 +42,12 @@ pub fn result(result: Result<Principal, Rejection>) -> v1::VerifyResult {
     v1::VerifyResult { result: Some(result) }
 }
 
-pub fn revoked(revoked: Revoked) -> v1::RevokeResponse {
+pub fn revoked(revoked: Revoked, confirmed: bool) -> v1::RevokeResponse {
     v1::RevokeResponse {
-        sessions_revoked: count(revoked),
-        // This version does not ask the other replicas.
-        confirmed: false,
+        sessions_revoked: i32::try_from(revoked.sessions).unwrap_or(i32::MAX),
+        confirmed,
         everywhere_by: timestamp(revoked.everywhere_by),
     }
-}
-
-pub fn count(revoked: Revoked) -> i32 {
-    i32::try_from(revoked.sessions).unwrap_or(i32::MAX)
 }
 
 pub fn session(session: Session) -> v1::Session {

@@ -1,11 +1,19 @@
 //! What the services of our contract share: the operations, who administers, and how a call becomes its answer.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use tonic::{Request, Response, Status};
+use tokio::time::Instant;
+use tonic::{Request, Response, Status, metadata::MetadataMap};
 
-use super::{caller::Administration, status::status};
-use crate::{auth::Auth, error::Error};
+use super::{caller::Administration, contract, encode, status::status, v1};
+use crate::{
+    auth::{Auth, revoke::Revoked},
+    domain::revocation::MAX_STALENESS,
+    error::Error,
+};
+
+/// What an answer needs to reach the caller.
+const ANSWER: Duration = Duration::from_millis(50);
 
 /// Serves both AuthService and UserService.
 #[derive(Clone, Debug)]
@@ -21,6 +29,34 @@ impl Service {
     pub fn admit<T>(&self, request: Request<T>) -> Result<T, Error> {
         self.administration.check(request.metadata())?;
         Ok(request.into_inner())
+    }
+
+    /// What was ended, once the other replicas have confirmed it or the caller's patience is over.
+    pub async fn confirm(&self, revoked: Revoked, patience: Patience) -> v1::RevokeResponse {
+        let confirmed = self.auth.accounts.confirm(&revoked, patience.left()).await;
+        encode::revoked(revoked, confirmed)
+    }
+}
+
+/// How long a caller can be kept waiting: what it asks for, as long as an answer still reaches it before its deadline.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    wait: Duration,
+    ends_at: Option<Instant>,
+}
+
+impl Patience {
+    /// Of the caller of `metadata`, who has just called.
+    pub fn of(metadata: &MetadataMap, wait: Duration) -> Self {
+        let deadline = contract::timeout(metadata.as_ref());
+        let ends_at = deadline.and_then(|deadline| Instant::now().checked_add(deadline.saturating_sub(ANSWER)));
+        Self { wait, ends_at }
+    }
+
+    /// What is left of it now.
+    pub fn left(self) -> Duration {
+        let until_deadline = self.ends_at.map(|at| at.saturating_duration_since(Instant::now()));
+        self.wait.min(until_deadline.unwrap_or(Duration::MAX)).min(MAX_STALENESS)
     }
 }
 

@@ -6,12 +6,12 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     decode, encode,
-    service::{Service, respond},
+    service::{Patience, Service, respond},
     v1,
     v1::user_service_server::UserService,
 };
 use crate::{
-    auth::to_completion,
+    auth::{revoke::CONFIRM_WITHIN, to_completion},
     domain::user::{Username, parse_roles},
 };
 
@@ -66,14 +66,17 @@ impl UserService for Service {
     ) -> Result<Response<v1::UpdateUserResponse>, Status> {
         let auth = Arc::clone(&self.auth);
         respond("update_user", async {
+            let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let request = self.admit(request)?;
             let id = decode::user_id(&request.user_id)?;
             let roles = request.roles.map(|roles| parse_roles(roles.names)).transpose()?;
             let status = decode::status(request.disabled);
             let update = async move { auth.accounts.update_user(id, roles, status).await };
             let (user, revoked) = to_completion(update).await?;
-            let sessions_revoked = encode::count(revoked);
-            Ok(v1::UpdateUserResponse { user: Some(encode::user(user)), sessions_revoked })
+            let user = Some(encode::user(user));
+            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
+                self.confirm(revoked, patience).await;
+            Ok(v1::UpdateUserResponse { user, sessions_revoked, confirmed, everywhere_by })
         })
         .await
     }
@@ -84,9 +87,12 @@ impl UserService for Service {
     ) -> Result<Response<v1::DeleteUserResponse>, Status> {
         let auth = Arc::clone(&self.auth);
         respond("delete_user", async {
+            let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let id = decode::user_id(&self.admit(request)?.user_id)?;
             let revoked = to_completion(async move { auth.accounts.delete_user(id).await }).await?;
-            Ok(v1::DeleteUserResponse { sessions_revoked: encode::count(revoked) })
+            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
+                self.confirm(revoked, patience).await;
+            Ok(v1::DeleteUserResponse { sessions_revoked, confirmed, everywhere_by })
         })
         .await
     }
@@ -97,13 +103,16 @@ impl UserService for Service {
     ) -> Result<Response<v1::SetPasswordResponse>, Status> {
         let auth = Arc::clone(&self.auth);
         respond("set_password", async {
+            let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let request = self.admit(request)?;
             let id = decode::user_id(&request.user_id)?;
             let min = auth.accounts.policy.password_min_length;
             let password = decode::new_password("password", request.password, min)?;
             let set = async move { auth.accounts.set_password(id, password).await };
             let revoked = to_completion(set).await?;
-            Ok(v1::SetPasswordResponse { sessions_revoked: encode::count(revoked) })
+            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
+                self.confirm(revoked, patience).await;
+            Ok(v1::SetPasswordResponse { sessions_revoked, confirmed, everywhere_by })
         })
         .await
     }
@@ -114,10 +123,13 @@ impl UserService for Service {
     ) -> Result<Response<v1::ChangePasswordResponse>, Status> {
         let auth = Arc::clone(&self.auth);
         respond("change_password", async {
+            let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let change = decode::password_change(self.admit(request)?, auth.accounts.policy.password_min_length)?;
             let changed = async move { auth.accounts.change_password(change).await };
             let revoked = to_completion(changed).await?;
-            Ok(v1::ChangePasswordResponse { sessions_revoked: encode::count(revoked) })
+            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
+                self.confirm(revoked, patience).await;
+            Ok(v1::ChangePasswordResponse { sessions_revoked, confirmed, everywhere_by })
         })
         .await
     }

@@ -77,6 +77,15 @@ impl Index {
         Ok(())
     }
 
+    /// What has time left. That a user was not known is no revocation that anybody has to put back.
+    pub fn live(&self, now: OffsetDateTime) -> Vec<Revocation> {
+        let sessions = self.sessions.iter().map(|(id, lifetime)| (Subject::Session(*id), lifetime.until));
+        let known = self.users.iter().filter(|(_, (epoch, _))| *epoch < i64::MAX);
+        let users = known.map(|(id, (epoch, lifetime))| (Subject::User(*id, *epoch), lifetime.until));
+        let live = sessions.chain(users).filter(|(_, until)| *until > now);
+        live.map(|(subject, expires_at)| Revocation { subject, expires_at }).collect()
+    }
+
     /// Forgets entries whose time is over by both clocks.
     pub fn collect(&mut self, now: OffsetDateTime, boot: Boot) {
         let mut forgotten_until = self.forgotten_until;

@@ -4,8 +4,10 @@
 //! Architecture invariant: reading never waits for the database (promise P3). Freshness is read before the index
 //! (REQUIREMENTS V2), and published only after the rows have been applied (V1).
 
+pub mod confirm;
 pub mod follower;
 pub mod index;
+mod restore;
 
 use std::{
     sync::{
@@ -90,6 +92,11 @@ impl Revocations {
         for revocation in revocations {
             index.apply(revocation, boot);
         }
+    }
+
+    /// All that a token could still match.
+    fn live(&self) -> Vec<Revocation> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).live(self.clock.now())
     }
 
     /// Forgets what no token can match any more.

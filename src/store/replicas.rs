@@ -25,7 +25,7 @@ pub struct Beat {
 pub struct Heard {
     /// The number of the newest row of the log.
     pub head: i64,
-    /// The rows after `applied_seq`, in order.
+    /// The row of `applied_seq`, if it is there, and those after it, in order.
     pub entries: Vec<LogEntry>,
 }
 
@@ -65,7 +65,7 @@ pub async fn beat(conn: &mut Conn, beat: Beat) -> Result<Heard, Error> {
         "WITH beat AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, $2, 1, $3) \
            ON CONFLICT (id) DO UPDATE SET applied_seq = $2, beats = replicas.beats + 1) \
          SELECT h.seq AS head, r.seq, r.id, r.kind, r.subject, r.epoch, r.expires_at \
-         FROM revocation_head h LEFT JOIN revocations r ON r.seq > $2 ORDER BY r.seq",
+         FROM revocation_head h LEFT JOIN revocations r ON r.seq >= $2 ORDER BY r.seq",
     )
     .bind(beat.replica)
     .bind(beat.applied_seq)
@@ -90,14 +90,53 @@ pub async fn beat(conn: &mut Conn, beat: Beat) -> Result<Heard, Error> {
     Ok(Heard { head, entries: entries? })
 }
 
-/// The greatest bound of any replica.
+/// A replica as it stands on the list.
+#[derive(Clone, Copy, Debug)]
+pub struct Replica {
+    /// Made at the start of its process.
+    pub id: Uuid,
+    /// The newest row of the log that it has applied.
+    pub applied_seq: i64,
+    /// Rises with each of its beats.
+    pub beats: i64,
+    /// It refuses to verify when it has heard nothing for longer than this.
+    pub max_staleness: Duration,
+}
+
+/// The list, and how far the log goes, as of one moment.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The number of the newest row of the log.
+    pub head: i64,
+    /// All replicas.
+    pub replicas: Vec<Replica>,
+}
+
+/// Reads the list.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn largest_max_staleness(conn: &mut Conn) -> Result<Duration, Error> {
-    let statement = query_as::<_, (i64,)>("SELECT COALESCE(max(max_staleness_ms), 0) FROM replicas");
-    let largest = conn.fetch_optional(statement).await?.map_or(0, |(millis,)| millis);
-    Ok(Duration::from_millis(largest.unsigned_abs()))
+pub async fn list(conn: &mut Conn) -> Result<Listing, Error> {
+    let statement = query_as::<_, (i64, Option<Uuid>, Option<i64>, Option<i64>, Option<i64>)>(
+        "SELECT h.seq, r.id, r.applied_seq, r.beats, r.max_staleness_ms FROM revocation_head h LEFT JOIN replicas r ON true",
+    );
+    let rows = conn.fetch_all(statement).await?;
+    let head = rows.first().map(|(head, ..)| *head);
+    let replica = |(_, id, applied_seq, beats, bound): (i64, Option<Uuid>, Option<i64>, Option<i64>, Option<i64>)| {
+        let max_staleness = Duration::from_millis(bound?.unsigned_abs());
+        Some(Replica { id: id?, applied_seq: applied_seq?, beats: beats?, max_staleness })
+    };
+    let head = head.ok_or_else(|| Error::internal("the revocation log has no head row"))?;
+    Ok(Listing { head, replicas: rows.into_iter().filter_map(replica).collect() })
+}
+
+/// Takes off the list a replica whose counter has not moved since it was read. Should it live, it puts itself back.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn forget(conn: &mut Conn, replica: &Replica) -> Result<(), Error> {
+    let statement = sqlx::query("DELETE FROM replicas WHERE id = $1 AND beats = $2");
+    conn.execute(statement.bind(replica.id).bind(replica.beats)).await.map(drop)
 }
 
 /// Takes the replica off the list, when it stops.

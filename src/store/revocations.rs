@@ -96,7 +96,7 @@ pub async fn announce(conn: &mut Conn) -> Result<(), Error> {
     conn.execute(query("SELECT pg_notify($1, '')").bind(CHANNEL)).await.map(drop)
 }
 
-/// The rows of the log that have not expired by `now`, and the number of its newest row, as of one moment.
+/// The rows of the log that have not expired by `now`, and its newest row, whose number it gives, as of one moment.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
@@ -104,7 +104,8 @@ pub async fn load(conn: &mut Conn, now: OffsetDateTime) -> Result<(i64, Vec<LogE
     // One statement, one snapshot; the head row comes first, with a number and nothing else.
     let statement = query_as::<_, (i64, Option<Uuid>, Option<String>, Option<Uuid>, Option<i64>, Option<OffsetDateTime>)>(
         "SELECT seq, NULL::uuid, NULL::text, NULL::uuid, NULL::bigint, NULL::timestamptz FROM revocation_head \
-         UNION ALL SELECT seq, id, kind, subject, epoch, expires_at FROM revocations WHERE expires_at > $1",
+         UNION ALL SELECT seq, id, kind, subject, epoch, expires_at FROM revocations \
+         WHERE expires_at > $1 OR seq = (SELECT seq FROM revocation_head)",
     );
     let mut head = None;
     let mut entries = Vec::new();
@@ -118,4 +119,28 @@ pub async fn load(conn: &mut Conn, now: OffsetDateTime) -> Result<(i64, Vec<LogE
     }
     let head = head.ok_or_else(|| Error::internal("the revocation log has no head row"))?;
     Ok((head, entries))
+}
+
+/// Deletes up to `limit` rows of the log that have expired by `now`, never the newest one, and none that another replica
+/// is about to delete; says how many.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn prune(conn: &mut Conn, now: OffsetDateTime, limit: i64) -> Result<u64, Error> {
+    let statement = query(
+        "DELETE FROM revocations WHERE seq IN (SELECT seq FROM revocations WHERE expires_at < $1 \
+           AND seq < (SELECT seq FROM revocation_head) ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    );
+    conn.execute(statement.bind(now).bind(limit)).await
+}
+
+/// Locks the head of the log until the transaction ends: nobody appends meanwhile.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn lock(tx: &mut Conn) -> Result<(), Error> {
+    match tx.execute(query("UPDATE revocation_head SET seq = seq")).await? {
+        1 => Ok(()),
+        _ => Err(Error::internal("the revocation log has no head row")),
+    }
 }

@@ -164,6 +164,19 @@ pub async fn update(tx: &mut Conn, user: &User) -> Result<(), Error> {
     touched_one(tx.execute(statement).await?)
 }
 
+/// Raises epochs that are lower than these; users that are not there stay so.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn raise_epochs(tx: &mut Conn, epochs: &[(UserId, i64)]) -> Result<(), Error> {
+    let (ids, least): (Vec<Uuid>, Vec<i64>) = epochs.iter().map(|(id, epoch)| (id.0, *epoch)).unzip();
+    let statement = query(
+        "UPDATE users u SET epoch = n.epoch FROM unnest($1::uuid[], $2::bigint[]) AS n (id, epoch) \
+         WHERE u.id = n.id AND u.epoch < n.epoch",
+    );
+    tx.execute(statement.bind(ids).bind(least)).await.map(drop)
+}
+
 /// Replaces the password hash. With `expected`, only if it still is that one.
 ///
 /// # Errors

@@ -1,0 +1,230 @@
+//! Confirmation: from when on may it be said that no replica accepts what was revoked? When each has applied the log that
+//! far, or has been silent for so long that it refuses by itself.
+//!
+//! Silence is measured by the observer's own clock: a counter in the replica's row did not move between two readings. The
+//! follower keeps its half of the bargain: a beat that comes after more than the bound breaks the silence, and makes
+//! nothing fresh (`follower.rs`). No wall clock is compared, and a stepped one confirms nothing.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
+use uuid::Uuid;
+
+use crate::{
+    clock::{Boot, Clock},
+    error::Error,
+    store::{
+        Conn, Store,
+        replicas::{self, Listing, Replica},
+    },
+};
+
+/// How often the list is read when nobody waits, so that silence is known when somebody does.
+const IDLE: Duration = Duration::from_secs(1);
+/// The pause between two readings when somebody waits: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is known of the other replicas.
+#[derive(Debug)]
+pub struct Confirmations {
+    /// This replica applies what it revokes before it says so, and needs no confirmation.
+    own: Uuid,
+    clock: Clock,
+    observer: Mutex<Observer>,
+    /// How many readings have begun.
+    begun: AtomicU64,
+    observed: watch::Sender<Observed>,
+    waiting: AtomicUsize,
+    asked: Notify,
+}
+
+/// The outcome of a reading.
+#[derive(Clone, Copy, Debug, Default)]
+struct Observed {
+    /// Which reading it was, from 1.
+    reading: u64,
+    /// Every replica that may accept tokens has applied the log up to here.
+    applied_by_all: i64,
+}
+
+/// Something that was committed, and from when on its confirmation counts.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    /// Its place in the log.
+    seq: i64,
+    /// Readings up to this one began before it was committed.
+    reading: u64,
+}
+
+impl Confirmations {
+    /// Of the replica `own`. Nothing is known yet.
+    pub fn new(own: Uuid, clock: Clock) -> Self {
+        Self {
+            own,
+            clock,
+            observer: Mutex::default(),
+            begun: AtomicU64::new(0),
+            observed: watch::Sender::default(),
+            waiting: AtomicUsize::new(0),
+            asked: Notify::new(),
+        }
+    }
+
+    /// Reads the list after a commit. Gives the largest bound of any replica, and what to wait for.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn after_commit(&self, conn: &mut Conn) -> Result<(Duration, Mark), Error> {
+        let reading = self.begun.load(Ordering::SeqCst);
+        let listing = self.look(conn).await?;
+        let largest = listing.replicas.iter().map(|replica| replica.max_staleness).max();
+        Ok((largest.unwrap_or_default(), Mark { seq: listing.head, reading }))
+    }
+
+    /// Whether every replica is known to have applied what was marked, within `wait` at the latest.
+    pub async fn confirm(&self, mark: Mark, wait: Duration) -> bool {
+        let mut observed = self.observed.subscribe();
+        let reached = |o: &Observed| o.reading > mark.reading && o.applied_by_all >= mark.seq;
+        if reached(&observed.borrow_and_update()) {
+            return true;
+        }
+        let _waiting = Waiting::begin(self);
+        timeout(wait, observed.wait_for(reached)).await.is_ok_and(|reached| reached.is_ok())
+    }
+
+    /// Reads the list again and again until it is dropped: often while somebody waits.
+    pub async fn run(&self, store: &Store) {
+        let mut pause = IDLE;
+        loop {
+            let waited = self.waiting.load(Ordering::SeqCst) > 0;
+            pause = if waited { (pause * 2).min(LONGEST_PAUSE) } else { IDLE };
+            if timeout(pause, self.asked.notified()).await.is_ok() {
+                pause = FIRST_PAUSE;
+            }
+            if let Ok(mut conn) = store.acquire().await {
+                drop(self.look(&mut conn).await);
+            }
+        }
+    }
+
+    async fn look(&self, conn: &mut Conn) -> Result<Listing, Error> {
+        let reading = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let asked_at = self.clock.boot();
+        let listing = replicas::list(conn).await?;
+        let answered_at = self.clock.boot();
+        let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = listing.replicas.iter().filter(|replica| replica.id != self.own);
+        let applied_by_all = observer.observe(others, asked_at, answered_at);
+        self.observed.send_if_modified(|observed| {
+            let newer = reading > observed.reading;
+            if newer {
+                *observed = Observed { reading, applied_by_all };
+            }
+            newer
+        });
+        drop(observer);
+        Ok(listing)
+    }
+}
+
+/// Somebody waits for as long as this lives.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(confirmations: &'a Confirmations) -> Self {
+        confirmations.waiting.fetch_add(1, Ordering::SeqCst);
+        confirmations.asked.notify_one();
+        Self(&confirmations.waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// How long each replica's counter has stood still. Pure.
+#[derive(Debug, Default)]
+struct Observer(HashMap<Uuid, Seen>);
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    beats: i64,
+    /// The counter had this value already.
+    since: Boot,
+}
+
+impl Observer {
+    /// Takes over a reading. Says up to where every replica has applied the log that may accept tokens.
+    fn observe<'a>(&mut self, list: impl Iterator<Item = &'a Replica>, asked_at: Boot, answered_at: Boot) -> i64 {
+        let before = std::mem::take(&mut self.0);
+        let mut applied_by_all = i64::MAX;
+        for replica in list {
+            let fresh = Seen { beats: replica.beats, since: answered_at };
+            let seen = before.get(&replica.id).copied().filter(|seen| seen.beats == replica.beats).unwrap_or(fresh);
+            // A little more than its bound: no two clocks run at quite the same rate.
+            let bound = replica.max_staleness + replica.max_staleness / 100;
+            let silent = asked_at.since(seen.since) > bound;
+            if !silent {
+                applied_by_all = applied_by_all.min(replica.applied_seq);
+            }
+            self.0.insert(replica.id, seen);
+        }
+        applied_by_all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn at(seconds: u64) -> Boot {
+        Boot::from_nanos(seconds * SECOND)
+    }
+
+    fn replica(id: u128, beats: i64, applied_seq: i64) -> Replica {
+        Replica { id: Uuid::from_u128(id), applied_seq, beats, max_staleness: Duration::from_secs(10) }
+    }
+
+    fn observe(observer: &mut Observer, list: &[Replica], seconds: u64) -> i64 {
+        observer.observe(list.iter(), at(seconds), at(seconds))
+    }
+
+    #[test]
+    fn everybody_counts_until_it_has_been_silent_for_its_bound() {
+        let mut observer = Observer::default();
+        assert_eq!(observe(&mut observer, &[], 0), i64::MAX, "nobody else is there");
+        let list = [replica(1, 5, 7), replica(2, 5, 4)];
+        assert_eq!(observe(&mut observer, &list, 0), 4);
+        for (moved, seconds, expected) in [(6, 10, 4), (7, 11, 7), (8, 1000, 7)] {
+            let list = [replica(1, moved, 7), replica(2, 5, 4)];
+            assert_eq!(observe(&mut observer, &list, seconds), expected, "at {seconds}");
+        }
+        let back = [replica(1, 9, 7), replica(2, 6, 4)];
+        assert_eq!(observe(&mut observer, &back, 1001), 4, "one that beats again counts again");
+        assert_eq!(observe(&mut observer, &back[..1], 1002), 7, "one that has left does not");
+    }
+
+    #[test]
+    fn silence_is_measured_from_the_answer_of_one_reading_to_the_question_of_another() {
+        let list = [replica(1, 5, 4)];
+        let mut observer = Observer::default();
+        observer.observe(list.iter(), at(0), at(8));
+        assert_eq!(observer.observe(list.iter(), at(11), at(30)), 4, "asked three seconds after the first answer");
+        assert_eq!(observer.observe(list.iter(), at(31), at(31)), i64::MAX);
+    }
+}

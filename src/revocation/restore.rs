@@ -1,0 +1,105 @@
+//! Puts back what the database has lost. A standby that was behind and took over, or a restore, may not hold revocations
+//! that were acknowledged; as long as one replica lives that knew them, they survive (DESIGN section 6).
+
+use std::collections::{HashMap, HashSet};
+
+use time::OffsetDateTime;
+
+use crate::{
+    domain::{
+        ids::{SessionId, UserId},
+        revocation::{LogEntry, Reason, Revocation, Subject},
+    },
+    error::Error,
+    store::{Conn, refresh_tokens, revocations, users},
+};
+
+/// How many are put back in one transaction.
+const BATCH: usize = 1000;
+
+/// Writes what of `known` is not `logged`, and marks the rows that it ends. Says how many the log had lost.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn put_back(
+    conn: &mut Conn,
+    known: Vec<Revocation>,
+    logged: &[LogEntry],
+    now: OffsetDateTime,
+) -> Result<usize, Error> {
+    let mut restored = 0;
+    for batch in missing(known, logged).chunks(BATCH) {
+        conn.begin().await?;
+        mark(conn, batch, now).await?;
+        // What was revoked while the log was read, or put back by another replica, is there by now.
+        revocations::lock(conn).await?;
+        let (_, logged) = revocations::load(conn, now).await?;
+        let lost: Vec<(Revocation, Reason)> =
+            missing(batch.to_vec(), &logged).into_iter().map(|revocation| (revocation, Reason::Restored)).collect();
+        if !lost.is_empty() {
+            revocations::append(conn, &lost, now).await?;
+            restored += lost.len();
+        }
+        conn.commit().await?;
+    }
+    Ok(restored)
+}
+
+/// What of `known` the log does not say, or not as much of.
+fn missing(known: Vec<Revocation>, logged: &[LogEntry]) -> Vec<Revocation> {
+    let mut sessions: HashSet<SessionId> = HashSet::new();
+    let mut users: HashMap<UserId, i64> = HashMap::new();
+    for entry in logged {
+        match entry.revocation.subject {
+            Subject::Session(id) => drop(sessions.insert(id)),
+            Subject::User(id, epoch) => {
+                let least = users.entry(id).or_insert(epoch);
+                *least = epoch.max(*least);
+            }
+            Subject::Keys => {}
+        }
+    }
+    let lost = |revocation: &Revocation| match revocation.subject {
+        Subject::Session(id) => !sessions.contains(&id),
+        Subject::User(id, epoch) => users.get(&id).is_none_or(|least| *least < epoch),
+        Subject::Keys => false,
+    };
+    known.into_iter().filter(lost).collect()
+}
+
+/// Ends the sessions in their rows too, as far as there are rows.
+async fn mark(tx: &mut Conn, revocations: &[Revocation], now: OffsetDateTime) -> Result<(), Error> {
+    let (mut sessions, mut epochs) = (HashMap::new(), Vec::new());
+    for revocation in revocations {
+        match revocation.subject {
+            Subject::Session(id) => drop(sessions.insert(id, Reason::Restored)),
+            Subject::User(id, epoch) => epochs.push((id, epoch)),
+            Subject::Keys => {}
+        }
+    }
+    users::raise_epochs(tx, &epochs).await?;
+    refresh_tokens::revoke(tx, &sessions, now).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn revocation(subject: Subject) -> Revocation {
+        Revocation { subject, expires_at: OffsetDateTime::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn what_the_log_says_is_not_missing_and_a_lower_epoch_is_not_enough() {
+        let (here, gone) = (SessionId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
+        let user = |id: u128, epoch| Subject::User(UserId(Uuid::from_u128(id)), epoch);
+        let log = [Subject::Session(here), user(1, 4), user(2, 2), user(2, 1), Subject::Keys];
+        let entry = |subject| LogEntry { seq: 1, id: Uuid::nil(), revocation: revocation(subject) };
+        let known = [Subject::Session(here), Subject::Session(gone), user(1, 4), user(2, 3), user(3, 1)];
+        let lost = missing(known.map(revocation).into(), &log.map(entry));
+        let lost: Vec<Subject> = lost.into_iter().map(|revocation| revocation.subject).collect();
+        assert_eq!(lost, [Subject::Session(gone), user(2, 3), user(3, 1)]);
+    }
+}
