@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod confirm;
 mod dev;
 mod discovery;
 mod keys;

@@ -1,0 +1,156 @@
+//! Confirmation: when Revoke says "confirmed", no replica accepts the tokens any more, and it says so as soon as it can.
+
+use std::time::Duration;
+
+use countersign::grpc::v1::{RevokeRequest, RevokeResponse, SetPasswordRequest, revoke_request::Target};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tonic::Request;
+
+use crate::support::{Proxy, Setup, TestServer, User, administering, refusal, somebody_waits};
+
+const BOUND: Duration = Duration::from_secs(30);
+
+async fn revoke(server: &TestServer, session_id: &str, wait: Option<Duration>) -> RevokeResponse {
+    let request = RevokeRequest {
+        target: Some(Target::SessionId(session_id.to_owned())),
+        wait: wait.map(|wait| wait.try_into().expect("short")),
+        ..Default::default()
+    };
+    server.auth_client().revoke(request).await.expect("revoked").into_inner()
+}
+
+/// A replica that reaches the database through a proxy.
+async fn behind_a_proxy(server: &TestServer) -> (TestServer, Proxy) {
+    let proxy = Proxy::before(&server.database_url);
+    let replica = Setup::on(proxy.url(), server.clock.clone()).start().await;
+    (replica, proxy)
+}
+
+async fn assert_dead(user: &User, access_token: &str) {
+    assert_eq!(refusal(user.verify(access_token).await).1, "TOKEN_REVOKED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_when_it_is_confirmed_every_replica_refuses_already() {
+    let servers = [TestServer::start().await];
+    let [one] = &servers;
+    let others = [one.replica().await, one.replica().await];
+    let alice = one.user("alice").await;
+    for _ in 0..20 {
+        let tokens = alice.login().await;
+        let answer = revoke(one, &tokens.session_id, None).await;
+        assert!(answer.confirmed, "all are well: it takes milliseconds");
+        for replica in [one, &others[0], &others[1]] {
+            assert_dead(&alice.at(replica), &tokens.access_token).await;
+        }
+        let again = revoke(&others[0], &tokens.session_id, None).await;
+        assert!(again.confirmed && again.sessions_revoked == 0, "what has ended can be confirmed again");
+    }
+}
+
+#[tokio::test]
+async fn p1_a_single_replica_needs_nobody() {
+    let server = TestServer::start().await;
+    let tokens = server.user("alice").await.login().await;
+    assert!(revoke(&server, &tokens.session_id, Some(Duration::ZERO)).await.confirmed);
+    assert!(revoke(&server, &uuid::Uuid::nil().to_string(), Some(Duration::ZERO)).await.confirmed, "nothing to end");
+}
+
+#[tokio::test]
+async fn p1_a_replica_that_was_cut_off_is_waited_for_until_it_refuses_by_itself() {
+    let server = TestServer::start().await;
+    let (cut_off, proxy) = behind_a_proxy(&server).await;
+    let alice = server.user("alice").await;
+    let (first, second) = (alice.login().await, alice.login().await);
+    proxy.cut();
+    let answer = revoke(&server, &first.session_id, Some(Duration::from_millis(100))).await;
+    assert!(!answer.confirmed, "it has not heard, and may accept");
+    alice.at(&cut_off).verify(&first.access_token).await.expect("it does");
+    // Its silence has been noticed by now; its bound passes.
+    server.advance(BOUND + BOUND / 50).await;
+    assert!(revoke(&server, &second.session_id, Some(Duration::ZERO)).await.confirmed, "and refuses by itself");
+    for tokens in [first, second] {
+        assert_eq!(refusal(alice.at(&cut_off).verify(&tokens.access_token).await).1, "REVOCATIONS_STALE");
+    }
+}
+
+#[tokio::test]
+async fn p1_a_replica_that_has_stopped_is_not_waited_for() {
+    let server = TestServer::start().await;
+    let (leaving, _proxy) = behind_a_proxy(&server).await;
+    let tokens = server.user("alice").await.login().await;
+    leaving.stop().await.expect("stopped");
+    assert!(revoke(&server, &tokens.session_id, Some(Duration::ZERO)).await.confirmed);
+}
+
+#[tokio::test]
+async fn a_caller_with_a_deadline_gets_an_honest_answer_before_it() {
+    let server = TestServer::start().await;
+    let (_cut_off, proxy) = behind_a_proxy(&server).await;
+    let tokens = server.user("alice").await.login().await;
+    proxy.cut();
+    let mut request = Request::new(RevokeRequest {
+        target: Some(Target::SessionId(tokens.session_id)),
+        wait: Some(prost_types::Duration { seconds: 3600, nanos: 0 }),
+        ..Default::default()
+    });
+    request.set_timeout(Duration::from_secs(2));
+    let answer = server.auth_client().revoke(request).await.expect("in time").into_inner();
+    assert_eq!((answer.sessions_revoked, answer.confirmed), (1, false));
+}
+
+#[tokio::test]
+async fn whatever_ends_sessions_says_whether_it_is_confirmed() {
+    let server = TestServer::start().await;
+    let (replica, proxy) = behind_a_proxy(&server).await;
+    let alice = server.user("alice").await;
+    let set = async || {
+        let request = SetPasswordRequest { user_id: alice.id.clone(), password: "another horse battery".into() };
+        server.user_client().set_password(administering(request)).await.expect("set").into_inner()
+    };
+    let tokens = alice.login().await;
+    assert!(set().await.confirmed);
+    assert_dead(&alice.at(&replica), &tokens.access_token).await;
+    proxy.cut();
+    let answer = set().await;
+    assert!(!answer.confirmed);
+    let by = answer.everywhere_by.expect("bound").seconds - server.clock.now().unix_timestamp();
+    assert!((29..=31).contains(&by), "{by}");
+}
+
+/// The follower's half of the bargain. A replica stands still, is taken for silent, and wakes up with a statement under
+/// way that began before the revocation and ends after the confirmation: what that statement read must not count.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_replica_that_wakes_from_silence_accepts_nothing_that_was_confirmed_meanwhile() {
+    let server = TestServer::start().await;
+    let asleep = server.replica().await;
+    let alice = server.user("alice").await;
+    let mut blocker = PgConnection::connect(&server.database_url).await.expect("connect");
+    let lock = format!("BEGIN; SELECT FROM replicas WHERE id = '{}' FOR UPDATE", asleep.auth.accounts.replica);
+    for _ in 0..100 {
+        let (noticed, tokens) = (alice.login().await, alice.login().await);
+        // Seen by the one, and then not a beat for 20 seconds of the other.
+        revoke(&server, &noticed.session_id, None).await;
+        server.clock.advance(Duration::from_secs(20));
+        blocker.execute(sqlx::AssertSqlSafe(lock.as_str())).await.expect("locked");
+        asleep.auth.accounts.wake.notify_one();
+        somebody_waits(&server.database_url).await;
+        server.clock.advance(Duration::from_secs(11));
+        let confirmed = revoke(&server, &tokens.session_id, Some(Duration::ZERO)).await.confirmed;
+        blocker.execute("COMMIT").await.expect("released");
+        if confirmed {
+            for _ in 0..100 {
+                let refused = refusal(alice.at(&asleep).verify(&tokens.access_token).await).1;
+                assert!(["TOKEN_REVOKED", "REVOCATIONS_STALE"].contains(&refused.as_str()), "{refused}");
+            }
+        }
+        server.catch_up().await;
+        asleep.catch_up().await;
+        assert_dead(&alice.at(&asleep), &tokens.access_token).await;
+        if confirmed {
+            return;
+        }
+        // It had beaten in between, and was not silent: once more.
+    }
+    panic!("never confirmed");
+}
