@@ -70,7 +70,10 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
     assert!(entries.iter().map(|entry| entry.seq).eq(1..=head), "{head} {entries:?}");
     let beat = Beat { replica: Uuid::nil(), applied_seq: 3, max_staleness: Duration::from_secs(7) };
     let heard = replicas::beat(&mut conn, beat).await.expect("heard");
-    assert!(heard.entries == entries[2..] && heard.head == head, "what is read is what was written, from the known row");
+    assert!(
+        heard.entries == entries[2..] && heard.head == head,
+        "what is read is what was written, from the known row"
+    );
     let listing = replicas::list(&mut conn).await.expect("listed");
     let [listed] = &listing.replicas[..] else {
         panic!("{listing:?}");

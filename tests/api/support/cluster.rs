@@ -32,11 +32,16 @@ pub async fn database() -> String {
 
 /// Waits until a statement of this database waits for a lock.
 pub async fn somebody_waits(url: &str) {
+    so_many_wait(url, 1).await;
+}
+
+/// Waits until so many statements of this database wait for a lock.
+pub async fn so_many_wait(url: &str, count: i64) {
     let mut connection = PgConnection::connect(url).await.expect("connect");
     let waiting =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let seen = async {
-        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut connection).await.expect("counted") == 0 {}
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut connection).await.expect("counted") < count {}
     };
     tokio::time::timeout(Duration::from_secs(60), seen).await.expect("somebody waits");
 }

@@ -6,7 +6,7 @@ mod proxy;
 mod server;
 
 pub use actor::{PASSWORD, User, live_sessions};
-pub use cluster::{database, somebody_waits};
+pub use cluster::{database, so_many_wait, somebody_waits};
 pub use proxy::Proxy;
 pub use server::{MASTER_KEY, Setup, TestServer, administering, bearer};
 use tonic::{Code, Status};
