@@ -30,6 +30,7 @@ use crate::{
 const HEALTH_PAUSE: Duration = Duration::from_millis(500);
 /// How often the wall clock is compared with the database's, and how far apart they may be without a word.
 const CLOCK_PAUSE: Duration = Duration::from_secs(60);
+const CLEAN_PAUSE: Duration = Duration::from_secs(30);
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// What a server is built from.
@@ -146,6 +147,7 @@ impl Server {
         let auth = self.auth();
         background.spawn(async move { auth.keep_keys().await });
         background.spawn(watch_clock(self.auth()));
+        background.spawn(clean(self.auth()));
         background.spawn(report_health(self.auth(), health.clone()));
         background
     }
@@ -202,6 +204,16 @@ async fn report_health(auth: Arc<Auth>, health: Health) {
             said = fresh;
         }
         tokio::time::sleep(HEALTH_PAUSE).await;
+    }
+}
+
+/// Deletes what is old.
+async fn clean(auth: Arc<Auth>) {
+    loop {
+        if let Err(error) = auth.accounts.clean_log().await {
+            tracing::debug!(%error, "old rows could not be deleted");
+        }
+        tokio::time::sleep(CLEAN_PAUSE).await;
     }
 }
 

@@ -75,6 +75,9 @@ pub(super) struct Ended {
 /// How long a caller that does not say waits for the other replicas.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
+const CLEAN_AFTER: Duration = Duration::from_secs(60);
+const CLEAN_BATCH: i64 = 1000;
+
 impl Auth {
     /// Ends sessions. Ending what has ended is fine, and so is a token that means nothing (RFC 7009 section 2.2).
     ///
@@ -174,6 +177,20 @@ impl Accounts {
             Confirmable::From(mark) => self.confirmations.confirm(mark, wait).await,
             Confirmable::Never => false,
         }
+    }
+
+    /// Deletes what nobody has to read any more: expired rows of the log, and replicas that were killed. By any replica, in
+    /// small pieces.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn clean_log(&self) -> Result<(), Error> {
+        let mut conn = self.store.acquire().await?;
+        self.confirmations.forget_the_dead(&mut conn).await?;
+        // A little later than they expire, so that clocks that differ by seconds do not matter.
+        let before = self.clock.now() - CLEAN_AFTER;
+        while revocations::prune(&mut conn, before, CLEAN_BATCH).await? == CLEAN_BATCH.unsigned_abs() {}
+        Ok(())
     }
 
     /// Wakes the followers, here and elsewhere.

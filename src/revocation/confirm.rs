@@ -8,7 +8,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -34,6 +34,9 @@ const IDLE: Duration = Duration::from_secs(1);
 /// The pause between two readings when somebody waits: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// How many of its bounds a replica may be silent before it is taken off the list.
+const DEAD_AFTER: u32 = 10;
 
 /// What is known of the other replicas.
 #[derive(Debug)]
@@ -118,12 +121,31 @@ impl Confirmations {
         }
     }
 
+    /// Takes replicas off the list that have been silent for much longer than their bounds: they were killed.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn forget_the_dead(&self, conn: &mut Conn) -> Result<(), Error> {
+        let asked_at = self.clock.boot();
+        for replica in self.look(conn).await?.replicas {
+            if self.observer().silent_for(&replica, asked_at) > replica.max_staleness * DEAD_AFTER {
+                replicas::forget(conn, &replica).await?;
+                tracing::info!(replica = %replica.id, "a replica that has been silent for long was taken off the list");
+            }
+        }
+        Ok(())
+    }
+
+    fn observer(&self) -> MutexGuard<'_, Observer> {
+        self.observer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn look(&self, conn: &mut Conn) -> Result<Listing, Error> {
         let reading = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let asked_at = self.clock.boot();
         let listing = replicas::list(conn).await?;
         let answered_at = self.clock.boot();
-        let mut observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut observer = self.observer();
         let others = listing.replicas.iter().filter(|replica| replica.id != self.own);
         let applied_by_all = observer.observe(others, asked_at, answered_at);
         self.observed.send_if_modified(|observed| {
@@ -167,6 +189,12 @@ struct Seen {
 }
 
 impl Observer {
+    /// How long the counter of `replica`, read by a statement that was sent at `asked_at`, is known to have stood still.
+    fn silent_for(&self, replica: &Replica, asked_at: Boot) -> Duration {
+        let seen = self.0.get(&replica.id).filter(|seen| seen.beats == replica.beats);
+        seen.map_or(Duration::ZERO, |seen| asked_at.since(seen.since))
+    }
+
     /// Takes over a reading. Says up to where every replica has applied the log that may accept tokens.
     fn observe<'a>(&mut self, list: impl Iterator<Item = &'a Replica>, asked_at: Boot, answered_at: Boot) -> i64 {
         let before = std::mem::take(&mut self.0);

@@ -1,0 +1,142 @@
+//! A database that lost what it had acknowledged: a standby that was behind took over, or a backup was restored.
+
+use std::time::Duration;
+
+use countersign::grpc::v1::{TokenPair, revoke_request::Target};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+
+use crate::support::{TestServer, User, refusal};
+
+/// The database as it was, to go back to.
+struct Backup(PgConnection);
+
+const TABLES: [&str; 4] = ["revocations", "revocation_head", "refresh_tokens", "users"];
+
+impl Backup {
+    async fn of(server: &TestServer) -> Self {
+        let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+        for table in TABLES {
+            let copy = format!("CREATE TABLE backup_{table} AS SELECT * FROM {table}");
+            connection.execute(sqlx::AssertSqlSafe(copy)).await.expect("copied");
+        }
+        Self(connection)
+    }
+
+    /// In one transaction, as a failover is one moment. `then` is what the new primary did since.
+    async fn restore(&mut self, then: &str) {
+        let mut script = "BEGIN;".to_owned();
+        for table in TABLES {
+            script += &format!("DELETE FROM {table};");
+        }
+        for table in TABLES.iter().rev() {
+            script += &format!("INSERT INTO {table} SELECT * FROM backup_{table};");
+        }
+        script += &format!("{then};COMMIT");
+        self.0.execute(sqlx::AssertSqlSafe(script)).await.expect("restored");
+    }
+}
+
+/// Dead here, and for a replica that starts now and has the log alone.
+async fn assert_dead_for_all(server: &TestServer, user: &User, all: &[&TokenPair]) {
+    server.catch_up().await;
+    let later = server.replica().await;
+    for replica in [server, &later] {
+        for tokens in all {
+            assert_eq!(refusal(user.at(replica).verify(&tokens.access_token).await).1, "TOKEN_REVOKED");
+            assert_eq!(refusal(user.at(replica).refresh(&tokens.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
+        }
+    }
+}
+
+#[tokio::test]
+async fn p1_revocations_that_the_database_has_lost_are_put_back() {
+    let server = TestServer::start().await;
+    let other = server.replica().await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    let (one, two, kept) = (alice.login().await, alice.login().await, alice.login().await);
+    let (of_bob, bystander) = (bob.login().await, server.user("carol").await);
+    let alive = bystander.login().await;
+    let mut backup = Backup::of(&server).await;
+    for tokens in [&one, &two] {
+        alice.revoke(Target::SessionId(tokens.session_id.clone())).await.expect("revoked");
+    }
+    bob.revoke(Target::UserId(bob.id.clone())).await.expect("revoked");
+    server.catch_up().await;
+    other.catch_up().await;
+    backup.restore("").await;
+    other.catch_up().await;
+    assert_dead_for_all(&server, &alice, &[&one, &two]).await;
+    assert_dead_for_all(&server, &bob, &[&of_bob]).await;
+    alice.rotate(&kept.refresh_token).await;
+    bystander.rotate(&alive.refresh_token).await;
+    let again: i64 = sqlx::query_scalar("SELECT count(*) FROM revocations WHERE reason = 'restored'")
+        .fetch_one(&mut backup.0)
+        .await
+        .expect("counted");
+    assert_eq!(again, 3, "by one of the two replicas");
+}
+
+/// The anchor: the new log has as many rows as the lost one, so only their ids tell.
+#[tokio::test]
+async fn p1_a_log_that_took_the_same_numbers_again_is_noticed_by_the_next_statement() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let (lost, since) = (alice.login().await, alice.login().await);
+    let mut backup = Backup::of(&server).await;
+    alice.revoke(Target::SessionId(lost.session_id.clone())).await.expect("revoked");
+    server.catch_up().await;
+    let then = format!(
+        "UPDATE revocation_head SET seq = seq + 1; \
+         INSERT INTO revocations (seq, id, kind, subject, expires_at, revoked_at, reason) \
+         SELECT seq, gen_random_uuid(), 'session', '{id}', now() + interval '3 hours', now(), 'revoked' FROM revocation_head; \
+         UPDATE refresh_tokens SET revoked_at = now(), revoked_reason = 'revoked' WHERE session_id = '{id}'",
+        id = since.session_id
+    );
+    backup.restore(&then).await;
+    assert_dead_for_all(&server, &alice, &[&lost, &since]).await;
+}
+
+#[tokio::test]
+async fn old_rows_of_the_log_are_deleted_and_the_newest_stays() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+    for _ in 0..3 {
+        let tokens = alice.login().await;
+        alice.revoke(Target::SessionId(tokens.session_id)).await.expect("revoked");
+    }
+    let count = "SELECT count(*) FROM revocations";
+    let all: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("counted");
+    server.auth.accounts.clean_log().await.expect("cleaned");
+    assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut connection).await.expect("counted"), all);
+    server.advance(Duration::from_secs(3 * 3600 + 61)).await;
+    server.auth.accounts.clean_log().await.expect("cleaned");
+    assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut connection).await.expect("counted"), 1, "the anchor");
+    // The log goes on from there.
+    let tokens = alice.login().await;
+    alice.revoke(Target::SessionId(tokens.session_id.clone())).await.expect("revoked");
+    assert_dead_for_all(&server, &alice, &[&tokens]).await;
+}
+
+#[tokio::test]
+async fn a_replica_that_died_leaves_the_list_after_a_while_and_one_that_wakes_comes_back() {
+    let server = TestServer::start().await;
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+    connection
+        .execute(
+            "INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) SELECT gen_random_uuid(), 0, 9, 30000",
+        )
+        .await
+        .expect("a row of somebody who was killed");
+    let listed = "SELECT count(*) FROM replicas";
+    server.auth.accounts.clean_log().await.expect("it is seen");
+    for (minutes, expected) in [(4, 2), (2, 1)] {
+        server.advance(Duration::from_secs(minutes * 60)).await;
+        server.auth.accounts.clean_log().await.expect("cleaned");
+        let left: i64 = sqlx::query_scalar(listed).fetch_one(&mut connection).await.expect("counted");
+        assert_eq!(left, expected, "after {minutes} more minutes");
+    }
+    connection.execute("DELETE FROM replicas").await.expect("as if this one had slept");
+    server.catch_up().await;
+    assert_eq!(sqlx::query_scalar::<_, i64>(listed).fetch_one(&mut connection).await.expect("counted"), 1);
+}
