@@ -13,6 +13,7 @@ mod admin;
 mod confirm;
 mod dev;
 mod discovery;
+mod history;
 mod keys;
 mod kill_matrix;
 mod login;

@@ -7,7 +7,7 @@ mod server;
 
 pub use actor::{PASSWORD, User, live_sessions};
 pub use cluster::{database, so_many_wait, somebody_waits};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, for_a_while};
 pub use server::{MASTER_KEY, Setup, TestServer, administering, bearer};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;

@@ -7,16 +7,18 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, copy},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
         UnixListener, UnixStream,
         unix::{ReadHalf, WriteHalf},
     },
     sync::watch,
     task::JoinHandle,
+    time::timeout,
 };
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -25,11 +27,18 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Open,
+    /// Each piece takes a while.
+    Slow,
     /// Connections are closed at once.
     Cut,
     /// Connections stay, and nothing comes through.
     Frozen,
+    /// Connections stay, requests come through, and answers do not.
+    Deaf,
 }
+
+/// How long a piece takes when the proxy is slow.
+const DELAY: Duration = Duration::from_millis(40);
 
 /// Forwards connections to the database at `url`.
 pub struct Proxy {
@@ -70,6 +79,14 @@ impl Proxy {
         self.mode.send_replace(Mode::Frozen);
     }
 
+    pub fn slow_down(&self) {
+        self.mode.send_replace(Mode::Slow);
+    }
+
+    pub fn deafen(&self) {
+        self.mode.send_replace(Mode::Deaf);
+    }
+
     pub fn lose_answer_to(&self, needle: &[u8]) {
         *self.lose.lock().expect("not poisoned") = Some(needle.to_vec());
     }
@@ -92,36 +109,36 @@ async fn accept(listener: UnixListener, target: PathBuf, mode: watch::Sender<Mod
     }
 }
 
-/// One connection. Once the mode has changed it carries nothing more: cut closes it, frozen holds it open until then.
+/// One connection.
 async fn forward(mut client: UnixStream, target: PathBuf, mut mode: watch::Receiver<Mode>, lose: Lose) {
     let opened = mode.wait_for(|mode| *mode != Mode::Frozen).await.map(|mode| *mode);
-    let (Ok(Mode::Open), Ok(mut server)) = (opened, UnixStream::connect(target).await) else {
+    let (Ok(Mode::Open | Mode::Slow | Mode::Deaf), Ok(mut server)) = (opened, UnixStream::connect(target).await) else {
         return;
     };
+    let mut cut = mode.clone();
     tokio::select! {
-        () = carry(&mut client, &mut server, &lose) => {}
-        () = changed(&mut mode) => {}
+        () = carry(&mut client, &mut server, &mode, &lose) => {}
+        _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
     }
-    drop(mode.wait_for(|mode| *mode != Mode::Frozen).await);
 }
 
-/// Carries requests and answers until one side ends or an answer is to be lost.
-async fn carry(client: &mut UnixStream, server: &mut UnixStream, lose: &Lose) {
+/// Carries requests and answers until one side ends, a piece was held up, or an answer is to be lost.
+async fn carry(client: &mut UnixStream, server: &mut UnixStream, mode: &watch::Receiver<Mode>, lose: &Lose) {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
     tokio::select! {
-        () = requests(&mut from_client, &mut to_server, lose) => {}
-        _ = copy(&mut from_server, &mut to_client) => return,
+        () = requests(&mut from_client, &mut to_server, mode.clone(), lose) => {}
+        () = answers(&mut from_server, &mut to_client, mode.clone()) => return,
     }
     // The request has been carried out once its answer is there.
     drop(from_server.readable().await);
 }
 
-async fn requests(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, lose: &Lose) {
+async fn requests(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, mut mode: watch::Receiver<Mode>, lose: &Lose) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         let request = &buffer[..length];
-        if to.write_all(request).await.is_err() {
+        if held_up(&mut mode, &[Mode::Frozen]).await || to.write_all(request).await.is_err() {
             return;
         }
         let mut lose = lose.lock().expect("not poisoned");
@@ -132,6 +149,29 @@ async fn requests(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, lose: &Lose) 
     }
 }
 
-async fn changed(mode: &mut watch::Receiver<Mode>) {
-    drop(mode.wait_for(|mode| *mode != Mode::Open).await);
+async fn answers(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, mut mode: watch::Receiver<Mode>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if held_up(&mut mode, &[Mode::Frozen, Mode::Deaf]).await || to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Holds a piece until the mode is none of `holding`. What was held is lost, and its connection with it.
+async fn held_up(mode: &mut watch::Receiver<Mode>, holding: &[Mode]) -> bool {
+    let now = *mode.borrow();
+    if holding.contains(&now) {
+        drop(mode.wait_for(|mode| !holding.contains(mode)).await);
+        return true;
+    }
+    if now == Mode::Slow {
+        for_a_while(DELAY).await;
+    }
+    false
+}
+
+/// Lets time pass where that is what is tested.
+pub async fn for_a_while(time: Duration) {
+    drop(timeout(time, std::future::pending::<()>()).await);
 }

@@ -1,0 +1,362 @@
+//! A history of three replicas under random faults, held against promise P1: no Verify that began after a revocation was
+//! confirmed, or after `everywhere_by`, says valid; and none that did not end is refused.
+//!
+//! The seed is printed. `COUNTERSIGN_HISTORY_SEED` repeats one, `COUNTERSIGN_HISTORY_SECONDS` runs for longer.
+
+use std::{
+    env,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use countersign::{
+    clock::Clock,
+    grpc::v1::{RevokeRequest, VerifyRequest, revoke_request::Target},
+    postgres::{Cluster, Durability},
+    store::{Store, StoreSettings},
+};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Request};
+
+use crate::support::{PASSWORD, Proxy, Setup, TestServer, User, for_a_while, refusal};
+
+const REPLICAS: usize = 3;
+const USERS: usize = 4;
+const BOUND: Duration = Duration::from_secs(2);
+const DEFAULT_SECONDS: u64 = 20;
+
+/// Numbers that a seed decides (SplitMix64).
+struct Random(AtomicU64);
+
+impl Random {
+    fn next(&self) -> u64 {
+        let state = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&self, bound: usize) -> usize {
+        usize::try_from(self.next() % u64::try_from(bound).expect("small")).expect("small")
+    }
+
+    fn millis(&self, from: u64, to: u64) -> Duration {
+        Duration::from_millis(from + self.next() % (to - from))
+    }
+}
+
+/// A session, and what was said of it.
+#[derive(Default)]
+struct Session {
+    user: usize,
+    id: String,
+    access_token: String,
+    /// Somebody has asked to end it: from here on it may be refused.
+    asked: bool,
+    /// From here on, every replica must refuse it, and from here on, the replica that was asked.
+    dead_from: Option<Instant>,
+    dead_there: Option<(usize, Instant)>,
+    /// When Verify was called that said it is valid, and where.
+    valid: Vec<(usize, Instant)>,
+}
+
+/// A user whose sessions are all being ended, or may be: what was opened meanwhile may have ended with them.
+#[derive(Clone, Copy)]
+struct Doubt {
+    running: usize,
+    until: Instant,
+}
+
+/// A call that was not answered may be carried out later, but not later than this.
+const LINGERS: Duration = Duration::from_secs(15);
+
+/// Everything that runs.
+struct World {
+    random: Random,
+    replicas: Vec<TestServer>,
+    proxies: Vec<Proxy>,
+    users: Vec<User>,
+    sessions: Mutex<Vec<Session>>,
+    doubts: Mutex<[Doubt; USERS]>,
+    over: AtomicBool,
+    confirmed: AtomicU64,
+    bounded: AtomicU64,
+}
+
+impl World {
+    fn goes_on(&self) -> bool {
+        !self.over.load(Ordering::SeqCst)
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Vec<Session>) -> T) -> T {
+        act(&mut self.sessions.lock().expect("not poisoned"))
+    }
+}
+
+async fn open_sessions(world: Arc<World>) {
+    while world.goes_on() {
+        let (user, at) = (world.random.below(USERS), world.random.below(REPLICAS));
+        let (login, began) = (world.users[user].at(&world.replicas[at]), Instant::now());
+        if let Ok(Ok(tokens)) = timeout(BOUND, login.login_with(PASSWORD)).await {
+            let (id, access_token) = (tokens.session_id, tokens.access_token);
+            world.with(|sessions| {
+                let doubt = world.doubts.lock().expect("not poisoned")[user];
+                let asked = doubt.running > 0 || began < doubt.until;
+                sessions.push(Session { user, id, access_token, asked, ..Session::default() });
+            });
+        }
+        for_a_while(world.random.millis(1, 50)).await;
+    }
+}
+
+async fn verify(world: Arc<World>) {
+    while world.goes_on() {
+        let at = world.random.below(REPLICAS);
+        let chosen = world.with(|sessions| {
+            let count = sessions.len();
+            // Mostly of those that changed last.
+            let recent = count.min(40);
+            let chosen = (count > 0).then(|| count - 1 - world.random.below(recent));
+            chosen.map(|chosen| (chosen, sessions[chosen].access_token.clone()))
+        });
+        let Some((chosen, access_token)) = chosen else {
+            for_a_while(Duration::from_millis(5)).await;
+            continue;
+        };
+        let began = Instant::now();
+        let answer =
+            world.replicas[at].auth_client().verify(VerifyRequest { access_token, ..Default::default() }).await;
+        match answer {
+            Ok(_) => world.with(|sessions| sessions[chosen].valid.push((at, began))),
+            Err(status) if status.code() == Code::Unavailable => {}
+            Err(status) => {
+                let asked = world.with(|sessions| sessions[chosen].asked);
+                assert!(asked, "a session that nobody ended was refused: {status}");
+            }
+        }
+    }
+}
+
+/// Ends one session, or all of a user.
+async fn revoke(world: Arc<World>) {
+    while world.goes_on() {
+        for_a_while(world.random.millis(1, 150)).await;
+        let at = world.random.below(REPLICAS);
+        let all = world.random.below(6) == 0;
+        let Some((target, ended)) = world.with(|sessions| choose(sessions, &world, all)) else {
+            continue;
+        };
+        let wait = world.random.millis(0, 4000);
+        let mut request = Request::new(RevokeRequest {
+            target: Some(target),
+            wait: Some(wait.try_into().expect("short")),
+            ..Default::default()
+        });
+        request.set_timeout(2 * BOUND);
+        let user = world.with(|sessions| sessions[ended[0]].user);
+        let answer = world.replicas[at].auth_client().revoke(request).await;
+        let now = Instant::now();
+        if all {
+            let doubt = &mut world.doubts.lock().expect("not poisoned")[user];
+            doubt.running -= 1;
+            doubt.until = doubt.until.max(if answer.is_ok() { now } else { now + LINGERS });
+        }
+        let Ok(answer) = answer.map(tonic::Response::into_inner) else {
+            continue;
+        };
+        let by = answer.everywhere_by.expect("a bound");
+        let until = (by.seconds as f64 + f64::from(by.nanos) / 1e9) - seconds(Clock::system().now());
+        let dead_from = if answer.confirmed { now } else { now + Duration::from_secs_f64(until.max(0.0)) };
+        let counter = if answer.confirmed { &world.confirmed } else { &world.bounded };
+        counter.fetch_add(1, Ordering::Relaxed);
+        world.with(|sessions| {
+            for index in ended {
+                let session = &mut sessions[index];
+                session.dead_from = Some(session.dead_from.map_or(dead_from, |before| before.min(dead_from)));
+                session.dead_there.get_or_insert((at, now));
+            }
+        });
+    }
+}
+
+fn seconds(at: time::OffsetDateTime) -> f64 {
+    at.unix_timestamp_nanos() as f64 / 1e9
+}
+
+/// What to end, and which sessions that ends for certain: those whose Login has been answered by now.
+fn choose(sessions: &mut [Session], world: &World, all: bool) -> Option<(Target, Vec<usize>)> {
+    let open: Vec<usize> = (0..sessions.len()).filter(|index| !sessions[*index].asked).collect();
+    let chosen = *open.get(world.random.below(open.len().max(1)))?;
+    let user = sessions[chosen].user;
+    if all {
+        world.doubts.lock().expect("not poisoned")[user].running += 1;
+    }
+    let ended: Vec<usize> =
+        if all { (0..sessions.len()).filter(|index| sessions[*index].user == user).collect() } else { vec![chosen] };
+    for index in &ended {
+        sessions[*index].asked = true;
+    }
+    let session = &sessions[chosen];
+    let target = match world.random.below(2) {
+        _ if all => Target::UserId(world.users[user].id.clone()),
+        0 => Target::AccessToken(session.access_token.clone()),
+        _ => Target::SessionId(session.id.clone()),
+    };
+    Some((target, ended))
+}
+
+/// One fault after the other, each for a while, some for longer than the bound.
+async fn break_things(world: Arc<World>, mut cluster: Cluster) -> Cluster {
+    while world.goes_on() {
+        let proxy = &world.proxies[world.random.below(REPLICAS)];
+        match world.random.below(8) {
+            0 => proxy.cut(),
+            1 => proxy.freeze(),
+            2 => proxy.deafen(),
+            3 | 4 => proxy.slow_down(),
+            5 => terminate_backends(&cluster, "").await,
+            // The connection that hears the hints alone.
+            6 => terminate_backends(&cluster, "LISTEN").await,
+            _ if world.random.below(4) == 0 => {
+                cluster = tokio::task::block_in_place(move || {
+                    cluster.crash().expect("crashed");
+                    cluster.restart().expect("restarted");
+                    cluster
+                });
+            }
+            _ => {}
+        }
+        for_a_while(world.random.millis(50, 4500)).await;
+        proxy.mend();
+        for_a_while(world.random.millis(0, 1500)).await;
+    }
+    cluster
+}
+
+/// Ends the connections whose last statement began so.
+async fn terminate_backends(cluster: &Cluster, statement: &str) {
+    if let Ok(mut connection) = PgConnection::connect(&cluster.url("history")).await {
+        let those = sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE pid <> pg_backend_pid() AND datname = 'history' AND query LIKE $1 || '%'",
+        );
+        drop(connection.execute(those.bind(statement)).await);
+    }
+}
+
+struct Dir(PathBuf);
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A cluster of its own, because it crashes.
+async fn cluster(dir: &Dir) -> Cluster {
+    let dir = dir.0.clone();
+    let cluster = tokio::task::block_in_place(|| Cluster::start(&dir, Durability::Durable).expect("a Postgres"));
+    let url = cluster.url("history");
+    let mut connection = PgConnection::connect(&cluster.url("postgres")).await.expect("connect");
+    let names = "SELECT count(*) FROM pg_database WHERE datname = 'history'";
+    if sqlx::query_scalar::<_, i64>(names).fetch_one(&mut connection).await.expect("counted") == 0 {
+        connection.execute("CREATE DATABASE history").await.expect("created");
+    }
+    let settings = StoreSettings { url, connections: 1, deadline: Duration::from_secs(10) };
+    Store::new(&settings).expect("settings").migrate().await.expect("migrated");
+    cluster
+}
+
+async fn replica(cluster: &Cluster) -> (TestServer, Proxy) {
+    let proxy = Proxy::before(&cluster.url("history"));
+    let mut setup = Setup::on(proxy.url(), Clock::system());
+    setup.settings.max_staleness = BOUND;
+    setup.settings.hash_threads = 1;
+    setup.database_deadline = Duration::from_secs(1);
+    (setup.start().await, proxy)
+}
+
+fn setting(name: &str, default: u64) -> u64 {
+    env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn p1_no_history_under_faults_accepts_what_was_revoked() {
+    let seed = setting("COUNTERSIGN_HISTORY_SEED", u64::from(std::process::id()));
+    let lasts = Duration::from_secs(setting("COUNTERSIGN_HISTORY_SECONDS", DEFAULT_SECONDS));
+    println!("COUNTERSIGN_HISTORY_SEED={seed}");
+    let dir = Dir(env::temp_dir().join(format!("countersign-history-{}", std::process::id())));
+    let cluster = cluster(&dir).await;
+    let (mut replicas, mut proxies) = (Vec::new(), Vec::new());
+    for _ in 0..REPLICAS {
+        let (server, proxy) = replica(&cluster).await;
+        replicas.push(server);
+        proxies.push(proxy);
+    }
+    let mut users = Vec::new();
+    for number in 0..USERS {
+        users.push(replicas[0].user(&format!("user-{number}")).await);
+    }
+    let world = Arc::new(World {
+        random: Random(AtomicU64::new(seed)),
+        replicas,
+        proxies,
+        users,
+        sessions: Mutex::default(),
+        doubts: Mutex::new([Doubt { running: 0, until: Instant::now() }; USERS]),
+        over: AtomicBool::new(false),
+        confirmed: AtomicU64::new(0),
+        bounded: AtomicU64::new(0),
+    });
+    let mut work =
+        vec![tokio::spawn(open_sessions(Arc::clone(&world))), tokio::spawn(open_sessions(Arc::clone(&world)))];
+    for _ in 0..4 {
+        work.push(tokio::spawn(verify(Arc::clone(&world))));
+        work.push(tokio::spawn(revoke(Arc::clone(&world))));
+    }
+    let breaking = tokio::spawn(break_things(Arc::clone(&world), cluster));
+    for_a_while(lasts).await;
+    world.over.store(true, Ordering::SeqCst);
+    for task in work {
+        task.await.expect("no session was refused without a reason");
+    }
+    let _cluster = breaking.await.expect("the faults end");
+    check(&world, seed).await;
+}
+
+/// Holds the history against the promise, and the end against both.
+async fn check(world: &World, seed: u64) {
+    for proxy in &world.proxies {
+        proxy.mend();
+    }
+    for server in &world.replicas {
+        server.catch_up().await;
+    }
+    let sessions = world.with(std::mem::take);
+    let mut verified = 0;
+    for session in &sessions {
+        verified += session.valid.len();
+        for (at, began) in &session.valid {
+            let late = session.dead_from.is_some_and(|dead| *began > dead);
+            let late_there = session.dead_there.is_some_and(|(there, dead)| there == *at && *began > dead);
+            assert!(!late && !late_there, "seed {seed}: replica {at} accepted session {} after its end", session.id);
+        }
+        for server in &world.replicas {
+            let request = VerifyRequest { access_token: session.access_token.clone(), ..Default::default() };
+            let answer = server.auth_client().verify(request).await;
+            if session.dead_from.is_some() {
+                assert_eq!(refusal(answer).1, "TOKEN_REVOKED", "seed {seed}");
+            } else if !session.asked {
+                answer.expect("nobody ended it");
+            }
+        }
+    }
+    let (confirmed, bounded) = (world.confirmed.load(Ordering::Relaxed), world.bounded.load(Ordering::Relaxed));
+    println!("{} sessions, {verified} accepted, {confirmed} revocations confirmed, {bounded} bounded", sessions.len());
+    assert!(verified > 100 && confirmed > 5, "something happened");
+}
