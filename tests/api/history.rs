@@ -330,6 +330,7 @@ async fn p1_no_history_under_faults_accepts_what_was_revoked() {
 }
 
 /// Holds the history against the promise, and the end against both.
+#[expect(clippy::print_stdout, reason = "what a run was worth is for whoever reads its output")]
 async fn check(world: &World, seed: u64) {
     for proxy in &world.proxies {
         proxy.mend();
