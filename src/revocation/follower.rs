@@ -148,7 +148,11 @@ impl Follower {
                 Next::AfterAPause => self.pause().saturating_sub(self.clock.boot().since(last.sent_at)),
             };
             tokio::select! {
-                () = stop.as_mut() => return replicas::leave(&mut conn, self.replica).await,
+                () = stop.as_mut() => {
+                    // If it fails, the others wait for the bound.
+                    drop(replicas::leave(&mut conn, self.replica).await);
+                    return Ok(());
+                }
                 _ = timeout(pause, self.wake.notified()) => {}
             }
         }
