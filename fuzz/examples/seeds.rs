@@ -1,0 +1,72 @@
+//! Writes the seeds: `cargo run --example seeds` in this folder. They follow from the fixed keys, so it changes nothing
+//! unless the seeds below were changed.
+
+use std::{fs, path::Path};
+
+use countersign::domain::key::Algorithm;
+use countersign_fuzz::{
+    access_token::{self, EDDSA, HS256},
+    encode, refresh_token,
+};
+
+const ID: &str = "0190a000-0000-7000-8000-000000000000";
+
+fn main() {
+    access_tokens();
+    refresh_tokens();
+}
+
+fn write(target: &str, name: &str, seed: impl AsRef<[u8]>) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join(name), seed).expect("written");
+}
+
+fn access_tokens() {
+    let claims = format!(
+        r#"{{"iss":"countersign","sub":"{ID}","aud":["internal"],"exp":1900000600,"iat":1900000000,"jti":"{ID}","client_id":"web","auth_time":1900000000,"sid":"{ID}","epoch":3,"roles":["a","b"]}}"#
+    );
+    for (algorithm, kid) in [(Algorithm::EdDsa, EDDSA), (Algorithm::Hs256, HS256)] {
+        let name = algorithm.as_str().to_lowercase();
+        let header = format!(r#"{{"alg":"{}","kid":"{kid}","typ":"at+jwt"}}"#, algorithm.as_str());
+        let token = access_token::signed(&encode(header.as_bytes()), &encode(claims.as_bytes()), algorithm);
+        assert!(access_token::check(&token));
+        write("access_token", &format!("{name}_token_padded"), format!("{token}="));
+        write("access_token", &format!("{name}_token_cut"), &token[..token.len() - 1]);
+        write("access_token", &format!("{name}_token"), token);
+        for (near, header, claims) in [
+            ("signed", header.clone(), claims.clone()),
+            ("signed_typ_jwt", header.replace("at+jwt", "JWT"), claims.clone()),
+            ("signed_alg_none", header.replace(algorithm.as_str(), "none"), claims.clone()),
+            ("signed_crit", header.replace('}', r#","crit":["exp"]}"#), claims.clone()),
+            ("signed_twice", header.clone(), claims.replace('}', r#","x":1,"x":2}"#)),
+            ("signed_nbf", header.clone(), claims.replace('}', r#","nbf":1,"x":"\u0041"}"#)),
+            (
+                "signed_one_audience",
+                header.replace("at+jwt", "application/AT+JWT"),
+                claims.replace(r#"["internal"]"#, r#""x""#),
+            ),
+        ] {
+            write("access_token", &format!("{name}_{near}"), format!("{header}\n{claims}"));
+        }
+    }
+}
+
+fn refresh_tokens() {
+    let body = |version: u8, number: u8| {
+        let mut body = vec![version, 0, number];
+        body.extend(0..16);
+        body.extend([0, 0, 0, 1]);
+        body
+    };
+    let token = refresh_token::tagged(&body(1, 1));
+    assert!(refresh_token::check(&token));
+    write("refresh_token", "token_padded", format!("{token}="));
+    write("refresh_token", "token_cut", &token[..token.len() - 1]);
+    write("refresh_token", "token", token);
+    for (name, version, number) in [("", 1, 1), ("_version_2", 2, 1), ("_other_key", 1, 2), ("_killed", 1, 3)] {
+        write("refresh_token", &format!("body{name}"), body(version, number));
+    }
+    write("refresh_token", "body_long", [body(1, 1), vec![0]].concat());
+    write("refresh_token", "body_short", &body(1, 1)[..22]);
+}
