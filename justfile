@@ -13,6 +13,10 @@ lint: clients-installed
     tests/clients/node_modules/.bin/buf lint
     cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
+# Fuzzes what strangers send, each target for so many seconds.
+fuzz seconds="20":
+    fuzz/run {{ seconds }}
+
 # Python grpcio and `buf curl` against a running server.
 clients *arguments:
     cargo build --locked
