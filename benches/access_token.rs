@@ -61,6 +61,7 @@ struct Bare {
     public: Option<ParsedPublicKey>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there are four")]
 enum Private {
     EdDsa(Ed25519KeyPair),
     Es256(EcdsaKeyPair),

@@ -142,7 +142,7 @@ fn encode(bytes: &[u8], encoding: Encoding) -> String {
         Encoding::OtherAlphabet => STANDARD_NO_PAD.encode(bytes),
         Encoding::TrailingBits => {
             let mut text = canonical.into_bytes();
-            if let Some(last) = text.last_mut().filter(|_| bytes.len() % 3 != 0) {
+            if let Some(last) = text.last_mut().filter(|_| !bytes.len().is_multiple_of(3)) {
                 *last += 1;
             }
             String::from_utf8_lossy(&text).into_owned()
