@@ -30,6 +30,8 @@ pub enum Error {
     Conflict,
     /// The revocation state is older than the bound.
     RevocationsStale,
+    /// Tokens are signed by a secret, which is not given away.
+    SigningKeySecret,
     /// The service is stopping.
     ShuttingDown,
     /// The caller's deadline passed.
@@ -100,6 +102,7 @@ impl fmt::Display for Error {
             Self::DatabaseUnavailable(source) => write!(f, "database unavailable: {source}"),
             Self::Conflict => f.write_str("transaction conflict"),
             Self::RevocationsStale => f.write_str("revocation state too old"),
+            Self::SigningKeySecret => f.write_str("the signing key is a secret"),
             Self::ShuttingDown => f.write_str("shutting down"),
             Self::DeadlineExceeded => f.write_str("deadline exceeded"),
             Self::InvalidArgument(violations) => {

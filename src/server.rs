@@ -134,7 +134,7 @@ impl Server {
             self.auth(),
             self.administration.clone(),
             health.clone(),
-            stopped(drain.subscribe()),
+            drain.subscribe(),
         ));
         ports.spawn(http::serve(listeners.http, self.auth(), stopped(drain.subscribe())));
         ports

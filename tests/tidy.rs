@@ -23,7 +23,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("store", &["domain", "error"]),
     ("revocation", &["clock", "config", "domain", "error", "store"]),
     ("auth", &["clock", "config", "crypto", "domain", "error", "revocation", "store"]),
-    ("grpc", &["auth", "crypto", "domain", "error", "revocation"]),
+    ("grpc", &["auth", "clock", "crypto", "domain", "error", "revocation"]),
     ("http", &["auth", "error"]),
     ("server", &["auth", "clock", "config", "crypto", "error", "grpc", "http", "revocation", "store"]),
     (

@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{
     Deserialize, Serialize,
-    de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor},
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
 
 use super::{secret::Secret, signing_key::SigningKey, verifying_key::VerifyingKey};
@@ -78,7 +78,7 @@ pub fn open(token: &str, keys: &VerifyingKeys) -> Result<Claims, Error> {
     if claims.contains('.') {
         return Err(Rejection::Malformed.into());
     }
-    let header: Header = read(header)?;
+    let header = read_header(header)?;
     if !TYPES.iter().any(|typ| header.typ.eq_ignore_ascii_case(typ)) {
         return Err(Rejection::Malformed.into());
     }
@@ -93,14 +93,25 @@ pub fn open(token: &str, keys: &VerifyingKeys) -> Result<Claims, Error> {
     if header.alg != key.algorithm().as_str() || !key.verify(message.as_bytes(), &signature) {
         return Err(Rejection::SignatureInvalid.into());
     }
-    Ok(read(claims)?)
+    Ok(read_claims(claims)?)
 }
 
-/// Reads one segment: canonical base64url, JSON, an object without duplicate names (RFC 7519 section 4).
-fn read<T: DeserializeOwned>(segment: &str) -> Result<T, Rejection> {
-    let json = URL_SAFE_NO_PAD.decode(segment).map_err(|_| Rejection::Malformed)?;
-    let _: UniqueNames = serde_json::from_slice(&json).map_err(|_| Rejection::Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| Rejection::Malformed)
+/// Reads the header. Its members are few and known: serde itself refuses others and repetitions.
+fn read_header(segment: &str) -> Result<Header, Rejection> {
+    serde_json::from_str(&text(segment)?).map_err(|_| Rejection::Malformed)
+}
+
+/// Reads the claims, among which there may be unknown ones, but no duplicates (RFC 7519 section 4).
+fn read_claims(segment: &str) -> Result<Claims, Rejection> {
+    let json = text(segment)?;
+    let _: UniqueNames = serde_json::from_str(&json).map_err(|_| Rejection::Malformed)?;
+    serde_json::from_str(&json).map_err(|_| Rejection::Malformed)
+}
+
+/// The text of a segment: canonical base64url of UTF-8 (RFC 7519 section 7.2).
+fn text(segment: &str) -> Result<String, Rejection> {
+    let bytes = URL_SAFE_NO_PAD.decode(segment).map_err(|_| Rejection::Malformed)?;
+    String::from_utf8(bytes).map_err(|_| Rejection::Malformed)
 }
 
 /// Reads any object whose member names differ; serde itself notices only repetitions of the names that it knows.
@@ -279,6 +290,24 @@ mod tests {
         ] {
             assert_eq!(opened(&bad, &keys.verifying), Err(Rejection::Malformed), "{bad:.40}");
         }
+    }
+
+    #[test]
+    fn r15_text_that_is_not_utf_8_is_refused_wherever_it_is() {
+        let keys = keys();
+        let mut claims = claims();
+        claims["x"] = json!("MARK");
+        let claims = claims.to_string().into_bytes();
+        let sign = |claims: &[u8]| {
+            let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+            let message = format!("{}.{}", encode(header().to_string().as_bytes()), encode(claims));
+            format!("{message}.{}", encode(&keys.signing.sign(message.as_bytes()).expect("signed")))
+        };
+        assert!(opened(&sign(&claims), &keys.verifying).is_ok());
+        let mark = claims.windows(4).position(|w| w == b"MARK").expect("there");
+        let mut bad = claims.clone();
+        bad[mark] = 0xff;
+        assert_eq!(opened(&sign(&bad), &keys.verifying), Err(Rejection::Malformed));
     }
 
     #[test]

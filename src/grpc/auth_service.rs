@@ -9,6 +9,7 @@ use super::{
     service::{Patience, Service, respond},
     v1,
     v1::auth_service_server::AuthService,
+    watch::{self, Events},
 };
 use crate::auth::{refresh::Exchange, revoke::Target, to_completion};
 
@@ -100,5 +101,15 @@ impl AuthService for Service {
 
     async fn get_jwks(&self, _: Request<v1::GetJwksRequest>) -> Result<Response<v1::GetJwksResponse>, Status> {
         respond("get_jwks", async { Ok(v1::GetJwksResponse { jwks: self.auth.keys.ring().jwks()?.json }) }).await
+    }
+
+    type WatchRevocationsStream = Events;
+
+    async fn watch_revocations(
+        &self,
+        request: Request<v1::WatchRevocationsRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let watching = watch::watch(Arc::clone(&self.auth), &request.get_ref().position, self.drain.clone());
+        respond("watch_revocations", async { watching }).await
     }
 }

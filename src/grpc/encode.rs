@@ -6,7 +6,12 @@ use time::OffsetDateTime;
 use super::{status, v1};
 use crate::{
     auth::{Page, revoke::Revoked, tokens::TokenPair},
-    domain::{claims::Principal, session::Session, user::User},
+    domain::{
+        claims::Principal,
+        revocation::{Revocation, Subject},
+        session::Session,
+        user::User,
+    },
     error::Rejection,
 };
 
@@ -48,6 +53,18 @@ pub fn revoked(revoked: Revoked, confirmed: bool) -> v1::RevokeResponse {
         confirmed,
         everywhere_by: timestamp(revoked.everywhere_by),
     }
+}
+
+/// A revocation for subscribers; None for a row that says something else.
+pub fn revocation(revocation: &Revocation) -> Option<v1::Revocation> {
+    use v1::revocation::Subject as S;
+    let subject = match revocation.subject {
+        Subject::Session(id) => S::SessionId(id.to_string()),
+        Subject::User(id, least_epoch) => S::User(v1::UserRevocation { user_id: id.to_string(), least_epoch }),
+        // Keys are sent by themselves.
+        Subject::Keys => return None,
+    };
+    Some(v1::Revocation { subject: Some(subject), expires_at: timestamp(revocation.expires_at) })
 }
 
 pub fn session(session: Session) -> v1::Session {

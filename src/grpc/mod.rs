@@ -13,6 +13,7 @@ mod server;
 mod service;
 mod status;
 mod user_service;
+mod watch;
 
 pub use caller::Administration;
 pub use health_check::check_health;

@@ -1,8 +1,8 @@
 //! The gRPC port: our services, health and reflection, and the limits of HTTP/2 that tonic leaves open.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tonic::{
     service::Routes,
     transport::{Server, server::TcpIncoming},
@@ -67,7 +67,7 @@ impl fmt::Debug for Health {
     }
 }
 
-/// Serves until `shutdown` resolves, and then until the calls under way are done.
+/// Serves until `drain` says so, and then until the calls under way are done.
 ///
 /// # Errors
 /// [`Error::Internal`] when the port fails.
@@ -76,9 +76,12 @@ pub async fn serve(
     auth: Arc<Auth>,
     administration: Administration,
     health: Health,
-    shutdown: impl Future<Output = ()>,
+    mut drain: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let routes = routes(auth, administration, health)?;
+    let service = Service { auth, administration, drain: drain.clone() };
+    let routes = routes(service, health)?;
+    // The sender outlives the port; if it did not, stopping would be right as well.
+    let shutdown = async move { drop(drain.wait_for(|drain| *drain).await) };
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
@@ -94,8 +97,7 @@ pub async fn serve(
         .map_err(Error::internal)
 }
 
-fn routes(auth: Arc<Auth>, administration: Administration, health: Health) -> Result<Routes, Error> {
-    let service = Service { auth, administration };
+fn routes(service: Service, health: Health) -> Result<Routes, Error> {
     let health = tonic_health::server::HealthService::from_health_reporter(health.0);
     let reflection = || {
         tonic_reflection::server::Builder::configure()

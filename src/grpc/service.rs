@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tonic::{Request, Response, Status, metadata::MetadataMap};
 
 use super::{caller::Administration, contract, encode, status::status, v1};
@@ -22,6 +22,8 @@ pub struct Service {
     pub auth: Arc<Auth>,
     /// Who administers.
     pub administration: Administration,
+    /// Says when streams have to end.
+    pub drain: watch::Receiver<bool>,
 }
 
 impl Service {

@@ -33,8 +33,8 @@ pub fn status(rpc: &'static str, error: Error) -> Status {
 /// Code, reason and message.
 fn describe(error: &Error) -> (Code, &'static str, &'static str) {
     use Code::{
-        AlreadyExists, DeadlineExceeded, Internal, InvalidArgument, NotFound, PermissionDenied, ResourceExhausted,
-        Unauthenticated, Unavailable,
+        AlreadyExists, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound, PermissionDenied,
+        ResourceExhausted, Unauthenticated, Unavailable,
     };
     match error {
         Error::InvalidCredentials => (Unauthenticated, "INVALID_CREDENTIALS", "unknown user or wrong password"),
@@ -50,6 +50,9 @@ fn describe(error: &Error) -> (Code, &'static str, &'static str) {
         }
         Error::RevocationsStale => {
             (Unavailable, "REVOCATIONS_STALE", "this replica's revocation state is too old, try another")
+        }
+        Error::SigningKeySecret => {
+            (FailedPrecondition, "SIGNING_KEY_SECRET", "tokens are signed by a secret key: call Verify")
         }
         Error::ShuttingDown => (Unavailable, "SHUTTING_DOWN", "this replica is stopping, try another"),
         Error::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed"),
@@ -94,6 +97,7 @@ fn log(rpc: &'static str, error: &Error) {
         | Error::RefreshTokenReused
         | Error::CallerNotAllowed
         | Error::RevocationsStale
+        | Error::SigningKeySecret
         | Error::ShuttingDown
         | Error::DeadlineExceeded
         | Error::InvalidArgument(_)

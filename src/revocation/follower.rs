@@ -16,7 +16,7 @@ use std::{
 use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
 
-use super::{Revocations, restore};
+use super::{Revocations, feed::Position, restore};
 use crate::{
     clock::{Boot, Clock},
     config::Hints,
@@ -61,15 +61,6 @@ pub struct Follower {
     pub hints: Hints,
     /// Called when the keys have changed.
     pub install_keys: InstallKeys,
-}
-
-/// How far this replica has read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Position {
-    /// The newest row that it has applied.
-    seq: i64,
-    /// The anchor: that row's id, by which a log that took the same number again is told apart.
-    id: Option<Uuid>,
 }
 
 /// The last statement that moved this replica's counter.
@@ -177,6 +168,8 @@ impl Follower {
             (self.install_keys)(keys::all(conn).await?.keys);
         }
         self.revocations.apply(heard.entries.iter().map(|entry| &entry.revocation));
+        let position = at(heard.head, &heard.entries);
+        self.revocations.feed().extend(heard.entries.into_iter().filter(|entry| entry.seq > applied), position);
         let broke_silence = silent_for > self.revocations.max_staleness;
         if !broke_silence {
             self.revocations.publish(sent_at);
@@ -184,7 +177,7 @@ impl Follower {
         // What is new is reported at once, because somebody may wait for it.
         let at_once = broke_silence || heard.head > applied;
         let next = if at_once { Next::AtOnce } else { Next::AfterAPause };
-        Ok(Beaten { sent_at, position: at(heard.head, &heard.entries), next })
+        Ok(Beaten { sent_at, position, next })
     }
 
     async fn load(&self, conn: &mut Conn) -> Result<Position, Error> {
@@ -197,7 +190,9 @@ impl Follower {
         if restored > 0 {
             tracing::error!(restored, "the database has lost revocations that were acknowledged: they were put back");
         }
-        Ok(at(head, &entries))
+        let position = at(head, &entries);
+        self.revocations.feed().reset(position);
+        Ok(position)
     }
 
     fn report(&self, applied_seq: i64) -> Beat {

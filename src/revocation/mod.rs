@@ -5,13 +5,14 @@
 //! (REQUIREMENTS V2), and published only after the rows have been applied (V1).
 
 pub mod confirm;
+pub mod feed;
 pub mod follower;
 pub mod index;
 mod restore;
 
 use std::{
     sync::{
-        PoisonError, RwLock,
+        Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -25,6 +26,7 @@ use crate::{
     domain::{claims::Principal, revocation::Revocation},
     error::{Error, Rejection},
 };
+use feed::{Feed, News, Position};
 use index::Index;
 
 /// No load has succeeded yet.
@@ -34,6 +36,7 @@ const NEVER: u64 = 0;
 #[derive(Debug)]
 pub struct Revocations {
     index: RwLock<Index>,
+    feed: Mutex<Feed>,
     /// The moment, in nanoseconds since boot, as of which the index is complete.
     as_of: AtomicU64,
     published: watch::Sender<Option<Boot>>,
@@ -45,12 +48,18 @@ pub struct Revocations {
 #[derive(Clone, Copy, Debug)]
 pub struct Freshness {
     as_of: OffsetDateTime,
+    as_of_boot: Boot,
 }
 
 impl Freshness {
     /// Every revocation acknowledged before this moment has been applied; by this machine's wall clock.
     pub fn as_of(self) -> OffsetDateTime {
         self.as_of
+    }
+
+    /// The same moment by the clock that does not jump.
+    pub fn as_of_boot(self) -> Boot {
+        self.as_of_boot
     }
 }
 
@@ -59,6 +68,7 @@ impl Revocations {
     pub fn new(max_staleness: Duration, clock: Clock) -> Self {
         Self {
             index: RwLock::new(Index::default()),
+            feed: Mutex::default(),
             as_of: AtomicU64::new(NEVER),
             published: watch::Sender::new(None),
             max_staleness,
@@ -72,8 +82,15 @@ impl Revocations {
     /// [`Error::RevocationsStale`].
     pub fn fresh(&self, tighter: Option<Duration>) -> Result<Freshness, Error> {
         let bound = tighter.map_or(self.max_staleness, |t| t.min(self.max_staleness));
-        let age = self.age().filter(|age| *age <= bound).ok_or(Error::RevocationsStale)?;
-        Ok(Freshness { as_of: self.clock.now() - age })
+        let as_of_boot = match self.as_of.load(Ordering::Acquire) {
+            NEVER => return Err(Error::RevocationsStale),
+            nanos => Boot::from_nanos(nanos),
+        };
+        let age = self.clock.boot().since(as_of_boot);
+        if age > bound {
+            return Err(Error::RevocationsStale);
+        }
+        Ok(Freshness { as_of: self.clock.now() - age, as_of_boot })
     }
 
     /// Whether the token of `principal` has been revoked. Asks for the proof, so that it cannot come second.
@@ -94,6 +111,20 @@ impl Revocations {
         }
     }
 
+    /// What a watcher that knows everything up to `known` is to be told.
+    pub fn news(&self, known: Option<Position>) -> News {
+        self.feed().after(known, self.clock.boot(), || self.live())
+    }
+
+    /// Each time the state has become fresher.
+    pub fn published(&self) -> watch::Receiver<Option<Boot>> {
+        self.published.subscribe()
+    }
+
+    fn feed(&self) -> MutexGuard<'_, Feed> {
+        self.feed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// All that a token could still match.
     fn live(&self) -> Vec<Revocation> {
         self.index.read().unwrap_or_else(PoisonError::into_inner).live(self.clock.now())
@@ -109,14 +140,6 @@ impl Revocations {
     fn publish(&self, as_of: Boot) {
         self.as_of.store(as_of.as_nanos(), Ordering::Release);
         self.published.send_replace(Some(as_of));
-    }
-
-    /// How old the state is; None before the first load.
-    fn age(&self) -> Option<Duration> {
-        match self.as_of.load(Ordering::Acquire) {
-            NEVER => None,
-            nanos => Some(self.clock.boot().since(Boot::from_nanos(nanos))),
-        }
     }
 
     /// Waits until the state is complete as of `moment`.

@@ -26,4 +26,5 @@ mod store;
 mod support;
 mod users;
 mod verify;
+mod watch;
 mod wire;

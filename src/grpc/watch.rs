@@ -1,0 +1,164 @@
+//! WatchRevocations: one task for each subscriber, which waits for the state to become fresher and then sends what is new.
+//! A subscriber that reads slowly holds up its own task alone, and is told what it has missed when it reads on.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::{encode, status::status, v1, v1::watch_revocations_response::Event};
+use crate::{
+    auth::Auth,
+    clock::Boot,
+    domain::{key::Algorithm, revocation::Revocation},
+    error::Error,
+    revocation::feed::{News, Position},
+};
+
+/// The longest pause between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// The most revocations in a message.
+const PART: usize = 1000;
+/// Messages that wait for a slow reader.
+const BUFFERED: usize = 4;
+
+/// What a subscriber receives.
+pub type Events = ReceiverStream<Result<v1::WatchRevocationsResponse, Status>>;
+
+struct Watcher {
+    auth: Arc<Auth>,
+    events: mpsc::Sender<Result<v1::WatchRevocationsResponse, Status>>,
+    /// When the call began.
+    began: Boot,
+    /// What the subscriber knows.
+    position: Option<Position>,
+    jwks: String,
+}
+
+/// Why a subscriber is told no more.
+enum End {
+    /// It has gone.
+    Gone,
+    /// It is told why.
+    Because(Error),
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> Self {
+        Self::Because(error)
+    }
+}
+
+/// Begins a stream, which ends when `drain` says so.
+///
+/// # Errors
+/// [`Error::RevocationsStale`], [`Error::SigningKeySecret`].
+pub fn watch(auth: Arc<Auth>, position: &str, drain: watch::Receiver<bool>) -> Result<Events, Error> {
+    auth.accounts.revocations.fresh(None)?;
+    if auth.keys.ring().signing()?.algorithm() == Algorithm::Hs256 {
+        return Err(Error::SigningKeySecret);
+    }
+    let (events, received) = mpsc::channel(BUFFERED);
+    let (began, position) = (auth.accounts.clock.boot(), read(position));
+    let watcher = Watcher { auth, events, began, position, jwks: String::new() };
+    tokio::spawn(watcher.run(drain));
+    Ok(ReceiverStream::new(received))
+}
+
+impl Watcher {
+    async fn run(mut self, mut drain: watch::Receiver<bool>) {
+        let events = self.events.clone();
+        let ended = tokio::select! {
+            end = self.tell() => end,
+            _ = drain.wait_for(|drain| *drain) => End::Because(Error::ShuttingDown),
+        };
+        if let End::Because(error) = ended {
+            drop(events.send(Err(status("watch_revocations", error))).await);
+        }
+    }
+
+    async fn tell(&mut self) -> End {
+        let mut published = self.auth.accounts.revocations.published();
+        loop {
+            published.mark_unchanged();
+            if let Err(end) = self.tell_what_is_new().await {
+                return end;
+            }
+            // The sender lives as long as the server.
+            drop(timeout(HEARTBEAT, published.changed()).await);
+        }
+    }
+
+    /// Keys and revocations first, and then the heartbeat that says that they were all.
+    async fn tell_what_is_new(&mut self) -> Result<(), End> {
+        // Read before what it covers.
+        let freshness = self.auth.accounts.revocations.fresh(None)?;
+        let ring = self.auth.keys.ring().jwks()?.json;
+        if ring != self.jwks {
+            self.jwks.clone_from(&ring);
+            let issuer = self.auth.accounts.policy.issuer.clone();
+            self.send(Event::Keys(v1::SigningKeys { jwks: ring, issuer })).await?;
+        }
+        match self.auth.accounts.revocations.news(self.position) {
+            News::Nothing => {}
+            News::Added(added, position) => {
+                for (part, position) in parts(&added, position) {
+                    self.send(Event::Additions(v1::RevocationAdditions { revocations: part, position })).await?;
+                }
+                self.position = Some(position);
+            }
+            News::Everything(all, position) => {
+                for (part, position) in parts(&all, position) {
+                    self.send(Event::Snapshot(v1::RevocationSnapshot { revocations: part, position })).await?;
+                }
+                self.position = Some(position);
+            }
+        }
+        let complete_as_of = Some(self.since_it_began(freshness.as_of_boot()));
+        self.send(Event::Heartbeat(v1::RevocationHeartbeat { complete_as_of })).await
+    }
+
+    fn since_it_began(&self, moment: Boot) -> prost_types::Duration {
+        let nanos = i128::from(moment.as_nanos()) - i128::from(self.began.as_nanos());
+        let second = 1_000_000_000;
+        prost_types::Duration {
+            seconds: i64::try_from(nanos / second).unwrap_or(i64::MIN),
+            nanos: i32::try_from(nanos % second).unwrap_or(0),
+        }
+    }
+
+    async fn send(&self, event: Event) -> Result<(), End> {
+        let response = v1::WatchRevocationsResponse { event: Some(event) };
+        self.events.send(Ok(response)).await.map_err(|_| End::Gone)
+    }
+}
+
+/// Revocations in parts of a size that fits a message; the last part carries the position. There is always a last part.
+fn parts(all: &[Revocation], position: Position) -> Vec<(Vec<v1::Revocation>, String)> {
+    let mut parts: Vec<(Vec<v1::Revocation>, String)> =
+        all.chunks(PART).map(|part| (part.iter().filter_map(encode::revocation).collect(), String::new())).collect();
+    if parts.is_empty() {
+        parts.push(Default::default());
+    }
+    if let Some((_, last)) = parts.last_mut() {
+        *last = write(position);
+    }
+    parts
+}
+
+/// A position as subscribers keep it.
+fn write(position: Position) -> String {
+    format!("{}:{}", position.seq, position.id.unwrap_or_default().simple())
+}
+
+/// The inverse of [`write`]; None for what is none.
+fn read(text: &str) -> Option<Position> {
+    let (seq, id) = text.split_once(':')?;
+    let id = Uuid::try_parse(id).ok()?;
+    Some(Position { seq: seq.parse().ok()?, id: Some(id).filter(|id| !id.is_nil()) })
+}
