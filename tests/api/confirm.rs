@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use countersign::grpc::v1::{RevokeRequest, RevokeResponse, SetPasswordRequest, revoke_request::Target};
+use countersign::grpc::v1::{RevokeRequest, RevokeResponse, SetPasswordRequest, VerifyRequest, revoke_request::Target};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic::Request;
 
@@ -166,5 +166,51 @@ fn hold(server: &TestServer, lock: &str) -> impl Future<Output = PgConnection> +
         let mut connection = PgConnection::connect(&url).await.expect("connect");
         connection.execute(sqlx::AssertSqlSafe(lock)).await.expect("locked");
         connection
+    }
+}
+
+/// REQUIREMENTS V1: as of when the state is fresh is read before the statement is sent, and not when it is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn v1_a_beat_that_took_long_makes_fresh_as_of_its_beginning() {
+    let server = TestServer::start().await;
+    let tokens = server.user("alice").await.login().await;
+    let lock = format!("BEGIN; SELECT FROM replicas WHERE id = '{}' FOR UPDATE", server.auth.accounts.replica);
+    let mut first = hold(&server, &lock).await;
+    server.auth.accounts.wake.notify_one();
+    somebody_waits(&server.database_url).await;
+    let second = tokio::spawn(hold(&server, &lock));
+    so_many_wait(&server.database_url, 2).await;
+    server.clock.advance(Duration::from_secs(20));
+    first.execute("COMMIT").await.expect("released");
+    let mut second = second.await.expect("the beat has ended");
+    // The next one waits, so this state is that of the beat that took 20 seconds.
+    let verify = VerifyRequest {
+        access_token: tokens.access_token,
+        max_staleness: Some(prost_types::Duration { seconds: 15, nanos: 0 }),
+        ..Default::default()
+    };
+    for _ in 0..100 {
+        assert_eq!(refusal(server.auth_client().verify(verify.clone()).await).1, "REVOCATIONS_STALE");
+    }
+    second.execute("COMMIT").await.expect("released");
+}
+
+/// REQUIREMENTS V1: what was read is applied before the state counts as fresh. Here the keys cannot be read for a while.
+#[tokio::test(flavor = "multi_thread")]
+async fn v1_nothing_is_fresh_before_what_was_read_has_been_applied() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let _blocker = hold(&server, "BEGIN; LOCK TABLE keys IN ACCESS EXCLUSIVE MODE").await;
+    let mut writer = PgConnection::connect(&server.database_url).await.expect("connect");
+    let changed = "WITH head AS (UPDATE revocation_head SET seq = seq + 1 RETURNING seq) \
+                   INSERT INTO revocations (seq, id, kind, expires_at, revoked_at, reason) \
+                   SELECT seq, gen_random_uuid(), 'key', now() + interval '3 hours', now(), 'keys_rotated' FROM head";
+    writer.execute(changed).await.expect("the log says that the keys have changed");
+    server.clock.advance(BOUND + Duration::from_secs(1));
+    server.auth.accounts.wake.notify_one();
+    somebody_waits(&server.database_url).await;
+    for _ in 0..100 {
+        assert_eq!(refusal(alice.verify(&tokens.access_token).await).1, "REVOCATIONS_STALE");
     }
 }
