@@ -25,7 +25,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("auth", &["clock", "config", "crypto", "domain", "error", "revocation", "store"]),
     ("grpc", &["auth", "clock", "crypto", "domain", "error", "revocation"]),
     ("http", &["auth", "error"]),
-    ("server", &["auth", "clock", "config", "crypto", "error", "grpc", "http", "revocation", "store"]),
+    ("server", &["auth", "clock", "config", "crypto", "domain", "error", "grpc", "http", "revocation", "store"]),
     (
         "cli",
         &["auth", "clock", "config", "crypto", "domain", "error", "grpc", "postgres", "server", "store", "telemetry"],
