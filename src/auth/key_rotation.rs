@@ -59,7 +59,11 @@ impl Auth {
             return Err(error);
         }
         self.choose_algorithm().await?;
-        self.look_after_keys().await
+        // What hinders a rotation does not hinder a start.
+        if let Err(error) = self.look_after_keys().await {
+            tracing::error!(%error, "the keys could not be looked after");
+        }
+        Ok(())
     }
 
     /// Looks after the keys until it is dropped.

@@ -169,6 +169,19 @@ fn hold(server: &TestServer, lock: &str) -> impl Future<Output = PgConnection> +
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_the_replica_that_was_asked_refuses_at_once_even_when_it_cannot_read_the_log() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let lock = format!("BEGIN; SELECT FROM replicas WHERE id = '{}' FOR UPDATE", server.auth.accounts.replica);
+    let _blocker = hold(&server, &lock).await;
+    server.auth.accounts.wake.notify_one();
+    somebody_waits(&server.database_url).await;
+    revoke(&server, &tokens.session_id, Some(Duration::ZERO)).await;
+    assert_dead(&alice, &tokens.access_token).await;
+}
+
 /// REQUIREMENTS V1: as of when the state is fresh is read before the statement is sent, and not when it is answered.
 #[tokio::test(flavor = "multi_thread")]
 async fn v1_a_beat_that_took_long_makes_fresh_as_of_its_beginning() {

@@ -386,6 +386,26 @@ async fn p4_a_key_that_cannot_be_used_makes_its_tokens_undecided_and_no_others()
 }
 
 #[tokio::test]
+async fn a_next_key_that_is_broken_is_not_put_into_force_and_can_be_replaced() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    run(&server, "UPDATE keys SET sealed_key = '\\x01' WHERE purpose = 'access_token' AND stage = 'next'").await;
+    let restarted = beside(&server, |setup| setup.settings.key_lifetime = 61 * MINUTE).await;
+    restarted.advance(LEAD).await;
+    let broken = restarted.auth.look_after_keys().await.expect_err("a rotation is due").to_string();
+    assert!(broken.contains("does not open"), "{broken}");
+    let again = beside(&server, |setup| setup.settings.key_lifetime = 61 * MINUTE).await;
+    let signed_by = kid(&alice.at(&again).login().await.access_token);
+    assert_eq!(in_stage(&server, Stage::Active).await, Some(signed_by), "it goes on with the key that works");
+    let broken = in_stage(&server, Stage::Next).await.expect("there");
+    server.auth.kill_key(&broken).await.expect("killed");
+    server.pass(MINUTE).await;
+    assert_ne!(in_stage(&server, Stage::Next).await.expect("another"), broken);
+    server.pass(LEAD).await;
+    server.auth.rotate_key(Purpose::AccessToken).await.expect("rotated");
+}
+
+#[tokio::test]
 async fn two_active_keys_are_refused_by_the_database_and_otherwise_the_newest_signs() {
     let server = TestServer::start().await;
     let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");

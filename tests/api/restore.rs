@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign::grpc::v1::{TokenPair, revoke_request::Target};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::support::{TestServer, User, refusal};
+use crate::support::{Proxy, Setup, TestServer, User, refusal};
 
 /// The database as it was, to go back to.
 struct Backup(PgConnection);
@@ -94,6 +94,20 @@ async fn p1_a_log_that_took_the_same_numbers_again_is_noticed_by_the_next_statem
     );
     backup.restore(&then).await;
     assert_dead_for_all(&server, &alice, &[&lost, &since]).await;
+}
+
+#[tokio::test]
+async fn v4_a_first_load_that_is_cut_half_way_is_made_again() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let (dead, alive) = (alice.login().await, alice.login().await);
+    alice.revoke(Target::SessionId(dead.session_id.clone())).await.expect("revoked");
+    let proxy = Proxy::before(&server.database_url);
+    proxy.lose_answer_to(b"UNION ALL SELECT seq, id, kind");
+    let later = Setup::on(proxy.url(), server.clock.clone()).start().await;
+    let alice = alice.at(&later);
+    assert_eq!(refusal(alice.verify(&dead.access_token).await).1, "TOKEN_REVOKED");
+    alice.verify(&alive.access_token).await.expect("valid");
 }
 
 #[tokio::test]
