@@ -17,6 +17,18 @@ lint: clients-installed
 fuzz seconds="20":
     fuzz/run {{ seconds }}
 
+# Wrong designs that the tests must notice; takes ten minutes.
+mutants name="":
+    tests/mutants/run "{{ name }}"
+
+# Three replicas under random faults for so many seconds.
+history seconds="600":
+    COUNTERSIGN_HISTORY_SECONDS={{ seconds }} cargo test --locked --test api -- history:: --nocapture
+
+# Signing and verifying beside the bare signature; the revocation protocol beside bare commits.
+bench:
+    cargo bench --locked
+
 # Python grpcio and `buf curl` against a running server.
 clients *arguments:
     cargo build --locked
