@@ -28,6 +28,8 @@ pub enum Error {
     DatabaseUnavailable(Source),
     /// The database asks to run the transaction again (SQLSTATE 40001, 40P01); nothing was written.
     Conflict,
+    /// A token names a key that is ours and cannot be used here, as the log says.
+    KeyUnusable,
     /// The revocation state is older than the bound.
     RevocationsStale,
     /// Tokens are signed by a secret, which is not given away.
@@ -101,6 +103,7 @@ impl fmt::Display for Error {
             Self::Overloaded { .. } => f.write_str("too much work is waiting"),
             Self::DatabaseUnavailable(source) => write!(f, "database unavailable: {source}"),
             Self::Conflict => f.write_str("transaction conflict"),
+            Self::KeyUnusable => f.write_str("the token's key cannot be used here"),
             Self::RevocationsStale => f.write_str("revocation state too old"),
             Self::SigningKeySecret => f.write_str("the signing key is a secret"),
             Self::ShuttingDown => f.write_str("shutting down"),

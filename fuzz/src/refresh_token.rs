@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use aws_lc_rs::hmac;
 use countersign::{
-    crypto::refresh_token::{KEY_BYTES, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
+    crypto::refresh_token::{KEY_BYTES, Reading, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
     domain::ids::SessionId,
 };
 use uuid::Uuid;
@@ -25,7 +25,10 @@ static KEYS: LazyLock<RefreshTokenKeys> = LazyLock::new(|| {
 });
 
 fn decode(text: &str) -> Option<RefreshToken> {
-    KEYS.decode(text).expect("no key is unusable")
+    match KEYS.decode(text).expect("no key is unusable") {
+        Reading::Token(token) => Some(token),
+        Reading::Invalid | Reading::KeyUnknown => None,
+    }
 }
 
 /// `body` with the tag that key 1 gives it.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::{
     Auth,
-    keys::Witness,
-    later,
+    keys::{Keys, Witness},
+    later, retrying,
     revoke::{Ended, Revoked},
 };
 use crate::{
@@ -48,9 +48,9 @@ impl Auth {
     /// [`Error::Internal`] when a key that is needed cannot be used; [`Error::DatabaseUnavailable`].
     pub async fn start_keys(&self) -> Result<(), Error> {
         for purpose in Purpose::ALL {
-            let all: Vec<StoredKey> = self.stored_keys().await?.of(purpose).cloned().collect();
-            if all.iter().all(|s| s.key.stage != Stage::Active) {
-                self.take(Due::First, purpose, &all).await?;
+            let stored = self.stored_keys().await?;
+            if stored.of(purpose).all(|s| s.key.stage != Stage::Active) {
+                self.take(Due::First, purpose, &stored).await?;
             }
         }
         let stored = self.stored_keys().await?;
@@ -82,23 +82,29 @@ impl Auth {
     /// [`Error::DatabaseUnavailable`], [`Error::Internal`].
     pub async fn look_after_keys(&self) -> Result<(), Error> {
         self.witness().await?;
+        self.keys.forget(self.accounts.clock.boot());
         for kid in self.keys.revived(&self.stored_keys().await?.keys) {
             tracing::error!(kid, "the database has lost that this key was killed: killing it again");
-            self.kill_key(&kid).await?;
+            if let Err(error) = self.kill_key(&kid).await {
+                tracing::warn!(%error, "another replica may have killed it first");
+            }
         }
         // What hinders the one does not hinder the other.
         let access = self.do_what_is_due(Purpose::AccessToken).await;
-        access.and(self.do_what_is_due(Purpose::RefreshToken).await)
+        let refresh = self.do_what_is_due(Purpose::RefreshToken).await;
+        // What was done has moved the clock: it is watched from here.
+        self.witness().await?;
+        access.and(refresh)
     }
 
     async fn do_what_is_due(&self, purpose: Purpose) -> Result<(), Error> {
         for _ in 0..MAX_STEPS {
-            let all: Vec<StoredKey> = self.stored_keys().await?.of(purpose).cloned().collect();
-            let keys: Vec<Key> = all.iter().map(|s| s.key.clone()).collect();
+            let stored = self.stored_keys().await?;
+            let keys: Vec<Key> = stored.keys.iter().map(|s| s.key.clone()).collect();
             let Some(step) = due(&keys, purpose, self.accounts.policy.keys) else {
                 break;
             };
-            self.take(step, purpose, &all).await?;
+            self.take(step, purpose, &stored).await?;
         }
         Ok(())
     }
@@ -124,9 +130,9 @@ impl Auth {
     }
 
     /// Takes a step, unless another replica has been first.
-    async fn take(&self, step: Due, purpose: Purpose, stored: &[StoredKey]) -> Result<(), Error> {
+    async fn take(&self, step: Due, purpose: Purpose, stored: &StoredKeys) -> Result<(), Error> {
         let with = |number: u16| {
-            let found = stored.iter().find(|s| s.key.number == number);
+            let found = stored.of(purpose).find(|s| s.key.number == number);
             found.ok_or_else(|| Error::internal("a key vanished"))
         };
         // Before the transaction: it takes time.
@@ -135,8 +141,7 @@ impl Auth {
             Due::Next => Some(self.make_key(purpose, stored, Stage::Next).await?),
             Due::Rotate { .. } | Due::Delete { .. } => None,
         };
-        let mut tx = self.accounts.store.acquire().await?;
-        tx.begin().await?;
+        let mut tx = self.begin_change().await?;
         let done = match (step, &made) {
             (Due::Rotate { active, next }, _) => self.hand_over(&mut tx, &with(active)?.key, with(next)?).await?,
             (Due::Delete { number }, _) => keys::delete(&mut tx, &with(number)?.key).await?,
@@ -144,10 +149,17 @@ impl Auth {
             (Due::First | Due::Next, None) => false,
         };
         if done {
-            tracing::info!(purpose = purpose.as_str(), ?step, "keys changed");
             self.commit_keys(tx, Reason::KeysRotated).await?;
+            tracing::info!(purpose = purpose.as_str(), ?step, "keys changed");
         }
         Ok(())
+    }
+
+    async fn begin_change(&self) -> Result<Conn, Error> {
+        let mut tx = self.accounts.store.acquire().await?;
+        tx.begin().await?;
+        keys::touch_clock(&mut tx).await?;
+        Ok(tx)
     }
 
     /// The next key takes over. The first statement decides: it holds for one replica alone.
@@ -161,15 +173,15 @@ impl Auth {
     async fn choose_algorithm(&self) -> Result<(), Error> {
         let stored = self.stored_keys().await?;
         let wanted = self.accounts.policy.signing_algorithm.as_str();
-        let all: Vec<StoredKey> = stored.of(Purpose::AccessToken).cloned().collect();
-        let Some(other) = all.iter().find(|s| s.key.stage == Stage::Next && s.algorithm != wanted) else {
+        let is_other = |s: &&StoredKey| s.key.stage == Stage::Next && s.algorithm != wanted;
+        let Some(other) = stored.of(Purpose::AccessToken).find(is_other) else {
             return Ok(());
         };
-        let made = self.make_key(Purpose::AccessToken, &all, Stage::Next).await?;
-        let mut tx = self.accounts.store.acquire().await?;
-        tx.begin().await?;
+        let made = self.make_key(Purpose::AccessToken, &stored, Stage::Next).await?;
+        let mut tx = self.begin_change().await?;
         if keys::delete(&mut tx, &other.key).await? && keys::insert(&mut tx, &made).await? {
             self.commit_keys(tx, Reason::KeysRotated).await?;
+            tracing::warn!(before = other.algorithm, now = wanted, "the next key signs otherwise: it was made anew");
         }
         Ok(())
     }
@@ -193,12 +205,10 @@ impl Auth {
                 format!("verifiers may not have the next key yet, for {wait}; {advice}"),
             ));
         }
-        let (active, next) = (active.key.number, next.key.number);
-        let all: Vec<StoredKey> = stored.of(purpose).cloned().collect();
-        self.take(Due::Rotate { active, next }, purpose, &all).await?;
-        let active = |s: &&StoredKey| s.key.stage == Stage::Active;
-        let kid = self.stored_keys().await?.of(purpose).find(active).map(|s| s.key.kid.clone());
-        kid.ok_or_else(|| Error::internal("a key vanished"))
+        let (active, kid, next) = (active.key.number, next.key.kid.clone(), next.key.number);
+        self.take(Due::Rotate { active, next }, purpose, &stored).await?;
+        let signs = |s: &StoredKey| s.key.stage == Stage::Active && s.key.kid == kid;
+        if self.stored_keys().await?.of(purpose).any(signs) { Ok(kid) } else { Err(Error::Conflict) }
     }
 
     /// Kills a key: its tokens are dead, here and by the bound on every replica (promise P1). If it signed, the next one
@@ -208,20 +218,24 @@ impl Auth {
     /// [`Error::InvalidArgument`] for a name that no living key has; [`Error::Conflict`] when the keys changed
     /// meanwhile; [`Error::DatabaseUnavailable`].
     pub async fn kill_key(&self, kid: &str) -> Result<Revoked, Error> {
+        retrying(async || self.try_to_kill(kid).await).await
+    }
+
+    async fn try_to_kill(&self, kid: &str) -> Result<Revoked, Error> {
         let stored = self.stored_keys().await?;
-        let lives = |s: &&StoredKey| s.key.kid == kid && s.key.stage != Stage::Killed;
-        let Some(killed) = stored.keys.iter().find(lives) else {
-            return Err(Error::invalid("kid", "no living key has this name: see `countersign keys list`"));
+        let Some(killed) = stored.keys.iter().find(|s| s.key.kid == kid) else {
+            return self.bury(kid, &stored).await;
         };
+        if killed.key.stage == Stage::Killed {
+            return Err(no_living_key());
+        }
         let purpose = killed.key.purpose;
-        let others: Vec<StoredKey> = stored.of(purpose).cloned().collect();
-        let successor = others.iter().find(|s| s.key.stage == Stage::Next && self.keys.try_open(s).is_ok());
+        let successor = stored.of(purpose).find(|s| s.key.stage == Stage::Next && self.keys.try_open(s).is_ok());
         let fresh = match (killed.key.stage, successor) {
-            (Stage::Active, None) => Some(self.make_key(purpose, &others, Stage::Active).await?),
+            (Stage::Active, None) => Some(self.make_key(purpose, &stored, Stage::Active).await?),
             _ => None,
         };
-        let mut tx = self.accounts.store.acquire().await?;
-        tx.begin().await?;
+        let mut tx = self.begin_change().await?;
         let mut done = keys::advance(&mut tx, &killed.key, Stage::Killed).await?;
         if let Some(fresh) = &fresh {
             done &= keys::insert(&mut tx, fresh).await?;
@@ -229,6 +243,19 @@ impl Auth {
             done &= keys::advance(&mut tx, &successor.key, Stage::Active).await?;
         }
         if !done {
+            return Err(Error::Conflict);
+        }
+        self.commit_keys(tx, Reason::KeyKilled).await
+    }
+
+    /// Kills a key that the database does not have, but a replica may.
+    async fn bury(&self, kid: &str, stored: &StoredKeys) -> Result<Revoked, Error> {
+        if !is_thumbprint(kid) {
+            return Err(no_living_key());
+        }
+        let number = self.next_number(Purpose::AccessToken, stored)?;
+        let mut tx = self.begin_change().await?;
+        if !keys::insert(&mut tx, &Keys::tombstone(kid, number, self.accounts.clock.now())).await? {
             return Err(Error::Conflict);
         }
         self.commit_keys(tx, Reason::KeyKilled).await
@@ -257,11 +284,23 @@ impl Auth {
         super::keys::stored(&self.accounts.store).await
     }
 
-    async fn make_key(&self, purpose: Purpose, all: &[StoredKey], stage: Stage) -> Result<StoredKey, Error> {
-        let newest = all.iter().map(|s| s.key.number).max().unwrap_or(0);
-        let number = newest.checked_add(1).ok_or_else(|| Error::internal("key numbers are used up"))?;
+    async fn make_key(&self, purpose: Purpose, stored: &StoredKeys, stage: Stage) -> Result<StoredKey, Error> {
+        // A key that nobody else can open would stop everybody.
+        if !self.keys.fits(stored) {
+            return Err(Error::invalid(
+                "master-key-file",
+                "it opens none of the stored keys: is it that of the servers?",
+            ));
+        }
+        let number = self.next_number(purpose, stored)?;
         let place = Key { purpose, number, kid: String::new(), stage, age: Duration::ZERO };
         self.keys.make(place, &self.accounts.policy, self.accounts.clock.now()).await
+    }
+
+    /// A number that no key has had, not even one that the database has lost.
+    fn next_number(&self, purpose: Purpose, stored: &StoredKeys) -> Result<u16, Error> {
+        let newest = stored.of(purpose).map(|s| s.key.number).max().unwrap_or(0);
+        newest.max(self.keys.newest(purpose)).checked_add(1).ok_or_else(|| Error::internal("key numbers are used up"))
     }
 
     async fn commit_keys(&self, tx: Conn, reason: Reason) -> Result<Revoked, Error> {
@@ -269,6 +308,15 @@ impl Auth {
         let changed = Revocation { subject: Subject::Keys, expires_at };
         self.accounts.commit(tx, Ended { logged: vec![(changed, reason)], ..Ended::default() }).await
     }
+}
+
+fn no_living_key() -> Error {
+    Error::invalid("kid", "no living key has this name: see `countersign keys list`")
+}
+
+/// Whether this may be the name of a key of access tokens: 32 bytes in base64url.
+fn is_thumbprint(kid: &str) -> bool {
+    kid.len() == 43 && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 impl StoredKeys {

@@ -19,10 +19,7 @@ use crate::{
         seal::{MasterKeys, SealedBy},
         signing_key::{KeyMaterial, SigningKey},
     },
-    domain::{
-        key::{Algorithm, Key, Purpose, Stage},
-        revocation::RETENTION,
-    },
+    domain::key::{Algorithm, Key, Purpose, Stage, VERIFIES_FOR},
     error::Error,
     store::{
         Store,
@@ -47,8 +44,16 @@ pub struct Keys {
 #[derive(Clone, Debug)]
 struct Known {
     stored: StoredKey,
-    /// Since when the database has it no more.
-    gone_at: Option<Boot>,
+    /// Whether the database has it.
+    presence: Presence,
+    /// Since when this replica has known that it signs no more.
+    silent_since: Option<Boot>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Stored,
+    Gone,
 }
 
 /// The service's clock stood at `seen_ms` at the moment `seen_at`.
@@ -86,6 +91,23 @@ impl Keys {
             tracing::error!(purpose, kid, stage = key.stage.as_str(), %error, "a stored key cannot be used");
         }
         unusable
+    }
+
+    /// Forgets keys that the database does not have and whose tokens are over.
+    pub(super) fn forget(&self, boot: Boot) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.len();
+        known.retain(|key| !is_over(key, boot));
+        if known.len() < before {
+            self.ring.store(Arc::new(self.open_all(&known).0));
+        }
+    }
+
+    /// The greatest number that any key of `purpose` has had, as far as this replica knows.
+    pub(super) fn newest(&self, purpose: Purpose) -> u16 {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers = known.iter().map(|k| &k.stored.key).filter(|key| key.purpose == purpose).map(|key| key.number);
+        numbers.max().unwrap_or(0)
     }
 
     /// The keys that are dead here although the database calls them something else: a kill that it lost.
@@ -181,6 +203,18 @@ impl Keys {
         }
     }
 
+    /// Whether the master key is that of these keys: it opens one of them, or there are none.
+    pub(super) fn fits(&self, stored: &StoredKeys) -> bool {
+        stored.keys.is_empty() || stored.keys.iter().any(|stored| self.open(stored).is_ok())
+    }
+
+    /// A key that nobody has, only to say that it is dead.
+    pub(super) fn tombstone(kid: &str, number: u16, now: OffsetDateTime) -> StoredKey {
+        let (purpose, stage) = (Purpose::AccessToken, Stage::Killed);
+        let key = Key { purpose, number, kid: kid.to_owned(), stage, age: std::time::Duration::ZERO };
+        StoredKey { key, algorithm: "unknown".to_owned(), sealed_key: Vec::new(), created_at: now }
+    }
+
     /// A new key, as it is stored: `place` without its name.
     ///
     /// # Errors
@@ -219,30 +253,32 @@ async fn generate(algorithm: Algorithm, rsa_bits: u16) -> Result<KeyMaterial, Er
     making.await.map_err(Error::internal)?
 }
 
-/// What is stored, and what was known before and is stored no more.
+/// What is stored, and what was known before and is stored no more. What is dead stays dead, whatever is stored.
 fn unite(known: &[Known], stored: Vec<StoredKey>, boot: Boot) -> Vec<Known> {
-    let before = |key: &Key| known.iter().find(|k| is_same(&k.stored.key, key));
-    let mut united = Vec::with_capacity(known.len());
-    // First, so that what is stored wins.
+    let (mut gone, mut united) = (Vec::new(), Vec::with_capacity(stored.len()));
     for old in known.iter().filter(|old| !stored.iter().any(|s| is_same(&s.key, &old.stored.key))) {
-        united.extend(outlive(old, boot));
+        gone.extend(outlive(old, boot));
     }
-    united.extend(stored.into_iter().map(|mut stored| {
-        if before(&stored.key).is_some_and(|old| old.stored.key.stage == Stage::Killed) {
+    for mut stored in stored {
+        let before = known.iter().find(|k| is_same(&k.stored.key, &stored.key));
+        if before.is_some_and(|old| old.stored.key.stage == Stage::Killed) {
             stored.key.stage = Stage::Killed;
         }
-        Known { stored, gone_at: None }
-    }));
-    united
+        let signs = matches!(stored.key.stage, Stage::Next | Stage::Active);
+        let silent_since = if signs { None } else { before.and_then(|old| old.silent_since).or(Some(boot)) };
+        united.push(Known { stored, presence: Presence::Stored, silent_since });
+    }
+    // First, so that what is stored wins.
+    gone.append(&mut united);
+    gone
 }
 
-/// A key that the database has no more: it verifies for as long as its tokens can live. What is dead stays so.
+/// A key that the database has no more, because its time was over or because it was lost.
 fn outlive(old: &Known, boot: Boot) -> Option<Known> {
-    let mut kept = old.clone();
-    let gone_for = boot.since(*kept.gone_at.get_or_insert(boot));
+    let mut kept = Known { presence: Presence::Gone, ..old.clone() };
+    kept.silent_since.get_or_insert(boot);
     match kept.stored.key.stage {
         Stage::Next => return None,
-        Stage::Retired if gone_for >= RETENTION => return None,
         Stage::Active => {
             let kid = &kept.stored.key.kid;
             tracing::error!(kid, "the database has lost a key that signed: its tokens are accepted for a while");
@@ -250,7 +286,14 @@ fn outlive(old: &Known, boot: Boot) -> Option<Known> {
         }
         Stage::Retired | Stage::Killed => {}
     }
-    Some(kept)
+    Some(kept).filter(|kept| !is_over(kept, boot))
+}
+
+/// Whether a key that is gone has no token left. Sessions may live for years; and what is dead stays so.
+fn is_over(key: &Known, boot: Boot) -> bool {
+    let retired = key.stored.key.stage == Stage::Retired && key.stored.key.purpose == Purpose::AccessToken;
+    let silent_for = key.silent_since.map(|since| boot.since(since));
+    key.presence == Presence::Gone && retired && silent_for.is_some_and(|silent| silent >= VERIFIES_FOR)
 }
 
 fn is_same(one: &Key, other: &Key) -> bool {

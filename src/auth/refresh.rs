@@ -62,7 +62,7 @@ impl Auth {
         // Who has not heard of the keys for long may take a new one for none.
         self.accounts.revocations.fresh(None)?;
         // A token that was never issued ends here, before any statement.
-        let token = self.keys.ring().decode_refresh(request.refresh_token.expose())?;
+        let token = self.read_refresh_token(request.refresh_token.expose()).await?;
         let token = token.ok_or(Error::RefreshTokenInvalid)?;
         if let Some(access_token) = &request.access_token {
             self.check_session(access_token, token.session_id)?;
@@ -79,7 +79,7 @@ impl Auth {
         match self.identify(access_token.expose()) {
             Ok(principal) if principal.session_id == session => Ok(()),
             Ok(_) => Err(Error::RefreshTokenInvalid),
-            Err(Error::Rejected(Rejection::KeyUnknown | Rejection::Revoked)) => Ok(()),
+            Err(Error::Rejected(Rejection::KeyUnknown | Rejection::Revoked) | Error::KeyUnusable) => Ok(()),
             Err(error) => Err(error),
         }
     }

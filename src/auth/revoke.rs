@@ -14,7 +14,7 @@ use crate::{
         revocation::{MAX_STALENESS, RETENTION, Reason, Revocation, Subject},
         user::User,
     },
-    error::Error,
+    error::{Error, Rejection},
     revocation::confirm::Mark,
     store::{Conn, refresh_tokens, revocations, users},
 };
@@ -54,6 +54,22 @@ pub(super) enum Confirmable {
     Never,
 }
 
+impl Auth {
+    /// The session of an access token; None for what is none of ours.
+    async fn session_of(&self, token: &str) -> Result<Option<SessionId>, Error> {
+        let mut identified = self.identify(token);
+        if let Err(Error::Rejected(Rejection::KeyUnknown)) = identified {
+            self.hear_of_keys().await?;
+            identified = self.identify(token);
+        }
+        match identified {
+            Ok(principal) => Ok(Some(principal.session_id)),
+            Err(Error::Rejected(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl Revoked {
     /// There was nothing to end.
     fn nothing(now: OffsetDateTime) -> Self {
@@ -87,12 +103,8 @@ impl Auth {
         let session = match target {
             Target::User(user, keep) => return self.accounts.end_user_sessions(user, keep).await,
             Target::Session(id) => Some(id),
-            Target::RefreshToken(token) => self.keys.ring().decode_refresh(token.expose())?.map(|t| t.session_id),
-            Target::AccessToken(token) => match self.identify(token.expose()) {
-                Ok(principal) => Some(principal.session_id),
-                Err(Error::Rejected(_)) => None,
-                Err(error) => return Err(error),
-            },
+            Target::RefreshToken(token) => self.read_refresh_token(token.expose()).await?.map(|t| t.session_id),
+            Target::AccessToken(token) => self.session_of(token.expose()).await?,
         };
         if let Some(id) = session {
             return self.accounts.end_session(id, Reason::Revoked).await;

@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::time::timeout;
 
 use super::{Auth, later};
 use crate::{
-    crypto::{access_token, random, refresh_token::RefreshToken, secret::Secret},
+    crypto::{
+        access_token, random,
+        refresh_token::{Reading, RefreshToken},
+        secret::Secret,
+    },
     domain::{
         claims::{Claims, unix},
         ids::{SessionId, new_v7},
@@ -60,6 +65,38 @@ impl Auth {
             refresh_token_expires_at: session.idle_expires_at.min(session.expires_at),
             session_id: session.id,
         })
+    }
+}
+
+/// How long a token of an unknown key waits until this replica has certainly heard of its key.
+const HEARS_WITHIN: Duration = Duration::from_secs(2);
+
+impl Auth {
+    /// The session and generation of a refresh token; None for what is none of ours.
+    ///
+    /// # Errors
+    /// [`Error::KeyUnusable`]; [`Error::RevocationsStale`] while nobody can say that its key is not ours.
+    pub(super) async fn read_refresh_token(&self, text: &str) -> Result<Option<RefreshToken>, Error> {
+        let read = || self.keys.ring().decode_refresh(text);
+        let mut reading = read()?;
+        if reading == Reading::KeyUnknown {
+            self.hear_of_keys().await?;
+            reading = read()?;
+        }
+        Ok(match reading {
+            Reading::Token(token) => Some(token),
+            Reading::Invalid | Reading::KeyUnknown => None,
+        })
+    }
+
+    /// Waits for the next beat of the follower: another replica may have made a key a moment ago. Wakes nobody, so that
+    /// made-up tokens cost no statement.
+    ///
+    /// # Errors
+    /// [`Error::RevocationsStale`].
+    pub(super) async fn hear_of_keys(&self) -> Result<(), Error> {
+        let heard = self.accounts.revocations.caught_up(self.accounts.clock.boot());
+        timeout(HEARS_WITHIN, heard).await.map_err(|_| Error::RevocationsStale)
     }
 }
 

@@ -23,7 +23,7 @@ impl Auth {
     /// Verifies one token.
     ///
     /// # Errors
-    /// [`Error::RevocationsStale`], [`Error::Rejected`], [`Error::Internal`] for a token of a key that cannot be used here.
+    /// [`Error::RevocationsStale`], [`Error::Rejected`], [`Error::KeyUnusable`].
     pub fn verify(&self, token: &str, demand: Demand<'_>) -> Result<(Principal, Freshness), Error> {
         let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
         let principal = self.accept(token, demand.audience, freshness)?;
@@ -33,7 +33,7 @@ impl Auth {
     /// Verifies many tokens as of one moment.
     ///
     /// # Errors
-    /// [`Error::RevocationsStale`], [`Error::Internal`] for a token of a key that cannot be used here.
+    /// [`Error::RevocationsStale`], [`Error::KeyUnusable`].
     pub fn verify_batch<'t>(
         &self,
         tokens: impl IntoIterator<Item = &'t str>,
@@ -62,7 +62,7 @@ impl Auth {
     /// Whose token this was, even if it has expired or its session has ended.
     ///
     /// # Errors
-    /// [`Error::Rejected`], [`Error::Internal`] for a token of a key that cannot be used here.
+    /// [`Error::Rejected`], [`Error::KeyUnusable`].
     pub(super) fn identify(&self, token: &str) -> Result<Principal, Error> {
         let claims = access_token::open(token, self.keys.ring().verifying())?;
         Ok(claims.identify(&self.accounts.policy.issuer)?)

@@ -40,7 +40,6 @@ enum Action {
         #[command(flatten)]
         sealed: Sealed,
         /// The key's name, as `list` shows it
-        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
     /// Seal all keys with the first master key, so that the others can go

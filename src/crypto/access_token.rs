@@ -68,7 +68,7 @@ pub fn sign(claims: &Claims, key: &SigningKey) -> Result<Secret, Error> {
 ///
 /// # Errors
 /// [`Error::Rejected`] with [`Rejection::Malformed`], [`Rejection::KeyUnknown`], [`Rejection::SignatureInvalid`], or
-/// [`Rejection::Revoked`] when its key was killed; [`Error::Internal`] when its key is ours and cannot be used.
+/// [`Rejection::Revoked`] when its key was killed; [`Error::KeyUnusable`].
 pub fn open(token: &str, keys: &VerifyingKeys) -> Result<Claims, Error> {
     if token.len() > MAX_BYTES {
         return Err(Rejection::Malformed.into());
@@ -86,7 +86,7 @@ pub fn open(token: &str, keys: &VerifyingKeys) -> Result<Claims, Error> {
     let key = match keys.get(&header.kid) {
         Some(Verifier::Key(key)) => key,
         Some(Verifier::Killed) => return Err(Rejection::Revoked.into()),
-        Some(Verifier::Unusable) => return Err(Error::internal("a token names a key that cannot be used here")),
+        Some(Verifier::Unusable) => return Err(Error::KeyUnusable),
         None => return Err(Rejection::KeyUnknown.into()),
     };
     // Byte for byte, so that no spelling of `none` is one of ours.
@@ -96,9 +96,13 @@ pub fn open(token: &str, keys: &VerifyingKeys) -> Result<Claims, Error> {
     Ok(read_claims(claims)?)
 }
 
-/// Reads the header. Its members are few and known: serde itself refuses others and repetitions.
+/// Reads the header. Serde itself refuses foreign names, so that the search for duplicates is short; but it would take an
+/// array for an object.
 fn read_header(segment: &str) -> Result<Header, Rejection> {
-    serde_json::from_str(&text(segment)?).map_err(|_| Rejection::Malformed)
+    let json = text(segment)?;
+    let header = serde_json::from_str(&json).map_err(|_| Rejection::Malformed)?;
+    let _: UniqueNames = serde_json::from_str(&json).map_err(|_| Rejection::Malformed)?;
+    Ok(header)
 }
 
 /// Reads the claims, among which there may be unknown ones, but no duplicates (RFC 7519 section 4).
@@ -212,7 +216,7 @@ mod tests {
         keys.verifying.insert("k1".into(), Verifier::Killed);
         assert_eq!(opened(&keys.valid(), &keys.verifying), Err(Rejection::Revoked));
         keys.verifying.insert("k1".into(), Verifier::Unusable);
-        assert!(matches!(open(&keys.valid(), &keys.verifying), Err(Error::Internal(_))));
+        assert!(matches!(open(&keys.valid(), &keys.verifying), Err(Error::KeyUnusable)));
     }
 
     #[test]
@@ -308,6 +312,14 @@ mod tests {
         let mut bad = claims.clone();
         bad[mark] = 0xff;
         assert_eq!(opened(&sign(&bad), &keys.verifying), Err(Rejection::Malformed));
+    }
+
+    #[test]
+    fn r15_an_array_is_no_object() {
+        let claims = claims().to_string();
+        assert_eq!(keys().open(r#"["EdDSA","k1","at+jwt"]"#, &claims), Err(Rejection::Malformed));
+        let values: Vec<Value> = self::claims().as_object().expect("object").values().cloned().collect();
+        assert_eq!(keys().open(&header().to_string(), &json!(values).to_string()), Err(Rejection::Malformed));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use jsonwebtoken::jwk::{Jwk, JwkSet};
 
 use super::{
     access_token::{Verifier, VerifyingKeys},
-    refresh_token::{RefreshToken, RefreshTokenKey, RefreshTokenKeys},
+    refresh_token::{Reading, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
     secret::Secret,
     signing_key::SigningKey,
 };
@@ -87,11 +87,11 @@ impl Keyring {
             .ok_or_else(|| Error::internal("the key that makes refresh tokens cannot be used here"))
     }
 
-    /// Reads a refresh token; None unless one of the keys made it.
+    /// Reads a refresh token.
     ///
     /// # Errors
-    /// [`Error::Internal`] when its key is ours and cannot be used here.
-    pub fn decode_refresh(&self, text: &str) -> Result<Option<RefreshToken>, Error> {
+    /// [`Error::KeyUnusable`].
+    pub fn decode_refresh(&self, text: &str) -> Result<Reading, Error> {
         self.refresh.decode(text)
     }
 

@@ -29,6 +29,17 @@ pub struct RefreshToken {
     pub generation: u32,
 }
 
+/// What became of reading a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// One of the keys made it.
+    Token(RefreshToken),
+    /// None of ours.
+    Invalid,
+    /// It names a key that this replica does not know, or not yet.
+    KeyUnknown,
+}
+
 /// The keys that make and check tags, by number.
 #[derive(Debug, Default)]
 pub struct RefreshTokenKeys(HashMap<u16, RefreshTokenKey>);
@@ -77,20 +88,19 @@ impl RefreshTokenKeys {
         Some(Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
     }
 
-    /// Reads a token; None unless one of the keys made it. The tag is compared in constant time.
+    /// Reads a token; [`Reading::Invalid`] unless one of the keys made it. The tag is compared in constant time.
     ///
     /// # Errors
-    /// [`Error::Internal`] when its key is ours and cannot be used.
-    pub fn decode(&self, text: &str) -> Result<Option<RefreshToken>, Error> {
+    /// [`Error::KeyUnusable`].
+    pub fn decode(&self, text: &str) -> Result<Reading, Error> {
         let Some((bytes, number)) = read(text) else {
-            return Ok(None);
+            return Ok(Reading::Invalid);
         };
         match self.0.get(&number) {
-            Some(RefreshTokenKey::Key(key)) => Ok(check(&bytes, key)),
-            Some(RefreshTokenKey::Unusable) => {
-                Err(Error::internal("a refresh token names a key that cannot be used here"))
-            }
-            Some(RefreshTokenKey::Killed) | None => Ok(None),
+            Some(RefreshTokenKey::Key(key)) => Ok(check(&bytes, key).map_or(Reading::Invalid, Reading::Token)),
+            Some(RefreshTokenKey::Unusable) => Err(Error::KeyUnusable),
+            Some(RefreshTokenKey::Killed) => Ok(Reading::Invalid),
+            None => Ok(Reading::KeyUnknown),
         }
     }
 }
@@ -145,7 +155,14 @@ mod tests {
     }
 
     fn decode(text: &str) -> Option<RefreshToken> {
-        keys(&[7]).decode(text).expect("decided")
+        token_of(keys(&[7]).decode(text).expect("decided"))
+    }
+
+    fn token_of(reading: Reading) -> Option<RefreshToken> {
+        match reading {
+            Reading::Token(token) => Some(token),
+            Reading::Invalid | Reading::KeyUnknown => None,
+        }
     }
 
     fn token() -> RefreshToken {
@@ -171,8 +188,8 @@ mod tests {
     #[test]
     fn tokens_of_other_keys_and_forms_are_refused() {
         let text = encode(token());
-        assert_eq!(keys(&[]).decode(&text).expect("decided"), None);
-        assert_eq!(keys(&[8, 7]).decode(&text).expect("decided"), None);
+        assert_eq!(keys(&[]).decode(&text).expect("decided"), Reading::KeyUnknown);
+        assert_eq!(keys(&[8, 7]).decode(&text).expect("decided"), Reading::Invalid);
         let cut = &text[..text.len() - 1];
         for bad in ["", "csr_", &text[4..], cut, &format!("{text}A"), &format!("{text}=")] {
             assert_eq!(decode(bad), None, "{bad}");
@@ -184,14 +201,14 @@ mod tests {
         let (token, mut keys) = (token(), keys(&[7, 8]));
         let (old, new) = (encode(token), keys.encode(2, token).expect("made").expose().to_owned());
         assert_ne!(old, new);
-        assert_eq!(keys.decode(&old).expect("decided"), Some(token));
-        assert_eq!(keys.decode(&new).expect("decided"), Some(token));
+        assert_eq!(keys.decode(&old).expect("decided"), Reading::Token(token));
+        assert_eq!(keys.decode(&new).expect("decided"), Reading::Token(token));
         assert_eq!(keys.encode(3, token), None);
         keys.insert(1, RefreshTokenKey::Killed);
-        assert_eq!(keys.decode(&old).expect("decided"), None);
+        assert_eq!(keys.decode(&old).expect("decided"), Reading::Invalid);
         assert_eq!(keys.encode(1, token), None);
         keys.insert(1, RefreshTokenKey::Unusable);
-        assert!(matches!(keys.decode(&old), Err(Error::Internal(_))));
+        assert!(matches!(keys.decode(&old), Err(Error::KeyUnusable)));
     }
 
     #[test]

@@ -2,16 +2,23 @@
 //! is due next is a pure function of the keys.
 //!
 //! ```text
-//! Next -- after the publish lead, when the active one is old --> Active -- when the next takes over --> Retired
+//! Next -- after the publish lead, when the active one is old --> Active -- when the next takes over --> Retired --> deleted
 //!   \_____________________________________ Killed <________________/_____________________________________/
 //! ```
 //!
 //! Ages are witnessed: counted in the database, by replicas that watched the count stand still for so long by a clock
-//! that does not jump (`auth/key_rotation.rs`). An age is never more than what has passed, whatever wall clocks say.
+//! that does not jump (`auth/key_rotation.rs`). An age is never more than what has passed (but for a
+//! millisecond at each change of a key), whatever wall clocks say.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use super::revocation::{MAX_STALENESS, RETENTION};
+
+/// How long caches may keep a key set, as its Cache-Control says.
+pub const KEY_SET_CACHED: Duration = Duration::from_secs(300);
+
+/// How long a key that signs no more is kept: a replica that has not heard of it signs with it until its bound at most.
+pub const VERIFIES_FOR: Duration = Duration::from_secs(RETENTION.as_secs() + MAX_STALENESS.as_secs());
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,18 +115,16 @@ pub fn due(keys: &[Key], purpose: Purpose, policy: KeyPolicy) -> Option<Due> {
     keys.iter().find(|key| key.purpose == purpose && is_over(key)).map(|key| Due::Delete { number: key.number })
 }
 
-/// How long it takes until every replica has published `next` for the lead: each has read of it within the largest bound,
-/// or accepts and signs nothing until it has.
+/// How long it takes until every replica has published `next` for the lead and no cache holds an older set: each replica
+/// has read of it within the largest bound, or accepts and signs nothing until it has.
 pub fn unpublished_for(next: &Key, policy: KeyPolicy) -> Duration {
-    (policy.publish_lead + MAX_STALENESS).saturating_sub(next.age)
+    (policy.publish_lead + MAX_STALENESS + KEY_SET_CACHED).saturating_sub(next.age)
 }
 
 /// Whether the last token that a key has signed is over. Keys of refresh tokens stay: sessions may live for years, and a
-/// number is not used twice.
+/// number is not used twice. Killed ones stay too: whoever has slept must not take one for lost.
 fn is_over(key: &Key) -> bool {
-    let signs_no_more = matches!(key.stage, Stage::Retired | Stage::Killed);
-    // A replica that has not heard that the key retired signs with it until its bound at most.
-    signs_no_more && key.purpose == Purpose::AccessToken && key.age >= RETENTION + MAX_STALENESS
+    key.purpose == Purpose::AccessToken && key.stage == Stage::Retired && key.age >= VERIFIES_FOR
 }
 
 impl Purpose {
@@ -222,13 +227,13 @@ mod tests {
             (vec![key(1, Killed, 0)], Some(Due::First)),
             (vec![key(1, Active, 0)], Some(Due::Next)),
             (vec![key(1, Active, 119), key(2, Next, 500)], None),
-            (vec![key(1, Active, 500), key(2, Next, 64)], None),
-            (vec![key(1, Active, 120), key(2, Next, 65)], rotate),
+            (vec![key(1, Active, 500), key(2, Next, 69)], None),
+            (vec![key(1, Active, 120), key(2, Next, 70)], rotate),
             (vec![key(1, Retired, 184), key(2, Active, 0), key(3, Next, 0)], None),
             (vec![key(1, Retired, 185), key(2, Active, 0), key(3, Next, 0)], Some(Due::Delete { number: 1 })),
-            (vec![key(1, Killed, 185), key(2, Active, 0), key(3, Next, 0)], Some(Due::Delete { number: 1 })),
+            (vec![key(1, Killed, 999), key(2, Active, 0), key(3, Next, 0)], None),
             // Rotation comes before cleaning.
-            (vec![key(0, Retired, 999), key(1, Active, 120), key(2, Next, 65)], rotate),
+            (vec![key(0, Retired, 999), key(1, Active, 120), key(2, Next, 70)], rotate),
         ] {
             assert_eq!(due(&keys, Purpose::AccessToken, POLICY), expected, "{keys:?}");
         }

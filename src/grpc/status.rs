@@ -59,7 +59,7 @@ fn describe(error: &Error) -> (Code, &'static str, &'static str) {
         Error::InvalidArgument(_) => (InvalidArgument, "INVALID_ARGUMENT", "a field is missing or malformed"),
         Error::UserNotFound => (NotFound, "USER_NOT_FOUND", "no such user"),
         Error::UsernameTaken => (AlreadyExists, "USERNAME_TAKEN", "the username is taken"),
-        Error::Internal(_) => (Internal, "INTERNAL", "internal error"),
+        Error::KeyUnusable | Error::Internal(_) => (Internal, "INTERNAL", "internal error"),
     }
 }
 
@@ -96,6 +96,8 @@ fn log(rpc: &'static str, error: &Error) {
         | Error::RefreshTokenInvalid
         | Error::RefreshTokenReused
         | Error::CallerNotAllowed
+        // That a key cannot be used was said when it was read; anybody can name it.
+        | Error::KeyUnusable
         | Error::RevocationsStale
         | Error::SigningKeySecret
         | Error::ShuttingDown

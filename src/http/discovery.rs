@@ -13,7 +13,6 @@ use serde::Serialize;
 use super::{CACHED, JWKS_PATH};
 use crate::auth::Auth;
 
-/// Members that OpenID Connect requires of every document are there, with what is true.
 #[derive(Serialize)]
 struct Metadata<'a> {
     issuer: &'a str,

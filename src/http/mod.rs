@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::{auth::Auth, error::Error};
 
 const JWKS_PATH: &str = "/.well-known/jwks.json";
-/// Shorter than Envoy and Istio keep a key set by themselves; keys are published for longer before they sign.
+/// As long as `domain::key::KEY_SET_CACHED` counts on.
 const CACHED: &str = "public, max-age=300";
 
 /// Serves until `shutdown` resolves, and then until the calls under way are done.

@@ -92,6 +92,17 @@ pub async fn witness(conn: &mut Conn, seen_ms: i64, passed_ms: i64) -> Result<bo
     Ok(conn.execute(statement.bind(seen_ms).bind(passed_ms)).await? == 1)
 }
 
+/// Moves the clock by a millisecond before keys change, so that nobody adds to it what was watched before the change.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn touch_clock(tx: &mut Conn) -> Result<(), Error> {
+    match tx.execute(query("UPDATE service_clock SET witnessed_ms = witnessed_ms + 1")).await? {
+        1 => Ok(()),
+        _ => Err(Error::internal("the service's clock has no row")),
+    }
+}
+
 /// Adds a key that enters `stage` now, unless its number or its stage is taken. Says whether it did.
 ///
 /// # Errors
@@ -111,10 +122,10 @@ pub async fn insert(tx: &mut Conn, stored: &StoredKey) -> Result<bool, Error> {
     Ok(tx.execute(statement).await? == 1)
 }
 
-/// Moves a key from one stage to another, unless it stands elsewhere or the stage is taken. Says whether it did.
+/// Moves a key from one stage to another, unless it stands elsewhere. Says whether it did.
 ///
 /// # Errors
-/// [`Error::DatabaseUnavailable`].
+/// [`Error::DatabaseUnavailable`]; [`Error::Internal`] when another key is in a stage that holds one.
 pub async fn advance(tx: &mut Conn, key: &Key, to: Stage) -> Result<bool, Error> {
     let statement = query(
         "UPDATE keys SET stage = $4, stage_at_ms = c.witnessed_ms FROM service_clock c \

@@ -104,6 +104,7 @@ async fn p1_a_watcher_hears_of_what_was_revoked_before_and_since_on_any_replica(
     let alice = server.user("alice").await;
     let (before, since) = (alice.login().await, alice.login().await);
     alice.revoke(Target::SessionId(before.session_id.clone())).await.expect("revoked");
+    other.catch_up().await;
     let mut watcher = Watcher::of(&other, "").await;
     watcher.complete().await;
     assert!(watcher.sessions.contains(&before.session_id) && watcher.snapshots == 1);
@@ -137,6 +138,7 @@ async fn a_watcher_that_comes_back_goes_on_where_it_was() {
     let position = first.position.clone();
     drop(first);
     alice.revoke(Target::SessionId(missed.session_id.clone())).await.expect("revoked");
+    server.catch_up().await;
     let mut second = Watcher::of(&server, &position).await;
     second.complete().await;
     assert!(second.sessions.contains(&missed.session_id) && second.snapshots == 0);

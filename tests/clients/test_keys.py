@@ -8,7 +8,7 @@ import pytest
 
 from actors import User
 from processes import wait_until
-from reflected import expect
+from reflected import read
 from test_commands import failed, succeeded
 
 
@@ -84,18 +84,23 @@ def kill(keys, kid, *settings):
 
 
 def learns_of_it(client, token):
-    refusal = wait_until("it learns of it", lambda: client.start("Verify", access_token=token).exception(), 30)
-    expect("TOKEN_REVOKED", refusal)
+    def reason():
+        error = client.start("Verify", access_token=token).exception()
+        return error and read(error).reason
+
+    wait_until("it learns of it", lambda: reason() == "TOKEN_REVOKED", 30)
 
 
-@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
 def test_a_killed_key_is_dead_everywhere_and_the_next_key_may_be_of_another_algorithm(
     keys, home, second, erin, algorithm
 ):
     for _ in range(5):
         token = erin.login().access_token
         kid = jwt.get_unverified_header(token)["kid"]
-        # A key that is made at once is made by the settings of the command.
+        # Without a next key one is made at once, by the settings of the command.
+        for waiting in listed(keys, "access_token", "next"):
+            kill(keys, waiting)
         kill(keys, kid, "--signing-algorithm", algorithm)
         for client in (home.client, second.client):
             learns_of_it(client, token)

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use countersign::{
-    auth::Auth,
+    auth::{Auth, keys::Keys},
     clock::Clock,
     config::PolicySettings,
     crypto::{seal::MasterKeys, service_token::ServiceTokenHash},
@@ -13,7 +13,7 @@ use countersign::{
         Administration,
         v1::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
     },
-    server::{Config, Listeners, Server},
+    server::{self, Config, Listeners, Server},
     store::{Store, StoreSettings},
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
@@ -85,6 +85,15 @@ impl Setup {
         let hash = ServiceTokenHash::from_file_content(ADMIN_TOKEN).expect("token");
         self.administration = Administration::Bearer(hash);
         self
+    }
+
+    /// What the command line works with: nothing runs, and no key has been opened.
+    pub fn without_start(self) -> Auth {
+        let store = StoreSettings { url: self.database_url, connections: 2, deadline: self.database_deadline };
+        let store = Store::new(&store).expect("settings");
+        let master_keys = MasterKeys::parse("master-key-file", &self.master_key).expect("a list");
+        let accounts = server::accounts(store, &self.settings, self.clock).expect("settings");
+        Auth { accounts, keys: Keys::new(master_keys) }
     }
 
     pub async fn start(self) -> TestServer {
@@ -192,6 +201,7 @@ impl TestServer {
 
     /// Lets time pass for the keys too: whatever is due for them has been done by this replica or another.
     pub async fn pass(&self, by: Duration) {
+        self.auth.look_after_keys().await.expect("looked after");
         self.advance(by).await;
         self.auth.look_after_keys().await.expect("looked after");
         self.catch_up().await;
