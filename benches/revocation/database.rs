@@ -1,0 +1,123 @@
+//! The private Postgres of this run, durable, in a folder that goes with it; and what a bare commit of it costs.
+
+use std::{
+    env, fs,
+    path::PathBuf,
+    process,
+    time::{Duration, Instant},
+};
+
+use countersign::{
+    domain::ids::SessionId,
+    postgres::{Cluster, Durability},
+    store::{Store, StoreSettings},
+};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, query, query_scalar};
+
+/// The most connections that commit side by side.
+pub const CONNECTIONS: usize = 16;
+
+pub struct Database {
+    cluster: Option<Cluster>,
+    dir: PathBuf,
+}
+
+impl Database {
+    pub fn start() -> Self {
+        let dir = env::temp_dir().join(format!("countersign-bench-{}", process::id()));
+        let cluster = Cluster::start(&dir, Durability::Durable).expect("a Postgres on this machine");
+        Self { cluster: Some(cluster), dir }
+    }
+
+    /// The URL of a fresh, migrated database.
+    pub async fn create(&self, name: &str) -> String {
+        let cluster = self.cluster.as_ref().expect("running");
+        execute(&cluster.url("postgres"), &format!("CREATE DATABASE {name}")).await;
+        let url = cluster.url(name);
+        let settings = StoreSettings { url: url.clone(), connections: 1, deadline: Duration::from_secs(30) };
+        let store = Store::new(&settings).expect("settings");
+        store.migrate().await.expect("migrated");
+        store.close().await;
+        execute(&url, "CREATE TABLE counters (id int PRIMARY KEY, value int NOT NULL) WITH (fillfactor = 10)").await;
+        execute(&url, &format!("INSERT INTO counters SELECT i, 0 FROM generate_series(1, {CONNECTIONS}) AS i")).await;
+        url
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        drop(self.cluster.take());
+        drop(fs::remove_dir_all(&self.dir));
+    }
+}
+
+pub async fn execute(url: &str, statement: &str) {
+    let mut connection = connect(url).await;
+    connection.execute(AssertSqlSafe(statement)).await.expect(statement);
+    connection.close().await.expect("closed");
+}
+
+async fn connect(url: &str) -> PgConnection {
+    PgConnection::connect(url).await.expect("connected")
+}
+
+/// Inserts so many live sessions of the user whose name is given.
+pub async fn sessions(url: &str, username: &str, count: i64) -> Vec<SessionId> {
+    let mut connection = connect(url).await;
+    let statement = "INSERT INTO refresh_tokens (session_id, user_id, epoch, generation, previous_generation, \
+           rotated_at, created_at, expires_at, idle_expires_at, client_id, audience, client_ip, client_user_agent, \
+           client_device) \
+         SELECT gen_random_uuid(), id, epoch, 1, 0, now(), now(), now() + interval '30 days', \
+           now() + interval '14 days', 'default', '{internal}', '', '', '' \
+         FROM users, generate_series(1, $2) WHERE username = $1 RETURNING session_id";
+    let ids = query_scalar(statement).bind(username).bind(count).fetch_all(&mut connection).await.expect("inserted");
+    connection.execute("ANALYZE refresh_tokens").await.expect("analysed");
+    connection.execute("CHECKPOINT").await.expect("a checkpoint");
+    ids.into_iter().map(SessionId).collect()
+}
+
+/// A connection that commits single-row updates, each of the row that is its own.
+pub struct Committer {
+    connection: PgConnection,
+    row: i32,
+}
+
+impl Committer {
+    pub async fn connect(url: &str, row: usize) -> Self {
+        Self { connection: connect(url).await, row: i32::try_from(row).expect("small") }
+    }
+
+    /// One UPDATE of one row in a transaction of its own.
+    pub async fn commit(&mut self) {
+        let statement = query("UPDATE counters SET value = value + 1 WHERE id = $1").bind(self.row);
+        let done = statement.execute(&mut self.connection).await.expect("committed");
+        assert_eq!(done.rows_affected(), 1);
+    }
+}
+
+/// Updates with commits of their own a second, at so many connections.
+pub async fn commits_a_second(url: &str, connections: usize, within: Duration) -> f64 {
+    let mut committers = Vec::new();
+    for row in 1..=connections {
+        committers.push(Committer::connect(url, row).await);
+    }
+    let begun = Instant::now();
+    let tasks: Vec<_> = committers
+        .into_iter()
+        .map(|mut committer| {
+            tokio::spawn(async move {
+                let mut count = 0_u32;
+                while begun.elapsed() < within {
+                    committer.commit().await;
+                    count += 1;
+                }
+                count
+            })
+        })
+        .collect();
+    let mut count = 0;
+    for task in tasks {
+        count += task.await.expect("no panic");
+    }
+    f64::from(count) / begun.elapsed().as_secs_f64()
+}

@@ -1,0 +1,113 @@
+//! A server in this process, with the defaults of the product.
+
+use std::{sync::Arc, time::Duration};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
+use countersign::{
+    auth::{Auth, login::LoginRequest, tokens::TokenPair},
+    clock::{Boot, Clock},
+    config::{DatabaseSettings, Hints, PolicySettings},
+    crypto::seal::MasterKeys,
+    domain::{password::Password, session::ClientInfo, user::Username},
+    error::Error,
+    grpc::Administration,
+    server::{Config, Listeners, Server},
+    store::{Store, StoreSettings},
+};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+/// Base64 of 32 bytes.
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const PASSWORD: &str = "correct horse battery staple";
+pub const USERNAME: &str = "ann";
+
+#[derive(Parser)]
+struct Defaults {
+    #[command(flatten)]
+    settings: PolicySettings,
+}
+
+/// The defaults, whatever the environment says.
+fn defaults() -> PolicySettings {
+    let command = Defaults::command().mut_args(|arg| arg.env(Resettable::Reset));
+    let matches = command.try_get_matches_from(["bench"]).expect("defaults");
+    Defaults::from_arg_matches(&matches).expect("defaults").settings
+}
+
+/// A running server.
+pub struct Replica {
+    pub auth: Arc<Auth>,
+    /// When `Server::serve` began.
+    pub begun: Boot,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Replica {
+    /// Starts it, and waits until it knows of revocations.
+    pub async fn start(url: &str, hints: Hints) -> Self {
+        let replica = Self::launch(url, hints, default_deadline()).await;
+        replica.fresh().await;
+        replica
+    }
+
+    /// Starts it; statements have `deadline`.
+    pub async fn launch(url: &str, hints: Hints, deadline: Duration) -> Self {
+        let store = StoreSettings { url: url.to_owned(), connections: 16, deadline };
+        let clock = Clock::system();
+        let config = Config {
+            settings: PolicySettings { hints, ..defaults() },
+            store: Store::new(&store).expect("settings"),
+            master_keys: MasterKeys::parse("master-key-file", MASTER_KEY).expect("a key"),
+            administration: Administration::Everybody,
+            clock: clock.clone(),
+        };
+        let server = Server::build(config).await.expect("built");
+        let auth = server.auth();
+        let listeners = Listeners { grpc: listener().await, http: listener().await };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let begun = clock.boot();
+        let task = tokio::spawn(server.serve(listeners, async move { drop(stopped.await) }));
+        Self { auth, begun, stop, task }
+    }
+
+    /// Waits for the first fresh state; says how long it took since `Server::serve` began.
+    pub async fn fresh(&self) -> Duration {
+        self.auth.accounts.revocations.caught_up(self.begun).await;
+        self.auth.accounts.clock.boot().since(self.begun)
+    }
+
+    pub async fn stop(self) {
+        drop(self.stop);
+        self.task.await.expect("no panic").expect("stopped");
+    }
+
+    /// Creates the user whose sessions are to end.
+    pub async fn create_user(&self) {
+        let (name, password) = (Username::parse(USERNAME).expect("a name"), password());
+        self.auth.accounts.create_user(name, password, vec!["reader".to_owned()]).await.expect("created");
+    }
+
+    pub async fn login(&self) -> TokenPair {
+        let request = LoginRequest {
+            username: Username::parse(USERNAME).expect("a name"),
+            password: password(),
+            audience: vec![],
+            client: ClientInfo::default(),
+        };
+        self.auth.login(request).await.expect("logged in")
+    }
+}
+
+/// How long a statement may take by default.
+pub fn default_deadline() -> Duration {
+    DatabaseSettings::local(String::new()).database_deadline
+}
+
+fn password() -> Password {
+    Password::parse("password", PASSWORD).expect("a password")
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.expect("a free port")
+}

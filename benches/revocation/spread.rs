@@ -1,0 +1,119 @@
+//! How soon after a Revoke's commit the other replica refuses, with hints and without; and what a Revoke takes, alone and
+//! with its confirmation, beside one commit.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use countersign::{
+    auth::{Auth, revoke::Target, verify::Demand},
+    config::Hints,
+    domain::ids::SessionId,
+};
+use tokio::time::sleep;
+
+use crate::{
+    database::{Committer, Database, sessions},
+    figures::Percentiles,
+    replica::{Replica, USERNAME},
+};
+
+const REVOCATIONS: u64 = 300;
+/// Samples of each kind between two of another kind, so that all see the same machine.
+const BLOCK: usize = 25;
+const BLOCKS: usize = 16;
+const WITHIN: Duration = Duration::from_secs(5);
+/// The pause between two looks of whoever watches for the refusal. It leaves the core to those who work.
+const LOOK: Duration = Duration::from_micros(20);
+
+pub async fn measure(database: &Database) {
+    let url = database.create("spread").await;
+    println!("\n# From a Revoke's commit to the other replica's refusal ({REVOCATIONS} revocations)\n");
+    println!("| hints | time |\n| --- | --- |");
+    for (hints, name) in [(Hints::On, "on"), (Hints::Off, "off")] {
+        let (here, there) = (Replica::start(&url, hints).await, Replica::start(&url, hints).await);
+        if hints == Hints::On {
+            here.create_user().await;
+        }
+        println!("| {name} | {} |", refusals(&here, &there).await);
+        if hints == Hints::On {
+            durations(&url, &here).await;
+            println!("\n| hints | time |\n| --- | --- |");
+        }
+        here.stop().await;
+        there.stop().await;
+    }
+}
+
+async fn refusals(here: &Replica, there: &Replica) -> Percentiles {
+    let mut tokens = Vec::new();
+    for _ in 0..REVOCATIONS {
+        tokens.push(here.login().await);
+    }
+    let mut samples = Vec::new();
+    for (place, pair) in (0..).zip(tokens) {
+        // Any part of the pause between two polls may have passed.
+        sleep(Duration::from_millis(50 + place * 37 % 101)).await;
+        let token = pair.access_token.expose().to_owned();
+        let (first, other) = (Arc::clone(&here.auth), Arc::clone(&there.auth));
+        first.verify(&token, Demand::default()).expect("a live session");
+        other.verify(&token, Demand::default()).expect("a live session");
+        let watching = thread::spawn(move || watch(&first, &other, &token));
+        here.auth.revoke(Target::Session(pair.session_id)).await.expect("revoked");
+        samples.push(watching.join().expect("no panic"));
+    }
+    Percentiles::of(samples)
+}
+
+/// The time from the refusal of `first` to that of `other`; nothing if `other` comes before.
+fn watch(first: &Auth, other: &Auth, token: &str) -> Duration {
+    let refused = |auth: &Auth| {
+        while auth.verify(token, Demand::default()).is_ok() {
+            thread::sleep(LOOK);
+        }
+        Instant::now()
+    };
+    let committed = refused(first);
+    refused(other).saturating_duration_since(committed)
+}
+
+/// One caller. The kinds take turns.
+async fn durations(url: &str, here: &Replica) {
+    let count = i64::try_from(2 * BLOCK * BLOCKS).expect("small");
+    let mut ids = sessions(url, USERNAME, count).await.into_iter();
+    let mut committer = Committer::connect(url, 1).await;
+    let (mut commits, mut alone, mut confirmed) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..BLOCKS {
+        for _ in 0..BLOCK {
+            let begun = Instant::now();
+            committer.commit().await;
+            commits.push(begun.elapsed());
+        }
+        for id in ids.by_ref().take(BLOCK) {
+            alone.push(revoke(&here.auth, id, None).await);
+        }
+        for id in ids.by_ref().take(BLOCK) {
+            confirmed.push(revoke(&here.auth, id, Some(WITHIN)).await);
+        }
+    }
+    let commit = Percentiles::of(commits);
+    println!("\n# One caller after another ({} of each)\n", BLOCK * BLOCKS);
+    println!("| what | time | to one commit (p50 / p99) |\n| --- | --- | ---: |");
+    println!("| UPDATE of one row and commit | {commit} | 1 |");
+    for (name, samples) in [("Revoke", alone), ("Revoke, confirmed by both replicas", confirmed)] {
+        let figures = Percentiles::of(samples);
+        println!("| {name} | {figures} | {} |", figures.ratio(commit));
+    }
+}
+
+async fn revoke(auth: &Auth, id: SessionId, confirm: Option<Duration>) -> Duration {
+    let begun = Instant::now();
+    let revoked = auth.revoke(Target::Session(id)).await.expect("revoked");
+    assert_eq!(revoked.sessions, 1);
+    if let Some(wait) = confirm {
+        assert!(auth.accounts.confirm(&revoked, wait).await, "not confirmed");
+    }
+    begun.elapsed()
+}
