@@ -53,7 +53,7 @@ impl Drop for Database {
 
 pub async fn execute(url: &str, statement: &str) {
     let mut connection = connect(url).await;
-    connection.execute(AssertSqlSafe(statement)).await.expect(statement);
+    connection.execute(AssertSqlSafe(statement.to_owned())).await.expect(statement);
     connection.close().await.expect("closed");
 }
 

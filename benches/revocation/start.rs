@@ -12,30 +12,36 @@ use crate::{
 };
 
 const ENTRIES: usize = 1_000_000;
+const MILLIONS: usize = 3;
 const LONG: Duration = Duration::from_secs(30);
 /// After so long it is not expected any more.
-const GIVEN_UP: Duration = Duration::from_secs(30);
+const GIVEN_UP: Duration = Duration::from_secs(20);
 
 pub async fn measure(database: &Database) {
     let url = database.create("start").await;
     let empty = Replica::launch(&url, Hints::On, LONG).await;
     let nothing = empty.fresh().await;
     empty.stop().await;
-    fill(&url).await;
     println!("\n# From Server::serve to the first fresh state\n");
-    println!("| log | deadline | ms | MiB after | MiB at most |\n| --- | --- | ---: | ---: | ---: |");
-    println!("| empty | {LONG:?} | {:.1} | | |", millis(nothing));
-    for deadline in [LONG, LONG, LONG, default_deadline()] {
-        let before = resident();
-        let peak = Peak::watch();
-        let replica = Replica::launch(&url, Hints::On, deadline).await;
-        let outcome = timeout(GIVEN_UP, replica.fresh()).await;
-        let (after, most) = (resident().saturating_sub(before), peak.end().saturating_sub(before));
-        let took = outcome.map_or_else(|_| format!("not within {GIVEN_UP:?}"), |took| format!("{:.0}", millis(took)));
-        println!("| 1M entries | {deadline:?} | {took} | {:.0} | {:.0} |", mebibytes(after), mebibytes(most));
-        replica.stop().await;
+    println!("| entries | deadline | ms | MiB after | MiB at most |\n| --- | --- | ---: | ---: | ---: |");
+    println!("| none | {LONG:?} | {:.1} | | |", millis(nothing));
+    for millions in 1..=MILLIONS {
+        fill(&url).await;
+        for deadline in [LONG, default_deadline(), LONG, default_deadline()] {
+            println!("| {millions}M | {deadline:?} | {} |", start(&url, deadline).await);
+        }
     }
-    execute(&url, "TRUNCATE revocations").await;
+}
+
+async fn start(url: &str, deadline: Duration) -> String {
+    let before = resident();
+    let peak = Peak::watch();
+    let replica = Replica::launch(url, Hints::On, deadline).await;
+    let outcome = timeout(GIVEN_UP, replica.fresh()).await;
+    let (after, most) = (resident().saturating_sub(before), peak.end().saturating_sub(before));
+    replica.stop().await;
+    let took = outcome.map_or_else(|_| format!("not within {GIVEN_UP:?}"), |took| format!("{:.0}", millis(took)));
+    format!("{took} | {:.0} | {:.0}", mebibytes(after), mebibytes(most))
 }
 
 async fn fill(url: &str) {
