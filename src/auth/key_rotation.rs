@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::{
     Auth,
-    keys::{Keys, Witness},
-    later, retrying,
+    keys::Witness,
+    later,
     revoke::{Ended, Revoked},
 };
 use crate::{
@@ -155,7 +155,7 @@ impl Auth {
         Ok(())
     }
 
-    async fn begin_change(&self) -> Result<Conn, Error> {
+    pub(super) async fn begin_change(&self) -> Result<Conn, Error> {
         let mut tx = self.accounts.store.acquire().await?;
         tx.begin().await?;
         keys::touch_clock(&mut tx).await?;
@@ -211,56 +211,6 @@ impl Auth {
         if self.stored_keys().await?.of(purpose).any(signs) { Ok(kid) } else { Err(Error::Conflict) }
     }
 
-    /// Kills a key: its tokens are dead, here and by the bound on every replica (promise P1). If it signed, the next one
-    /// signs from now on, or a fresh one.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for a name that no living key has; [`Error::Conflict`] when the keys changed
-    /// meanwhile; [`Error::DatabaseUnavailable`].
-    pub async fn kill_key(&self, kid: &str) -> Result<Revoked, Error> {
-        retrying(async || self.try_to_kill(kid).await).await
-    }
-
-    async fn try_to_kill(&self, kid: &str) -> Result<Revoked, Error> {
-        let stored = self.stored_keys().await?;
-        let Some(killed) = stored.keys.iter().find(|s| s.key.kid == kid) else {
-            return self.bury(kid, &stored).await;
-        };
-        if killed.key.stage == Stage::Killed {
-            return Err(no_living_key());
-        }
-        let purpose = killed.key.purpose;
-        let successor = stored.of(purpose).find(|s| s.key.stage == Stage::Next && self.keys.try_open(s).is_ok());
-        let fresh = match (killed.key.stage, successor) {
-            (Stage::Active, None) => Some(self.make_key(purpose, &stored, Stage::Active).await?),
-            _ => None,
-        };
-        let mut tx = self.begin_change().await?;
-        let mut done = keys::advance(&mut tx, &killed.key, Stage::Killed).await?;
-        if let Some(fresh) = &fresh {
-            done &= keys::insert(&mut tx, fresh).await?;
-        } else if let (Stage::Active, Some(successor)) = (killed.key.stage, successor) {
-            done &= keys::advance(&mut tx, &successor.key, Stage::Active).await?;
-        }
-        if !done {
-            return Err(Error::Conflict);
-        }
-        self.commit_keys(tx, Reason::KeyKilled).await
-    }
-
-    /// Kills a key that the database does not have, but a replica may.
-    async fn bury(&self, kid: &str, stored: &StoredKeys) -> Result<Revoked, Error> {
-        if !is_thumbprint(kid) {
-            return Err(no_living_key());
-        }
-        let number = self.next_number(Purpose::AccessToken, stored)?;
-        let mut tx = self.begin_change().await?;
-        if !keys::insert(&mut tx, &Keys::tombstone(kid, number, self.accounts.clock.now())).await? {
-            return Err(Error::Conflict);
-        }
-        self.commit_keys(tx, Reason::KeyKilled).await
-    }
-
     /// Seals every key with the first master key.
     ///
     /// # Errors
@@ -280,11 +230,16 @@ impl Auth {
         Ok(resealed)
     }
 
-    async fn stored_keys(&self) -> Result<StoredKeys, Error> {
+    pub(super) async fn stored_keys(&self) -> Result<StoredKeys, Error> {
         super::keys::stored(&self.accounts.store).await
     }
 
-    async fn make_key(&self, purpose: Purpose, stored: &StoredKeys, stage: Stage) -> Result<StoredKey, Error> {
+    pub(super) async fn make_key(
+        &self,
+        purpose: Purpose,
+        stored: &StoredKeys,
+        stage: Stage,
+    ) -> Result<StoredKey, Error> {
         // A key that nobody else can open would stop everybody.
         if !self.keys.fits(stored) {
             return Err(Error::invalid(
@@ -298,29 +253,20 @@ impl Auth {
     }
 
     /// A number that no key has had, not even one that the database has lost.
-    fn next_number(&self, purpose: Purpose, stored: &StoredKeys) -> Result<u16, Error> {
+    pub(super) fn next_number(&self, purpose: Purpose, stored: &StoredKeys) -> Result<u16, Error> {
         let newest = stored.of(purpose).map(|s| s.key.number).max().unwrap_or(0);
         newest.max(self.keys.newest(purpose)).checked_add(1).ok_or_else(|| Error::internal("key numbers are used up"))
     }
 
-    async fn commit_keys(&self, tx: Conn, reason: Reason) -> Result<Revoked, Error> {
+    pub(super) async fn commit_keys(&self, tx: Conn, reason: Reason) -> Result<Revoked, Error> {
         let expires_at = later(self.accounts.clock.now(), RETENTION);
         let changed = Revocation { subject: Subject::Keys, expires_at };
         self.accounts.commit(tx, Ended { logged: vec![(changed, reason)], ..Ended::default() }).await
     }
 }
 
-fn no_living_key() -> Error {
-    Error::invalid("kid", "no living key has this name: see `countersign keys list`")
-}
-
-/// Whether this may be the name of a key of access tokens: 32 bytes in base64url.
-fn is_thumbprint(kid: &str) -> bool {
-    kid.len() == 43 && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-}
-
 impl StoredKeys {
-    fn of(&self, purpose: Purpose) -> impl Iterator<Item = &StoredKey> {
+    pub(super) fn of(&self, purpose: Purpose) -> impl Iterator<Item = &StoredKey> {
         self.keys.iter().filter(move |s| s.key.purpose == purpose)
     }
 }

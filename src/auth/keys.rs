@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+use super::known_keys::{Known, is_over, is_same, unite};
 use crate::{
     clock::Boot,
     config::Policy,
@@ -19,7 +20,7 @@ use crate::{
         seal::{MasterKeys, SealedBy},
         signing_key::{KeyMaterial, SigningKey},
     },
-    domain::key::{Algorithm, Key, Purpose, Stage, VERIFIES_FOR},
+    domain::key::{Algorithm, Key, Purpose, Stage},
     error::Error,
     store::{
         Store,
@@ -38,22 +39,6 @@ pub struct Keys {
     known: Mutex<Vec<Known>>,
     /// What was last seen of the service's clock.
     pub(super) witness: tokio::sync::Mutex<Option<Witness>>,
-}
-
-/// A stored key that this replica has read.
-#[derive(Clone, Debug)]
-struct Known {
-    stored: StoredKey,
-    /// Whether the database has it.
-    presence: Presence,
-    /// Since when this replica has known that it signs no more.
-    silent_since: Option<Boot>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
-    Stored,
-    Gone,
 }
 
 /// The service's clock stood at `seen_ms` at the moment `seen_at`.
@@ -251,53 +236,6 @@ async fn generate(algorithm: Algorithm, rsa_bits: u16) -> Result<KeyMaterial, Er
     let work = move || drop(made.send(KeyMaterial::generate(algorithm, rsa_bits)));
     std::thread::Builder::new().name("key-generation".to_owned()).spawn(work).map_err(Error::internal)?;
     making.await.map_err(Error::internal)?
-}
-
-/// What is stored, and what was known before and is stored no more. What is dead stays dead, whatever is stored.
-fn unite(known: &[Known], stored: Vec<StoredKey>, boot: Boot) -> Vec<Known> {
-    let (mut gone, mut united) = (Vec::new(), Vec::with_capacity(stored.len()));
-    for old in known.iter().filter(|old| !stored.iter().any(|s| is_same(&s.key, &old.stored.key))) {
-        gone.extend(outlive(old, boot));
-    }
-    for mut stored in stored {
-        let before = known.iter().find(|k| is_same(&k.stored.key, &stored.key));
-        if before.is_some_and(|old| old.stored.key.stage == Stage::Killed) {
-            stored.key.stage = Stage::Killed;
-        }
-        let signs = matches!(stored.key.stage, Stage::Next | Stage::Active);
-        let silent_since = if signs { None } else { before.and_then(|old| old.silent_since).or(Some(boot)) };
-        united.push(Known { stored, presence: Presence::Stored, silent_since });
-    }
-    // First, so that what is stored wins.
-    gone.append(&mut united);
-    gone
-}
-
-/// A key that the database has no more, because its time was over or because it was lost.
-fn outlive(old: &Known, boot: Boot) -> Option<Known> {
-    let mut kept = Known { presence: Presence::Gone, ..old.clone() };
-    kept.silent_since.get_or_insert(boot);
-    match kept.stored.key.stage {
-        Stage::Next => return None,
-        Stage::Active => {
-            let kid = &kept.stored.key.kid;
-            tracing::error!(kid, "the database has lost a key that signed: its tokens are accepted for a while");
-            kept.stored.key.stage = Stage::Retired;
-        }
-        Stage::Retired | Stage::Killed => {}
-    }
-    Some(kept).filter(|kept| !is_over(kept, boot))
-}
-
-/// Whether a key that is gone has no token left. Sessions may live for years; and what is dead stays so.
-fn is_over(key: &Known, boot: Boot) -> bool {
-    let retired = key.stored.key.stage == Stage::Retired && key.stored.key.purpose == Purpose::AccessToken;
-    let silent_for = key.silent_since.map(|since| boot.since(since));
-    key.presence == Presence::Gone && retired && silent_for.is_some_and(|silent| silent >= VERIFIES_FOR)
-}
-
-fn is_same(one: &Key, other: &Key) -> bool {
-    (one.purpose, &one.kid) == (other.purpose, &other.kid)
 }
 
 fn unknown_algorithm(stored: &StoredKey) -> Error {

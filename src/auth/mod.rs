@@ -1,8 +1,10 @@
 //! The product: one file per operation. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
 //! the database. Knows neither gRPC nor HTTP.
 
+pub mod key_kill;
 pub mod key_rotation;
 pub mod keys;
+mod known_keys;
 pub mod login;
 pub mod refresh;
 pub mod revocation_queue;

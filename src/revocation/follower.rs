@@ -181,12 +181,12 @@ impl Follower {
     }
 
     async fn load(&self, conn: &mut Conn) -> Result<Position, Error> {
-        let (head, entries) = revocations::load(conn, self.clock.now()).await?;
+        let (head, entries) = revocations::load(conn, 0, self.clock.now()).await?;
         // After the head was read, so that what changes from now on is heard of.
         (self.install_keys)(keys::all(conn).await?.keys);
         let known = self.revocations.live();
         self.revocations.apply(entries.iter().map(|entry| &entry.revocation));
-        let restored = restore::put_back(conn, known, &entries, self.clock.now()).await?;
+        let restored = restore::put_back(conn, known, (head, &entries), self.clock.now()).await?;
         if restored > 0 {
             tracing::error!(restored, "the database has lost revocations that were acknowledged: they were put back");
         }

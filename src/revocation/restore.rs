@@ -17,25 +17,28 @@ use crate::{
 /// How many are put back in one transaction.
 const BATCH: usize = 1000;
 
-/// Writes what of `known` is not `logged`, and marks the rows that it ends. Says how many the log had lost.
+/// Writes what of `known` is not `logged`, which is the log up to a number, and marks the rows that it ends. Says how many
+/// the log had lost.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn put_back(
     conn: &mut Conn,
     known: Vec<Revocation>,
-    logged: &[LogEntry],
+    (mut head, logged): (i64, &[LogEntry]),
     now: OffsetDateTime,
 ) -> Result<usize, Error> {
-    let mut restored = 0;
+    let (mut restored, mut since) = (0, Vec::new());
     for batch in missing(known, logged).chunks(BATCH) {
         conn.begin().await?;
         mark(conn, batch, now).await?;
         // What was revoked while the log was read, or put back by another replica, is there by now.
         revocations::lock(conn).await?;
-        let (_, logged) = revocations::load(conn, now).await?;
+        let (newest, added) = revocations::load(conn, head, now).await?;
+        since.extend(added);
+        head = newest;
         let lost: Vec<(Revocation, Reason)> =
-            missing(batch.to_vec(), &logged).into_iter().map(|revocation| (revocation, Reason::Restored)).collect();
+            missing(batch.to_vec(), &since).into_iter().map(|revocation| (revocation, Reason::Restored)).collect();
         if !lost.is_empty() {
             revocations::append(conn, &lost, now).await?;
             restored += lost.len();

@@ -19,6 +19,9 @@ use crate::{
 /// The channel of the hint that follows a commit. A hint that is lost costs time, never correctness.
 pub(super) const CHANNEL: &str = "countersign_revocations";
 
+/// How many rows a page of the log may have.
+const PAGE: i64 = 50_000;
+
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
     pub(super) seq: i64,
@@ -96,28 +99,36 @@ pub async fn announce(conn: &mut Conn) -> Result<(), Error> {
     conn.execute(query("SELECT pg_notify($1, '')").bind(CHANNEL)).await.map(drop)
 }
 
-/// The rows of the log that have not expired by `now`, and its newest row, whose number it gives, as of one moment.
+/// The rows after `after` up to the newest one, whose number it gives: those that have not expired by `now`, and the
+/// newest itself. Page by page, so that a long log takes many short statements; what is below a number that was seen is
+/// complete, so the pages need no common snapshot.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
-pub async fn load(conn: &mut Conn, now: OffsetDateTime) -> Result<(i64, Vec<LogEntry>), Error> {
-    // One statement, one snapshot; the head row comes first, with a number and nothing else.
-    let statement = query_as::<_, (i64, Option<Uuid>, Option<String>, Option<Uuid>, Option<i64>, Option<OffsetDateTime>)>(
-        "SELECT seq, NULL::uuid, NULL::text, NULL::uuid, NULL::bigint, NULL::timestamptz FROM revocation_head \
-         UNION ALL SELECT seq, id, kind, subject, epoch, expires_at FROM revocations \
-         WHERE expires_at > $1 OR seq = (SELECT seq FROM revocation_head)",
-    );
-    let mut head = None;
-    let mut entries = Vec::new();
-    for (seq, id, kind, subject, epoch, expires_at) in conn.fetch_all(statement.bind(now)).await? {
-        match (id, kind, expires_at) {
-            (Some(id), Some(kind), Some(expires_at)) => {
-                entries.push(Row { seq, id, kind, subject, epoch, expires_at }.try_into()?);
-            }
-            _ => head = Some(seq),
+pub async fn load(conn: &mut Conn, after: i64, now: OffsetDateTime) -> Result<(i64, Vec<LogEntry>), Error> {
+    let ends =
+        query_as::<_, (i64, Option<i64>)>("SELECT h.seq, (SELECT min(seq) FROM revocations) FROM revocation_head h");
+    let Some((head, oldest)) = conn.fetch_optional(ends).await? else {
+        return Err(Error::internal("the revocation log has no head row"));
+    };
+    let (mut read, mut entries) = (oldest.map_or(head, |oldest| after.max(oldest - 1)), Vec::new());
+    while read < head {
+        let upto = head.min(read.saturating_add(PAGE));
+        // Planned each time: a plan made while the log was short would read all of a long one.
+        let statement = query_as::<_, Row>(
+            "SELECT seq, id, kind, subject, epoch, expires_at FROM revocations \
+             WHERE seq > $1 AND seq <= $2 AND (expires_at > $3 OR seq = $4) ORDER BY seq",
+        )
+        .bind(read)
+        .bind(upto)
+        .bind(now)
+        .bind(head)
+        .persistent(false);
+        for row in conn.fetch_all(statement).await? {
+            entries.push(LogEntry::try_from(row)?);
         }
+        read = upto;
     }
-    let head = head.ok_or_else(|| Error::internal("the revocation log has no head row"))?;
     Ok((head, entries))
 }
 

@@ -1,0 +1,73 @@
+//! The end of a key before its time: its tokens are dead on every replica, as a revocation's are (promise P1), and another
+//! key signs. For emergencies, so it works on whatever state the keys are in.
+
+use super::{Auth, keys::Keys, retrying, revoke::Revoked};
+use crate::{
+    domain::{
+        key::{Purpose, Stage},
+        revocation::Reason,
+    },
+    error::Error,
+    store::keys::{self, StoredKeys},
+};
+
+impl Auth {
+    /// Kills a key: its tokens are dead, here and by the bound on every replica (promise P1). If it signed, the next one
+    /// signs from now on, or a fresh one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a name that no living key has; [`Error::Conflict`] when the keys changed
+    /// meanwhile; [`Error::DatabaseUnavailable`].
+    pub async fn kill_key(&self, kid: &str) -> Result<Revoked, Error> {
+        retrying(async || self.try_to_kill(kid).await).await
+    }
+
+    async fn try_to_kill(&self, kid: &str) -> Result<Revoked, Error> {
+        let stored = self.stored_keys().await?;
+        let Some(killed) = stored.keys.iter().find(|s| s.key.kid == kid) else {
+            return self.bury(kid, &stored).await;
+        };
+        if killed.key.stage == Stage::Killed {
+            return Err(no_living_key());
+        }
+        let purpose = killed.key.purpose;
+        let successor = stored.of(purpose).find(|s| s.key.stage == Stage::Next && self.keys.try_open(s).is_ok());
+        let fresh = match (killed.key.stage, successor) {
+            (Stage::Active, None) => Some(self.make_key(purpose, &stored, Stage::Active).await?),
+            _ => None,
+        };
+        let mut tx = self.begin_change().await?;
+        let mut done = keys::advance(&mut tx, &killed.key, Stage::Killed).await?;
+        if let Some(fresh) = &fresh {
+            done &= keys::insert(&mut tx, fresh).await?;
+        } else if let (Stage::Active, Some(successor)) = (killed.key.stage, successor) {
+            done &= keys::advance(&mut tx, &successor.key, Stage::Active).await?;
+        }
+        if !done {
+            return Err(Error::Conflict);
+        }
+        self.commit_keys(tx, Reason::KeyKilled).await
+    }
+
+    /// Kills a key that the database does not have, but a replica may.
+    async fn bury(&self, kid: &str, stored: &StoredKeys) -> Result<Revoked, Error> {
+        if !is_thumbprint(kid) {
+            return Err(no_living_key());
+        }
+        let number = self.next_number(Purpose::AccessToken, stored)?;
+        let mut tx = self.begin_change().await?;
+        if !keys::insert(&mut tx, &Keys::tombstone(kid, number, self.accounts.clock.now())).await? {
+            return Err(Error::Conflict);
+        }
+        self.commit_keys(tx, Reason::KeyKilled).await
+    }
+}
+
+fn no_living_key() -> Error {
+    Error::invalid("kid", "no living key has this name: see `countersign keys list`")
+}
+
+/// Whether this may be the name of a key of access tokens: 32 bytes in base64url.
+fn is_thumbprint(kid: &str) -> bool {
+    kid.len() == 43 && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
