@@ -31,11 +31,10 @@ use crate::{
 
 /// How often the list is read when nobody waits, so that silence is known when somebody does.
 const IDLE: Duration = Duration::from_secs(1);
-/// When somebody waits, so many readings follow on each other, because the others answer in milliseconds if all is well.
-const AT_ONCE: u32 = 4;
-/// After those, the pause grows from a millisecond to this.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-
+/// The pause between two readings when somebody waits begins above this and grows to the longest. If all is well the others
+/// answer within milliseconds.
+const FIRST_PAUSE: Duration = Duration::from_micros(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 /// How many of its bounds a replica may be silent before it is taken off the list.
 const DEAD_AFTER: u32 = 10;
 
@@ -109,12 +108,12 @@ impl Confirmations {
 
     /// Reads the list again and again until it is dropped: often while somebody waits.
     pub async fn run(&self, store: &Store) {
-        let mut readings = 0;
+        let mut pause = IDLE;
         loop {
-            let pause = if self.waiting.load(Ordering::SeqCst) > 0 { pause_after(readings) } else { IDLE };
-            readings += 1;
-            if !pause.is_zero() && timeout(pause, self.asked.notified()).await.is_ok() {
-                readings = 0;
+            let waited = self.waiting.load(Ordering::SeqCst) > 0;
+            pause = if waited { (pause * 2).min(LONGEST_PAUSE) } else { IDLE };
+            if timeout(pause, self.asked.notified()).await.is_ok() {
+                pause = FIRST_PAUSE;
             }
             if let Ok(mut conn) = store.acquire().await {
                 drop(self.look(&mut conn).await);
@@ -158,14 +157,6 @@ impl Confirmations {
         });
         drop(observer);
         Ok(listing)
-    }
-}
-
-/// The pause after so many readings for somebody who waits.
-fn pause_after(readings: u32) -> Duration {
-    match readings.checked_sub(AT_ONCE) {
-        None => Duration::ZERO,
-        Some(more) => Duration::from_millis(1 << more.min(10)).min(LONGEST_PAUSE),
     }
 }
 

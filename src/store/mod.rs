@@ -91,12 +91,14 @@ impl Store {
         Ok(Conn::pooled(connection, self.deadline))
     }
 
-    /// A connection apart from the pool, for one task.
+    /// A connection apart from the pool, for the task that reads the log. Its statements are planned each time: a plan made
+    /// while the log was short would read all of a long one.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn connect(&self) -> Result<Conn, Error> {
-        let options = with_server_deadlines(self.options.clone(), self.deadline);
+        let options = with_server_deadlines(self.options.clone(), self.deadline)
+            .options([("plan_cache_mode", "force_custom_plan")]);
         let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
         Ok(Conn::own(connection.map_err(unreachable)?, self.deadline))
     }

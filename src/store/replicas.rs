@@ -69,9 +69,7 @@ pub async fn beat(conn: &mut Conn, beat: Beat) -> Result<Heard, Error> {
     )
     .bind(beat.replica)
     .bind(beat.applied_seq)
-    .bind(millis(beat.max_staleness))
-    // Planned each time: a plan made while the log was short would read all of a long one.
-    .persistent(false);
+    .bind(millis(beat.max_staleness));
     let rows = conn.fetch_all(statement).await?;
     let head = rows.first().map(|row| row.head);
     let entries: Result<Vec<LogEntry>, Error> = rows

@@ -114,7 +114,6 @@ pub async fn load(conn: &mut Conn, after: i64, now: OffsetDateTime) -> Result<(i
     let (mut read, mut entries) = (oldest.map_or(head, |oldest| after.max(oldest - 1)), Vec::new());
     while read < head {
         let upto = head.min(read.saturating_add(PAGE));
-        // Planned each time: a plan made while the log was short would read all of a long one.
         let statement = query_as::<_, Row>(
             "SELECT seq, id, kind, subject, epoch, expires_at FROM revocations \
              WHERE seq > $1 AND seq <= $2 AND (expires_at > $3 OR seq = $4) ORDER BY seq",
@@ -122,8 +121,7 @@ pub async fn load(conn: &mut Conn, after: i64, now: OffsetDateTime) -> Result<(i
         .bind(read)
         .bind(upto)
         .bind(now)
-        .bind(head)
-        .persistent(false);
+        .bind(head);
         for row in conn.fetch_all(statement).await? {
             entries.push(LogEntry::try_from(row)?);
         }
@@ -132,15 +130,16 @@ pub async fn load(conn: &mut Conn, after: i64, now: OffsetDateTime) -> Result<(i
     Ok((head, entries))
 }
 
-/// Deletes up to `limit` rows of the log that have expired by `now`, never the newest one, and none that another replica
+/// Deletes of the `limit` oldest rows of the log those that have expired by `now`, never the newest one, and none that another replica
 /// is about to delete; says how many.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn prune(conn: &mut Conn, now: OffsetDateTime, limit: i64) -> Result<u64, Error> {
     let statement = query(
-        "DELETE FROM revocations WHERE seq IN (SELECT seq FROM revocations WHERE expires_at < $1 \
-           AND seq < (SELECT seq FROM revocation_head) ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED)",
+        "DELETE FROM revocations WHERE seq IN (SELECT seq FROM (SELECT seq, expires_at FROM revocations \
+           WHERE seq < (SELECT seq FROM revocation_head) ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED) oldest \
+           WHERE expires_at < $1)",
     );
     conn.execute(statement.bind(now).bind(limit)).await
 }
