@@ -163,6 +163,7 @@ fn follower(auth: &Arc<Auth>) -> Follower {
         clock: clock.clone(),
         wake: Arc::clone(wake),
         hints: policy.hints,
+        hinted: Notify::new(),
         install_keys: Box::new(move |stored| drop(installing.keys.install(stored, installing.accounts.clock.boot()))),
     }
 }

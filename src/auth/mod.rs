@@ -45,7 +45,7 @@ pub struct Accounts {
     pub confirmations: Confirmations,
     /// Those who wait to end a session.
     pub queue: RevocationQueue,
-    /// Wakes this replica's follower after a revocation.
+    /// Asks this replica's follower for a beat before it is due.
     pub wake: Arc<Notify>,
     /// The time.
     pub clock: Clock,

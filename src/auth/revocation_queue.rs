@@ -1,21 +1,24 @@
-//! Revocations of single sessions share transactions: whoever asks while one is under way goes with the next, all
-//! together; whoever asks alone goes at once. The head of the log is locked once for all of them.
+//! Revocations of single sessions share statements: whoever asks while one is under way goes with the next, all together;
+//! whoever asks alone goes at once. The head of the log is locked once for all of them.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::oneshot;
 
 use super::{
-    Accounts, retrying,
-    revoke::{Ended, Revoked, session_revocation},
+    Accounts, later, retrying,
+    revoke::{Revoked, session_revocation},
 };
 use crate::{
-    domain::{ids::SessionId, revocation::Reason},
+    domain::{
+        ids::SessionId,
+        revocation::{RETENTION, Reason, Revocation},
+    },
     error::Error,
-    store::refresh_tokens,
+    store::revocations,
 };
 
 /// The most that go into one transaction.
@@ -83,7 +86,7 @@ impl Accounts {
         match outcome {
             Ok((revoked, mut live)) => {
                 for waiting in batch {
-                    let sessions = live.remove(&waiting.session).unwrap_or(0);
+                    let sessions = usize::from(live.remove(&waiting.session));
                     drop(waiting.answer.send(Ok(Revoked { sessions, ..revoked })));
                 }
             }
@@ -95,28 +98,19 @@ impl Accounts {
         }
     }
 
-    /// One transaction. Says for each session that it ended how many live ones that were: one or none.
+    /// Ends sessions by one statement; says which were live.
     async fn end_sessions(
         &self,
         sessions: &HashMap<SessionId, Reason>,
-    ) -> Result<(Revoked, HashMap<SessionId, usize>), Error> {
-        let mut tx = self.store.acquire().await?;
+    ) -> Result<(Revoked, HashSet<SessionId>), Error> {
+        let mut conn = self.store.acquire().await?;
         let now = self.clock.now();
-        tx.begin().await?;
-        let marked = refresh_tokens::revoke(&mut tx, sessions, now).await?;
-        let live = |ended| usize::from(ended == refresh_tokens::Ended::Live);
-        let counts: HashMap<SessionId, usize> = marked.into_iter().map(|(id, ended)| (id, live(ended))).collect();
-        let mut ended = Ended::default();
-        for (id, reason) in sessions {
-            let revocation = session_revocation(*id, now);
-            if counts.contains_key(id) {
-                ended.logged.push((revocation, *reason));
-            } else {
-                // It ended before, perhaps on another replica a moment ago.
-                ended.known.push(revocation);
-            }
-        }
-        Ok((self.commit(tx, ended).await?, counts))
+        let until = later(now, RETENTION);
+        let ended = revocations::end_sessions(&mut conn, sessions, now, until, self.policy.hints.are_on()).await?;
+        // Those that had ended before too: perhaps on another replica a moment ago.
+        let revocations: Vec<Revocation> = sessions.keys().map(|id| session_revocation(*id, now)).collect();
+        let revoked = self.committed(conn, &revocations).await;
+        Ok((revoked, ended.into_iter().filter(|(_, live)| *live).map(|(id, _)| id).collect()))
     }
 }
 

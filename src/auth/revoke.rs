@@ -7,7 +7,6 @@ use time::OffsetDateTime;
 
 use super::{Accounts, Auth, later, retrying};
 use crate::{
-    config::Hints,
     crypto::secret::Secret,
     domain::{
         ids::{SessionId, UserId},
@@ -163,23 +162,26 @@ impl Accounts {
     /// Writes the log, commits, and makes this replica know it before anybody is answered.
     pub(super) async fn commit(&self, mut tx: Conn, ended: Ended) -> Result<Revoked, Error> {
         if !ended.logged.is_empty() {
-            revocations::append(&mut tx, &ended.logged, self.clock.now()).await?;
+            revocations::append(&mut tx, &ended.logged, self.clock.now(), self.policy.hints.are_on()).await?;
         }
         tx.commit().await?;
-        self.revocations.apply(ended.logged.iter().map(|(revocation, _)| revocation).chain(&ended.known));
-        if !ended.logged.is_empty() {
-            self.announce(&mut tx).await;
+        let known: Vec<Revocation> = ended.logged.into_iter().map(|(r, _)| r).chain(ended.known).collect();
+        Ok(Revoked { sessions: ended.sessions, ..self.committed(tx, &known).await })
+    }
+
+    /// After a commit of `revocations`: makes this replica know them, and finds out what to wait for.
+    pub(super) async fn committed(&self, mut conn: Conn, revocations: &[Revocation]) -> Revoked {
+        if revocations.is_empty() {
+            return Revoked::nothing(self.clock.now());
         }
-        if ended.logged.is_empty() && ended.known.is_empty() {
-            return Ok(Revoked::nothing(self.clock.now()));
-        }
+        self.revocations.apply(revocations);
         // After the commit: a replica that is not on the list by now reads the log after it.
-        let (bound, confirmable) = match self.confirmations.after_commit(&mut tx).await {
+        let (bound, confirmable) = match self.confirmations.after_commit(&mut conn).await {
             Ok((bound, mark)) => (bound, Confirmable::From(mark)),
             Err(_) => (MAX_STALENESS, Confirmable::Never),
         };
         let everywhere_by = later(self.clock.now(), bound.max(self.policy.max_staleness));
-        Ok(Revoked { sessions: ended.sessions, everywhere_by, confirmable })
+        Revoked { sessions: 0, everywhere_by, confirmable }
     }
 
     /// Whether no replica accepts the tokens any more, within `wait` at the latest (promise P1).
@@ -203,17 +205,6 @@ impl Accounts {
         let before = self.clock.now() - CLEAN_AFTER;
         while revocations::prune(&mut conn, before, CLEAN_BATCH).await? == CLEAN_BATCH.unsigned_abs() {}
         Ok(())
-    }
-
-    /// Wakes the followers, here and elsewhere.
-    async fn announce(&self, conn: &mut Conn) {
-        self.wake.notify_one();
-        if self.policy.hints == Hints::Off {
-            return;
-        }
-        if let Err(error) = revocations::announce(conn).await {
-            tracing::debug!(%error, "the hint of a revocation was not sent; followers poll");
-        }
     }
 }
 

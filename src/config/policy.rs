@@ -105,6 +105,13 @@ pub enum Hints {
     Off,
 }
 
+impl Hints {
+    /// Whether they are announced.
+    pub fn are_on(self) -> bool {
+        self == Self::On
+    }
+}
+
 /// What the deployment has chosen, checked.
 #[derive(Clone, Debug)]
 pub struct Policy {

@@ -16,7 +16,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use uuid::Uuid;
 
@@ -31,10 +31,13 @@ use crate::{
 
 /// How often the list is read when nobody waits, so that silence is known when somebody does.
 const IDLE: Duration = Duration::from_secs(1);
-/// The pause between two readings when somebody waits begins above this and grows to the longest. If all is well the others
-/// answer within milliseconds.
-const FIRST_PAUSE: Duration = Duration::from_micros(500);
-const LONGEST_PAUSE: Duration = Duration::from_millis(4);
+/// While somebody waits: so many readings without a pause since the last one came, because if all is well the others
+/// answer within a millisecond; then as many with short pauses, and then with longer ones.
+const QUICK_LOOKS: u32 = 6;
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
+const LONG_PAUSE: Duration = Duration::from_millis(5);
+/// The pause after a reading that failed.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 /// How many of its bounds a replica may be silent before it is taken off the list.
 const DEAD_AFTER: u32 = 10;
 
@@ -108,17 +111,34 @@ impl Confirmations {
 
     /// Reads the list again and again until it is dropped: often while somebody waits.
     pub async fn run(&self, store: &Store) {
-        let mut pause = IDLE;
         loop {
-            let waited = self.waiting.load(Ordering::SeqCst) > 0;
-            pause = if waited { (pause * 2).min(LONGEST_PAUSE) } else { IDLE };
-            if timeout(pause, self.asked.notified()).await.is_ok() {
-                pause = FIRST_PAUSE;
-            }
-            if let Ok(mut conn) = store.acquire().await {
-                drop(self.look(&mut conn).await);
+            drop(timeout(IDLE, self.asked.notified()).await);
+            while self.look_while_somebody_waits(store).await.is_err() && self.somebody_waits() {
+                sleep(PAUSE_AFTER_FAILURE).await;
             }
         }
+    }
+
+    /// Looks at least once.
+    async fn look_while_somebody_waits(&self, store: &Store) -> Result<(), Error> {
+        let mut conn = store.acquire().await?;
+        let mut looks = 0;
+        loop {
+            self.look(&mut conn).await?;
+            if !self.somebody_waits() {
+                return Ok(());
+            }
+            let pause = match looks / QUICK_LOOKS {
+                0 => Duration::ZERO,
+                1 => SHORT_PAUSE,
+                _ => LONG_PAUSE,
+            };
+            looks = timeout(pause, self.asked.notified()).await.map_or(looks + 1, |()| 0);
+        }
+    }
+
+    fn somebody_waits(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Takes replicas off the list that have been silent for much longer than their bounds: they were killed.

@@ -60,15 +60,16 @@ impl Default for Feed {
 }
 
 impl Feed {
-    /// Adds what was read, in order; `end` is the last row.
-    pub fn extend(&mut self, rows: impl IntoIterator<Item = LogEntry>, end: Position) {
+    /// Adds what was read, in order; `end` is the last row. Says whether there was anything.
+    pub fn extend(&mut self, rows: impl IntoIterator<Item = LogEntry>, end: Position) -> bool {
         self.rows.extend(rows);
-        self.end = end;
+        let anything = std::mem::replace(&mut self.end, end) != end;
         while self.rows.len() > KEPT {
             if let Some(oldest) = self.rows.pop_front() {
                 self.start = Position { seq: oldest.seq, id: Some(oldest.id) };
             }
         }
+        anything
     }
 
     /// Begins anew at `position`, after a gap.

@@ -1,5 +1,6 @@
-//! The follower: the task that keeps this replica's revocations fresh. With each beat, one statement reports how far the
-//! replica has read and reads what is new. Woken by a hint, and at least once a second.
+//! The follower: the task that keeps this replica's revocations fresh. At least once a second it beats: one statement
+//! reports how far the replica has read, reads what is new, and commits. In between, when a hint says that there is something
+//! new, it reads that and reports it by statements that commit nothing which has to last, and so wait for no disk.
 //!
 //! When the log says that the keys have changed they are read again, before the new state counts as known.
 //!
@@ -13,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout},
+};
 use uuid::Uuid;
 
 use super::{Revocations, feed::Position, restore};
@@ -25,7 +29,7 @@ use crate::{
     store::{
         Conn, Store,
         keys::{self, StoredKey},
-        replicas::{self, Beat},
+        replicas::{self, Beat, Heard},
         revocations,
     },
 };
@@ -33,6 +37,8 @@ use crate::{
 /// The longest pause between two beats, with hints and without.
 const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_WITHOUT_HINTS: Duration = Duration::from_millis(100);
+/// The shortest, however often one is asked for.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
 /// The pause after the first failure and the longest one, so that a database that comes back is noticed soon and not
 /// flooded.
 const BACK_OFF: Duration = Duration::from_millis(100);
@@ -55,27 +61,32 @@ pub struct Follower {
     pub revocations: Arc<Revocations>,
     /// The time.
     pub clock: Clock,
-    /// Wakes it before its pause is over.
+    /// Asks for a beat before it is due.
     pub wake: Arc<Notify>,
     /// Whether hints are listened for.
     pub hints: Hints,
+    /// There may be something new.
+    pub hinted: Notify,
     /// Called when the keys have changed.
     pub install_keys: InstallKeys,
 }
 
-/// The last statement that moved this replica's counter.
+/// How far it has come on its connection.
 #[derive(Clone, Copy, Debug)]
-struct Beaten {
-    sent_at: Boot,
+struct Progress {
+    /// When the last statement was sent that moved this replica's counter.
+    beaten_at: Boot,
+    /// What is applied.
     position: Position,
-    next: Next,
+    /// Up to where that has been reported.
+    reported: i64,
 }
 
-/// When the next beat is due.
+/// The next statement.
 #[derive(Clone, Copy, Debug)]
-enum Next {
-    AtOnce,
-    AfterAPause,
+enum Step {
+    Beat,
+    Read,
 }
 
 impl Follower {
@@ -102,15 +113,15 @@ impl Follower {
 
     /// Turns hints into wake-ups until it is dropped. Without hints the follower polls.
     pub async fn listen(&self) {
-        if self.hints == Hints::Off {
+        if !self.hints.are_on() {
             return;
         }
         loop {
             if let Ok(mut listener) = self.store.listen().await {
-                self.wake.notify_one();
+                self.hinted.notify_one();
                 // A connection that has been silent for long may be dead without knowing it.
                 while let Ok(Ok(())) = timeout(SILENCE, listener.hint()).await {
-                    self.wake.notify_one();
+                    self.hinted.notify_one();
                 }
             }
             tokio::time::sleep(self.jittered(PAUSE)).await;
@@ -120,64 +131,98 @@ impl Follower {
     /// Ends without an error when `stop` has resolved.
     async fn follow(&self, mut stop: Pin<&mut impl Future<Output = ()>>, healthy: &mut bool) -> Result<(), Error> {
         let mut conn = self.store.connect().await?;
-        let sent_at = self.clock.boot();
+        let beaten_at = self.clock.boot();
         // On the list before the first beat is sent, so that a Revoke either counts this replica's bound or is read by
         // that beat.
         replicas::register(&mut conn, self.report(0)).await?;
-        let mut last = Beaten { sent_at, position: self.load(&mut conn).await?, next: Next::AtOnce };
-        for beats in 1_u32.. {
-            last = self.beat(&mut conn, last).await?;
+        let mut progress = Progress { beaten_at, position: self.load(&mut conn).await?, reported: 0 };
+        let (mut step, mut beats, mut sent_at) = (Step::Beat, 0_u32, Instant::now());
+        let mut due = sent_at;
+        loop {
+            let whole = match step {
+                Step::Beat => {
+                    // From when it is sent: what a slow answer says is old already.
+                    sent_at = Instant::now();
+                    due = sent_at + self.pause();
+                    beats = beats.wrapping_add(1);
+                    if beats.is_multiple_of(COLLECT_EVERY) {
+                        self.revocations.collect();
+                    }
+                    self.beat(&mut conn, &mut progress).await?
+                }
+                Step::Read => self.read(&mut conn, &mut progress).await?,
+            };
+            if !whole {
+                due = Instant::now();
+            }
             if !std::mem::replace(healthy, true) {
                 tracing::info!("the revocation log is followed again");
             }
-            if beats.is_multiple_of(COLLECT_EVERY) {
-                self.revocations.collect();
-            }
-            let pause = match last.next {
-                Next::AtOnce => Duration::ZERO,
-                // After a slow answer at once, because what it said is old already.
-                Next::AfterAPause => self.pause().saturating_sub(self.clock.boot().since(last.sent_at)),
-            };
-            tokio::select! {
+            step = tokio::select! {
+                biased;
                 () = stop.as_mut() => {
                     // If it fails, the others wait for the bound.
                     drop(replicas::leave(&mut conn, self.replica).await);
                     return Ok(());
                 }
-                _ = timeout(pause, self.wake.notified()) => {}
-            }
+                () = sleep_until(due) => Step::Beat,
+                () = self.asked_for_a_beat(sent_at) => Step::Beat,
+                () = self.something_to_do(progress) => Step::Read,
+            };
         }
-        Ok(())
+    }
+
+    async fn asked_for_a_beat(&self, last: Instant) {
+        sleep_until(last + LEAST_PAUSE).await;
+        self.wake.notified().await;
+    }
+
+    /// What is new is reported at once, because somebody may wait for it.
+    async fn something_to_do(&self, progress: Progress) {
+        if progress.reported == progress.position.seq {
+            self.hinted.notified().await;
+        }
     }
 
     /// Only a beat makes the state fresh, because only a beat commits a write: a database that accepts none is not the
     /// one that revocations are written to (REQUIREMENTS V9).
     ///
     /// And only a beat that was answered within the bound since the last one was sent. Others may have taken this replica
-    /// for silent, and confirmed what this beat was too early to read; the next one reads it.
-    async fn beat(&self, conn: &mut Conn, last: Beaten) -> Result<Beaten, Error> {
+    /// for silent, and confirmed what this beat was too early to read; the next one reads it. Says whether it made fresh.
+    async fn beat(&self, conn: &mut Conn, progress: &mut Progress) -> Result<bool, Error> {
         let sent_at = self.clock.boot();
-        let Position { seq: applied, .. } = last.position;
-        let heard = replicas::beat(conn, self.report(applied)).await?;
-        let silent_for = self.clock.boot().since(last.sent_at);
-        if !follows_on(last.position, heard.head, &heard.entries) {
+        let heard = replicas::beat(conn, self.report(progress.position.seq)).await?;
+        let broke_silence = self.clock.boot().since(progress.beaten_at) > self.revocations.max_staleness;
+        progress.beaten_at = sent_at;
+        let whole = self.take_over(conn, progress, heard).await? && !broke_silence;
+        if whole {
+            self.revocations.publish(sent_at);
+        }
+        Ok(whole)
+    }
+
+    /// Makes nothing fresh. Says whether what was read followed on what was known.
+    async fn read(&self, conn: &mut Conn, progress: &mut Progress) -> Result<bool, Error> {
+        let heard = replicas::read(conn, self.replica, progress.position.seq).await?;
+        self.take_over(conn, progress, heard).await
+    }
+
+    /// Applies what was read, or loads everything if it does not follow on what is known: then it says false.
+    async fn take_over(&self, conn: &mut Conn, progress: &mut Progress, heard: Heard) -> Result<bool, Error> {
+        let applied = progress.position.seq;
+        progress.reported = applied;
+        if !follows_on(progress.position, heard.head, &heard.entries) {
             tracing::warn!(applied, head = heard.head, "gap in the revocation log: loading it in full");
-            return Ok(Beaten { sent_at, position: self.load(conn).await?, next: Next::AtOnce });
+            progress.position = self.load(conn).await?;
+            return Ok(false);
         }
         if heard.entries.iter().any(|entry| entry.seq > applied && entry.revocation.subject == Subject::Keys) {
             (self.install_keys)(keys::all(conn).await?.keys);
         }
         self.revocations.apply(heard.entries.iter().map(|entry| &entry.revocation));
-        let position = at(heard.head, &heard.entries);
-        self.revocations.feed().extend(heard.entries.into_iter().filter(|entry| entry.seq > applied), position);
-        let broke_silence = silent_for > self.revocations.max_staleness;
-        if !broke_silence {
-            self.revocations.publish(sent_at);
-        }
-        // What is new is reported at once, because somebody may wait for it.
-        let at_once = broke_silence || heard.head > applied;
-        let next = if at_once { Next::AtOnce } else { Next::AfterAPause };
-        Ok(Beaten { sent_at, position, next })
+        progress.position = at(heard.head, &heard.entries);
+        self.revocations.extend_feed(heard.entries.into_iter().filter(|entry| entry.seq > applied), progress.position);
+        Ok(true)
     }
 
     async fn load(&self, conn: &mut Conn) -> Result<Position, Error> {
@@ -186,7 +231,7 @@ impl Follower {
         (self.install_keys)(keys::all(conn).await?.keys);
         let known = self.revocations.live();
         self.revocations.apply(entries.iter().map(|entry| &entry.revocation));
-        let restored = restore::put_back(conn, known, (head, &entries), self.clock.now()).await?;
+        let restored = restore::put_back(conn, known, (head, &entries), self.clock.now(), self.hints.are_on()).await?;
         if restored > 0 {
             tracing::error!(restored, "the database has lost revocations that were acknowledged: they were put back");
         }

@@ -23,7 +23,10 @@ use tokio::sync::watch;
 
 use crate::{
     clock::{Boot, Clock},
-    domain::{claims::Principal, revocation::Revocation},
+    domain::{
+        claims::Principal,
+        revocation::{LogEntry, Revocation},
+    },
     error::{Error, Rejection},
 };
 use feed::{Feed, News, Position};
@@ -116,9 +119,16 @@ impl Revocations {
         self.feed().after(known, self.clock.boot(), || self.live())
     }
 
-    /// Each time the state has become fresher.
+    /// Each time there is something new, or the state has become fresher.
     pub fn published(&self) -> watch::Receiver<Option<Boot>> {
         self.published.subscribe()
+    }
+
+    /// Tells the watchers what the follower has read.
+    fn extend_feed(&self, rows: impl IntoIterator<Item = LogEntry>, end: Position) {
+        if self.feed().extend(rows, end) {
+            self.published.send_modify(|_| {});
+        }
     }
 
     fn feed(&self) -> MutexGuard<'_, Feed> {

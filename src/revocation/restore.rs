@@ -27,6 +27,7 @@ pub async fn put_back(
     known: Vec<Revocation>,
     (mut head, logged): (i64, &[LogEntry]),
     now: OffsetDateTime,
+    hint: bool,
 ) -> Result<usize, Error> {
     let (mut restored, mut since) = (0, Vec::new());
     for batch in missing(known, logged).chunks(BATCH) {
@@ -40,7 +41,7 @@ pub async fn put_back(
         let lost: Vec<(Revocation, Reason)> =
             missing(batch.to_vec(), &since).into_iter().map(|revocation| (revocation, Reason::Restored)).collect();
         if !lost.is_empty() {
-            revocations::append(conn, &lost, now).await?;
+            revocations::append(conn, &lost, now, hint).await?;
             restored += lost.len();
         }
         conn.commit().await?;
@@ -72,16 +73,16 @@ fn missing(known: Vec<Revocation>, logged: &[LogEntry]) -> Vec<Revocation> {
 
 /// Ends the sessions in their rows too, as far as there are rows.
 async fn mark(tx: &mut Conn, revocations: &[Revocation], now: OffsetDateTime) -> Result<(), Error> {
-    let (mut sessions, mut epochs) = (HashMap::new(), Vec::new());
+    let (mut sessions, mut epochs) = (Vec::new(), Vec::new());
     for revocation in revocations {
         match revocation.subject {
-            Subject::Session(id) => drop(sessions.insert(id, Reason::Restored)),
+            Subject::Session(id) => sessions.push(id),
             Subject::User(id, epoch) => epochs.push((id, epoch)),
             Subject::Keys => {}
         }
     }
     users::raise_epochs(tx, &epochs).await?;
-    refresh_tokens::revoke(tx, &sessions, now).await.map(drop)
+    refresh_tokens::revoke(tx, &sessions, Reason::Restored, now).await
 }
 
 #[cfg(test)]

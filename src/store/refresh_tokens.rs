@@ -1,7 +1,5 @@
 //! Table `refresh_tokens`: one row per session. A rotation is one conditional UPDATE of one row.
 
-use std::collections::HashMap;
-
 use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -198,41 +196,18 @@ pub async fn list(
     rows.into_iter().map(Session::try_from).collect()
 }
 
-/// Whether a session had time left when it was marked as ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It had.
-    Live,
-    /// It had ended by itself.
-    Expired,
-}
-
-/// Marks sessions as ended, each for its reason; says which were not marked yet. Locks their rows in one order, so that
-/// two batches do not wait for each other.
+/// Marks sessions as ended that are not yet. Locks their rows in one order, so that two batches do not wait for each other.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn revoke(
-    tx: &mut Conn,
-    sessions: &HashMap<SessionId, Reason>,
-    now: OffsetDateTime,
-) -> Result<Vec<(SessionId, Ended)>, Error> {
-    let ids: Vec<Uuid> = sessions.keys().map(|id| id.0).collect();
-    let reasons: Vec<&str> = sessions.values().map(|reason| reason.as_str()).collect();
-    let statement = query_as::<_, (Uuid, bool)>(
-        "WITH due AS (SELECT s.session_id, s.epoch = u.epoch AND s.expires_at > $2 AND s.idle_expires_at > $2 AS live \
-           FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = ANY($1) \
-           AND s.revoked_at IS NULL ORDER BY s.session_id FOR UPDATE OF s) \
-         UPDATE refresh_tokens s SET revoked_at = $2, revoked_reason = asked.reason \
-         FROM due JOIN unnest($1::uuid[], $3::text[]) AS asked (session_id, reason) USING (session_id) \
-         WHERE s.session_id = due.session_id RETURNING s.session_id, due.live",
-    )
-    .bind(ids)
-    .bind(now)
-    .bind(reasons);
-    let ended = |live| if live { Ended::Live } else { Ended::Expired };
-    let rows = tx.fetch_all(statement).await?;
-    Ok(rows.into_iter().map(|(id, live)| (SessionId(id), ended(live))).collect())
+pub async fn revoke(tx: &mut Conn, sessions: &[SessionId], reason: Reason, now: OffsetDateTime) -> Result<(), Error> {
+    let ids: Vec<Uuid> = sessions.iter().map(|id| id.0).collect();
+    let statement = query(
+        "UPDATE refresh_tokens s SET revoked_at = $2, revoked_reason = $3 \
+         FROM (SELECT session_id FROM refresh_tokens WHERE session_id = ANY($1) AND revoked_at IS NULL \
+           ORDER BY session_id FOR UPDATE) due WHERE s.session_id = due.session_id",
+    );
+    tx.execute(statement.bind(ids).bind(now).bind(reason.as_str())).await.map(drop)
 }
 
 /// Marks the live sessions of a user as ended, but `keep`; says which.

@@ -55,7 +55,7 @@ pub async fn register(conn: &mut Conn, beat: Beat) -> Result<(), Error> {
     conn.execute(statement).await.map(drop)
 }
 
-/// One statement: reports, and reads what is new. It commits a write, so that a primary that was cut off from its
+/// One statement: moves the counter, reports, and reads what is new. It commits a write, so that a primary that was cut off from its
 /// synchronous standby cannot answer it (REQUIREMENTS V9).
 ///
 /// # Errors
@@ -70,7 +70,25 @@ pub async fn beat(conn: &mut Conn, beat: Beat) -> Result<Heard, Error> {
     .bind(beat.replica)
     .bind(beat.applied_seq)
     .bind(millis(beat.max_staleness));
-    let rows = conn.fetch_all(statement).await?;
+    heard(conn.fetch_all(statement).await?)
+}
+
+/// Between two beats: reports, and reads what is new. Waits for no disk and no standby, and moves no counter, so that a
+/// crash of the database may forget it: then the replica is only waited for longer. Makes nothing fresh.
+///
+/// # Errors
+/// As for [`beat`].
+pub async fn read(conn: &mut Conn, replica: Uuid, applied_seq: i64) -> Result<Heard, Error> {
+    let statement = query_as::<_, Row>(
+        "WITH report AS (UPDATE replicas SET applied_seq = $2 WHERE id = $1 AND applied_seq <> $2) \
+         SELECT h.seq AS head, r.seq, r.id, r.kind, r.subject, r.epoch, r.expires_at \
+         FROM set_config('synchronous_commit', 'off', true), revocation_head h \
+         LEFT JOIN revocations r ON r.seq >= $2 ORDER BY r.seq",
+    );
+    heard(conn.fetch_all(statement.bind(replica).bind(applied_seq)).await?)
+}
+
+fn heard(rows: Vec<Row>) -> Result<Heard, Error> {
     let head = rows.first().map(|row| row.head);
     let entries: Result<Vec<LogEntry>, Error> = rows
         .into_iter()

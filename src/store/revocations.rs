@@ -3,6 +3,8 @@
 //! The number of a row is taken under the lock of the head row, which is held until the commit: so numbers become
 //! visible in their order and without gaps (a sequence would give neither).
 
+use std::collections::HashMap;
+
 use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -50,11 +52,17 @@ impl TryFrom<Row> for LogEntry {
     }
 }
 
-/// Appends to the log and keeps its head locked until the transaction ends, so it comes last.
+/// Appends to the log and keeps its head locked until the transaction ends, so it comes last. With `hint` the commit
+/// wakes the followers: NOTIFY ends group commit, but commits that hold the head pass one by one in any case.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn append(tx: &mut Conn, revocations: &[(Revocation, Reason)], now: OffsetDateTime) -> Result<(), Error> {
+pub async fn append(
+    tx: &mut Conn,
+    revocations: &[(Revocation, Reason)],
+    now: OffsetDateTime,
+    hint: bool,
+) -> Result<(), Error> {
     let (mut kinds, mut subjects, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
     for (revocation, _) in revocations {
         let (kind, subject, epoch) = match revocation.subject {
@@ -75,7 +83,8 @@ pub async fn append(tx: &mut Conn, revocations: &[(Revocation, Reason)], now: Of
          INSERT INTO revocations (seq, id, kind, subject, epoch, expires_at, revoked_at, reason) \
          SELECT head.seq - $1 + n.place, n.id, n.kind, n.subject, n.epoch, n.expires_at, $7, n.reason \
          FROM head, unnest($2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[], $8::text[]) \
-           WITH ORDINALITY AS n (id, kind, subject, epoch, expires_at, reason, place)",
+           WITH ORDINALITY AS n (id, kind, subject, epoch, expires_at, reason, place) \
+         RETURNING CASE WHEN $9 THEN pg_notify($10, '')::text END",
     )
     .bind(count)
     .bind(ids)
@@ -84,19 +93,54 @@ pub async fn append(tx: &mut Conn, revocations: &[(Revocation, Reason)], now: Of
     .bind(epochs)
     .bind(expiries)
     .bind(now)
-    .bind(reasons);
+    .bind(reasons)
+    .bind(hint)
+    .bind(CHANNEL);
     match tx.execute(statement).await? {
         rows if rows == revocations.len() as u64 => Ok(()),
         _ => Err(Error::internal("the revocation log has no head row")),
     }
 }
 
-/// Wakes the followers. After the commit, because a NOTIFY inside a transaction ends group commit.
+/// Marks sessions as ended, each for its reason, and logs those that were not marked yet; says which those are, and
+/// whether they had time left. One statement, which commits by itself. It locks the rows of the sessions in one order, and
+/// the head of the log after them. With `hint` it wakes the followers.
 ///
 /// # Errors
-/// [`Error::DatabaseUnavailable`]; the followers then notice at their next poll.
-pub async fn announce(conn: &mut Conn) -> Result<(), Error> {
-    conn.execute(query("SELECT pg_notify($1, '')").bind(CHANNEL)).await.map(drop)
+/// [`Error::DatabaseUnavailable`]: it may or may not have happened.
+pub async fn end_sessions(
+    conn: &mut Conn,
+    sessions: &HashMap<SessionId, Reason>,
+    now: OffsetDateTime,
+    expires_at: OffsetDateTime,
+    hint: bool,
+) -> Result<HashMap<SessionId, bool>, Error> {
+    let subjects: Vec<Uuid> = sessions.keys().map(|id| id.0).collect();
+    let reasons: Vec<&str> = sessions.values().map(|reason| reason.as_str()).collect();
+    let ids: Vec<Uuid> = sessions.iter().map(|_| new_v7(now)).collect();
+    let statement = query_as::<_, (Uuid, bool)>(
+        "WITH due AS (SELECT s.session_id, s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 AS live \
+           FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = ANY($1) \
+           AND s.revoked_at IS NULL ORDER BY s.session_id FOR UPDATE OF s), \
+         marked AS (UPDATE refresh_tokens s SET revoked_at = $4, revoked_reason = asked.reason \
+           FROM due JOIN unnest($1::uuid[], $2::text[], $3::uuid[]) AS asked (session_id, reason, id) USING (session_id) \
+           WHERE s.session_id = due.session_id RETURNING s.session_id, due.live, asked.reason, asked.id), \
+         head AS (UPDATE revocation_head SET seq = seq + (SELECT count(*) FROM marked) \
+           WHERE EXISTS (SELECT FROM marked) RETURNING seq - (SELECT count(*) FROM marked) AS before), \
+         logged AS (INSERT INTO revocations (seq, id, kind, subject, expires_at, revoked_at, reason) \
+           SELECT head.before + row_number() OVER (), id, 'session', session_id, $5, $4, reason FROM head, marked \
+           RETURNING subject, CASE WHEN $6 THEN pg_notify($7, '')::text END) \
+         SELECT marked.session_id, marked.live FROM marked JOIN logged ON logged.subject = marked.session_id",
+    )
+    .bind(subjects)
+    .bind(reasons)
+    .bind(ids)
+    .bind(now)
+    .bind(expires_at)
+    .bind(hint)
+    .bind(CHANNEL);
+    let ended = conn.fetch_all(statement).await?;
+    Ok(ended.into_iter().map(|(id, live)| (SessionId(id), live)).collect())
 }
 
 /// The rows after `after` up to the newest one, whose number it gives: those that have not expired by `now`, and the

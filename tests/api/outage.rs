@@ -108,7 +108,8 @@ async fn r66_a_revoke_whose_commit_was_not_answered_may_be_repeated() {
     let alice = server.user("alice").await;
     let tokens = alice.login().await;
     let target = Target::SessionId(tokens.session_id.clone());
-    proxy.lose_answer_to(b"COMMIT");
+    let session = uuid::Uuid::parse_str(&tokens.session_id).expect("id");
+    proxy.lose_answer_to(session.as_bytes());
     assert_eq!(refusal(alice.revoke(target.clone()).await).1, "DATABASE_UNAVAILABLE");
     assert_eq!(live_sessions(&server).await, 0, "it was committed all the same");
     assert_eq!(alice.revoke(target).await.expect("ok").sessions_revoked, 0);

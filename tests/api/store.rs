@@ -1,6 +1,6 @@
 //! The database's side of the promises: statements that meet, constraints, keys, and a log without gaps.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use countersign::{
     clock::Clock,
@@ -53,7 +53,7 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
             let mut tx = store.acquire().await.expect("connection");
             tx.begin().await.expect("begun");
             let batch = vec![(revocation(now), Reason::Revoked); 1 + i % 3];
-            revocations::append(&mut tx, &batch, now).await.expect("appended");
+            revocations::append(&mut tx, &batch, now, true).await.expect("appended");
             // Every fourth is rolled back: its numbers must not be missing.
             if i % 4 != 0 {
                 tx.commit().await.expect("committed");
@@ -177,7 +177,7 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
     let now = Clock::system().now();
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
-    revocations::append(&mut tx, &[(revocation(now), Reason::Revoked)], now).await.expect("appended");
+    revocations::append(&mut tx, &[(revocation(now), Reason::Revoked)], now, true).await.expect("appended");
     drop(tx);
     let mut conn = store.acquire().await.expect("connection");
     assert_eq!(revocations::load(&mut conn, 0, now).await.expect("loaded"), (0, vec![]));
@@ -221,7 +221,7 @@ async fn r65_a_refresh_that_meets_a_revoke_gives_nothing() {
     let store = store(&server.database_url);
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
-    refresh_tokens::revoke(&mut tx, &HashMap::from([(id, Reason::Revoked)]), server.clock.now()).await.expect("marked");
+    refresh_tokens::revoke(&mut tx, &[id], Reason::Revoked, server.clock.now()).await.expect("marked");
     let refresh = tokio::spawn(async move { alice.refresh(&tokens.refresh_token).await });
     somebody_waits(&server.database_url).await;
     tx.commit().await.expect("committed");
