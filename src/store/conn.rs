@@ -11,7 +11,10 @@ use sqlx::{
 };
 use tokio::{runtime::Handle, time::timeout};
 
-use super::error::{classify, out_of_time};
+use super::{
+    Failures,
+    error::{classify, out_of_time},
+};
 use crate::error::Error;
 
 /// A connection, from the pool or of its own.
@@ -25,7 +28,7 @@ pub struct Conn {
 #[derive(Debug)]
 enum Link {
     /// Some until it is given back.
-    Pooled(Option<PoolConnection<Postgres>>),
+    Pooled(Option<PoolConnection<Postgres>>, Failures),
     Own(Box<PgConnection>),
 }
 
@@ -39,8 +42,8 @@ enum State {
 }
 
 impl Conn {
-    pub(super) fn pooled(connection: PoolConnection<Postgres>, deadline: Duration) -> Self {
-        Self { link: Link::Pooled(Some(connection)), deadline, state: State::Idle }
+    pub(super) fn pooled(connection: PoolConnection<Postgres>, deadline: Duration, failures: Failures) -> Self {
+        Self { link: Link::Pooled(Some(connection), failures), deadline, state: State::Idle }
     }
 
     pub(super) fn own(connection: PgConnection, deadline: Duration) -> Self {
@@ -104,8 +107,10 @@ impl Conn {
     ) -> Result<T, Error> {
         let before = std::mem::replace(&mut self.state, State::Unknown);
         let result = statement(self.link.connection()?).await;
-        if !matches!(result, Err(Error::DatabaseUnavailable(_))) {
-            self.state = before;
+        match (&result, &self.link) {
+            (Err(Error::DatabaseUnavailable(_)), Link::Pooled(_, failures)) => failures.note(),
+            (Err(Error::DatabaseUnavailable(_)), Link::Own(_)) => {}
+            _ => self.state = before,
         }
         result
     }
@@ -114,8 +119,8 @@ impl Conn {
 impl Link {
     fn connection(&mut self) -> Result<&mut PgConnection, Error> {
         match self {
-            Self::Pooled(Some(connection)) => Ok(connection),
-            Self::Pooled(None) => Err(Error::internal("the connection was given back")),
+            Self::Pooled(Some(connection), _) => Ok(connection),
+            Self::Pooled(None, _) => Err(Error::internal("the connection was given back")),
             Self::Own(connection) => Ok(connection),
         }
     }
@@ -124,7 +129,7 @@ impl Link {
 /// Gives the connection back, or closes it. sqlx pings what is given back, without a deadline: the deadline is here.
 impl Drop for Conn {
     fn drop(&mut self) {
-        let Link::Pooled(connection) = &mut self.link else {
+        let Link::Pooled(connection, _) = &mut self.link else {
             return;
         };
         let Some(mut connection) = connection.take() else {

@@ -14,7 +14,12 @@ pub mod replicas;
 pub mod revocations;
 pub mod users;
 
-use std::{fmt, str::FromStr as _, time::Duration};
+use std::{
+    fmt,
+    str::FromStr as _,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use sqlx::{
     ConnectOptions as _, Connection as _, PgConnection,
@@ -22,7 +27,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions},
 };
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use self::conn::Conn;
 use self::error::{code, migration_failed, out_of_time, unreachable};
@@ -30,7 +35,8 @@ use crate::error::Error;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// A pooled connection that was idle for longer is tried before it is used, for so long at most.
+/// A pooled connection that was idle for longer, or since before another one failed, is tried before it is used, for so
+/// long at most: a database that has restarted is an outage for one request at most, not for one of each connection.
 const RESTED: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_millis(500);
 const UNDEFINED_TABLE: &str = "42P01";
@@ -52,6 +58,23 @@ pub struct Store {
     pool: PgPool,
     options: PgConnectOptions,
     deadline: Duration,
+    failures: Failures,
+}
+
+/// When a connection failed last.
+#[derive(Clone, Debug, Default)]
+struct Failures(Arc<Mutex<Option<Instant>>>);
+
+impl Failures {
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether there was one within the last `time`.
+    fn any_within(&self, time: Duration) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() <= time)
+    }
 }
 
 impl Store {
@@ -70,18 +93,18 @@ impl Store {
             .options([("jit", "off")])
             .disable_statement_logging();
         let deadline = settings.deadline;
+        let failures = Failures::default();
+        let failed = failures.clone();
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections)
             .acquire_timeout(deadline)
             .test_before_acquire(false)
-            // Only what has rested is tried first: a connection of a database that has restarted since is no outage.
-            .before_acquire(|connection, rested| {
-                Box::pin(async move {
-                    Ok(rested.idle_for < RESTED || timeout(PING, connection.ping()).await.is_ok_and(|p| p.is_ok()))
-                })
+            .before_acquire(move |connection, rested| {
+                let good = rested.idle_for < RESTED && !failed.any_within(rested.idle_for);
+                Box::pin(async move { Ok(good || timeout(PING, connection.ping()).await.is_ok_and(|p| p.is_ok())) })
             })
             .connect_lazy_with(with_server_deadlines(options.clone(), deadline));
-        Ok(Self { pool, options, deadline })
+        Ok(Self { pool, options, deadline, failures })
     }
 
     /// A connection of the pool, for one request.
@@ -90,7 +113,7 @@ impl Store {
     /// [`Error::DatabaseUnavailable`].
     pub async fn acquire(&self) -> Result<Conn, Error> {
         let connection = self.pool.acquire().await.map_err(unreachable)?;
-        Ok(Conn::pooled(connection, self.deadline))
+        Ok(Conn::pooled(connection, self.deadline, self.failures.clone()))
     }
 
     /// A connection apart from the pool, for the task that reads the log. By its index, whatever the planner thinks: it
