@@ -1,7 +1,12 @@
 //! A running server: built from checked settings, served on listeners that the caller has bound, drained at the end.
 //! `serve`, `dev` and the tests all come through here.
 
-use std::{future::Future, sync::Arc, thread::available_parallelism, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, atomic::AtomicI64},
+    thread::available_parallelism,
+    time::Duration,
+};
 
 use tokio::{
     net::TcpListener,
@@ -142,8 +147,6 @@ impl Server {
 
     fn start_background(&self, health: &Health) -> JoinSet<()> {
         let mut background = JoinSet::new();
-        let follower = Arc::clone(&self.follower);
-        background.spawn(async move { follower.listen().await });
         let auth = self.auth();
         background.spawn(async move { auth.keep_keys().await });
         background.spawn(watch_clock(self.auth()));
@@ -164,6 +167,7 @@ fn follower(auth: &Arc<Auth>) -> Follower {
         wake: Arc::clone(wake),
         hints: policy.hints,
         hinted: Notify::new(),
+        beats: AtomicI64::new(0),
         install_keys: Box::new(move |stored| drop(installing.keys.install(stored, installing.accounts.clock.boot()))),
     }
 }

@@ -9,7 +9,7 @@ use countersign::{
         ids::{SessionId, UserId},
         revocation::{RETENTION, Revocation, Subject},
     },
-    revocation::index::Index,
+    revocation::index::{Index, Origin},
 };
 use time::OffsetDateTime;
 
@@ -48,7 +48,7 @@ fn filled(sessions: &[SessionId], now: OffsetDateTime) -> Index {
     let mut index = Index::default();
     for id in sessions {
         let revocation = Revocation { subject: Subject::Session(*id), expires_at: now + RETENTION };
-        index.apply(&revocation, Boot::from_nanos(1));
+        index.apply(&revocation, Origin::Log, Boot::from_nanos(1));
     }
     index
 }

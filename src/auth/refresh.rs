@@ -69,6 +69,10 @@ impl Auth {
         }
         let now = self.accounts.clock.now();
         let (session, exchange) = self.exchange(token, request.client.as_ref(), now).await?;
+        // The database may have lost what this replica knows; then it is put back soon.
+        if self.accounts.revocations.has_ended(session.id, session.user_id, session.epoch) {
+            return Err(Error::RefreshTokenInvalid);
+        }
         let tokens = self.token_pair(&session, now)?;
         Ok(Refreshed { tokens, exchange })
     }

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     domain::{
         ids::SessionId,
-        revocation::{RETENTION, Reason, Revocation},
+        revocation::{RETENTION, Reason},
     },
     error::Error,
     store::revocations,
@@ -91,7 +91,10 @@ impl Accounts {
                 }
             }
             Err(error) => {
-                for waiting in batch {
+                // In an outage those who have queued up meanwhile too, or the queue would grow faster than it is tried.
+                let unavailable = matches!(error, Error::DatabaseUnavailable(_));
+                let others = if unavailable { std::mem::take(&mut *self.queue.lock()) } else { vec![] };
+                for waiting in batch.into_iter().chain(others) {
                     drop(waiting.answer.send(Err(again(&error))));
                 }
             }
@@ -108,8 +111,10 @@ impl Accounts {
         let until = later(now, RETENTION);
         let ended = revocations::end_sessions(&mut conn, sessions, now, until, self.policy.hints.are_on()).await?;
         // Those that had ended before too: perhaps on another replica a moment ago.
-        let revocations: Vec<Revocation> = sessions.keys().map(|id| session_revocation(*id, now)).collect();
-        let revoked = self.committed(conn, &revocations).await;
+        let (logged, known): (Vec<_>, Vec<_>) = sessions.keys().partition(|id| ended.contains_key(id));
+        let revocations =
+            |ids: Vec<SessionId>| ids.into_iter().map(|id| session_revocation(id, now)).collect::<Vec<_>>();
+        let revoked = self.committed(conn, &revocations(logged), &revocations(known)).await;
         Ok((revoked, ended.into_iter().filter(|(_, live)| *live).map(|(id, _)| id).collect()))
     }
 }

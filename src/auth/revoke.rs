@@ -14,7 +14,7 @@ use crate::{
         user::User,
     },
     error::{Error, Rejection},
-    revocation::confirm::Mark,
+    revocation::{confirm::Mark, index::Origin},
     store::{Conn, refresh_tokens, revocations, users},
 };
 
@@ -147,9 +147,14 @@ impl Accounts {
             let known = refresh_tokens::revoked_since(tx, user.id, earlier.unwrap_or(now)).await?;
             let ended = refresh_tokens::revoke_others(tx, user, keep, reason, now).await?;
             return Ok(Ended {
-                sessions: ended.len(),
-                logged: ended.into_iter().map(|id| (session_revocation(id, now), reason)).collect(),
-                known: known.into_iter().map(|id| session_revocation(id, now)).collect(),
+                sessions: ended.iter().filter(|(_, live)| *live).count(),
+                logged: ended.into_iter().map(|(id, _)| (session_revocation(id, now), reason)).collect(),
+                known: known
+                    .into_iter()
+                    .map(|id| session_revocation(id, now))
+                    // Those that ended by an epoch before.
+                    .chain([user_revocation(user.id, user.epoch, now)])
+                    .collect(),
             });
         }
         let sessions = refresh_tokens::count_live(tx, user, now).await?;
@@ -165,16 +170,17 @@ impl Accounts {
             revocations::append(&mut tx, &ended.logged, self.clock.now(), self.policy.hints.are_on()).await?;
         }
         tx.commit().await?;
-        let known: Vec<Revocation> = ended.logged.into_iter().map(|(r, _)| r).chain(ended.known).collect();
-        Ok(Revoked { sessions: ended.sessions, ..self.committed(tx, &known).await })
+        let logged: Vec<Revocation> = ended.logged.into_iter().map(|(revocation, _)| revocation).collect();
+        Ok(Revoked { sessions: ended.sessions, ..self.committed(tx, &logged, &ended.known).await })
     }
 
-    /// After a commit of `revocations`: makes this replica know them, and finds out what to wait for.
-    pub(super) async fn committed(&self, mut conn: Conn, revocations: &[Revocation]) -> Revoked {
-        if revocations.is_empty() {
+    /// After a commit of what is `logged`: makes this replica know it, and finds out what to wait for.
+    pub(super) async fn committed(&self, mut conn: Conn, logged: &[Revocation], known: &[Revocation]) -> Revoked {
+        if logged.is_empty() && known.is_empty() {
             return Revoked::nothing(self.clock.now());
         }
-        self.revocations.apply(revocations);
+        self.revocations.apply(logged, Origin::Log);
+        self.revocations.apply(known, Origin::Repeated);
         // After the commit: a replica that is not on the list by now reads the log after it.
         let (bound, confirmable) = match self.confirmations.after_commit(&mut conn).await {
             Ok((bound, mark)) => (bound, Confirmable::From(mark)),
@@ -203,7 +209,7 @@ impl Accounts {
         self.confirmations.forget_the_dead(&mut conn).await?;
         // A little later than they expire, so that clocks that differ by seconds do not matter.
         let before = self.clock.now() - CLEAN_AFTER;
-        while revocations::prune(&mut conn, before, CLEAN_BATCH).await? == CLEAN_BATCH.unsigned_abs() {}
+        while revocations::prune(&mut conn, before, CLEAN_BATCH).await? > 0 {}
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -24,8 +24,11 @@ use crate::{
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The most revocations in a message.
 const PART: usize = 1000;
-/// Messages that wait for a slow reader.
+/// Messages that wait for a slow reader, and for how long it may take none.
 const BUFFERED: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a stream lasts: the clocks of both ends run apart.
+const LIFE: Duration = Duration::from_secs(3600);
 
 /// What a subscriber receives.
 pub type Events = ReceiverStream<Result<v1::WatchRevocationsResponse, Status>>;
@@ -42,7 +45,7 @@ struct Watcher {
 
 /// Why a subscriber is told no more.
 enum End {
-    /// It has gone.
+    /// It has gone, or reads nothing, or is to call again.
     Gone,
     /// It is told why.
     Because(Error),
@@ -60,9 +63,7 @@ impl From<Error> for End {
 /// [`Error::RevocationsStale`], [`Error::SigningKeySecret`].
 pub fn watch(auth: Arc<Auth>, position: &str, drain: watch::Receiver<bool>) -> Result<Events, Error> {
     auth.accounts.revocations.fresh(None)?;
-    if auth.keys.ring().signing()?.algorithm() == Algorithm::Hs256 {
-        return Err(Error::SigningKeySecret);
-    }
+    refuse_secrets(&auth)?;
     let (events, received) = mpsc::channel(BUFFERED);
     let (began, position) = (auth.accounts.clock.boot(), read(position));
     let watcher = Watcher { auth, events, began, position, jwks: String::new() };
@@ -70,11 +71,20 @@ pub fn watch(auth: Arc<Auth>, position: &str, drain: watch::Receiver<bool>) -> R
     Ok(ReceiverStream::new(received))
 }
 
+/// A key that verifies by what signs is given to nobody.
+fn refuse_secrets(auth: &Auth) -> Result<(), Error> {
+    match auth.keys.ring().signing()?.algorithm() {
+        Algorithm::Hs256 => Err(Error::SigningKeySecret),
+        Algorithm::EdDsa | Algorithm::Es256 | Algorithm::Rs256 => Ok(()),
+    }
+}
+
 impl Watcher {
     async fn run(mut self, mut drain: watch::Receiver<bool>) {
         let events = self.events.clone();
         let ended = tokio::select! {
             end = self.tell() => end,
+            () = sleep(LIFE) => End::Gone,
             _ = drain.wait_for(|drain| *drain) => End::Because(Error::ShuttingDown),
         };
         if let End::Because(error) = ended {
@@ -98,29 +108,56 @@ impl Watcher {
     async fn tell_what_is_new(&mut self) -> Result<(), End> {
         // Read before what it covers.
         let freshness = self.auth.accounts.revocations.fresh(None)?;
+        refuse_secrets(&self.auth)?;
         let ring = self.auth.keys.ring().jwks()?.json;
         if ring != self.jwks {
             self.jwks.clone_from(&ring);
             let issuer = self.auth.accounts.policy.issuer.clone();
             self.send(Event::Keys(v1::SigningKeys { jwks: ring, issuer })).await?;
         }
-        match self.auth.accounts.revocations.news(self.position) {
-            News::Nothing => {}
-            News::Added(added, position) => {
-                for (part, position) in parts(&added, position) {
-                    self.send(Event::Additions(v1::RevocationAdditions { revocations: part, position })).await?;
-                }
-                self.position = Some(position);
-            }
-            News::Everything(all, position) => {
-                for (part, position) in parts(&all, position) {
-                    self.send(Event::Snapshot(v1::RevocationSnapshot { revocations: part, position })).await?;
-                }
-                self.position = Some(position);
-            }
-        }
+        while self.tell_news().await? {}
         let complete_as_of = Some(self.since_it_began(freshness.as_of_boot()));
         self.send(Event::Heartbeat(v1::RevocationHeartbeat { complete_as_of })).await
+    }
+
+    /// Says whether there may be more: a snapshot serves many, and is a little old.
+    async fn tell_news(&mut self) -> Result<bool, End> {
+        let news = self.auth.accounts.revocations.news(self.position);
+        let (more, position) = match news {
+            News::Nothing => return Ok(false),
+            News::Added(added, position) => {
+                let event = |revocations, position| Event::Additions(v1::RevocationAdditions { revocations, position });
+                self.send_parts(&added, position, event).await?;
+                (false, position)
+            }
+            News::Everything(all, position) => {
+                let event = |revocations, position| Event::Snapshot(v1::RevocationSnapshot { revocations, position });
+                self.send_parts(&all, position, event).await?;
+                (true, position)
+            }
+        };
+        self.position = Some(position);
+        Ok(more)
+    }
+
+    /// In parts of a size that fits a message; the last part carries the position. There is always a last part.
+    async fn send_parts(
+        &self,
+        all: &[Revocation],
+        position: Position,
+        event: impl Fn(Vec<v1::Revocation>, String) -> Event,
+    ) -> Result<(), End> {
+        let mut rest = all;
+        loop {
+            let (part, after) = rest.split_at(rest.len().min(PART));
+            let last = after.is_empty();
+            let position = if last { write(position) } else { String::new() };
+            self.send(event(part.iter().filter_map(encode::revocation).collect(), position)).await?;
+            if last {
+                return Ok(());
+            }
+            rest = after;
+        }
     }
 
     fn since_it_began(&self, moment: Boot) -> prost_types::Duration {
@@ -134,21 +171,11 @@ impl Watcher {
 
     async fn send(&self, event: Event) -> Result<(), End> {
         let response = v1::WatchRevocationsResponse { event: Some(event) };
-        self.events.send(Ok(response)).await.map_err(|_| End::Gone)
+        match timeout(PATIENCE, self.events.send(Ok(response))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        }
     }
-}
-
-/// Revocations in parts of a size that fits a message; the last part carries the position. There is always a last part.
-fn parts(all: &[Revocation], position: Position) -> Vec<(Vec<v1::Revocation>, String)> {
-    let mut parts: Vec<(Vec<v1::Revocation>, String)> =
-        all.chunks(PART).map(|part| (part.iter().filter_map(encode::revocation).collect(), String::new())).collect();
-    if parts.is_empty() {
-        parts.push(Default::default());
-    }
-    if let Some((_, last)) = parts.last_mut() {
-        *last = write(position);
-    }
-    parts
 }
 
 /// A position as subscribers keep it.

@@ -50,6 +50,9 @@ pub struct Confirmations {
     observer: Mutex<Observer>,
     /// How many readings have begun.
     begun: AtomicU64,
+    /// How many connections the readings have had. Numbers of the log mean the same for as long as one lives: another may
+    /// be to a database that has lost commits.
+    connections: AtomicU64,
     observed: watch::Sender<Observed>,
     waiting: AtomicUsize,
     asked: Notify,
@@ -60,6 +63,8 @@ pub struct Confirmations {
 struct Observed {
     /// Which reading it was, from 1.
     reading: u64,
+    /// Of which connection, from 1.
+    connection: u64,
     /// Every replica that may accept tokens has applied the log up to here.
     applied_by_all: i64,
 }
@@ -71,6 +76,16 @@ pub struct Mark {
     seq: i64,
     /// Readings up to this one began before it was committed.
     reading: u64,
+    /// A later connection may read another log.
+    connection: u64,
+    /// Nobody is to be waited for.
+    confirmed: bool,
+}
+
+impl Mark {
+    fn is_reached(self, observed: &Observed) -> bool {
+        observed.connection == self.connection && observed.reading > self.reading && observed.applied_by_all >= self.seq
+    }
 }
 
 impl Confirmations {
@@ -81,55 +96,61 @@ impl Confirmations {
             clock,
             observer: Mutex::default(),
             begun: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
             observed: watch::Sender::default(),
             waiting: AtomicUsize::new(0),
             asked: Notify::new(),
         }
     }
 
-    /// Reads the list after a commit. Gives the largest bound of any replica, and what to wait for.
+    /// Reads the list after a commit on the same connection. Gives the largest bound of any replica, and what to wait for.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn after_commit(&self, conn: &mut Conn) -> Result<(Duration, Mark), Error> {
         let reading = self.begun.load(Ordering::SeqCst);
-        let listing = self.look(conn).await?;
-        let largest = listing.replicas.iter().map(|replica| replica.max_staleness).max();
-        Ok((largest.unwrap_or_default(), Mark { seq: listing.head, reading }))
+        let connection = self.connections.load(Ordering::SeqCst);
+        let asked_at = self.clock.boot();
+        let Listing { head: seq, replicas } = replicas::list(conn).await?;
+        let applied_by_all = self.observer().applied_by_all(self.others(&replicas), asked_at);
+        let largest = replicas.iter().map(|replica| replica.max_staleness).max();
+        let confirmed = applied_by_all >= seq;
+        Ok((largest.unwrap_or_default(), Mark { seq, reading, connection, confirmed }))
     }
 
     /// Whether every replica is known to have applied what was marked, within `wait` at the latest.
     pub async fn confirm(&self, mark: Mark, wait: Duration) -> bool {
-        let mut observed = self.observed.subscribe();
-        let reached = |o: &Observed| o.reading > mark.reading && o.applied_by_all >= mark.seq;
-        if reached(&observed.borrow_and_update()) {
+        if mark.confirmed {
             return true;
         }
+        let mut observed = self.observed.subscribe();
         let _waiting = Waiting::begin(self);
-        timeout(wait, observed.wait_for(reached)).await.is_ok_and(|reached| reached.is_ok())
+        let reached = observed.wait_for(|observed| mark.is_reached(observed));
+        timeout(wait, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 
     /// Reads the list again and again until it is dropped: often while somebody waits.
     pub async fn run(&self, store: &Store) {
         loop {
-            drop(timeout(IDLE, self.asked.notified()).await);
-            while self.look_while_somebody_waits(store).await.is_err() && self.somebody_waits() {
-                sleep(PAUSE_AFTER_FAILURE).await;
-            }
+            drop(self.read(store).await);
+            sleep(PAUSE_AFTER_FAILURE).await;
         }
     }
 
-    /// Looks at least once.
-    async fn look_while_somebody_waits(&self, store: &Store) -> Result<(), Error> {
-        let mut conn = store.acquire().await?;
+    /// On one connection, of its own: requests that wait for confirmation must not keep others from theirs.
+    async fn read(&self, store: &Store) -> Result<(), Error> {
+        let mut conn = store.connect().await?;
+        let connection = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
         let mut looks = 0;
         loop {
-            self.look(&mut conn).await?;
-            if !self.somebody_waits() {
-                return Ok(());
-            }
+            self.look(&mut conn, connection).await?;
             let pause = match looks / QUICK_LOOKS {
-                0 => Duration::ZERO,
+                _ if self.waiting.load(Ordering::SeqCst) == 0 => IDLE,
+                // A timer would take a millisecond or two.
+                0 => {
+                    looks += 1;
+                    continue;
+                }
                 1 => SHORT_PAUSE,
                 _ => LONG_PAUSE,
             };
@@ -137,8 +158,17 @@ impl Confirmations {
         }
     }
 
-    fn somebody_waits(&self) -> bool {
-        self.waiting.load(Ordering::SeqCst) > 0
+    async fn look(&self, conn: &mut Conn, connection: u64) -> Result<(), Error> {
+        let reading = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let asked_at = self.clock.boot();
+        let listing = replicas::list(conn).await?;
+        let answered_at = self.clock.boot();
+        let mut observer = self.observer();
+        observer.observe(self.others(&listing.replicas), answered_at);
+        let applied_by_all = observer.applied_by_all(self.others(&listing.replicas), asked_at);
+        drop(observer);
+        self.observed.send_replace(Observed { reading, connection, applied_by_all });
+        Ok(())
     }
 
     /// Takes replicas off the list that have been silent for much longer than their bounds: they were killed.
@@ -147,7 +177,9 @@ impl Confirmations {
     /// [`Error::DatabaseUnavailable`].
     pub async fn forget_the_dead(&self, conn: &mut Conn) -> Result<(), Error> {
         let asked_at = self.clock.boot();
-        for replica in self.look(conn).await?.replicas {
+        let replicas = replicas::list(conn).await?.replicas;
+        self.observer().observe(self.others(&replicas), self.clock.boot());
+        for replica in replicas {
             if self.observer().silent_for(&replica, asked_at) > replica.max_staleness * DEAD_AFTER {
                 replicas::forget(conn, &replica).await?;
                 tracing::info!(replica = %replica.id, "a replica that has been silent for long was taken off the list");
@@ -160,23 +192,9 @@ impl Confirmations {
         self.observer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn look(&self, conn: &mut Conn) -> Result<Listing, Error> {
-        let reading = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let asked_at = self.clock.boot();
-        let listing = replicas::list(conn).await?;
-        let answered_at = self.clock.boot();
-        let mut observer = self.observer();
-        let others = listing.replicas.iter().filter(|replica| replica.id != self.own);
-        let applied_by_all = observer.observe(others, asked_at, answered_at);
-        self.observed.send_if_modified(|observed| {
-            let newer = reading > observed.reading;
-            if newer {
-                *observed = Observed { reading, applied_by_all };
-            }
-            newer
-        });
-        drop(observer);
-        Ok(listing)
+    fn others<'a>(&self, replicas: &'a [Replica]) -> impl Iterator<Item = &'a Replica> {
+        let own = self.own;
+        replicas.iter().filter(move |replica| replica.id != own)
     }
 }
 
@@ -215,22 +233,23 @@ impl Observer {
         seen.map_or(Duration::ZERO, |seen| asked_at.since(seen.since))
     }
 
-    /// Takes over a reading. Says up to where every replica has applied the log that may accept tokens.
-    fn observe<'a>(&mut self, list: impl Iterator<Item = &'a Replica>, asked_at: Boot, answered_at: Boot) -> i64 {
+    /// Takes over a reading.
+    fn observe<'a>(&mut self, list: impl Iterator<Item = &'a Replica>, answered_at: Boot) {
         let before = std::mem::take(&mut self.0);
-        let mut applied_by_all = i64::MAX;
         for replica in list {
             let fresh = Seen { beats: replica.beats, since: answered_at };
             let seen = before.get(&replica.id).copied().filter(|seen| seen.beats == replica.beats).unwrap_or(fresh);
-            // A little more than its bound: no two clocks run at quite the same rate.
-            let bound = replica.max_staleness + replica.max_staleness / 100;
-            let silent = asked_at.since(seen.since) > bound;
-            if !silent {
-                applied_by_all = applied_by_all.min(replica.applied_seq);
-            }
             self.0.insert(replica.id, seen);
         }
-        applied_by_all
+    }
+
+    /// Up to where every replica has applied the log that may accept tokens, by a list that was asked for at `asked_at`.
+    fn applied_by_all<'a>(&self, list: impl Iterator<Item = &'a Replica>, asked_at: Boot) -> i64 {
+        // A little more than its bound: no two clocks run at quite the same rate.
+        let is_silent = |replica: &Replica| {
+            self.silent_for(replica, asked_at) > replica.max_staleness + replica.max_staleness / 100
+        };
+        list.filter(|replica| !is_silent(replica)).map(|replica| replica.applied_seq).min().unwrap_or(i64::MAX)
     }
 }
 
@@ -249,7 +268,8 @@ mod tests {
     }
 
     fn observe(observer: &mut Observer, list: &[Replica], seconds: u64) -> i64 {
-        observer.observe(list.iter(), at(seconds), at(seconds))
+        observer.observe(list.iter(), at(seconds));
+        observer.applied_by_all(list.iter(), at(seconds))
     }
 
     #[test]
@@ -271,8 +291,20 @@ mod tests {
     fn silence_is_measured_from_the_answer_of_one_reading_to_the_question_of_another() {
         let list = [replica(1, 5, 4)];
         let mut observer = Observer::default();
-        observer.observe(list.iter(), at(0), at(8));
-        assert_eq!(observer.observe(list.iter(), at(11), at(30)), 4, "asked three seconds after the first answer");
-        assert_eq!(observer.observe(list.iter(), at(31), at(31)), i64::MAX);
+        observer.observe(list.iter(), at(8));
+        observer.observe(list.iter(), at(30));
+        assert_eq!(observer.applied_by_all(list.iter(), at(11)), 4, "asked three seconds after the first answer");
+        assert_eq!(observer.applied_by_all(list.iter(), at(31)), i64::MAX);
+    }
+
+    #[test]
+    fn v4_what_another_connection_reads_confirms_nothing() {
+        let mark = Mark { seq: 7, reading: 3, connection: 2, confirmed: false };
+        for (reading, connection, applied_by_all, expected) in
+            [(4, 2, 7, true), (3, 2, 7, false), (4, 3, 7, false), (4, 2, 6, false), (9, 2, i64::MAX, true)]
+        {
+            let observed = Observed { reading, connection, applied_by_all };
+            assert_eq!(mark.is_reached(&observed), expected, "{observed:?}");
+        }
     }
 }

@@ -9,18 +9,22 @@
 
 use std::{
     fmt,
+    future::pending,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use uuid::Uuid;
 
-use super::{Revocations, feed::Position, restore};
+use super::{Revocations, feed::Position, index::Origin, restore};
 use crate::{
     clock::{Boot, Clock},
     config::Hints,
@@ -45,8 +49,8 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(1);
 /// How long the hints' connection may be silent before it is made anew.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Beats between two collections of the index.
-const COLLECT_EVERY: u32 = 60;
+/// The time between two collections of the index.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
 
 /// Takes over the keys as they are stored now. Opening them is not the business of this module.
 pub type InstallKeys = Box<dyn Fn(Vec<StoredKey>) + Send + Sync>;
@@ -67,6 +71,8 @@ pub struct Follower {
     pub hints: Hints,
     /// There may be something new.
     pub hinted: Notify,
+    /// How many statements have moved this replica's counter.
+    pub beats: AtomicI64,
     /// Called when the keys have changed.
     pub install_keys: InstallKeys,
 }
@@ -93,6 +99,13 @@ impl Follower {
     /// Follows until `stop` resolves, and then takes the replica off the list. An outage is logged once when it begins
     /// and once when it ends.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.follow_until(stop) => {}
+            () = self.listen() => {}
+        }
+    }
+
+    async fn follow_until(&self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         let (mut healthy, mut back_off) = (true, BACK_OFF);
         loop {
@@ -104,27 +117,32 @@ impl Follower {
                 back_off = BACK_OFF;
             }
             tokio::select! {
-                () = stop.as_mut() => return,
-                _ = timeout(self.jittered(back_off), self.wake.notified()) => {}
+                () = stop.as_mut() => return self.revocations.end(),
+                () = sleep(self.jittered(back_off)) => {}
             }
             back_off = (back_off * 2).min(LONGEST_BACK_OFF);
         }
     }
 
     /// Turns hints into wake-ups until it is dropped. Without hints the follower polls.
-    pub async fn listen(&self) {
+    async fn listen(&self) {
         if !self.hints.are_on() {
-            return;
+            return pending().await;
         }
         loop {
             if let Ok(mut listener) = self.store.listen().await {
                 self.hinted.notify_one();
-                // A connection that has been silent for long may be dead without knowing it.
-                while let Ok(Ok(())) = timeout(SILENCE, listener.hint()).await {
+                // A connection that has been silent for long may be dead without knowing it: the next one at once.
+                while let Ok(heard) = timeout(SILENCE, listener.hint()).await {
                     self.hinted.notify_one();
+                    if heard.is_err() {
+                        sleep(self.jittered(PAUSE)).await;
+                        break;
+                    }
                 }
+            } else {
+                sleep(self.jittered(PAUSE)).await;
             }
-            tokio::time::sleep(self.jittered(PAUSE)).await;
         }
     }
 
@@ -136,17 +154,17 @@ impl Follower {
         // that beat.
         replicas::register(&mut conn, self.report(0)).await?;
         let mut progress = Progress { beaten_at, position: self.load(&mut conn).await?, reported: 0 };
-        let (mut step, mut beats, mut sent_at) = (Step::Beat, 0_u32, Instant::now());
-        let mut due = sent_at;
+        let (mut step, mut sent_at) = (Step::Beat, Instant::now());
+        let (mut due, mut collected_at) = (sent_at, sent_at);
         loop {
             let whole = match step {
                 Step::Beat => {
                     // From when it is sent: what a slow answer says is old already.
                     sent_at = Instant::now();
                     due = sent_at + self.pause();
-                    beats = beats.wrapping_add(1);
-                    if beats.is_multiple_of(COLLECT_EVERY) {
+                    if collected_at.elapsed() > COLLECT_EVERY {
                         self.revocations.collect();
+                        collected_at = sent_at;
                     }
                     self.beat(&mut conn, &mut progress).await?
                 }
@@ -161,7 +179,8 @@ impl Follower {
             step = tokio::select! {
                 biased;
                 () = stop.as_mut() => {
-                    // If it fails, the others wait for the bound.
+                    // Nobody waits for this replica from now on; if that cannot be said, the others wait for the bound.
+                    self.revocations.end();
                     drop(replicas::leave(&mut conn, self.replica).await);
                     return Ok(());
                 }
@@ -219,18 +238,18 @@ impl Follower {
         if heard.entries.iter().any(|entry| entry.seq > applied && entry.revocation.subject == Subject::Keys) {
             (self.install_keys)(keys::all(conn).await?.keys);
         }
-        self.revocations.apply(heard.entries.iter().map(|entry| &entry.revocation));
+        self.revocations.apply(heard.entries.iter().map(|entry| &entry.revocation), Origin::Log);
         progress.position = at(heard.head, &heard.entries);
         self.revocations.extend_feed(heard.entries.into_iter().filter(|entry| entry.seq > applied), progress.position);
         Ok(true)
     }
 
     async fn load(&self, conn: &mut Conn) -> Result<Position, Error> {
-        let (head, entries) = revocations::load(conn, 0, self.clock.now()).await?;
+        let (head, entries) = revocations::load(conn, 0).await?;
         // After the head was read, so that what changes from now on is heard of.
         (self.install_keys)(keys::all(conn).await?.keys);
         let known = self.revocations.live();
-        self.revocations.apply(entries.iter().map(|entry| &entry.revocation));
+        self.revocations.apply(entries.iter().map(|entry| &entry.revocation), Origin::Log);
         let restored = restore::put_back(conn, known, (head, &entries), self.clock.now(), self.hints.are_on()).await?;
         if restored > 0 {
             tracing::error!(restored, "the database has lost revocations that were acknowledged: they were put back");
@@ -241,7 +260,9 @@ impl Follower {
     }
 
     fn report(&self, applied_seq: i64) -> Beat {
-        Beat { replica: self.replica, applied_seq, max_staleness: self.revocations.max_staleness }
+        // Counted here: a counter that the database has lost must not come back to a number that it has had.
+        let count = self.beats.fetch_add(1, Ordering::Relaxed) + 1;
+        Beat { replica: self.replica, applied_seq, count, max_staleness: self.revocations.max_staleness }
     }
 
     fn pause(&self) -> Duration {

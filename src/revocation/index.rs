@@ -9,7 +9,7 @@ use crate::{
     domain::{
         claims::{Principal, unix},
         ids::{SessionId, UserId},
-        revocation::{RETENTION, Revocation, Subject},
+        revocation::{MAX_ACCESS_TOKEN_TTL, RETENTION, Revocation, Subject},
     },
     error::Rejection,
 };
@@ -19,8 +19,8 @@ use crate::{
 pub struct Index {
     sessions: HashMap<SessionId, Lifetime>,
     users: HashMap<UserId, (i64, Lifetime)>,
-    /// The latest end of an entry that was forgotten, in seconds since 1970. Tokens that end before it are refused, so
-    /// that a wall clock that steps back revives nothing (REQUIREMENTS V6).
+    /// The latest end of an entry that was forgotten, in seconds since 1970. Tokens that it could have matched are refused,
+    /// so that a wall clock that steps back revives nothing (REQUIREMENTS V6).
     forgotten_until: u64,
 }
 
@@ -30,11 +30,25 @@ pub struct Index {
 struct Lifetime {
     until: OffsetDateTime,
     applied_at: Boot,
+    origin: Origin,
+}
+
+/// Where an entry is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Somebody has asked for it to be dead, and it was already. The log may never have said so, or say so no more.
+    Repeated,
+    /// The log.
+    Log,
 }
 
 impl Lifetime {
     fn max(self, other: Self) -> Self {
-        Self { until: self.until.max(other.until), applied_at: self.applied_at.max(other.applied_at) }
+        Self {
+            until: self.until.max(other.until),
+            applied_at: self.applied_at.max(other.applied_at),
+            origin: self.origin.max(other.origin),
+        }
     }
 
     fn is_over(self, now: OffsetDateTime, boot: Boot) -> bool {
@@ -44,8 +58,8 @@ impl Lifetime {
 
 impl Index {
     /// Adds a revocation, `boot` being the time since boot.
-    pub fn apply(&mut self, revocation: &Revocation, boot: Boot) {
-        let fresh = Lifetime { until: revocation.expires_at, applied_at: boot };
+    pub fn apply(&mut self, revocation: &Revocation, origin: Origin, boot: Boot) {
+        let fresh = Lifetime { until: revocation.expires_at, applied_at: boot, origin };
         match revocation.subject {
             Subject::Session(id) => {
                 let lifetime = self.sessions.entry(id).or_insert(fresh);
@@ -66,24 +80,29 @@ impl Index {
     /// # Errors
     /// [`Rejection::Revoked`]; [`Rejection::Expired`] when what could be known of it has been forgotten.
     pub fn check(&self, principal: &Principal) -> Result<(), Rejection> {
-        let session_dead = self.sessions.contains_key(&principal.session_id);
-        let least = self.users.get(&principal.user_id).map(|(least, _)| *least);
-        if session_dead || least.is_some_and(|least| principal.epoch < least) {
+        if self.has_ended(principal.session_id, principal.user_id, principal.epoch) {
             return Err(Rejection::Revoked);
         }
-        if principal.expires_at < self.forgotten_until {
+        // A session that was revoked has no token that was issued later than that, even by another clock.
+        let issued_before = self.forgotten_until.saturating_sub(MAX_ACCESS_TOKEN_TTL.as_secs());
+        if principal.expires_at < self.forgotten_until && principal.issued_at < issued_before {
             return Err(Rejection::Expired);
         }
         Ok(())
     }
 
-    /// What has time left. That a user was not known is no revocation that anybody has to put back.
+    /// Whether a session, opened under that epoch of its user, is known to have ended.
+    pub fn has_ended(&self, session: SessionId, user: UserId, epoch: i64) -> bool {
+        let least = self.users.get(&user).map(|(least, _)| *least);
+        self.sessions.contains_key(&session) || least.is_some_and(|least| epoch < least)
+    }
+
+    /// What the log has said that has time left.
     pub fn live(&self, now: OffsetDateTime) -> Vec<Revocation> {
-        let sessions = self.sessions.iter().map(|(id, lifetime)| (Subject::Session(*id), lifetime.until));
-        let known = self.users.iter().filter(|(_, (epoch, _))| *epoch < i64::MAX);
-        let users = known.map(|(id, (epoch, lifetime))| (Subject::User(*id, *epoch), lifetime.until));
-        let live = sessions.chain(users).filter(|(_, until)| *until > now);
-        live.map(|(subject, expires_at)| Revocation { subject, expires_at }).collect()
+        let sessions = self.sessions.iter().map(|(id, lifetime)| (Subject::Session(*id), lifetime));
+        let users = self.users.iter().map(|(id, (epoch, lifetime))| (Subject::User(*id, *epoch), lifetime));
+        let live = sessions.chain(users).filter(|(_, l)| l.origin == Origin::Log && l.until > now);
+        live.map(|(subject, lifetime)| Revocation { subject, expires_at: lifetime.until }).collect()
     }
 
     /// Forgets entries whose time is over by both clocks.
@@ -134,7 +153,7 @@ mod tests {
     fn p1_a_revoked_session_is_dead_and_no_other() {
         let (session, user) = (SessionId::new(T0), UserId::new(T0));
         let mut index = Index::default();
-        index.apply(&revocation(Subject::Session(session)), BOOT);
+        index.apply(&revocation(Subject::Session(session)), Origin::Log, BOOT);
         assert_eq!(index.check(&principal(session, user, 9)), Err(Rejection::Revoked));
         assert_eq!(index.check(&principal(SessionId::new(T0), user, 0)), Ok(()));
     }
@@ -143,8 +162,8 @@ mod tests {
     fn p1_tokens_below_the_users_epoch_are_dead() {
         let (session, user) = (SessionId::new(T0), UserId::new(T0));
         let mut index = Index::default();
-        index.apply(&revocation(Subject::User(user, 3)), BOOT);
-        index.apply(&revocation(Subject::User(user, 2)), BOOT);
+        index.apply(&revocation(Subject::User(user, 3)), Origin::Log, BOOT);
+        index.apply(&revocation(Subject::User(user, 2)), Origin::Log, BOOT);
         assert_eq!(index.check(&principal(session, user, 2)), Err(Rejection::Revoked));
         assert_eq!(index.check(&principal(session, user, 3)), Ok(()));
         assert_eq!(index.check(&principal(session, UserId::new(T0), 0)), Ok(()));
@@ -157,7 +176,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let (booted, retained) = (Boot::from_nanos(7), Boot::from_nanos(7 + RETENTION.as_nanos() as u64));
         let mut index = Index::default();
-        index.apply(&revocation(Subject::Session(session)), booted);
+        index.apply(&revocation(Subject::Session(session)), Origin::Log, booted);
         for (now, boot) in [
             (T0 + RETENTION - second, retained),
             // The wall clock was set four hours ahead for a moment.
@@ -174,13 +193,28 @@ mod tests {
     fn v6_a_wall_clock_that_steps_back_revives_nothing() {
         let session = SessionId::new(T0);
         let mut index = Index::default();
-        index.apply(&revocation(Subject::Session(session)), BOOT);
+        index.apply(&revocation(Subject::Session(session)), Origin::Log, BOOT);
         index.collect(T0 + RETENTION, Boot::from_nanos(u64::MAX));
         // By a clock that stands at T0 again this token would be alive.
         let dead = principal(session, UserId::new(T0), 0);
         assert_eq!(index.check(&dead), Err(Rejection::Expired));
-        let after = Principal { expires_at: unix(T0 + RETENTION), ..dead };
+        let after = Principal { expires_at: unix(T0 + RETENTION), ..dead.clone() };
         assert_eq!(index.check(&after), Ok(()));
+        // Issued so late that its session cannot have been what was revoked.
+        let later = Principal { issued_at: unix(T0 + RETENTION) - 3600, ..dead };
+        assert_eq!(index.check(&later), Ok(()));
+    }
+
+    #[test]
+    fn what_was_repeated_is_dead_and_only_what_the_log_said_is_put_back() {
+        let (logged, repeated, user) = (SessionId::new(T0), SessionId::new(T0), UserId::new(T0));
+        let mut index = Index::default();
+        index.apply(&revocation(Subject::Session(repeated)), Origin::Repeated, BOOT);
+        for origin in [Origin::Repeated, Origin::Log, Origin::Repeated] {
+            index.apply(&revocation(Subject::Session(logged)), origin, BOOT);
+        }
+        assert!(index.has_ended(repeated, user, 0) && index.has_ended(logged, user, 0));
+        assert_eq!(index.live(T0), [revocation(Subject::Session(logged))]);
     }
 
     proptest! {
@@ -190,10 +224,10 @@ mod tests {
             let (session, user) = (SessionId::new(T0), UserId::new(T0));
             let (mut forward, mut backward) = (Index::default(), Index::default());
             for epoch in &epochs {
-                forward.apply(&revocation(Subject::User(user, *epoch)), BOOT);
+                forward.apply(&revocation(Subject::User(user, *epoch)), Origin::Log, BOOT);
             }
             for epoch in epochs.iter().chain(&epochs).rev() {
-                backward.apply(&revocation(Subject::User(user, *epoch)), BOOT);
+                backward.apply(&revocation(Subject::User(user, *epoch)), Origin::Log, BOOT);
             }
             let probe = principal(session, user, probe);
             prop_assert_eq!(forward.check(&probe), backward.check(&probe));

@@ -25,15 +25,18 @@ use crate::{
     clock::{Boot, Clock},
     domain::{
         claims::Principal,
+        ids::{SessionId, UserId},
         revocation::{LogEntry, Revocation},
     },
     error::{Error, Rejection},
 };
 use feed::{Feed, News, Position};
-use index::Index;
+use index::{Index, Origin};
 
-/// No load has succeeded yet.
+/// No load has succeeded yet, or this replica is about to stop.
 const NEVER: u64 = 0;
+/// How many revocations are added while look-ups wait.
+const APPLIED_AT_ONCE: usize = 1000;
 
 /// The revocations that this replica knows.
 #[derive(Debug)]
@@ -105,12 +108,22 @@ impl Revocations {
         index.check(principal)
     }
 
+    /// Whether a session, opened under that epoch of its user, is known to have ended; fresh or not. The database may have
+    /// lost that (REQUIREMENTS V4).
+    pub fn has_ended(&self, session: SessionId, user: UserId, epoch: i64) -> bool {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).has_ended(session, user, epoch)
+    }
+
     /// Adds revocations. Adding one twice changes nothing.
-    pub fn apply<'a>(&self, revocations: impl IntoIterator<Item = &'a Revocation>) {
+    pub fn apply<'a>(&self, revocations: impl IntoIterator<Item = &'a Revocation>, origin: Origin) {
         let boot = self.clock.boot();
-        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-        for revocation in revocations {
-            index.apply(revocation, boot);
+        let mut revocations = revocations.into_iter().peekable();
+        // In small pieces, because Verify waits meanwhile.
+        while revocations.peek().is_some() {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            for revocation in revocations.by_ref().take(APPLIED_AT_ONCE) {
+                index.apply(revocation, origin, boot);
+            }
         }
     }
 
@@ -150,6 +163,11 @@ impl Revocations {
     fn publish(&self, as_of: Boot) {
         self.as_of.store(as_of.as_nanos(), Ordering::Release);
         self.published.send_replace(Some(as_of));
+    }
+
+    /// Refuses every look-up from now on: the others wait for this replica no more.
+    fn end(&self) {
+        self.as_of.store(NEVER, Ordering::SeqCst);
     }
 
     /// Waits until the state is complete as of `moment`.

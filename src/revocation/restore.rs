@@ -35,7 +35,7 @@ pub async fn put_back(
         mark(conn, batch, now).await?;
         // What was revoked while the log was read, or put back by another replica, is there by now.
         revocations::lock(conn).await?;
-        let (newest, added) = revocations::load(conn, head, now).await?;
+        let (newest, added) = revocations::load(conn, head).await?;
         since.extend(added);
         head = newest;
         let lost: Vec<(Revocation, Reason)> =

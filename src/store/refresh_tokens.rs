@@ -8,7 +8,7 @@ use super::{Conn, users::Credentials};
 use crate::{
     domain::{
         ids::{SessionId, UserId},
-        revocation::Reason,
+        revocation::{MAX_CLOCK_SKEW, Reason},
         rotation::{Liveness, RotationState, Step},
         session::{ClientInfo, Session},
         user::User,
@@ -210,7 +210,8 @@ pub async fn revoke(tx: &mut Conn, sessions: &[SessionId], reason: Reason, now: 
     tx.execute(statement.bind(ids).bind(now).bind(reason.as_str())).await.map(drop)
 }
 
-/// Marks the live sessions of a user as ended, but `keep`; says which.
+/// Marks the sessions of a user as ended, but `keep`; says which, and whether they had time left. Those that have ended by
+/// themselves too, if they may be live by another clock.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
@@ -220,17 +221,20 @@ pub async fn revoke_others(
     keep: SessionId,
     reason: Reason,
     now: OffsetDateTime,
-) -> Result<Vec<SessionId>, Error> {
-    let statement = query_as::<_, (Uuid,)>(
+) -> Result<Vec<(SessionId, bool)>, Error> {
+    let earlier = now - 2 * MAX_CLOCK_SKEW;
+    let statement = query_as::<_, (Uuid, bool)>(
         "UPDATE refresh_tokens SET revoked_at = $3, revoked_reason = $4 WHERE user_id = $1 AND epoch = $2 \
-         AND revoked_at IS NULL AND expires_at > $3 AND idle_expires_at > $3 AND session_id <> $5 RETURNING session_id",
+         AND revoked_at IS NULL AND expires_at > $6 AND idle_expires_at > $6 AND session_id <> $5 \
+         RETURNING session_id, expires_at > $3 AND idle_expires_at > $3",
     )
     .bind(user.id.0)
     .bind(user.epoch)
     .bind(now)
     .bind(reason.as_str())
-    .bind(keep.0);
-    Ok(tx.fetch_all(statement).await?.into_iter().map(|(id,)| SessionId(id)).collect())
+    .bind(keep.0)
+    .bind(earlier);
+    Ok(tx.fetch_all(statement).await?.into_iter().map(|(id, live)| (SessionId(id), live)).collect())
 }
 
 /// The sessions of a user that were marked as ended after `since`.

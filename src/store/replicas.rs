@@ -16,6 +16,8 @@ pub struct Beat {
     pub replica: Uuid,
     /// The newest row of the log that it has applied.
     pub applied_seq: i64,
+    /// How many beats it has sent: its counter.
+    pub count: i64,
     /// It refuses to verify when it has heard nothing for longer than this.
     pub max_staleness: Duration,
 }
@@ -46,12 +48,13 @@ struct Row {
 /// [`Error::DatabaseUnavailable`].
 pub async fn register(conn: &mut Conn, beat: Beat) -> Result<(), Error> {
     let statement = sqlx::query(
-        "INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, $2, 1, $3) \
-         ON CONFLICT (id) DO UPDATE SET applied_seq = $2, beats = replicas.beats + 1, max_staleness_ms = $3",
+        "INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, $2, $4, $3) \
+         ON CONFLICT (id) DO UPDATE SET applied_seq = $2, beats = $4, max_staleness_ms = $3",
     )
     .bind(beat.replica)
     .bind(beat.applied_seq)
-    .bind(millis(beat.max_staleness));
+    .bind(millis(beat.max_staleness))
+    .bind(beat.count);
     conn.execute(statement).await.map(drop)
 }
 
@@ -62,14 +65,15 @@ pub async fn register(conn: &mut Conn, beat: Beat) -> Result<(), Error> {
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row of the log that cannot be read.
 pub async fn beat(conn: &mut Conn, beat: Beat) -> Result<Heard, Error> {
     let statement = query_as::<_, Row>(
-        "WITH beat AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, $2, 1, $3) \
-           ON CONFLICT (id) DO UPDATE SET applied_seq = $2, beats = replicas.beats + 1) \
+        "WITH beat AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, $2, $4, $3) \
+           ON CONFLICT (id) DO UPDATE SET applied_seq = $2, beats = $4) \
          SELECT h.seq AS head, r.seq, r.id, r.kind, r.subject, r.epoch, r.expires_at \
          FROM revocation_head h LEFT JOIN revocations r ON r.seq >= $2 ORDER BY r.seq",
     )
     .bind(beat.replica)
     .bind(beat.applied_seq)
-    .bind(millis(beat.max_staleness));
+    .bind(millis(beat.max_staleness))
+    .bind(beat.count);
     heard(conn.fetch_all(statement).await?)
 }
 
@@ -115,7 +119,7 @@ pub struct Replica {
     pub id: Uuid,
     /// The newest row of the log that it has applied.
     pub applied_seq: i64,
-    /// Rises with each of its beats.
+    /// How many beats it has sent.
     pub beats: i64,
     /// It refuses to verify when it has heard nothing for longer than this.
     pub max_staleness: Duration,

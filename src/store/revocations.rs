@@ -19,7 +19,26 @@ use crate::{
 };
 
 /// The channel of the hint that follows a commit. A hint that is lost costs time, never correctness.
-pub(super) const CHANNEL: &str = "countersign_revocations";
+pub(super) const CHANNEL: &str = channel!();
+
+macro_rules! channel {
+    () => {
+        "countersign_revocations"
+    };
+}
+use channel;
+
+/// A statement with a list of returned columns between two halves: with `hint`, one more column, which wakes the followers
+/// at the commit. Not every engine that speaks the protocol of Postgres has NOTIFY.
+macro_rules! hinting {
+    ($hint:expr, $before:literal, $after:literal) => {
+        if $hint {
+            concat!($before, ", pg_notify('", channel!(), "', '')::text", $after)
+        } else {
+            concat!($before, $after)
+        }
+    };
+}
 
 /// How many rows a page of the log may have.
 const PAGE: i64 = 50_000;
@@ -78,24 +97,25 @@ pub async fn append(
     let expiries: Vec<OffsetDateTime> = revocations.iter().map(|(r, _)| r.expires_at).collect();
     let reasons: Vec<&str> = revocations.iter().map(|(_, reason)| reason.as_str()).collect();
     let count = i64::try_from(revocations.len()).map_err(Error::internal)?;
-    let statement = query(
+    let text = hinting!(
+        hint,
         "WITH head AS (UPDATE revocation_head SET seq = seq + $1 RETURNING seq) \
          INSERT INTO revocations (seq, id, kind, subject, epoch, expires_at, revoked_at, reason) \
          SELECT head.seq - $1 + n.place, n.id, n.kind, n.subject, n.epoch, n.expires_at, $7, n.reason \
          FROM head, unnest($2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[], $8::text[]) \
            WITH ORDINALITY AS n (id, kind, subject, epoch, expires_at, reason, place) \
-         RETURNING CASE WHEN $9 THEN pg_notify($10, '')::text END",
-    )
-    .bind(count)
-    .bind(ids)
-    .bind(kinds)
-    .bind(subjects)
-    .bind(epochs)
-    .bind(expiries)
-    .bind(now)
-    .bind(reasons)
-    .bind(hint)
-    .bind(CHANNEL);
+         RETURNING subject",
+        ""
+    );
+    let statement = query(text)
+        .bind(count)
+        .bind(ids)
+        .bind(kinds)
+        .bind(subjects)
+        .bind(epochs)
+        .bind(expiries)
+        .bind(now)
+        .bind(reasons);
     match tx.execute(statement).await? {
         rows if rows == revocations.len() as u64 => Ok(()),
         _ => Err(Error::internal("the revocation log has no head row")),
@@ -118,7 +138,8 @@ pub async fn end_sessions(
     let subjects: Vec<Uuid> = sessions.keys().map(|id| id.0).collect();
     let reasons: Vec<&str> = sessions.values().map(|reason| reason.as_str()).collect();
     let ids: Vec<Uuid> = sessions.iter().map(|_| new_v7(now)).collect();
-    let statement = query_as::<_, (Uuid, bool)>(
+    let text = hinting!(
+        hint,
         "WITH due AS (SELECT s.session_id, s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 AS live \
            FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = ANY($1) \
            AND s.revoked_at IS NULL ORDER BY s.session_id FOR UPDATE OF s), \
@@ -129,27 +150,21 @@ pub async fn end_sessions(
            WHERE EXISTS (SELECT FROM marked) RETURNING seq - (SELECT count(*) FROM marked) AS before), \
          logged AS (INSERT INTO revocations (seq, id, kind, subject, expires_at, revoked_at, reason) \
            SELECT head.before + row_number() OVER (), id, 'session', session_id, $5, $4, reason FROM head, marked \
-           RETURNING subject, CASE WHEN $6 THEN pg_notify($7, '')::text END) \
-         SELECT marked.session_id, marked.live FROM marked JOIN logged ON logged.subject = marked.session_id",
-    )
-    .bind(subjects)
-    .bind(reasons)
-    .bind(ids)
-    .bind(now)
-    .bind(expires_at)
-    .bind(hint)
-    .bind(CHANNEL);
+           RETURNING subject",
+        ") SELECT marked.session_id, marked.live FROM marked JOIN logged ON logged.subject = marked.session_id"
+    );
+    let statement = query_as::<_, (Uuid, bool)>(text).bind(subjects).bind(reasons).bind(ids).bind(now).bind(expires_at);
     let ended = conn.fetch_all(statement).await?;
     Ok(ended.into_iter().map(|(id, live)| (SessionId(id), live)).collect())
 }
 
-/// The rows after `after` up to the newest one, whose number it gives: those that have not expired by `now`, and the
-/// newest itself. Page by page, so that a long log takes many short statements; what is below a number that was seen is
-/// complete, so the pages need no common snapshot.
+/// The rows after `after` up to the newest one, whose number it gives. Expired ones too: this replica's clock may be wrong
+/// today and right tomorrow. Page by page, so that a long log takes many short statements; what is below a number that was
+/// seen is complete, so the pages need no common snapshot.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
-pub async fn load(conn: &mut Conn, after: i64, now: OffsetDateTime) -> Result<(i64, Vec<LogEntry>), Error> {
+pub async fn load(conn: &mut Conn, after: i64) -> Result<(i64, Vec<LogEntry>), Error> {
     let ends =
         query_as::<_, (i64, Option<i64>)>("SELECT h.seq, (SELECT min(seq) FROM revocations) FROM revocation_head h");
     let Some((head, oldest)) = conn.fetch_optional(ends).await? else {
@@ -160,12 +175,10 @@ pub async fn load(conn: &mut Conn, after: i64, now: OffsetDateTime) -> Result<(i
         let upto = head.min(read.saturating_add(PAGE));
         let statement = query_as::<_, Row>(
             "SELECT seq, id, kind, subject, epoch, expires_at FROM revocations \
-             WHERE seq > $1 AND seq <= $2 AND (expires_at > $3 OR seq = $4) ORDER BY seq",
+             WHERE seq > $1 AND seq <= $2 ORDER BY seq",
         )
         .bind(read)
-        .bind(upto)
-        .bind(now)
-        .bind(head);
+        .bind(upto);
         for row in conn.fetch_all(statement).await? {
             entries.push(LogEntry::try_from(row)?);
         }
@@ -174,8 +187,8 @@ pub async fn load(conn: &mut Conn, after: i64, now: OffsetDateTime) -> Result<(i
     Ok((head, entries))
 }
 
-/// Deletes of the `limit` oldest rows of the log those that have expired by `now`, never the newest one, and none that another replica
-/// is about to delete; says how many.
+/// Deletes of the `limit` oldest rows of the log those that have expired, by `now` and by the database's clock: never the
+/// newest one, and none that another replica is about to delete. Says how many.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
@@ -183,7 +196,7 @@ pub async fn prune(conn: &mut Conn, now: OffsetDateTime, limit: i64) -> Result<u
     let statement = query(
         "DELETE FROM revocations WHERE seq IN (SELECT seq FROM (SELECT seq, expires_at FROM revocations \
            WHERE seq < (SELECT seq FROM revocation_head) ORDER BY seq LIMIT $2 FOR UPDATE SKIP LOCKED) oldest \
-           WHERE expires_at < $1)",
+           WHERE expires_at < LEAST($1, now() - interval '1 minute'))",
     );
     conn.execute(statement.bind(now).bind(limit)).await
 }

@@ -164,7 +164,7 @@ pub async fn update(tx: &mut Conn, user: &User) -> Result<(), Error> {
     touched_one(tx.execute(statement).await?)
 }
 
-/// Raises epochs that are lower than these; users that are not there stay so.
+/// Raises epochs that are lower than these; users that are not there stay so. Locks the rows in one order.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
@@ -172,7 +172,8 @@ pub async fn raise_epochs(tx: &mut Conn, epochs: &[(UserId, i64)]) -> Result<(),
     let (ids, least): (Vec<Uuid>, Vec<i64>) = epochs.iter().map(|(id, epoch)| (id.0, *epoch)).unzip();
     let statement = query(
         "UPDATE users u SET epoch = n.epoch FROM unnest($1::uuid[], $2::bigint[]) AS n (id, epoch) \
-         WHERE u.id = n.id AND u.epoch < n.epoch",
+         JOIN (SELECT id FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE) locked USING (id) \
+         WHERE u.id = locked.id AND u.epoch < n.epoch",
     );
     tx.execute(statement.bind(ids).bind(least)).await.map(drop)
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use countersign::grpc::v1::{RevokeRequest, RevokeResponse, SetPasswordRequest, VerifyRequest, revoke_request::Target};
+use countersign::{
+    auth::verify::Demand,
+    error::Error,
+    grpc::v1::{RevokeRequest, RevokeResponse, SetPasswordRequest, VerifyRequest, revoke_request::Target},
+};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic::Request;
 
@@ -81,6 +85,41 @@ async fn p1_a_replica_that_has_stopped_is_not_waited_for() {
     let tokens = server.user("alice").await.login().await;
     leaving.stop().await.expect("stopped");
     assert!(revoke(&server, &tokens.session_id, Some(Duration::ZERO)).await.confirmed);
+}
+
+#[tokio::test]
+async fn p1_a_call_that_is_still_under_way_when_its_server_leaves_accepts_nothing() {
+    let server = TestServer::start().await;
+    let leaving = server.replica().await;
+    let tokens = server.user("alice").await.login().await;
+    let auth = std::sync::Arc::clone(&leaving.auth);
+    auth.verify(&tokens.access_token, Demand::default()).expect("valid");
+    leaving.stop().await.expect("stopped");
+    assert!(matches!(auth.verify(&tokens.access_token, Demand::default()), Err(Error::RevocationsStale)));
+}
+
+/// Sessions that ended by the user's epoch on another replica, and are "ended" again, all but one, on one that has not heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_all_but_one_covers_what_ended_on_a_replica_that_was_not_heard_of() {
+    let server = TestServer::start().await;
+    let (deaf, proxy) = behind_a_proxy(&server).await;
+    let alice = server.user("alice").await;
+    let old = alice.login().await;
+    let lock = format!("BEGIN; SELECT FROM replicas WHERE id = '{}' FOR UPDATE", deaf.auth.accounts.replica);
+    let _blocker = hold(&server, &lock).await;
+    deaf.auth.accounts.wake.notify_one();
+    somebody_waits(&server.database_url).await;
+    alice.revoke(Target::UserId(alice.id.clone())).await.expect("revoked");
+    let kept = alice.login().await;
+    let all_but_one = RevokeRequest {
+        target: Some(Target::UserId(alice.id.clone())),
+        keep_session_id: kept.session_id.clone(),
+        ..Default::default()
+    };
+    deaf.auth_client().revoke(administering(all_but_one)).await.expect("revoked");
+    assert_dead(&alice.at(&deaf), &old.access_token).await;
+    alice.at(&deaf).verify(&kept.access_token).await.expect("kept");
+    drop(proxy);
 }
 
 #[tokio::test]

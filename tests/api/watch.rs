@@ -115,6 +115,23 @@ async fn p1_a_watcher_hears_of_what_was_revoked_before_and_since_on_any_replica(
     assert_eq!((watcher.snapshots, watcher.sessions.len()), (1, 2), "additions, no second snapshot");
 }
 
+/// The snapshot of the one serves the other, who comes a moment later: what was revoked in between is told before the
+/// heartbeat that covers it.
+#[tokio::test]
+async fn p1_a_watcher_that_shares_a_snapshot_hears_what_came_after_it_before_the_heartbeat() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    Watcher::of(&server, "").await.complete().await;
+    for _ in 0..20 {
+        let tokens = alice.login().await;
+        alice.revoke(Target::SessionId(tokens.session_id.clone())).await.expect("revoked");
+        server.catch_up().await;
+        let mut second = Watcher::of(&server, "").await;
+        second.complete().await;
+        assert!(second.sessions.contains(&tokens.session_id));
+    }
+}
+
 #[tokio::test]
 async fn a_heartbeat_says_as_of_when_all_is_known_counted_from_the_call() {
     let server = TestServer::start().await;
