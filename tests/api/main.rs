@@ -13,6 +13,7 @@ mod admin;
 mod confirm;
 mod dev;
 mod discovery;
+mod failover;
 mod history;
 mod keys;
 mod kill_matrix;
