@@ -86,7 +86,7 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        drop(kill_process(Pid::from_child(&self.standby), Signal::QUIT));
+        let _ = kill_process(Pid::from_child(&self.standby), Signal::QUIT);
         drop(self.standby.wait());
         drop(self.primary.stop());
         drop(fs::remove_dir_all(&self.dir));
