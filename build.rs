@@ -8,9 +8,10 @@ use prost::Message as _;
 const PROTOS: [&str; 2] = ["countersign/v1/auth.proto", "countersign/v1/user.proto"];
 
 /// Messages that carry a password or a token: their Debug is written by hand in `src/grpc/redact.rs`.
-const SECRET: [&str; 9] = [
+const SECRET: [&str; 10] = [
     "TokenPair",
     "LoginRequest",
+    "LoginResponse",
     "VerifyRequest",
     "VerifyBatchRequest",
     "RefreshRequest",

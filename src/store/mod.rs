@@ -9,6 +9,7 @@
 mod conn;
 mod error;
 pub mod keys;
+pub mod login_throttle;
 pub mod refresh_tokens;
 pub mod replicas;
 pub mod revocations;

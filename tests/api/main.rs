@@ -25,6 +25,7 @@ mod restore;
 mod revoke;
 mod store;
 mod support;
+mod throttle;
 mod users;
 mod verify;
 mod watch;
