@@ -218,6 +218,9 @@ async fn clean(auth: Arc<Auth>) {
         if let Err(error) = auth.accounts.clean_log().await {
             tracing::debug!(%error, "old rows could not be deleted");
         }
+        if let Err(error) = auth.accounts.delete_ended_sessions().await {
+            tracing::debug!(%error, "old sessions could not be deleted");
+        }
         tokio::time::sleep(CLEAN_PAUSE).await;
     }
 }

@@ -1,6 +1,8 @@
 //! Login: checks a password and opens a session. Unknown user, wrong password and disabled user cost the same and get
 //! the same answer (promise P6). A caller that goes away takes its hashing with it, but cuts no statement short.
 
+use std::sync::Arc;
+
 use time::OffsetDateTime;
 
 use super::{Accounts, Auth, later, to_completion, tokens::TokenPair};
@@ -40,9 +42,9 @@ impl Auth {
     /// Checks the password and opens a session.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`], [`Error::InvalidArgument`] for an audience that the server does not know,
+    /// [`Error::InvalidCredentials`], [`Error::SessionLimitReached`], [`Error::InvalidArgument`] for an unknown audience,
     /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`].
-    pub async fn login(&self, request: LoginRequest) -> Result<TokenPair, Error> {
+    pub async fn login(self: &Arc<Self>, request: LoginRequest) -> Result<TokenPair, Error> {
         // Who has not heard of the keys for long must not sign: others may not accept it any more.
         self.accounts.revocations.fresh(None)?;
         let audience = self.accounts.policy.choose_audience(request.audience)?;
@@ -50,11 +52,27 @@ impl Auth {
             let credentials = self.accounts.authenticate(&request.username, request.password.clone()).await?;
             let now = self.accounts.clock.now();
             let session = self.accounts.new_session(&credentials, audience.clone(), request.client.clone(), now);
-            if let Some(session) = self.accounts.open(session, credentials).await? {
+            if let Some(session) = self.open(session, credentials).await? {
                 return self.token_pair(&session, now);
             }
         }
         Err(Error::Conflict)
+    }
+
+    /// Opens the session; None when password, epoch or status of the user changed since they were read.
+    async fn open(self: &Arc<Self>, session: Session, credentials: Credentials) -> Result<Option<Session>, Error> {
+        let auth = Arc::clone(self);
+        to_completion(async move {
+            if let Some(limit) = auth.accounts.policy.session_limit {
+                return auth.accounts.open_within(limit, &session, &credentials).await;
+            }
+            let mut conn = auth.accounts.store.acquire().await?;
+            Ok(match refresh_tokens::open(&mut conn, &session, &credentials).await? {
+                Opening::Opened => Some(session),
+                Opening::UserMoved => None,
+            })
+        })
+        .await
     }
 }
 
@@ -74,19 +92,6 @@ impl Accounts {
         let stored = found.as_ref().map(|c| PasswordHash::from_stored(c.password_hash.0.clone()));
         let verdict = self.hasher.verify(password, stored.as_ref()).await?;
         found.filter(|c| verdict == Verdict::Right && c.user.disabled_at.is_none()).ok_or(Error::InvalidCredentials)
-    }
-
-    /// Opens the session; None when password, epoch or status of the user changed since they were read.
-    async fn open(&self, session: Session, credentials: Credentials) -> Result<Option<Session>, Error> {
-        let store = self.store.clone();
-        to_completion(async move {
-            let mut conn = store.acquire().await?;
-            Ok(match refresh_tokens::open(&mut conn, &session, &credentials).await? {
-                Opening::Opened => Some(session),
-                Opening::UserMoved => None,
-            })
-        })
-        .await
     }
 
     fn new_session(

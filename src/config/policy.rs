@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::DAY;
+use super::{DAY, PasswordSettings, SessionLimit, SessionSettings};
 use crate::{
     domain::{
         key::{Algorithm, KeyPolicy},
@@ -83,6 +83,14 @@ pub struct PolicySettings {
     #[arg(long, env = "COUNTERSIGN_PASSWORD_MIN_LENGTH", default_value_t = 15)]
     pub password_min_length: usize,
 
+    /// What else a new password must not be
+    #[command(flatten)]
+    pub passwords: PasswordSettings,
+
+    /// How many sessions a user may have
+    #[command(flatten)]
+    pub sessions: SessionSettings,
+
     /// Threads that hash passwords; 0 means one for each core
     #[arg(long, env = "COUNTERSIGN_HASH_THREADS", default_value_t = 0)]
     pub hash_threads: usize,
@@ -135,6 +143,10 @@ pub struct Policy {
     pub session_ttl: Duration,
     /// Lifetime of a session that is not refreshed.
     pub session_idle_ttl: Duration,
+    /// How many live sessions a user may have; None for any number.
+    pub session_limit: Option<SessionLimit>,
+    /// How long the row of a session that has ended is kept.
+    pub session_retention: Duration,
     /// How exchanged refresh tokens are forgiven.
     pub rotation: RotationPolicy,
     /// The bound of promise P1.
@@ -156,13 +168,15 @@ impl PolicySettings {
         let violations: Vec<Violation> = self
             .rules()
             .into_iter()
+            .chain(self.passwords.rules())
+            .chain(self.sessions.rules())
             .filter(|(_, holds, _)| !holds)
             .map(|(field, _, range)| Violation { field, description: range.to_owned() })
             .collect();
         if violations.is_empty() { Ok(self.policy()) } else { Err(Error::InvalidArgument(violations)) }
     }
 
-    /// Each setting, whether it is in its range, and the range.
+    /// Each setting of this file, whether it is in its range, and the range.
     fn rules(&self) -> [(&'static str, bool, &'static str); 17] {
         let plain = |c: char| !c.is_control() && c != '"' && c != '\\';
         let text = |value: &str| (1..=256).contains(&value.len()) && value.chars().all(plain);
@@ -209,6 +223,8 @@ impl PolicySettings {
             access_token_ttl: self.access_token_ttl,
             session_ttl: self.session_ttl,
             session_idle_ttl: self.session_idle_ttl,
+            session_limit: self.sessions.limit(),
+            session_retention: self.sessions.session_retention,
             rotation: RotationPolicy { grace: self.refresh_grace, late_retry: self.refresh_late_retry },
             max_staleness: self.max_staleness,
             hints: self.hints,
@@ -269,6 +285,7 @@ mod tests {
         assert_eq!(policy.rotation.grace, Duration::from_secs(30));
         assert_eq!(policy.max_staleness, Duration::from_secs(30));
         assert_eq!((policy.leeway, policy.password_min_length), (Duration::ZERO, 15));
+        assert_eq!((policy.session_limit, policy.session_retention), (None, DAY));
     }
 
     #[test]
@@ -286,6 +303,10 @@ mod tests {
             ("max-staleness", "301s"),
             ("leeway", "11s"),
             ("password-min-length", "7"),
+            ("password-min-score", "5"),
+            ("max-sessions-per-user", "10001"),
+            ("session-retention", "4h"),
+            ("session-retention", "3651d"),
             ("hash-threads", "257"),
             ("hash-queue", "0"),
             ("drain-timeout", "11m"),

@@ -12,6 +12,7 @@ pub mod keys;
 pub mod refresh_tokens;
 pub mod replicas;
 pub mod revocations;
+pub mod session_sweep;
 pub mod users;
 
 use std::{
