@@ -71,20 +71,21 @@ impl Accounts {
 
     /// Deletes sessions that have ended for longer than the policy keeps them, by this replica's clock and the database's: a
     /// clock that is wrong deletes nothing that lives (promise P2). A token of such a session is answered as before, because
-    /// unknown and ended look alike. Goes on where the last call of any replica stopped, and stops after a while.
+    /// unknown and ended look alike. Goes on where the last call of any replica stopped, and says how far it came.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn delete_ended_sessions(&self) -> Result<(), Error> {
+    pub async fn delete_ended_sessions(&self) -> Result<Step, Error> {
         let mut conn = self.store.acquire().await?;
         let kept = self.policy.session_retention;
         let before = self.clock.now() - kept;
+        let mut step = Step::More;
         for _ in 0..SWEEP_PAGES {
-            match session_sweep::step(&mut conn, before, kept, SWEEP_PAGE).await? {
-                Step::More => {}
-                Step::Taken | Step::Last => break,
+            step = session_sweep::step(&mut conn, before, kept, SWEEP_PAGE).await?;
+            if step != Step::More {
+                break;
             }
         }
-        Ok(())
+        Ok(step)
     }
 }

@@ -22,6 +22,7 @@ mod outage;
 mod refresh;
 mod restore;
 mod revoke;
+mod sessions;
 mod store;
 mod support;
 mod users;
