@@ -24,7 +24,7 @@ use self::{keys::Keys, revocation_queue::RevocationQueue};
 use crate::{
     clock::Clock,
     config::Policy,
-    crypto::password::PasswordHasher,
+    crypto::{password::PasswordHasher, password_rules::PasswordRules},
     error::Error,
     revocation::{Revocations, confirm::Confirmations},
     store::Store,
@@ -37,6 +37,8 @@ pub struct Accounts {
     pub store: Store,
     /// The hashing threads.
     pub hasher: PasswordHasher,
+    /// What a new password must not be.
+    pub password_rules: PasswordRules,
     /// This replica, as the others know it.
     pub replica: Uuid,
     /// What is known of revocations.

@@ -55,8 +55,10 @@ impl Accounts {
     /// Creates a user.
     ///
     /// # Errors
-    /// [`Error::UsernameTaken`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    /// [`Error::InvalidArgument`] for the password, [`Error::UsernameTaken`], [`Error::Overloaded`],
+    /// [`Error::DatabaseUnavailable`].
     pub async fn create_user(&self, username: Username, password: Password, roles: Vec<String>) -> Result<User, Error> {
+        self.password_rules.check("password", &password, &username).await?;
         let hash = self.hasher.hash(password).await?;
         let now = self.clock.now();
         let user = User {
@@ -154,9 +156,11 @@ impl Accounts {
     /// Sets a password and ends all sessions.
     ///
     /// # Errors
-    /// [`Error::UserNotFound`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    /// [`Error::InvalidArgument`] for the password, [`Error::UserNotFound`], [`Error::Overloaded`],
+    /// [`Error::DatabaseUnavailable`].
     pub async fn set_password(&self, id: UserId, password: Password) -> Result<Revoked, Error> {
-        self.find_user(&UserKey::Id(id)).await?;
+        let user = self.find_user(&UserKey::Id(id)).await?;
+        self.password_rules.check("password", &password, &user.username).await?;
         let hash = self.hasher.hash(password).await?;
         self.replace_password(id, &hash, None, None).await
     }
@@ -164,8 +168,10 @@ impl Accounts {
     /// Changes a password for somebody who knows the old one, and ends the other sessions.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    /// [`Error::InvalidArgument`] for the new password, [`Error::InvalidCredentials`], [`Error::Overloaded`],
+    /// [`Error::DatabaseUnavailable`].
     pub async fn change_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
+        self.password_rules.check("new_password", &change.new_password, &change.username).await?;
         let known = self.authenticate(&change.username, change.old_password).await?;
         let hash = self.hasher.hash(change.new_password).await?;
         let expected = Some(&known.password_hash);

@@ -3,8 +3,10 @@
 //! Architecture invariant: knows nothing of the database. What is stored sealed is opened here and handed in by `auth`.
 
 pub mod access_token;
+pub mod blocklist;
 pub mod keyring;
 pub mod password;
+pub mod password_rules;
 pub mod random;
 pub mod refresh_token;
 pub mod seal;

@@ -19,6 +19,7 @@ mod kill_matrix;
 mod login;
 mod logs;
 mod outage;
+mod password_rules;
 mod refresh;
 mod restore;
 mod revoke;
