@@ -1,4 +1,4 @@
-//! Cryptography: the only code that knows jsonwebtoken, argon2 and aws-lc-rs.
+//! Cryptography: the only code that knows jsonwebtoken, argon2, aws-lc-rs, xorf and zxcvbn.
 //!
 //! Architecture invariant: knows nothing of the database. What is stored sealed is opened here and handed in by `auth`.
 

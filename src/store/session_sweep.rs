@@ -37,10 +37,10 @@ pub async fn step(conn: &mut Conn, before: OffsetDateTime, kept: Duration, page:
            AND (LEAST(s.revoked_at, s.expires_at, s.idle_expires_at) < (SELECT until FROM past) \
              OR s.epoch < u.epoch AND u.updated_at < (SELECT until FROM past)) FOR UPDATE OF s SKIP LOCKED), \
          deleted AS (DELETE FROM refresh_tokens s USING due WHERE s.session_id = due.session_id), \
-         next AS (SELECT (SELECT session_id FROM page ORDER BY session_id OFFSET $3 - 1) AS after), \
-         moved AS (UPDATE session_sweep s \
-           SET after = COALESCE(next.after, '00000000-0000-0000-0000-000000000000') FROM turn, next) \
-         SELECT next.after IS NOT NULL FROM turn, next",
+         next AS (SELECT COALESCE((SELECT session_id FROM page ORDER BY session_id OFFSET $3 - 1), \
+           '00000000-0000-0000-0000-000000000000') AS after), \
+         moved AS (UPDATE session_sweep s SET after = next.after FROM turn, next WHERE s.after <> next.after) \
+         SELECT (SELECT count(*) FROM page) = $3 FROM turn",
     )
     .bind(before)
     .bind(kept.as_secs_f64())

@@ -1,6 +1,11 @@
 //! What a new password must not be: on the operator's list, or easy to guess.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
 
 use countersign::{
     error::Error,
@@ -90,6 +95,31 @@ async fn a_server_does_not_start_without_the_list_that_it_is_to_have() {
     fs::remove_file(&list.0).expect("removed");
     let error = with_list(&list).await.err().expect("refused").to_string();
     assert!(error.starts_with("password-blocklist: ") && error.contains("No such file"), "{error}");
+}
+
+/// `countersign user ...`, which reads the password from its input.
+fn user(server: &TestServer, list: &List, args: [&str; 2], password: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    command.args(["user", "--database-url", &server.database_url]).args(args).arg("--password-stdin");
+    command.env("COUNTERSIGN_PASSWORD_BLOCKLIST", &list.0).env("COUNTERSIGN_LOG", "warn");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it runs");
+    writeln!(child.stdin.take().expect("piped"), "{password}").expect("written");
+    child.wait_with_output().expect("it ends")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r52_the_command_line_refuses_what_the_service_refuses() {
+    let server = TestServer::start().await;
+    let list = List::of("command", &format!("{LISTED}\n"));
+    for action in ["add", "passwd"] {
+        let refused = user(&server, &list, [action, "bob"], LISTED);
+        let said = String::from_utf8(refused.stderr).expect("text");
+        assert_eq!(said, "countersign: password: is on the list of passwords that are known to attackers\n");
+        let added = user(&server, &list, ["add", "bob"], PASSWORD);
+        assert_eq!(added.status.success(), action == "add", "there is one bob");
+    }
+    assert!(user(&server, &list, ["passwd", "bob"], PASSWORD).status.success());
 }
 
 #[tokio::test]
