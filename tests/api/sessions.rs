@@ -1,6 +1,6 @@
 //! The limit of a user's sessions, what ListSessions says of them, and the deletion of those that ended long ago.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
 use countersign::{
     config::SessionLimitAction,
@@ -8,10 +8,9 @@ use countersign::{
     store::session_sweep::{self, Step},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use tokio::sync::Barrier;
 use tonic::{Code, Status};
 
-use crate::support::{PASSWORD, Setup, TestServer, User, live_sessions, refusal, somebody_waits};
+use crate::support::{PASSWORD, Setup, TestServer, User, live_sessions, refusal, so_many_wait, somebody_waits};
 
 const REACHED: (Code, &str) = (Code::FailedPrecondition, "SESSION_LIMIT_REACHED");
 
@@ -30,18 +29,21 @@ async fn two_replicas(most: u32, action: SessionLimitAction) -> [TestServer; 2] 
     [here, there]
 }
 
-/// So many logins at once, at both replicas.
-async fn login_at_once(user: &User, replicas: &[TestServer; 2], count: usize) -> Vec<Result<TokenPair, Status>> {
-    let barrier = Arc::new(Barrier::new(count));
-    let logins = (0..count).map(|i| {
-        let (user, barrier) = (user.at(&replicas[i % 2]), Arc::clone(&barrier));
-        tokio::spawn(async move {
-            barrier.wait().await;
-            user.login_with(PASSWORD).await
-        })
+const AT_ONCE: usize = 8;
+
+/// Logins at both replicas that all get as far as they can before the first of them opens its session.
+async fn login_at_once(user: &User, replicas: &[TestServer; 2]) -> Vec<Result<TokenPair, Status>> {
+    let mut gate = connect(&replicas[0]).await;
+    gate.execute("BEGIN; LOCK TABLE refresh_tokens IN SHARE MODE").await.expect("locked");
+    let logins = (0..AT_ONCE).map(|i| {
+        let user = user.at(&replicas[i % 2]);
+        tokio::spawn(async move { user.login_with(PASSWORD).await })
     });
+    let logins: Vec<_> = logins.collect();
+    so_many_wait(&replicas[0].database_url, i64::try_from(AT_ONCE).expect("few")).await;
+    gate.execute("COMMIT").await.expect("released");
     let mut answers = Vec::new();
-    for login in logins.collect::<Vec<_>>() {
+    for login in logins {
         answers.push(login.await.expect("joined"));
     }
     answers
@@ -66,7 +68,7 @@ async fn login_later(user: &User, server: &TestServer) -> TokenPair {
 async fn parallel_logins_on_two_replicas_open_as_many_sessions_as_are_allowed_and_refuse_the_others() {
     let replicas = two_replicas(3, SessionLimitAction::Refuse).await;
     let alice = replicas[0].user("alice").await;
-    let answers = login_at_once(&alice, &replicas, 12).await;
+    let answers = login_at_once(&alice, &replicas).await;
     let (opened, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!((opened.len(), live_sessions(&replicas[0]).await), (3, 3));
     for answer in refused {
@@ -84,7 +86,7 @@ async fn parallel_logins_on_two_replicas_end_the_oldest_sessions_and_no_more_tha
     let alice = replicas[0].user("alice").await;
     let before = alice.login().await;
     replicas[0].clock.advance(Duration::from_millis(2));
-    let answers = login_at_once(&alice, &replicas, 12).await;
+    let answers = login_at_once(&alice, &replicas).await;
     let opened: Vec<TokenPair> = answers.into_iter().map(|answer| answer.expect("logged in")).collect();
     assert_eq!(live_sessions(&replicas[0]).await, 3);
     assert_dead(&alice, &before).await;
