@@ -17,6 +17,8 @@ pub enum Error {
     RefreshTokenInvalid,
     /// A refresh token was used that had been replaced before; its session has ended.
     RefreshTokenReused,
+    /// The password was right, and the user has as many sessions as it may.
+    SessionLimitReached,
     /// The operation is for administrators.
     CallerNotAllowed,
     /// More work is waiting than can be done in time.
@@ -104,6 +106,7 @@ impl fmt::Display for Error {
             Self::Rejected(rejection) => write!(f, "access token not accepted: {rejection:?}"),
             Self::RefreshTokenInvalid => f.write_str("refresh token not valid"),
             Self::RefreshTokenReused => f.write_str("refresh token reused, session ended"),
+            Self::SessionLimitReached => f.write_str("the user has as many sessions as it may"),
             Self::CallerNotAllowed => f.write_str("only administrators may do this"),
             Self::Overloaded { .. } => f.write_str("too much work is waiting"),
             Self::LoginThrottled { .. } => f.write_str("too many wrong passwords"),

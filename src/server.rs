@@ -21,6 +21,7 @@ use crate::{
     config::PolicySettings,
     crypto::{
         password::{HashPolicy, PasswordHasher},
+        password_rules::PasswordRules,
         seal::MasterKeys,
     },
     domain::ids::new_v7,
@@ -72,13 +73,16 @@ pub struct Listeners {
 }
 
 impl Server {
-    /// Checks the settings, starts the hashing threads, and reads the keys or makes them.
+    /// Checks the settings, starts the hashing threads, reads the blocklist of passwords, and reads the keys or makes them.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for settings, [`Error::DatabaseUnavailable`], [`Error::Internal`] for keys that do not
     /// open.
     pub async fn build(config: Config) -> Result<Self, Error> {
         let accounts = accounts(config.store, &config.settings, config.clock)?;
+        if let Some(entries) = accounts.password_rules.load()? {
+            tracing::info!(entries, "read the blocklist of passwords");
+        }
         let auth = Arc::new(Auth { accounts, keys: Keys::new(config.master_keys) });
         auth.start_keys().await?;
         Ok(Self {
@@ -180,12 +184,14 @@ pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result
     let policy = settings.check()?;
     let cores = available_parallelism().map_or(1, usize::from);
     let threads = if settings.hash_threads == 0 { cores } else { settings.hash_threads };
-    let hasher =
-        PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue, cost: settings.login.hash_cost() })?;
+    let cost = settings.login.hash_cost();
+    let hasher = PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue, cost })?;
+    let passwords = &settings.passwords;
     let replica = new_v7(clock.now());
     Ok(Accounts {
         store,
         hasher: Arc::new(hasher),
+        password_rules: PasswordRules::new(passwords.password_blocklist.clone(), passwords.password_min_score),
         replica,
         revocations: Arc::new(Revocations::new(policy.max_staleness, clock.clone())),
         confirmations: Confirmations::new(replica, clock.clone()),
@@ -217,7 +223,12 @@ async fn report_health(auth: Arc<Auth>, health: Health) {
 /// Deletes what is old.
 async fn clean(auth: Arc<Auth>) {
     loop {
-        for cleaned in [auth.accounts.clean_log().await, auth.accounts.clean_throttle().await] {
+        let Auth { accounts, .. } = &*auth;
+        for cleaned in [
+            accounts.clean_log().await,
+            accounts.clean_throttle().await,
+            accounts.delete_ended_sessions().await.map(drop),
+        ] {
             if let Err(error) = cleaned {
                 tracing::debug!(%error, "old rows could not be deleted");
             }

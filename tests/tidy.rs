@@ -35,7 +35,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
 ];
 
 /// Where each library may be named, so that it has one obvious place.
-const LIBRARIES: [(&str, &[&str]); 9] = [
+const LIBRARIES: [(&str, &[&str]); 11] = [
     ("tonic", &["grpc"]),
     ("prost_types", &["grpc"]),
     ("axum", &["http"]),
@@ -43,6 +43,8 @@ const LIBRARIES: [(&str, &[&str]); 9] = [
     ("jsonwebtoken", &["crypto"]),
     ("argon2", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
+    ("xorf", &["crypto"]),
+    ("zxcvbn", &["crypto"]),
     ("clap", &["cli", "config"]),
     ("tracing_subscriber", &["telemetry"]),
 ];

@@ -73,9 +73,9 @@ impl Auth {
     /// Checks the password and opens a session.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`], [`Error::InvalidArgument`] for an audience that the server does not know,
+    /// [`Error::InvalidCredentials`], [`Error::SessionLimitReached`], [`Error::InvalidArgument`] for an unknown audience,
     /// [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`].
-    pub async fn login(&self, request: LoginRequest) -> Result<LoggedIn, Error> {
+    pub async fn login(self: &Arc<Self>, request: LoginRequest) -> Result<LoggedIn, Error> {
         // Who has not heard of the keys for long must not sign: others may not accept it any more.
         self.accounts.revocations.fresh(None)?;
         let audience = self.accounts.policy.choose_audience(request.audience)?;
@@ -87,7 +87,7 @@ impl Auth {
             let credentials = self.accounts.authenticate(&candidate).await?;
             let now = self.accounts.clock.now();
             let session = self.accounts.new_session(&credentials, audience.clone(), request.client.clone(), now);
-            let Some(session) = self.accounts.open(session, &credentials).await? else {
+            let Some(session) = self.open(session, credentials.clone()).await? else {
                 continue;
             };
             let tokens = self.token_pair(&session, now)?;
@@ -98,6 +98,22 @@ impl Auth {
             return Ok(LoggedIn { tokens, device_hint });
         }
         Err(Error::Conflict)
+    }
+
+    /// Opens the session; None when password, epoch or status of the user changed since they were read.
+    async fn open(self: &Arc<Self>, session: Session, credentials: Credentials) -> Result<Option<Session>, Error> {
+        let auth = Arc::clone(self);
+        to_completion(async move {
+            if let Some(limit) = auth.accounts.policy.session_limit {
+                return auth.accounts.open_within(limit, &session, &credentials).await;
+            }
+            let mut conn = auth.accounts.store.acquire().await?;
+            Ok(match refresh_tokens::open(&mut conn, &session, &credentials).await? {
+                Opening::Opened => Some(session),
+                Opening::UserMoved => None,
+            })
+        })
+        .await
     }
 }
 
@@ -151,19 +167,6 @@ impl Accounts {
                 tracing::debug!(%error, "an old password hash was not replaced");
             }
         });
-    }
-
-    /// Opens the session; None when password, epoch or status of the user changed since they were read.
-    async fn open(&self, session: Session, credentials: &Credentials) -> Result<Option<Session>, Error> {
-        let (store, credentials) = (self.store.clone(), credentials.clone());
-        to_completion(async move {
-            let mut conn = store.acquire().await?;
-            Ok(match refresh_tokens::open(&mut conn, &session, &credentials).await? {
-                Opening::Opened => Some(session),
-                Opening::UserMoved => None,
-            })
-        })
-        .await
     }
 
     fn new_session(

@@ -25,7 +25,7 @@ use self::{keys::Keys, revocation_queue::RevocationQueue, throttle::Turns};
 use crate::{
     clock::Clock,
     config::Policy,
-    crypto::password::PasswordHasher,
+    crypto::{password::PasswordHasher, password_rules::PasswordRules},
     error::Error,
     revocation::{Revocations, confirm::Confirmations},
     store::Store,
@@ -38,6 +38,8 @@ pub struct Accounts {
     pub store: Store,
     /// The hashing threads.
     pub hasher: Arc<PasswordHasher>,
+    /// What a new password must not be.
+    pub password_rules: PasswordRules,
     /// This replica, as the others know it.
     pub replica: Uuid,
     /// What is known of revocations.

@@ -1,13 +1,64 @@
-//! ListSessions: the live sessions of a user.
+//! The sessions of a user: opening one where there may be so many only, ListSessions, and deleting the rows of those that
+//! ended long ago.
 
-use super::{Accounts, Page};
+use super::{
+    Accounts, Page, retrying,
+    revoke::{Ended, session_revocation},
+};
 use crate::{
-    domain::{ids::UserId, session::Session},
+    config::{SessionLimit, SessionLimitAction},
+    domain::{ids::UserId, revocation::Reason, session::Session},
     error::Error,
-    store::refresh_tokens,
+    store::{
+        refresh_tokens::{self, Opening},
+        session_sweep::{self, Step},
+        users::{self, Credentials},
+    },
 };
 
+/// How many rows one statement of the deletion looks at, and how many statements follow each other.
+const SWEEP_PAGE: i64 = 1000;
+const SWEEP_PAGES: u32 = 32;
+
 impl Accounts {
+    /// Opens the session if the user may have one more, or ends the oldest ones for it; None when password, epoch or
+    /// status of the user changed since they were read.
+    ///
+    /// # Errors
+    /// [`Error::SessionLimitReached`], [`Error::DatabaseUnavailable`].
+    pub(super) async fn open_within(
+        &self,
+        limit: SessionLimit,
+        session: &Session,
+        credentials: &Credentials,
+    ) -> Result<Option<Session>, Error> {
+        retrying(async || {
+            let mut tx = self.store.acquire().await?;
+            tx.begin().await?;
+            // Before counting: whoever else logs this user in has committed what it opened, or waits.
+            let user = match users::lock(&mut tx, session.user_id).await {
+                Err(Error::UserNotFound) => return tx.commit().await.map(|()| None),
+                locked => locked?,
+            };
+            let now = self.clock.now();
+            let surplus = refresh_tokens::live_but_newest(&mut tx, &user, limit.most.saturating_sub(1), now).await?;
+            if limit.action == SessionLimitAction::Refuse && !surplus.is_empty() {
+                tx.commit().await?;
+                return Err(Error::SessionLimitReached);
+            }
+            if refresh_tokens::open(&mut tx, session, credentials).await? == Opening::UserMoved {
+                return tx.commit().await.map(|()| None);
+            }
+            if !surplus.is_empty() {
+                refresh_tokens::revoke(&mut tx, &surplus, Reason::SessionLimit, now).await?;
+            }
+            let logged = surplus.iter().map(|id| (session_revocation(*id, now), Reason::SessionLimit)).collect();
+            self.commit(tx, Ended { sessions: surplus.len(), logged, known: vec![] }).await?;
+            Ok(Some(session.clone()))
+        })
+        .await
+    }
+
     /// One page of a user's live sessions, oldest first.
     ///
     /// # Errors
@@ -16,5 +67,25 @@ impl Accounts {
         let mut conn = self.store.acquire().await?;
         let now = self.clock.now();
         refresh_tokens::list(&mut conn, user, page.after, page.size.into(), now).await
+    }
+
+    /// Deletes sessions that have ended for longer than the policy keeps them, by this replica's clock and the database's: a
+    /// clock that is wrong deletes nothing that lives (promise P2). A token of such a session is answered as before, because
+    /// unknown and ended look alike. Goes on where the last call of any replica stopped, and says how far it came.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn delete_ended_sessions(&self) -> Result<Step, Error> {
+        let mut conn = self.store.acquire().await?;
+        let kept = self.policy.session_retention;
+        let before = self.clock.now() - kept;
+        let mut step = Step::More;
+        for _ in 0..SWEEP_PAGES {
+            step = session_sweep::step(&mut conn, before, kept, SWEEP_PAGE).await?;
+            if step != Step::More {
+                break;
+            }
+        }
+        Ok(step)
     }
 }

@@ -58,8 +58,10 @@ impl Accounts {
     /// Creates a user.
     ///
     /// # Errors
-    /// [`Error::UsernameTaken`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    /// [`Error::InvalidArgument`] for the password, [`Error::UsernameTaken`], [`Error::Overloaded`],
+    /// [`Error::DatabaseUnavailable`].
     pub async fn create_user(&self, username: Username, password: Password, roles: Vec<String>) -> Result<User, Error> {
+        self.password_rules.check("password", &password, &username).await?;
         let hash = self.hasher.hash(password, None).await?;
         let now = self.clock.now();
         let user = User {
@@ -157,9 +159,11 @@ impl Accounts {
     /// Sets a password, ends all sessions, and forgets the wrong passwords that were tried for the name.
     ///
     /// # Errors
-    /// [`Error::UserNotFound`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    /// [`Error::InvalidArgument`] for the password, [`Error::UserNotFound`], [`Error::Overloaded`],
+    /// [`Error::DatabaseUnavailable`].
     pub async fn set_password(&self, id: UserId, password: Password) -> Result<Revoked, Error> {
         let user = self.find_user(&UserKey::Id(id)).await?;
+        self.password_rules.check("password", &password, &user.username).await?;
         let hash = self.hasher.hash(password, None).await?;
         let revoked = self.replace_password(id, &hash, None, None).await?;
         if let Err(error) = self.unthrottle(&user.username).await {
@@ -171,8 +175,10 @@ impl Accounts {
     /// Changes a password for somebody who knows the old one, and ends the other sessions.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`], [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    /// [`Error::InvalidArgument`] for the new password, [`Error::InvalidCredentials`], [`Error::LoginThrottled`],
+    /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub async fn change_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
+        self.password_rules.check("new_password", &change.new_password, &change.username).await?;
         let PasswordChange { username, old_password: password, .. } = change;
         let candidate = Candidate { username, password, source: Source::default(), until: None };
         let known = self.authenticate(&candidate).await?;

@@ -1,7 +1,9 @@
 //! Settings: each by flag and by `COUNTERSIGN_*` variable, read and checked before any port is bound.
 
 mod login;
+mod passwords;
 mod policy;
+mod sessions;
 
 use std::{
     env, fmt, fs,
@@ -13,7 +15,11 @@ use std::{
 use clap::{Args, ValueEnum};
 use zeroize::Zeroizing;
 
-pub use self::policy::{Hints, Policy, PolicySettings};
+pub use self::{
+    passwords::PasswordSettings,
+    policy::{Hints, Policy, PolicySettings},
+    sessions::{SessionLimit, SessionLimitAction, SessionSettings},
+};
 use crate::error::Error;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{DAY, login::LoginSettings};
+use super::{DAY, PasswordSettings, SessionLimit, SessionSettings, login::LoginSettings};
 use crate::{
     domain::{
         key::{Algorithm, KeyPolicy},
@@ -84,6 +84,14 @@ pub struct PolicySettings {
     #[arg(long, env = "COUNTERSIGN_PASSWORD_MIN_LENGTH", default_value_t = 15)]
     pub password_min_length: usize,
 
+    /// What else a new password must not be
+    #[command(flatten)]
+    pub passwords: PasswordSettings,
+
+    /// How many sessions a user may have
+    #[command(flatten)]
+    pub sessions: SessionSettings,
+
     /// Threads that hash passwords; 0 means one for each core
     #[arg(long, env = "COUNTERSIGN_HASH_THREADS", default_value_t = 0)]
     pub hash_threads: usize,
@@ -140,6 +148,10 @@ pub struct Policy {
     pub session_ttl: Duration,
     /// Lifetime of a session that is not refreshed.
     pub session_idle_ttl: Duration,
+    /// How many live sessions a user may have; None for any number.
+    pub session_limit: Option<SessionLimit>,
+    /// How long the row of a session that has ended is kept.
+    pub session_retention: Duration,
     /// How exchanged refresh tokens are forgiven.
     pub rotation: RotationPolicy,
     /// The bound of promise P1.
@@ -169,6 +181,8 @@ impl PolicySettings {
             .rules()
             .into_iter()
             .chain(self.login.rules())
+            .chain(self.passwords.rules())
+            .chain(self.sessions.rules())
             .filter(|(_, holds, _)| !holds)
             .map(|(field, _, range)| Violation { field, description: range.to_owned() })
             .collect();
@@ -221,6 +235,8 @@ impl PolicySettings {
             access_token_ttl: self.access_token_ttl,
             session_ttl: self.session_ttl,
             session_idle_ttl: self.session_idle_ttl,
+            session_limit: self.sessions.limit(),
+            session_retention: self.sessions.session_retention,
             rotation: RotationPolicy { grace: self.refresh_grace, late_retry: self.refresh_late_retry },
             max_staleness: self.max_staleness,
             hints: self.hints,
@@ -283,6 +299,7 @@ mod tests {
         assert_eq!(policy.rotation.grace, Duration::from_secs(30));
         assert_eq!(policy.max_staleness, Duration::from_secs(30));
         assert_eq!((policy.leeway, policy.password_min_length), (Duration::ZERO, 15));
+        assert_eq!((policy.session_limit, policy.session_retention), (None, DAY));
     }
 
     #[test]
@@ -300,6 +317,10 @@ mod tests {
             ("max-staleness", "301s"),
             ("leeway", "11s"),
             ("password-min-length", "7"),
+            ("password-min-score", "5"),
+            ("max-sessions-per-user", "10001"),
+            ("session-retention", "4h"),
+            ("session-retention", "3651d"),
             ("hash-threads", "257"),
             ("hash-queue", "0"),
             ("hash-memory", "19455"),

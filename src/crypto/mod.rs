@@ -1,13 +1,15 @@
-//! Cryptography: the only code that knows jsonwebtoken, argon2 and aws-lc-rs.
+//! Cryptography: the only code that knows jsonwebtoken, argon2, aws-lc-rs, xorf and zxcvbn.
 //!
 //! Architecture invariant: knows nothing of the database. What is stored sealed is opened here and handed in by `auth`.
 
 pub mod access_token;
+pub mod blocklist;
 pub mod device_hint;
 pub mod digest;
 mod hash_worker;
 pub mod keyring;
 pub mod password;
+pub mod password_rules;
 pub mod random;
 pub mod refresh_token;
 pub mod seal;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use icu_casemap::CaseMapper;
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
@@ -59,6 +60,18 @@ impl Password {
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
+
+    /// The password itself; for the rules of new ones alone.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The form in which passwords that differ in case or Unicode form only are the same: case-folded, NFKC.
+pub fn comparable(text: &str) -> Zeroizing<String> {
+    let normal: Zeroizing<String> = Zeroizing::new(text.nfkc().collect());
+    let folded = Zeroizing::new(CaseMapper::new().fold_string(&normal).into_owned());
+    Zeroizing::new(folded.nfkc().collect())
 }
 
 impl fmt::Debug for Password {

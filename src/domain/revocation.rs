@@ -57,6 +57,8 @@ pub enum Reason {
     Revoked,
     /// A refresh token was used twice.
     Reuse,
+    /// The user logged in again and may not have so many.
+    SessionLimit,
     /// The password was set or changed.
     PasswordChanged,
     /// The user was disabled.
@@ -77,6 +79,7 @@ impl Reason {
         match self {
             Self::Revoked => "revoked",
             Self::Reuse => "reuse",
+            Self::SessionLimit => "session_limit",
             Self::PasswordChanged => "password_changed",
             Self::UserDisabled => "user_disabled",
             Self::UserDeleted => "user_deleted",

@@ -79,6 +79,7 @@ pub fn session(session: Session) -> v1::Session {
             user_agent: session.client.user_agent,
             device: session.client.device,
         }),
+        absolute_expires_at: timestamp(session.expires_at),
     }
 }
 

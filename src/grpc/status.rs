@@ -43,6 +43,9 @@ fn describe(error: &Error) -> (Code, &'static str, &'static str) {
         Error::RefreshTokenReused => {
             (Unauthenticated, "REFRESH_TOKEN_REUSED", "refresh token used again after it was replaced: session ended")
         }
+        Error::SessionLimitReached => {
+            (FailedPrecondition, "SESSION_LIMIT_REACHED", "the user has as many sessions as it may: end one first")
+        }
         Error::CallerNotAllowed => (PermissionDenied, "CALLER_NOT_ALLOWED", "only administrators may do this"),
         Error::Overloaded { .. } => (ResourceExhausted, "OVERLOADED", "too much work is waiting, try again later"),
         Error::LoginThrottled { .. } => {
@@ -99,6 +102,7 @@ fn log(rpc: &'static str, error: &Error) {
         | Error::Rejected(_)
         | Error::RefreshTokenInvalid
         | Error::RefreshTokenReused
+        | Error::SessionLimitReached
         | Error::CallerNotAllowed
         // That a key cannot be used was said when it was read; anybody can name it.
         | Error::KeyUnusable

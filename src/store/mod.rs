@@ -13,6 +13,7 @@ pub mod login_throttle;
 pub mod refresh_tokens;
 pub mod replicas;
 pub mod revocations;
+pub mod session_sweep;
 pub mod users;
 
 use std::{

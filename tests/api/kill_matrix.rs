@@ -6,7 +6,7 @@ use countersign::grpc::v1::{
     VerifyBatchRequest, revoke_request::Target,
 };
 
-use crate::support::{TestServer, User, administering, refusal};
+use crate::support::{Setup, TestServer, User, administering, refusal};
 
 const NEW_PASSWORD: &str = "another horse battery staple";
 
@@ -26,9 +26,10 @@ enum Way {
     Deleted,
     Reuse,
     KeyKilled,
+    SessionLimit,
 }
 
-const WAYS: [Way; 13] = [
+const WAYS: [Way; 14] = [
     Way::RefreshToken,
     Way::AccessToken,
     Way::ReplacedRefreshToken,
@@ -42,6 +43,7 @@ const WAYS: [Way; 13] = [
     Way::Deleted,
     Way::Reuse,
     Way::KeyKilled,
+    Way::SessionLimit,
 ];
 
 /// Everything that accepts a token. The reason by which each refuses, if it does.
@@ -110,6 +112,15 @@ async fn end(way: Way, server: &TestServer, user: &User, old: &TokenPair, tokens
             server.auth.kill_key(&kid).await.expect("killed");
             false
         }
+        Way::SessionLimit => {
+            let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
+            setup.settings.sessions.max_sessions_per_user = 1;
+            let limited = setup.start().await;
+            let newest = user.at(&limited).login().await;
+            user.verify(&newest.access_token).await.expect("the newest lives");
+            limited.stop().await.expect("stopped");
+            false
+        }
     }
 }
 
@@ -129,8 +140,8 @@ async fn p1_r43_every_way_to_end_a_session_ends_everything_that_it_had_on_every_
         let tokens = user.rotate(&old.refresh_token).await;
         assert_eq!(refusals(&user.at(&there), &there, &bystander).await.map(|(_, reason)| reason), [const { None }; 4]);
         if !end(way, &here, &user, &old, &tokens).await {
-            // These two tell nobody whether it is confirmed.
-            assert!(matches!(way, Way::Reuse | Way::KeyKilled), "{way:?} is confirmed");
+            // These tell nobody whether it is confirmed.
+            assert!(matches!(way, Way::Reuse | Way::KeyKilled | Way::SessionLimit), "{way:?} is confirmed");
             here.catch_up().await;
             there.catch_up().await;
         }
