@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    auth::{Accounts, Auth, keys::Keys, revocation_queue::RevocationQueue, throttle::Turns},
+    auth::{Accounts, Auth, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue, throttle::Turns},
     clock::Clock,
     config::PolicySettings,
     crypto::{
@@ -37,6 +37,7 @@ const HEALTH_PAUSE: Duration = Duration::from_millis(500);
 /// How often the wall clock is compared with the database's, and how far apart they may be without a word.
 const CLOCK_PAUSE: Duration = Duration::from_secs(60);
 const CLEAN_PAUSE: Duration = Duration::from_secs(30);
+const SAMPLE_PAUSE: Duration = Duration::from_secs(600);
 const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// What a server is built from.
@@ -155,6 +156,7 @@ impl Server {
         background.spawn(async move { auth.keep_keys().await });
         background.spawn(watch_clock(self.auth()));
         background.spawn(clean(self.auth()));
+        background.spawn(watch_hashes(self.auth()));
         background.spawn(report_health(self.auth(), health.clone()));
         background
     }
@@ -197,6 +199,7 @@ pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result
         confirmations: Confirmations::new(replica, clock.clone()),
         queue: RevocationQueue::default(),
         turns: Turns::default(),
+        decoys: Decoys::default(),
         wake: Arc::new(Notify::new()),
         clock,
         policy,
@@ -217,6 +220,17 @@ async fn report_health(auth: Arc<Auth>, health: Health) {
             said = fresh;
         }
         tokio::time::sleep(HEALTH_PAUSE).await;
+    }
+}
+
+/// Looks at the kinds of stored password hashes now and then.
+async fn watch_hashes(auth: Arc<Auth>) {
+    loop {
+        let sampled = auth.sample_hashes().await;
+        if let Err(error) = &sampled {
+            tracing::debug!(%error, "the kinds of password hashes are not known");
+        }
+        tokio::time::sleep(if sampled.is_ok() { SAMPLE_PAUSE } else { CLEAN_PAUSE }).await;
     }
 }
 

@@ -135,7 +135,10 @@ impl Accounts {
         .await?;
         let user_id = found.as_ref().map(|c| c.user.id);
         let attempt = self.charge(&candidate.username, user_id, &candidate.source).await?;
-        let stored = found.as_ref().map(|c| PasswordHash::from_stored(c.password_hash.0.clone()));
+        let stored = match &found {
+            Some(known) => Some(PasswordHash::from_stored(known.password_hash.0.clone())),
+            None => self.decoys.of(&candidate.username),
+        };
         let verdict = match self.hasher.verify(candidate.password.clone(), stored.as_ref(), until).await {
             Ok(verdict) => verdict,
             Err(error) => {

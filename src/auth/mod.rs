@@ -1,6 +1,7 @@
 //! The product: one file per operation. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
 //! the database. Knows neither gRPC nor HTTP.
 
+pub mod decoys;
 pub mod key_kill;
 pub mod key_rotation;
 pub mod keys;
@@ -21,7 +22,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use self::{keys::Keys, revocation_queue::RevocationQueue, throttle::Turns};
+use self::{decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue, throttle::Turns};
 use crate::{
     clock::Clock,
     config::Policy,
@@ -52,6 +53,8 @@ pub struct Accounts {
     pub wake: Arc<Notify>,
     /// Those who try a password.
     pub turns: Turns,
+    /// What stands in for users that do not exist.
+    pub decoys: Decoys,
     /// The time.
     pub clock: Clock,
     /// The deployment's choices.

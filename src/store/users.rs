@@ -179,6 +179,20 @@ pub async fn raise_epochs(tx: &mut Conn, epochs: &[(UserId, i64)]) -> Result<(),
     tx.execute(statement.bind(ids).bind(least)).await.map(drop)
 }
 
+/// The password hashes of some `count` users, from pages chosen at random.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn sample_hashes(conn: &mut Conn, count: u32) -> Result<Vec<String>, Error> {
+    let estimate = query_as::<_, (f32,)>("SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass");
+    let users = conn.fetch_optional(estimate).await?.map_or(0.0, |(users,)| users);
+    // Unknown (-1) and small: all.
+    let percent = if users <= 0.0 { 100.0 } else { (f64::from(count) * 100.0 / f64::from(users)).min(100.0) };
+    let sample = query_as::<_, (String,)>("SELECT password_hash FROM users TABLESAMPLE SYSTEM ($1) LIMIT $2");
+    let rows = conn.fetch_all(sample.bind(percent).bind(2 * i64::from(count))).await?;
+    Ok(rows.into_iter().map(|(hash,)| hash).collect())
+}
+
 /// Replaces a hash by another of the same password, if it is still `old`.
 ///
 /// # Errors

@@ -1,0 +1,133 @@
+//! What a password is checked against when there is no such user (promise P6). Hashes of several kinds may be stored, each of
+//! its own cost: those of another system, those of an earlier policy. So an unknown name is given a kind too, as often as
+//! the users have it, and each time the same one; which, nobody can tell who does not know the service's secret.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use super::Auth;
+use crate::{
+    crypto::digest::sha256, crypto::password::PasswordHash, domain::user::Username, error::Error, store::users,
+};
+
+/// How many users are looked at.
+const SAMPLE: u32 = 10_000;
+
+/// What stands in for the hashes of users that do not exist.
+#[derive(Debug, Default)]
+pub struct Decoys(RwLock<Arc<Mix>>);
+
+/// The kinds of hashes that are stored.
+#[derive(Debug, Default)]
+struct Mix {
+    /// In the order of their names: a hash of the kind, and how many users have it.
+    kinds: Vec<(PasswordHash, u64)>,
+    secret: [u8; 32],
+}
+
+impl Decoys {
+    /// The hash that stands in for that of an unknown name. None: one of today's cost.
+    pub(super) fn of(&self, name: &Username) -> Option<PasswordHash> {
+        let mix = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
+        mix.choose(name).cloned()
+    }
+
+    fn set(&self, mix: Mix) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(mix);
+    }
+}
+
+impl Mix {
+    fn new(hashes: Vec<String>, secret: [u8; 32]) -> Self {
+        let mut kinds: BTreeMap<String, (PasswordHash, u64)> = BTreeMap::new();
+        for hash in hashes {
+            let kind = kinds.entry(kind(&hash).to_owned()).or_insert_with(|| (PasswordHash::from_stored(hash), 0));
+            kind.1 += 1;
+        }
+        Self { kinds: kinds.into_values().collect(), secret }
+    }
+
+    /// By a share of the users that is the name's own. If the mix moves a little, few names change their kind.
+    fn choose(&self, name: &Username) -> Option<&PasswordHash> {
+        let all: u64 = self.kinds.iter().map(|(_, count)| count).sum();
+        let [a, b, c, d, ..] = sha256(&[b"decoy", &self.secret, name.as_str().as_bytes()]);
+        let mut place = (u64::from(u32::from_be_bytes([a, b, c, d])) * all) >> 32;
+        self.kinds.iter().find_map(|(hash, count)| match place.checked_sub(*count) {
+            None => Some(hash),
+            Some(rest) => {
+                place = rest;
+                None
+            }
+        })
+    }
+}
+
+/// All of a stored hash that decides its cost: what comes before its salt.
+fn kind(hash: &str) -> &str {
+    // bcrypt does not part salt and hash.
+    let parts = if hash.starts_with("$2") { 1 } else { 2 };
+    hash.rmatch_indices('$').nth(parts - 1).map_or(hash, |(at, _)| hash.split_at(at).0)
+}
+
+impl Auth {
+    /// Looks at which kinds of hashes the users have.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn sample_hashes(&self) -> Result<(), Error> {
+        let hashes = users::sample_hashes(&mut self.accounts.store.acquire().await?, SAMPLE).await?;
+        if let Some(secret) = self.keys.ring().lasting_secret(b"decoys") {
+            self.accounts.decoys.set(Mix::new(hashes, secret));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARGON2: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA";
+    const BCRYPT: &str = "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW";
+    const DJANGO: &str = "pbkdf2_sha256$600000$salt$aGFzaA==";
+
+    #[test]
+    fn the_kind_of_a_hash_is_what_decides_its_cost() {
+        for (hash, expected) in [
+            (ARGON2, "$argon2id$v=19$m=19456,t=2,p=1"),
+            (BCRYPT, "$2b$12"),
+            (DJANGO, "pbkdf2_sha256$600000"),
+            ("damaged", "damaged"),
+        ] {
+            assert_eq!(kind(hash), expected);
+        }
+    }
+
+    #[test]
+    fn p6_unknown_names_have_each_kind_as_often_as_the_users_and_always_the_same() {
+        let hashes = |counts: [usize; 3]| {
+            let all = [ARGON2, BCRYPT, DJANGO].into_iter().zip(counts);
+            all.flat_map(|(hash, count)| vec![hash.to_owned(); count]).collect::<Vec<_>>()
+        };
+        let names: Vec<Username> =
+            (0..10_000).map(|n| Username::parse(&format!("nobody{n}")).expect("a name")).collect();
+        let mix = Mix::new(hashes([50, 30, 20]), [7; 32]);
+        let chosen = |mix: &Mix| -> Vec<String> {
+            names.iter().map(|name| mix.choose(name).expect("one").as_str().to_owned()).collect()
+        };
+        let first = chosen(&mix);
+        for (kind, percent) in [(ARGON2, 50), (BCRYPT, 30), (DJANGO, 20)] {
+            let count = first.iter().filter(|hash| *hash == kind).count();
+            assert!(count.abs_diff(percent * 100) < 200, "{kind}: {count}");
+        }
+        assert_eq!(chosen(&Mix::new(hashes([5, 3, 2]), [7; 32])), first, "another replica, another sample");
+        let other = chosen(&Mix::new(hashes([50, 30, 20]), [8; 32]));
+        assert_ne!(other, first, "another secret");
+        let moved = chosen(&Mix::new(hashes([51, 29, 20]), [7; 32]));
+        let changed = moved.iter().zip(&first).filter(|(one, other)| one != other).count();
+        assert!((1..300).contains(&changed), "{changed}");
+        assert!(Mix::default().choose(&names[0]).is_none());
+    }
+}
