@@ -1,8 +1,9 @@
-//! Cryptography: the only code that knows jsonwebtoken, argon2 and aws-lc-rs.
+//! Cryptography: the only code that knows jsonwebtoken, argon2 and the other password hashes, and aws-lc-rs.
 //!
 //! Architecture invariant: knows nothing of the database. What is stored sealed is opened here and handed in by `auth`.
 
 pub mod access_token;
+pub mod foreign_hash;
 pub mod keyring;
 pub mod password;
 pub mod random;

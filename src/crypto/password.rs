@@ -21,7 +21,10 @@ use argon2::{
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use tokio::sync::oneshot;
 
-use super::random;
+use super::{
+    foreign_hash::{ForeignHash, is_foreign},
+    random,
+};
 use crate::{domain::password::Password, error::Error};
 
 const SALT_BYTES: usize = 16;
@@ -33,7 +36,7 @@ const MAX_P_COST: u32 = 8;
 /// About what one hash takes; only used to say when a retry has a chance.
 const HASH_TIME: Duration = Duration::from_millis(15);
 
-/// A stored password hash, a PHC string. Never printed.
+/// A stored password hash: a PHC string, or one of the forms of `foreign_hash.rs`. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
@@ -175,6 +178,11 @@ impl Worker {
 
     fn verify(&mut self, password: &Password, hash: &PasswordHash) -> Result<Verdict, Error> {
         let unreadable = || Error::internal("a stored password hash cannot be read");
+        if is_foreign(&hash.0) {
+            let foreign = ForeignHash::parse(&hash.0).map_err(|_| unreadable())?;
+            self.hashes.fetch_add(1, Ordering::Relaxed);
+            return foreign.verify(password);
+        }
         let phc = Phc::new(&hash.0).map_err(|_| unreadable())?;
         let (Some(salt), Some(expected)) = (phc.salt, phc.hash) else {
             return Err(unreadable());
@@ -203,7 +211,7 @@ impl Worker {
 }
 
 /// The hash function that a stored hash names, if it is argon2 within the caps.
-fn reader(phc: &Phc) -> Option<Argon2<'static>> {
+pub(super) fn reader(phc: &Phc) -> Option<Argon2<'static>> {
     let algorithm = Algorithm::new(phc.algorithm.as_str()).ok()?;
     let version = Version::try_from(phc.version.unwrap_or(0x13)).ok()?;
     let params = Params::try_from(&phc.params).ok()?;
@@ -232,7 +240,7 @@ impl PasswordHash {
         Self(phc)
     }
 
-    /// The PHC string; for the database alone.
+    /// The hash as it is stored; for the database and an export alone.
     pub fn as_str(&self) -> &str {
         &self.0
     }
