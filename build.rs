@@ -7,8 +7,8 @@ use prost::Message as _;
 
 const PROTOS: [&str; 2] = ["countersign/v1/auth.proto", "countersign/v1/user.proto"];
 
-/// Messages that carry a password or a token: their Debug is written by hand in `src/grpc/redact.rs`.
-const SECRET: [&str; 9] = [
+/// Messages that carry a password, a hash or a token: their Debug is written by hand in `src/grpc/redact.rs`.
+const SECRET: [&str; 10] = [
     "TokenPair",
     "LoginRequest",
     "VerifyRequest",
@@ -18,6 +18,7 @@ const SECRET: [&str; 9] = [
     "CreateUserRequest",
     "SetPasswordRequest",
     "ChangePasswordRequest",
+    "ImportedUser",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,6 +1,7 @@
 //! The product: one file per operation. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
 //! the database. Knows neither gRPC nor HTTP.
 
+pub mod import;
 pub mod key_kill;
 pub mod key_rotation;
 pub mod keys;
