@@ -14,6 +14,7 @@ mod confirm;
 mod dev;
 mod discovery;
 mod history;
+mod import;
 mod keys;
 mod kill_matrix;
 mod login;
