@@ -213,7 +213,8 @@ impl Worker {
 /// The hash function that a stored hash names, if it is argon2 within the caps.
 pub(super) fn reader(phc: &Phc) -> Option<Argon2<'static>> {
     let algorithm = Algorithm::new(phc.algorithm.as_str()).ok()?;
-    let version = Version::try_from(phc.version.unwrap_or(0x13)).ok()?;
+    // Argon2 began to write its version with 0x13.
+    let version = Version::try_from(phc.version.unwrap_or(0x10)).ok()?;
     let params = Params::try_from(&phc.params).ok()?;
     let affordable = params.m_cost() <= MAX_M_COST && params.t_cost() <= MAX_T_COST && params.p_cost() <= MAX_P_COST;
     affordable.then(|| Argon2::new(algorithm, version, params))

@@ -186,6 +186,7 @@ impl fmt::Debug for ForeignHash {
 mod tests {
     use aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256;
     use base64::Engine as _;
+    use proptest::prelude::*;
 
     use super::{
         read::{ARGON2_FORM, BCRYPT_FORM, FIREBASE_FORM, PBKDF2_FORM, SCRYPT_FORM, STANDARD},
@@ -194,7 +195,7 @@ mod tests {
 
     /// (form, password, hash). The sources: crypt_blowfish's tests, RFC 7914 sections 11 and 12, Django's and passlib's
     /// documentation and tests, RFC 6070, github.com/firebase/scrypt, the argon2 reference.
-    const VECTORS: [(&str, &str, &str); 18] = [
+    const VECTORS: [(&str, &str, &str); 19] = [
         ("bcrypt", "U*U", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"),
         ("bcrypt", "U*U*", "$2y$05$CCCCCCCCCCCCCCCCCCCCC.VGOzA784oUp/Z0DY336zx7pLYAy0lwK"),
         ("bcrypt", "correct horse battery staple", "$2b$04$abcdefghijklmnopqrstuu7EJV7kdjBBQxyb0HjTh9KS7.Lah/6CG"),
@@ -252,6 +253,11 @@ mod tests {
             "$firebase-scrypt$ln=14,r=8,p=1,ss=Bw==,sk=jxspr8Ki0RYycVU8zykbdLGjFQ3McFUH0uiiTvC8pVMXAn210wjLNmdZJzxUECKbm0QsEmYUSDzZvpjeJ9WmXA==$42xEC+ixf3L2lw==$lSrfV15cpx95/sZS2W9c9Kp6i/LVgQNDNC/qzrCnh1SAyZvqmZqAjTdn3aoItz+VHjoZilo78198JAdRuid5lQ==",
         ),
         ("argon2i", "password", "$argon2i$v=19$m=256,t=2,p=2$c29tZXNhbHQ$T/XOJ2mh1/TIpJHfCdQan76Q5esCFVoT5MAeIM1Oq2E"),
+        (
+            "argon2i of version 0x10",
+            "password",
+            "$argon2i$m=256,t=2,p=1$c29tZXNhbHQ$/U3YPXYsSb3q9XxHvc0MLxur+GP960kN9j7emXX8zwY",
+        ),
         (
             "Django's argon2",
             "password",
@@ -377,5 +383,22 @@ mod tests {
         }
         let hash = ForeignHash::parse(VECTORS[15].2).expect("read");
         assert_eq!(format!("{hash:?}"), "ForeignHash(..)");
+    }
+
+    proptest! {
+        #[test]
+        fn an_altered_hash_is_read_or_refused(
+            which in 0..VECTORS.len(),
+            at in any::<prop::sample::Index>(),
+            part in "[$a-z0-9=,./\\PC]{0,4}",
+        ) {
+            let text = VECTORS[which].2;
+            let (before, after) = text.split_at(at.index(text.len()));
+            for altered in [format!("{before}{part}{after}"), format!("{before}{part}{}", &after[1..]), before.to_owned()] {
+                if let Ok(hash) = PasswordHash::parse_imported(&altered) {
+                    prop_assert!(ForeignHash::parse(hash.as_str()).is_ok());
+                }
+            }
+        }
     }
 }
