@@ -24,6 +24,11 @@ pub enum Error {
         /// When a retry has a chance.
         retry_after: Duration,
     },
+    /// Too many wrong passwords were tried: this one was not looked at.
+    LoginThrottled {
+        /// When the next one is.
+        retry_after: Duration,
+    },
     /// The database did not answer, or not in time. A write may or may not have happened.
     DatabaseUnavailable(Source),
     /// The database asks to run the transaction again (SQLSTATE 40001, 40P01); nothing was written.
@@ -101,6 +106,7 @@ impl fmt::Display for Error {
             Self::RefreshTokenReused => f.write_str("refresh token reused, session ended"),
             Self::CallerNotAllowed => f.write_str("only administrators may do this"),
             Self::Overloaded { .. } => f.write_str("too much work is waiting"),
+            Self::LoginThrottled { .. } => f.write_str("too many wrong passwords"),
             Self::DatabaseUnavailable(source) => write!(f, "database unavailable: {source}"),
             Self::Conflict => f.write_str("transaction conflict"),
             Self::KeyUnusable => f.write_str("the token's key cannot be used here"),

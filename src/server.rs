@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    auth::{Accounts, Auth, keys::Keys, revocation_queue::RevocationQueue},
+    auth::{Accounts, Auth, keys::Keys, revocation_queue::RevocationQueue, throttle::Turns},
     clock::Clock,
     config::PolicySettings,
     crypto::{
@@ -180,15 +180,17 @@ pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result
     let policy = settings.check()?;
     let cores = available_parallelism().map_or(1, usize::from);
     let threads = if settings.hash_threads == 0 { cores } else { settings.hash_threads };
-    let hasher = PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue })?;
+    let hasher =
+        PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue, cost: settings.login.hash_cost() })?;
     let replica = new_v7(clock.now());
     Ok(Accounts {
         store,
-        hasher,
+        hasher: Arc::new(hasher),
         replica,
         revocations: Arc::new(Revocations::new(policy.max_staleness, clock.clone())),
         confirmations: Confirmations::new(replica, clock.clone()),
         queue: RevocationQueue::default(),
+        turns: Turns::default(),
         wake: Arc::new(Notify::new()),
         clock,
         policy,
@@ -215,8 +217,10 @@ async fn report_health(auth: Arc<Auth>, health: Health) {
 /// Deletes what is old.
 async fn clean(auth: Arc<Auth>) {
     loop {
-        if let Err(error) = auth.accounts.clean_log().await {
-            tracing::debug!(%error, "old rows could not be deleted");
+        for cleaned in [auth.accounts.clean_log().await, auth.accounts.clean_throttle().await] {
+            if let Err(error) = cleaned {
+                tracing::debug!(%error, "old rows could not be deleted");
+            }
         }
         tokio::time::sleep(CLEAN_PAUSE).await;
     }

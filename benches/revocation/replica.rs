@@ -7,7 +7,7 @@ use countersign::{
     auth::{Auth, login::LoginRequest, tokens::TokenPair},
     clock::{Boot, Clock},
     config::{DatabaseSettings, Hints, PolicySettings},
-    crypto::seal::MasterKeys,
+    crypto::{seal::MasterKeys, secret::Secret},
     domain::{password::Password, session::ClientInfo, user::Username},
     error::Error,
     grpc::Administration,
@@ -90,12 +90,14 @@ impl Replica {
 
     pub async fn login(&self) -> TokenPair {
         let request = LoginRequest {
+            device_hint: Secret::new(String::new()),
+            until: None,
             username: Username::parse(USERNAME).expect("a name"),
             password: password(),
             audience: vec![],
             client: ClientInfo::default(),
         };
-        self.auth.login(request).await.expect("logged in")
+        self.auth.login(request).await.expect("logged in").tokens
     }
 }
 

@@ -1,11 +1,18 @@
 //! Login: checks a password and opens a session. Unknown user, wrong password and disabled user cost the same and get
 //! the same answer (promise P6). A caller that goes away takes its hashing with it, but cuts no statement short.
 
-use time::OffsetDateTime;
+use std::sync::Arc;
 
-use super::{Accounts, Auth, later, to_completion, tokens::TokenPair};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use super::{Accounts, Auth, later, throttle::Source, to_completion, tokens::TokenPair};
 use crate::{
-    crypto::password::{PasswordHash, Verdict},
+    crypto::{
+        device_hint::Device,
+        password::{PasswordHash, Verdict},
+        secret::Secret,
+    },
     domain::{
         ids::SessionId,
         password::Password,
@@ -34,6 +41,32 @@ pub struct LoginRequest {
     pub audience: Vec<String>,
     /// What ListSessions shows.
     pub client: ClientInfo,
+    /// What the device was given at an earlier login; empty if nothing.
+    pub device_hint: Secret,
+    /// The caller waits no longer; None: as long as the server's setting says.
+    pub until: Option<Instant>,
+}
+
+/// What a Login is answered with.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// The session's tokens.
+    pub tokens: TokenPair,
+    /// To be shown at the next login of this device.
+    pub device_hint: Secret,
+}
+
+/// A password that is to be checked.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    /// Whose it should be.
+    pub(super) username: Username,
+    /// As it was typed.
+    pub(super) password: Password,
+    /// Where it was typed.
+    pub(super) source: Source,
+    /// The caller waits no longer.
+    pub(super) until: Option<Instant>,
 }
 
 impl Auth {
@@ -41,44 +74,88 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::InvalidArgument`] for an audience that the server does not know,
-    /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`].
-    pub async fn login(&self, request: LoginRequest) -> Result<TokenPair, Error> {
+    /// [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`].
+    pub async fn login(&self, request: LoginRequest) -> Result<LoggedIn, Error> {
         // Who has not heard of the keys for long must not sign: others may not accept it any more.
         self.accounts.revocations.fresh(None)?;
         let audience = self.accounts.policy.choose_audience(request.audience)?;
+        let device = self.keys.ring().decode_device(request.device_hint.expose());
+        let source = Source { ip: request.client.ip.clone(), device };
+        let candidate =
+            Candidate { username: request.username, password: request.password, source, until: request.until };
         for _ in 0..ATTEMPTS {
-            let credentials = self.accounts.authenticate(&request.username, request.password.clone()).await?;
+            let credentials = self.accounts.authenticate(&candidate).await?;
             let now = self.accounts.clock.now();
             let session = self.accounts.new_session(&credentials, audience.clone(), request.client.clone(), now);
-            if let Some(session) = self.accounts.open(session, credentials).await? {
-                return self.token_pair(&session, now);
-            }
+            let Some(session) = self.accounts.open(session, &credentials).await? else {
+                continue;
+            };
+            let tokens = self.token_pair(&session, now)?;
+            let known = device.filter(|device| device.user_id == session.user_id);
+            let device_hint =
+                self.keys.ring().encode_device(known.map_or_else(|| Device::new(session.user_id), Ok)?)?;
+            self.accounts.rehash(candidate.password, credentials);
+            return Ok(LoggedIn { tokens, device_hint });
         }
         Err(Error::Conflict)
     }
 }
 
 impl Accounts {
-    /// Checks a password.
+    /// Checks a password, if one may be tried now.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
-    pub(super) async fn authenticate(&self, username: &Username, password: Password) -> Result<Credentials, Error> {
-        let (store, name) = (self.store.clone(), username.clone());
+    /// [`Error::InvalidCredentials`], [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    pub(super) async fn authenticate(&self, candidate: &Candidate) -> Result<Credentials, Error> {
+        let until = Some(candidate.until.unwrap_or_else(|| Instant::now() + self.policy.login_deadline));
+        // Before anything is counted: a password that is not looked at is no attempt.
+        self.hasher.admit(until)?;
+        let (store, name) = (self.store.clone(), candidate.username.clone());
         // No connection is held while the password is hashed.
         let found = to_completion(async move {
             let mut conn = store.acquire().await?;
             users::find_credentials(&mut conn, &name).await
         })
         .await?;
+        let user_id = found.as_ref().map(|c| c.user.id);
+        let attempt = self.charge(&candidate.username, user_id, &candidate.source).await?;
         let stored = found.as_ref().map(|c| PasswordHash::from_stored(c.password_hash.0.clone()));
-        let verdict = self.hasher.verify(password, stored.as_ref()).await?;
-        found.filter(|c| verdict == Verdict::Right && c.user.disabled_at.is_none()).ok_or(Error::InvalidCredentials)
+        let verdict = match self.hasher.verify(candidate.password.clone(), stored.as_ref(), until).await {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                self.refund(&attempt).await?;
+                return Err(error);
+            }
+        };
+        let credentials = found
+            .filter(|c| verdict == Verdict::Right && c.user.disabled_at.is_none())
+            .ok_or(Error::InvalidCredentials)?;
+        self.forgive(&attempt).await?;
+        Ok(credentials)
+    }
+
+    /// Replaces a hash that is weaker than those of today by one of the same password. Nobody waits for it, and what does not
+    /// work now works at a later login.
+    fn rehash(&self, password: Password, credentials: Credentials) {
+        let Credentials { user, password_hash } = credentials;
+        if !self.hasher.is_outdated(&PasswordHash::from_stored(password_hash.0.clone())) {
+            return;
+        }
+        let (hasher, store) = (Arc::clone(&self.hasher), self.store.clone());
+        let replaced = async move {
+            let fresh = hasher.hash(password, None).await?;
+            users::replace_hash(&mut store.acquire().await?, user.id, fresh.as_str(), &password_hash).await
+        };
+        tokio::spawn(async move {
+            if let Err(error) = replaced.await {
+                tracing::debug!(%error, "an old password hash was not replaced");
+            }
+        });
     }
 
     /// Opens the session; None when password, epoch or status of the user changed since they were read.
-    async fn open(&self, session: Session, credentials: Credentials) -> Result<Option<Session>, Error> {
-        let store = self.store.clone();
+    async fn open(&self, session: Session, credentials: &Credentials) -> Result<Option<Session>, Error> {
+        let (store, credentials) = (self.store.clone(), credentials.clone());
         to_completion(async move {
             let mut conn = store.acquire().await?;
             Ok(match refresh_tokens::open(&mut conn, &session, &credentials).await? {

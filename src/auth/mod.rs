@@ -11,6 +11,7 @@ pub mod refresh;
 pub mod revocation_queue;
 pub mod revoke;
 pub mod sessions;
+pub mod throttle;
 pub mod tokens;
 pub mod users;
 pub mod verify;
@@ -21,7 +22,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use self::{keys::Keys, revocation_queue::RevocationQueue};
+use self::{keys::Keys, revocation_queue::RevocationQueue, throttle::Turns};
 use crate::{
     clock::Clock,
     config::Policy,
@@ -37,7 +38,7 @@ pub struct Accounts {
     /// The database.
     pub store: Store,
     /// The hashing threads.
-    pub hasher: PasswordHasher,
+    pub hasher: Arc<PasswordHasher>,
     /// This replica, as the others know it.
     pub replica: Uuid,
     /// What is known of revocations.
@@ -48,6 +49,8 @@ pub struct Accounts {
     pub queue: RevocationQueue,
     /// Asks this replica's follower for a beat before it is due.
     pub wake: Arc<Notify>,
+    /// Those who try a password.
+    pub turns: Turns,
     /// The time.
     pub clock: Clock,
     /// The deployment's choices.

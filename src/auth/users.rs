@@ -2,8 +2,11 @@
 //! the same transaction and by the same path as Revoke (REQUIREMENTS R43).
 
 use super::{
-    Accounts, Page, retrying,
+    Accounts, Page,
+    login::Candidate,
+    retrying,
     revoke::{Ended, Revoked},
+    throttle::Source,
 };
 use crate::{
     crypto::password::PasswordHash,
@@ -57,7 +60,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::UsernameTaken`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub async fn create_user(&self, username: Username, password: Password, roles: Vec<String>) -> Result<User, Error> {
-        let hash = self.hasher.hash(password).await?;
+        let hash = self.hasher.hash(password, None).await?;
         let now = self.clock.now();
         let user = User {
             id: UserId::new(now),
@@ -151,23 +154,29 @@ impl Accounts {
         self.end_all(tx, user, None, reason).await
     }
 
-    /// Sets a password and ends all sessions.
+    /// Sets a password, ends all sessions, and forgets the wrong passwords that were tried for the name.
     ///
     /// # Errors
     /// [`Error::UserNotFound`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub async fn set_password(&self, id: UserId, password: Password) -> Result<Revoked, Error> {
-        self.find_user(&UserKey::Id(id)).await?;
-        let hash = self.hasher.hash(password).await?;
-        self.replace_password(id, &hash, None, None).await
+        let user = self.find_user(&UserKey::Id(id)).await?;
+        let hash = self.hasher.hash(password, None).await?;
+        let revoked = self.replace_password(id, &hash, None, None).await?;
+        if let Err(error) = self.unthrottle(&user.username).await {
+            tracing::debug!(%error, "the wrong passwords of a name are still counted");
+        }
+        Ok(revoked)
     }
 
     /// Changes a password for somebody who knows the old one, and ends the other sessions.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    /// [`Error::InvalidCredentials`], [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub async fn change_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
-        let known = self.authenticate(&change.username, change.old_password).await?;
-        let hash = self.hasher.hash(change.new_password).await?;
+        let PasswordChange { username, old_password: password, .. } = change;
+        let candidate = Candidate { username, password, source: Source::default(), until: None };
+        let known = self.authenticate(&candidate).await?;
+        let hash = self.hasher.hash(change.new_password, None).await?;
         let expected = Some(&known.password_hash);
         match self.replace_password(known.user.id, &hash, expected, change.keep).await {
             // Deleted since the old password was checked.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::DAY;
+use super::{DAY, login::LoginSettings};
 use crate::{
     domain::{
         key::{Algorithm, KeyPolicy},
         revocation::MAX_ACCESS_TOKEN_TTL,
         rotation::RotationPolicy,
+        throttle::LoginFailures,
     },
     error::{Error, Violation},
 };
@@ -91,6 +92,10 @@ pub struct PolicySettings {
     #[arg(long, env = "COUNTERSIGN_HASH_QUEUE", default_value_t = 128)]
     pub hash_queue: usize,
 
+    /// What a password costs, and how often one may be guessed
+    #[command(flatten)]
+    pub login: LoginSettings,
+
     /// How long a stop waits for calls under way
     #[arg(long, env = "COUNTERSIGN_DRAIN_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
@@ -145,7 +150,14 @@ pub struct Policy {
     pub leeway: Duration,
     /// Least number of characters of a new password.
     pub password_min_length: usize,
+    /// How long a Login waits whose caller gives no deadline.
+    pub login_deadline: Duration,
+    /// How many wrong passwords are free.
+    pub login_failures: LoginFailures,
 }
+
+/// A setting, whether it is in its range, and the range.
+pub(super) type Rule = (&'static str, bool, &'static str);
 
 impl PolicySettings {
     /// Checks the settings against each other.
@@ -156,14 +168,14 @@ impl PolicySettings {
         let violations: Vec<Violation> = self
             .rules()
             .into_iter()
+            .chain(self.login.rules())
             .filter(|(_, holds, _)| !holds)
             .map(|(field, _, range)| Violation { field, description: range.to_owned() })
             .collect();
         if violations.is_empty() { Ok(self.policy()) } else { Err(Error::InvalidArgument(violations)) }
     }
 
-    /// Each setting, whether it is in its range, and the range.
-    fn rules(&self) -> [(&'static str, bool, &'static str); 17] {
+    fn rules(&self) -> [Rule; 17] {
         let plain = |c: char| !c.is_control() && c != '"' && c != '\\';
         let text = |value: &str| (1..=256).contains(&value.len()) && value.chars().all(plain);
         // As JSON writes them, so that a token stays below what Verify reads.
@@ -214,6 +226,8 @@ impl PolicySettings {
             hints: self.hints,
             leeway: self.leeway,
             password_min_length: self.password_min_length,
+            login_deadline: self.login.login_deadline,
+            login_failures: self.login.failures(),
         }
     }
 }
@@ -288,6 +302,13 @@ mod tests {
             ("password-min-length", "7"),
             ("hash-threads", "257"),
             ("hash-queue", "0"),
+            ("hash-memory", "19455"),
+            ("hash-memory", "262145"),
+            ("hash-iterations", "17"),
+            ("hash-lanes", "0"),
+            ("login-deadline", "999ms"),
+            ("login-failures", "100"),
+            ("login-failures-per-source", "1000001"),
             ("drain-timeout", "11m"),
             ("issuer", "\""),
             ("rsa-bits", "1024"),

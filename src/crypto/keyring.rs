@@ -7,6 +7,7 @@ use jsonwebtoken::jwk::{Jwk, JwkSet};
 
 use super::{
     access_token::{Verifier, VerifyingKeys},
+    device_hint::Device,
     refresh_token::{Reading, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
     secret::Secret,
     signing_key::SigningKey,
@@ -93,6 +94,21 @@ impl Keyring {
     /// [`Error::KeyUnusable`].
     pub fn decode_refresh(&self, text: &str) -> Result<Reading, Error> {
         self.refresh.decode(text)
+    }
+
+    /// The hint of a device.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] without a key that signs.
+    pub fn encode_device(&self, device: Device) -> Result<Secret, Error> {
+        self.active_refresh
+            .and_then(|number| self.refresh.encode_device(number, device))
+            .ok_or_else(|| Error::internal("the key that makes device hints cannot be used here"))
+    }
+
+    /// Reads the hint of a device; None for what is none of ours.
+    pub fn decode_device(&self, text: &str) -> Option<Device> {
+        self.refresh.decode_device(text)
     }
 
     /// The public keys.

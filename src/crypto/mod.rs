@@ -3,7 +3,10 @@
 //! Architecture invariant: knows nothing of the database. What is stored sealed is opened here and handed in by `auth`.
 
 pub mod access_token;
+pub mod device_hint;
+pub mod digest;
 pub mod foreign_hash;
+mod hash_worker;
 pub mod keyring;
 pub mod password;
 pub mod random;

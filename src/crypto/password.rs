@@ -1,39 +1,38 @@
-//! Password hashing: argon2id on threads of its own, each with memory that it keeps, behind a bounded queue. So a login
-//! storm takes neither the async threads nor more memory than threads times the cost (promise P5).
+//! Password hashing: argon2id on threads of its own (`hash_worker.rs`), each with memory that it keeps, behind a bounded
+//! queue. Work that cannot be done before its caller's deadline is refused at once. So a login storm takes neither the async
+//! threads nor more memory than threads times the cost (promise P5).
 //!
 //! A name that does not exist costs one hash of the same parameters (promise P6).
 
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread,
     time::Duration,
 };
 
 use argon2::{
-    Algorithm, Argon2, Block, Params, Version,
+    Algorithm, Params, Version,
     password_hash::phc::{Output, ParamsString, PasswordHash as Phc, Salt},
 };
-use aws_lc_rs::constant_time::verify_slices_are_equal;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    foreign_hash::{ForeignHash, is_foreign},
+    hash_worker::{Worker, is_outdated},
     random,
 };
-use crate::{domain::password::Password, error::Error};
+use crate::{
+    domain::password::{HashCost, Password},
+    error::Error,
+};
 
-const SALT_BYTES: usize = 16;
-const OUTPUT_BYTES: usize = 32;
-/// What a stored hash may cost at most, so that a poisoned row cannot stop the service.
-const MAX_M_COST: u32 = 256 * 1024;
-const MAX_T_COST: u32 = 16;
-const MAX_P_COST: u32 = 8;
-/// About what one hash takes; only used to say when a retry has a chance.
+pub(super) const SALT_BYTES: usize = 16;
+pub(super) const OUTPUT_BYTES: usize = 32;
+/// What one hash is taken for before one has been measured.
 const HASH_TIME: Duration = Duration::from_millis(15);
 
 /// A stored password hash: a PHC string, or one of the forms of `foreign_hash.rs`. Never printed.
@@ -47,15 +46,50 @@ pub struct HashPolicy {
     pub threads: usize,
     /// How many passwords may wait.
     pub queue: usize,
+    /// What a new hash costs.
+    pub cost: HashCost,
 }
 
 /// Hands passwords to the hashing threads.
 pub struct PasswordHasher {
     queue: SyncSender<Job>,
-    waiting: Arc<AtomicUsize>,
+    load: Arc<Load>,
     threads: usize,
+    params: Params,
     dummy: PasswordHash,
-    hashes: Arc<AtomicU64>,
+}
+
+/// How much there is to do.
+#[derive(Debug, Default)]
+pub(super) struct Load {
+    waiting: AtomicUsize,
+    hashes: AtomicU64,
+    /// What one takes, in nanoseconds: a moving average; 0 before the first.
+    time: AtomicU64,
+}
+
+impl Load {
+    pub(super) fn taken(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn hashed(&self) {
+        self.hashes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn took(&self, time: Duration) {
+        let sample = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let average = |old: u64| if old == 0 { sample } else { old - old / 8 + sample / 8 };
+        // A sample that another thread overwrites is no loss.
+        self.time.store(average(self.time.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    pub(super) fn time(&self) -> Duration {
+        match self.time.load(Ordering::Relaxed) {
+            0 => HASH_TIME,
+            nanos => Duration::from_nanos(nanos),
+        }
+    }
 }
 
 /// Whether a password was right.
@@ -67,7 +101,14 @@ pub enum Verdict {
     Wrong,
 }
 
-enum Job {
+/// Work for a thread.
+pub(super) struct Job {
+    pub(super) task: Task,
+    /// Its caller waits no longer.
+    pub(super) until: Option<Instant>,
+}
+
+pub(super) enum Task {
     Hash(Password, oneshot::Sender<Result<PasswordHash, Error>>),
     Verify(Password, PasswordHash, oneshot::Sender<Result<Verdict, Error>>),
 }
@@ -78,61 +119,83 @@ impl PasswordHasher {
     /// # Errors
     /// [`Error::Internal`] when a thread cannot be started.
     pub fn start(policy: HashPolicy) -> Result<Self, Error> {
+        let HashCost { memory, iterations, lanes } = policy.cost;
+        let params = Params::new(memory, iterations, lanes, Some(OUTPUT_BYTES))
+            .map_err(|error| Error::internal(error.to_string()))?;
         let (queue, jobs) = sync_channel(policy.queue);
-        let jobs = Arc::new(Mutex::new(jobs));
-        let hashes = Arc::new(AtomicU64::new(0));
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let (jobs, load) = (Arc::new(Mutex::new(jobs)), Arc::new(Load::default()));
         for _ in 0..policy.threads {
-            let worker = Worker {
-                jobs: Arc::clone(&jobs),
-                waiting: Arc::clone(&waiting),
-                hashes: Arc::clone(&hashes),
-                memory: Vec::new(),
-            };
+            let (jobs, load, params) = (Arc::clone(&jobs), Arc::clone(&load), params.clone());
+            let worker = Worker { jobs, load, params, memory: Vec::new() };
             thread::Builder::new().name("password".to_owned()).spawn(move || worker.run()).map_err(Error::internal)?;
         }
         // Random instead of a hash: no password matches it.
-        let dummy = phc(&random::bytes::<SALT_BYTES>()?, &random::bytes::<OUTPUT_BYTES>()?)?;
-        let threads = policy.threads;
-        Ok(Self { queue, waiting, threads, dummy, hashes })
+        let dummy = phc(&params, &random::bytes::<SALT_BYTES>()?, &random::bytes::<OUTPUT_BYTES>()?)?;
+        Ok(Self { queue, load, threads: policy.threads.max(1), params, dummy })
     }
 
     /// Hashes a new password under the current policy.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when the queue is full.
-    pub async fn hash(&self, password: Password) -> Result<PasswordHash, Error> {
+    /// [`Error::Overloaded`] when the queue is full, or too long to be done by `until`.
+    pub async fn hash(&self, password: Password, until: Option<Instant>) -> Result<PasswordHash, Error> {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Job::Hash(password, reply))?;
+        self.enqueue(Task::Hash(password, reply), until)?;
         answer.await.map_err(|_| Error::ShuttingDown)?
     }
 
     /// Checks a password against a stored hash; against a dummy of equal cost if there is none.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when the queue is full; [`Error::Internal`] for a stored hash that cannot be read or
-    /// costs more than is allowed.
-    pub async fn verify(&self, password: Password, stored: Option<&PasswordHash>) -> Result<Verdict, Error> {
+    /// [`Error::Overloaded`] when the queue is full, or too long to be done by `until`; [`Error::Internal`] for a stored
+    /// hash that cannot be read or costs more than is allowed.
+    pub async fn verify(
+        &self,
+        password: Password,
+        stored: Option<&PasswordHash>,
+        until: Option<Instant>,
+    ) -> Result<Verdict, Error> {
         let hash = stored.unwrap_or(&self.dummy).clone();
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Job::Verify(password, hash, reply))?;
+        self.enqueue(Task::Verify(password, hash, reply), until)?;
         answer.await.map_err(|_| Error::ShuttingDown)?
+    }
+
+    /// Whether a stored hash is to be replaced by one of today's cost.
+    pub fn is_outdated(&self, stored: &PasswordHash) -> bool {
+        is_outdated(stored, &self.params)
+    }
+
+    /// Whether work that has to be done by `until` may be queued now: judged by the length of the queue and what a hash took
+    /// lately.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`]; [`Error::DeadlineExceeded`] when even an empty queue would be too long.
+    pub fn admit(&self, until: Option<Instant>) -> Result<(), Error> {
+        let rounds = self.load.waiting.load(Ordering::Relaxed) / self.threads;
+        let wait = self.load.time().saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
+        let done = wait + self.load.time();
+        match until.map(|until| until.saturating_duration_since(Instant::now())) {
+            Some(left) if left < self.load.time() => Err(Error::DeadlineExceeded),
+            Some(left) if left < done => Err(Error::Overloaded { retry_after: wait.max(HASH_TIME) }),
+            _ => Ok(()),
+        }
     }
 
     /// How many hashes have been computed since the start.
     pub fn hashes(&self) -> u64 {
-        self.hashes.load(Ordering::Relaxed)
+        self.load.hashes.load(Ordering::Relaxed)
     }
 
-    fn enqueue(&self, job: Job) -> Result<(), Error> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.queue.try_send(job).map_err(|error| {
-            let waiting = self.waiting.fetch_sub(1, Ordering::Relaxed);
+    fn enqueue(&self, task: Task, until: Option<Instant>) -> Result<(), Error> {
+        self.admit(until)?;
+        self.load.waiting.fetch_add(1, Ordering::Relaxed);
+        self.queue.try_send(Job { task, until }).map_err(|error| {
+            let waiting = self.load.waiting.fetch_sub(1, Ordering::Relaxed);
             match error {
                 TrySendError::Full(_) => {
-                    let rounds = u32::try_from(waiting / self.threads.max(1)).unwrap_or(u32::MAX);
-                    let retry_after = HASH_TIME.saturating_mul(rounds).max(HASH_TIME);
-                    Error::Overloaded { retry_after }
+                    let rounds = u32::try_from(waiting / self.threads).unwrap_or(u32::MAX);
+                    Error::Overloaded { retry_after: self.load.time().saturating_mul(rounds.max(1)) }
                 }
                 TrySendError::Disconnected(_) => Error::ShuttingDown,
             }
@@ -140,87 +203,7 @@ impl PasswordHasher {
     }
 }
 
-/// One hashing thread.
-struct Worker {
-    jobs: Arc<Mutex<Receiver<Job>>>,
-    waiting: Arc<AtomicUsize>,
-    hashes: Arc<AtomicU64>,
-    memory: Vec<Block>,
-}
-
-impl Worker {
-    fn run(mut self) {
-        while let Some(job) = self.next() {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            match job {
-                // Nobody waits for the answer any more: do not burn CPU on it.
-                Job::Hash(_, reply) if reply.is_closed() => {}
-                Job::Verify(_, _, reply) if reply.is_closed() => {}
-                Job::Hash(password, reply) => drop(reply.send(self.hash(&password))),
-                Job::Verify(password, hash, reply) => {
-                    drop(reply.send(self.verify(&password, &hash)));
-                }
-            }
-        }
-    }
-
-    fn next(&self) -> Option<Job> {
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.recv().ok()
-    }
-
-    fn hash(&mut self, password: &Password) -> Result<PasswordHash, Error> {
-        let salt = random::bytes::<SALT_BYTES>()?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT);
-        let output = self.compute(&argon2, password, &salt)?;
-        phc(&salt, &output)
-    }
-
-    fn verify(&mut self, password: &Password, hash: &PasswordHash) -> Result<Verdict, Error> {
-        let unreadable = || Error::internal("a stored password hash cannot be read");
-        if is_foreign(&hash.0) {
-            let foreign = ForeignHash::parse(&hash.0).map_err(|_| unreadable())?;
-            self.hashes.fetch_add(1, Ordering::Relaxed);
-            return foreign.verify(password);
-        }
-        let phc = Phc::new(&hash.0).map_err(|_| unreadable())?;
-        let (Some(salt), Some(expected)) = (phc.salt, phc.hash) else {
-            return Err(unreadable());
-        };
-        let argon2 = reader(&phc).ok_or_else(unreadable)?;
-        let output = self.compute(&argon2, password, salt.as_ref())?;
-        Ok(match verify_slices_are_equal(&output, expected.as_bytes()) {
-            Ok(()) => Verdict::Right,
-            Err(_) => Verdict::Wrong,
-        })
-    }
-
-    fn compute(&mut self, argon2: &Argon2<'_>, password: &Password, salt: &[u8]) -> Result<[u8; OUTPUT_BYTES], Error> {
-        let blocks = argon2.params().block_count();
-        if self.memory.len() != blocks {
-            self.memory.resize(blocks, Block::new());
-            self.memory.shrink_to_fit();
-        }
-        let mut output = [0; OUTPUT_BYTES];
-        argon2
-            .hash_password_into_with_memory(password.as_bytes(), salt, &mut output, &mut self.memory)
-            .map_err(|error| Error::internal(error.to_string()))?;
-        self.hashes.fetch_add(1, Ordering::Relaxed);
-        Ok(output)
-    }
-}
-
-/// The hash function that a stored hash names, if it is argon2 within the caps.
-pub(super) fn reader(phc: &Phc) -> Option<Argon2<'static>> {
-    let algorithm = Algorithm::new(phc.algorithm.as_str()).ok()?;
-    // Argon2 began to write its version with 0x13.
-    let version = Version::try_from(phc.version.unwrap_or(0x10)).ok()?;
-    let params = Params::try_from(&phc.params).ok()?;
-    let affordable = params.m_cost() <= MAX_M_COST && params.t_cost() <= MAX_T_COST && params.p_cost() <= MAX_P_COST;
-    affordable.then(|| Argon2::new(algorithm, version, params))
-}
-
-fn phc(salt: &[u8], output: &[u8]) -> Result<PasswordHash, Error> {
+pub(super) fn phc(params: &Params, salt: &[u8], output: &[u8]) -> Result<PasswordHash, Error> {
     let parts = || -> argon2::password_hash::phc::Result<Phc> {
         Ok(Phc {
             algorithm: Algorithm::Argon2id.ident(),
@@ -231,7 +214,7 @@ fn phc(salt: &[u8], output: &[u8]) -> Result<PasswordHash, Error> {
         })
     };
     let mut phc = parts().map_err(|error| Error::internal(error.to_string()))?;
-    phc.params = ParamsString::try_from(&Params::DEFAULT).map_err(|error| Error::internal(error.to_string()))?;
+    phc.params = ParamsString::try_from(params).map_err(|error| Error::internal(error.to_string()))?;
     Ok(PasswordHash(phc.to_string()))
 }
 
@@ -263,7 +246,8 @@ impl fmt::Debug for PasswordHasher {
 mod tests {
     use super::*;
 
-    const POLICY: HashPolicy = HashPolicy { threads: 1, queue: 4 };
+    const COST: HashCost = HashCost { memory: 19_456, iterations: 2, lanes: 1 };
+    const POLICY: HashPolicy = HashPolicy { threads: 1, queue: 4, cost: COST };
 
     fn password(text: &str) -> Password {
         Password::parse("password", text).expect("valid")
@@ -272,23 +256,23 @@ mod tests {
     #[tokio::test]
     async fn r50_a_hash_is_argon2id_of_owasp_strength_and_matches_its_password_alone() {
         let hasher = PasswordHasher::start(POLICY).expect("started");
-        let hash = hasher.hash(password("right")).await.expect("hashed");
+        let hash = hasher.hash(password("right"), None).await.expect("hashed");
         assert!(hash.as_str().starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
         for (text, verdict) in [("right", Verdict::Right), ("Right", Verdict::Wrong), ("r", Verdict::Wrong)] {
-            assert_eq!(hasher.verify(password(text), Some(&hash)).await.expect("checked"), verdict);
+            assert_eq!(hasher.verify(password(text), Some(&hash), None).await.expect("checked"), verdict);
         }
-        let again = hasher.hash(password("right")).await.expect("hashed");
+        let again = hasher.hash(password("right"), None).await.expect("hashed");
         assert_ne!(again, hash, "salted");
     }
 
     #[tokio::test]
     async fn p6_a_missing_user_costs_a_hash_of_the_same_parameters() {
         let hasher = PasswordHasher::start(POLICY).expect("started");
-        let real = hasher.hash(password("right")).await.expect("hashed");
+        let real = hasher.hash(password("right"), None).await.expect("hashed");
         let parameters = |hash: &PasswordHash| hash.0.rsplitn(3, '$').nth(2).map(str::to_owned);
         assert_eq!(parameters(&hasher.dummy), parameters(&real));
         let before = hasher.hashes();
-        assert_eq!(hasher.verify(password("right"), None).await.expect("checked"), Verdict::Wrong);
+        assert_eq!(hasher.verify(password("right"), None, None).await.expect("checked"), Verdict::Wrong);
         assert_eq!(hasher.hashes(), before + 1);
     }
 
@@ -306,7 +290,7 @@ mod tests {
             "$argon2id$v=19$m=19456,t=2,p=1".into(),
         ] {
             let stored = PasswordHash::from_stored(bad.clone());
-            let result = hasher.verify(password("right"), Some(&stored)).await;
+            let result = hasher.verify(password("right"), Some(&stored), None).await;
             assert!(matches!(result, Err(Error::Internal(_))), "{bad}");
         }
         assert_eq!(hasher.hashes(), 0);
@@ -317,8 +301,41 @@ mod tests {
         let hasher = PasswordHasher::start(POLICY).expect("started");
         let (gone, answer) = oneshot::channel();
         drop(answer);
-        hasher.enqueue(Job::Hash(password("right"), gone)).expect("room");
-        hasher.hash(password("right")).await.expect("hashed");
+        hasher.enqueue(Task::Hash(password("right"), gone), None).expect("room");
+        hasher.hash(password("right"), None).await.expect("hashed");
         assert_eq!(hasher.hashes(), 1);
+    }
+    #[tokio::test]
+    async fn p5_work_that_cannot_be_done_in_time_is_refused_before_it_is_queued() {
+        let hasher = PasswordHasher::start(POLICY).expect("started");
+        hasher.hash(password("right"), None).await.expect("measured");
+        let late = hasher.verify(password("right"), None, Some(Instant::now())).await;
+        assert!(matches!(late, Err(Error::DeadlineExceeded)), "{late:?}");
+        assert_eq!(hasher.hashes(), 1);
+        // Ten hashes in the queue: not even the last of them is waited for by who has the time of five.
+        hasher.load.waiting.fetch_add(10, Ordering::Relaxed);
+        let time = hasher.load.time();
+        let late = hasher.admit(Some(Instant::now() + time * 5));
+        assert!(matches!(late, Err(Error::Overloaded { retry_after }) if retry_after >= time), "{late:?}");
+        assert!(hasher.admit(Some(Instant::now() + time * 100)).is_ok());
+        hasher.load.waiting.fetch_sub(10, Ordering::Relaxed);
+    }
+
+    #[tokio::test]
+    async fn r50_a_hash_below_the_policy_is_outdated_and_one_above_is_not() {
+        let hasher = PasswordHasher::start(POLICY).expect("started");
+        let salt_and_hash = "c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+        for (stored, outdated) in [
+            ("$argon2id$v=19$m=19456,t=2,p=1", false),
+            ("$argon2id$v=19$m=65536,t=3,p=4", false),
+            ("$argon2id$v=19$m=19455,t=2,p=1", true),
+            ("$argon2id$v=19$m=65536,t=1,p=1", true),
+            ("$argon2i$v=19$m=65536,t=3,p=4", true),
+            ("$argon2id$v=16$m=65536,t=3,p=4", true),
+            ("$2b$12", true),
+        ] {
+            let stored = PasswordHash::from_stored(format!("{stored}${salt_and_hash}"));
+            assert_eq!(hasher.is_outdated(&stored), outdated, "{}", stored.as_str());
+        }
     }
 }

@@ -88,6 +88,22 @@ impl RefreshTokenKeys {
         Some(Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
     }
 
+    /// A tag of other things than refresh tokens, whose first byte says so.
+    pub(super) fn tag(&self, number: u16, bytes: &[u8]) -> Option<hmac::Tag> {
+        match self.0.get(&number)? {
+            RefreshTokenKey::Key(key) => Some(hmac::sign(key, bytes)),
+            RefreshTokenKey::Killed | RefreshTokenKey::Unusable => None,
+        }
+    }
+
+    /// Whether key `number` made the tag. Compared in constant time.
+    pub(super) fn is_tag(&self, number: u16, bytes: &[u8], tag: &[u8]) -> bool {
+        match self.0.get(&number) {
+            Some(RefreshTokenKey::Key(key)) => hmac::verify(key, bytes, tag).is_ok(),
+            Some(RefreshTokenKey::Killed | RefreshTokenKey::Unusable) | None => false,
+        }
+    }
+
     /// Reads a token; [`Reading::Invalid`] unless one of the keys made it. The tag is compared in constant time.
     ///
     /// # Errors

@@ -9,4 +9,5 @@ pub mod password;
 pub mod revocation;
 pub mod rotation;
 pub mod session;
+pub mod throttle;
 pub mod user;

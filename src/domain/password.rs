@@ -16,6 +16,17 @@ pub struct Password {
     typed: Zeroizing<String>,
 }
 
+/// The parameters of argon2id (RFC 9106 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashCost {
+    /// m, in KiB.
+    pub memory: u32,
+    /// t.
+    pub iterations: u32,
+    /// p.
+    pub lanes: u32,
+}
+
 impl Password {
     /// Normalises a password that somebody typed, in the same way when it is set and when it is checked.
     ///

@@ -6,20 +6,22 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     decode, encode,
-    service::{Patience, Service, respond},
+    service::{Patience, Service, deadline, respond},
     v1,
     v1::auth_service_server::AuthService,
     watch::{self, Events},
 };
-use crate::auth::{refresh::Exchange, revoke::Target, to_completion};
+use crate::auth::{login::LoggedIn, refresh::Exchange, revoke::Target, to_completion};
 
 #[async_trait]
 impl AuthService for Service {
     async fn login(&self, request: Request<v1::LoginRequest>) -> Result<Response<v1::LoginResponse>, Status> {
         respond("login", async {
-            let request = decode::login(request.into_inner())?;
-            let tokens = self.auth.login(request).await?;
-            Ok(v1::LoginResponse { tokens: Some(encode::tokens(tokens)) })
+            let until = deadline(request.metadata());
+            let request = decode::login(request.into_inner(), until)?;
+            let LoggedIn { tokens, device_hint } = self.auth.login(request).await?;
+            let device_hint = device_hint.expose().to_owned();
+            Ok(v1::LoginResponse { tokens: Some(encode::tokens(tokens)), device_hint })
         })
         .await
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use time::{OffsetDateTime, PrimitiveDateTime};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::v1;
@@ -34,12 +35,14 @@ const MAX_REFRESH_TOKEN: usize = 256;
 const MAX_ACCESS_TOKEN: usize = 8 * 1024;
 const UUID: &str = "a UUID in its canonical form";
 
-pub fn login(request: v1::LoginRequest) -> Result<LoginRequest, Error> {
+pub fn login(request: v1::LoginRequest, until: Option<Instant>) -> Result<LoginRequest, Error> {
     Ok(LoginRequest {
         username: Username::parse(&request.username)?,
         password: password("password", request.password)?,
         audience: request.audience.iter().map(|a| audience(a)).collect::<Result<_, _>>()?,
         client: client(request.client)?.unwrap_or_default(),
+        device_hint: Secret::new(request.device_hint),
+        until,
     })
 }
 

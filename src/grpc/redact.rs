@@ -17,6 +17,7 @@ macro_rules! redacted {
 redacted!(
     v1::TokenPair,
     v1::LoginRequest,
+    v1::LoginResponse,
     v1::VerifyRequest,
     v1::VerifyBatchRequest,
     v1::RefreshRequest,
@@ -36,7 +37,7 @@ mod tests {
     fn r63_messages_never_print_their_secrets() {
         let login = v1::LoginRequest { password: "hunter2".into(), ..Default::default() };
         let tokens = v1::TokenPair { refresh_token: "csr_x".into(), ..Default::default() };
-        let answer = v1::LoginResponse { tokens: Some(tokens) };
+        let answer = v1::LoginResponse { tokens: Some(tokens), device_hint: "csd_x".into() };
         let target = v1::revoke_request::Target::AccessToken("eyJ".into());
         let user = v1::ImportedUser { password_hash: "$2b$".into(), ..Default::default() };
         let import = v1::ImportUsersRequest { dry_run: false, users: vec![user] };

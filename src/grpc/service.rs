@@ -50,9 +50,7 @@ pub struct Patience {
 impl Patience {
     /// Of the caller of `metadata`, who has just called.
     pub fn of(metadata: &MetadataMap, wait: Duration) -> Self {
-        let deadline = contract::timeout(metadata.as_ref());
-        let ends_at = deadline.and_then(|deadline| Instant::now().checked_add(deadline.saturating_sub(ANSWER)));
-        Self { wait, ends_at }
+        Self { wait, ends_at: deadline(metadata) }
     }
 
     /// What is left of it now.
@@ -60,6 +58,12 @@ impl Patience {
         let until_deadline = self.ends_at.map(|at| at.saturating_duration_since(Instant::now()));
         self.wait.min(until_deadline.unwrap_or(Duration::MAX)).min(MAX_STALENESS)
     }
+}
+
+/// Until when an answer still reaches the caller of `metadata`, who has just called; None for one without a deadline.
+pub fn deadline(metadata: &MetadataMap) -> Option<Instant> {
+    let timeout = contract::timeout(metadata.as_ref())?;
+    Instant::now().checked_add(timeout.saturating_sub(ANSWER))
 }
 
 /// Turns the outcome of a call into its answer.

@@ -17,7 +17,7 @@ pub fn status(rpc: &'static str, error: Error) -> Status {
     let (code, reason, message) = describe(&error);
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     match error {
-        Error::Overloaded { retry_after } => {
+        Error::Overloaded { retry_after } | Error::LoginThrottled { retry_after } => {
             details.set_retry_info(Some(retry_after));
         }
         Error::InvalidArgument(violations) => {
@@ -45,6 +45,9 @@ fn describe(error: &Error) -> (Code, &'static str, &'static str) {
         }
         Error::CallerNotAllowed => (PermissionDenied, "CALLER_NOT_ALLOWED", "only administrators may do this"),
         Error::Overloaded { .. } => (ResourceExhausted, "OVERLOADED", "too much work is waiting, try again later"),
+        Error::LoginThrottled { .. } => {
+            (ResourceExhausted, "LOGIN_THROTTLED", "too many wrong passwords, try again later")
+        }
         Error::DatabaseUnavailable(_) | Error::Conflict => {
             (Unavailable, "DATABASE_UNAVAILABLE", "the database does not answer, try again")
         }
@@ -92,6 +95,7 @@ fn log(rpc: &'static str, error: &Error) {
             tracing::warn!(rpc, %error, "call failed");
         }
         Error::InvalidCredentials
+        | Error::LoginThrottled { .. }
         | Error::Rejected(_)
         | Error::RefreshTokenInvalid
         | Error::RefreshTokenReused

@@ -1,6 +1,6 @@
 //! The index: which sessions are dead, and below which epoch each user's tokens are. Pure and in memory.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use time::OffsetDateTime;
 
@@ -14,6 +14,8 @@ use crate::{
     error::Rejection,
 };
 
+const NANOS: u64 = 1_000_000_000;
+
 /// What is dead.
 #[derive(Debug, Default)]
 pub struct Index {
@@ -25,11 +27,13 @@ pub struct Index {
 }
 
 /// How long an entry stays: until its end by the wall clock, and at least as long as it took to reach that end from when
-/// it was written, by a clock that does not jump.
+/// it was written, by a clock that does not jump. In whole seconds, rounded up, because there are millions of them.
 #[derive(Clone, Copy, Debug)]
 struct Lifetime {
-    until: OffsetDateTime,
-    applied_at: Boot,
+    /// Since 1970.
+    until: u32,
+    /// Since boot.
+    applied_at: u32,
     origin: Origin,
 }
 
@@ -43,6 +47,16 @@ pub enum Origin {
 }
 
 impl Lifetime {
+    fn new(until: OffsetDateTime, applied_at: Boot, origin: Origin) -> Self {
+        let until = unix(until).saturating_add(u64::from(until.nanosecond() > 0));
+        let applied_at = applied_at.as_nanos().div_ceil(NANOS);
+        Self {
+            until: u32::try_from(until).unwrap_or(u32::MAX),
+            applied_at: u32::try_from(applied_at).unwrap_or(u32::MAX),
+            origin,
+        }
+    }
+
     fn max(self, other: Self) -> Self {
         Self {
             until: self.until.max(other.until),
@@ -52,14 +66,23 @@ impl Lifetime {
     }
 
     fn is_over(self, now: OffsetDateTime, boot: Boot) -> bool {
-        self.until <= now && boot.since(self.applied_at) >= RETENTION
+        let applied_at = Boot::from_nanos(u64::from(self.applied_at) * NANOS);
+        self.has_ended(now) && boot.since(applied_at) >= RETENTION
+    }
+
+    fn has_ended(self, now: OffsetDateTime) -> bool {
+        u64::from(self.until) <= unix(now)
+    }
+
+    fn until(self) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH + Duration::from_secs(self.until.into())
     }
 }
 
 impl Index {
     /// Adds a revocation, `boot` being the time since boot.
     pub fn apply(&mut self, revocation: &Revocation, origin: Origin, boot: Boot) {
-        let fresh = Lifetime { until: revocation.expires_at, applied_at: boot, origin };
+        let fresh = Lifetime::new(revocation.expires_at, boot, origin);
         match revocation.subject {
             Subject::Session(id) => {
                 let lifetime = self.sessions.entry(id).or_insert(fresh);
@@ -101,8 +124,8 @@ impl Index {
     pub fn live(&self, now: OffsetDateTime) -> Vec<Revocation> {
         let sessions = self.sessions.iter().map(|(id, lifetime)| (Subject::Session(*id), lifetime));
         let users = self.users.iter().map(|(id, (epoch, lifetime))| (Subject::User(*id, *epoch), lifetime));
-        let live = sessions.chain(users).filter(|(_, l)| l.origin == Origin::Log && l.until > now);
-        live.map(|(subject, lifetime)| Revocation { subject, expires_at: lifetime.until }).collect()
+        let live = sessions.chain(users).filter(|(_, l)| l.origin == Origin::Log && !l.has_ended(now));
+        live.map(|(subject, lifetime)| Revocation { subject, expires_at: lifetime.until() }).collect()
     }
 
     /// Forgets entries whose time is over by both clocks.
@@ -111,7 +134,7 @@ impl Index {
         let mut stays = |lifetime: &Lifetime| {
             let over = lifetime.is_over(now, boot);
             if over {
-                forgotten_until = forgotten_until.max(unix(lifetime.until));
+                forgotten_until = forgotten_until.max(lifetime.until.into());
             }
             !over
         };
@@ -123,8 +146,6 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -174,7 +195,7 @@ mod tests {
         let session = SessionId::new(T0);
         let dead = principal(session, UserId::new(T0), 0);
         let second = Duration::from_secs(1);
-        let (booted, retained) = (Boot::from_nanos(7), Boot::from_nanos(7 + RETENTION.as_nanos() as u64));
+        let (booted, retained) = (Boot::from_nanos(7), Boot::from_nanos(NANOS + RETENTION.as_nanos() as u64));
         let mut index = Index::default();
         index.apply(&revocation(Subject::Session(session)), Origin::Log, booted);
         for (now, boot) in [

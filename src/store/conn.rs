@@ -22,13 +22,14 @@ use crate::error::Error;
 pub struct Conn {
     link: Link,
     deadline: Duration,
+    failures: Failures,
     state: State,
 }
 
 #[derive(Debug)]
 enum Link {
     /// Some until it is given back.
-    Pooled(Option<PoolConnection<Postgres>>, Failures),
+    Pooled(Option<PoolConnection<Postgres>>),
     Own(Box<PgConnection>),
 }
 
@@ -43,11 +44,11 @@ enum State {
 
 impl Conn {
     pub(super) fn pooled(connection: PoolConnection<Postgres>, deadline: Duration, failures: Failures) -> Self {
-        Self { link: Link::Pooled(Some(connection), failures), deadline, state: State::Idle }
+        Self { link: Link::Pooled(Some(connection)), deadline, failures, state: State::Idle }
     }
 
-    pub(super) fn own(connection: PgConnection, deadline: Duration) -> Self {
-        Self { link: Link::Own(Box::new(connection)), deadline, state: State::Idle }
+    pub(super) fn own(connection: PgConnection, deadline: Duration, failures: Failures) -> Self {
+        Self { link: Link::Own(Box::new(connection)), deadline, failures, state: State::Idle }
     }
 
     /// Starts a transaction (READ COMMITTED). Dropping the connection before [`Conn::commit`] rolls it back.
@@ -107,9 +108,8 @@ impl Conn {
     ) -> Result<T, Error> {
         let before = std::mem::replace(&mut self.state, State::Unknown);
         let result = statement(self.link.connection()?).await;
-        match (&result, &self.link) {
-            (Err(Error::DatabaseUnavailable(_)), Link::Pooled(_, failures)) => failures.note(),
-            (Err(Error::DatabaseUnavailable(_)), Link::Own(_)) => {}
+        match &result {
+            Err(Error::DatabaseUnavailable(_)) => self.failures.note(),
             _ => self.state = before,
         }
         result
@@ -119,8 +119,8 @@ impl Conn {
 impl Link {
     fn connection(&mut self) -> Result<&mut PgConnection, Error> {
         match self {
-            Self::Pooled(Some(connection), _) => Ok(connection),
-            Self::Pooled(None, _) => Err(Error::internal("the connection was given back")),
+            Self::Pooled(Some(connection)) => Ok(connection),
+            Self::Pooled(None) => Err(Error::internal("the connection was given back")),
             Self::Own(connection) => Ok(connection),
         }
     }
@@ -129,7 +129,7 @@ impl Link {
 /// Gives the connection back, or closes it. sqlx pings what is given back, without a deadline: the deadline is here.
 impl Drop for Conn {
     fn drop(&mut self) {
-        let Link::Pooled(connection, _) = &mut self.link else {
+        let Link::Pooled(connection) = &mut self.link else {
             return;
         };
         let Some(mut connection) = connection.take() else {

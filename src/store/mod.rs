@@ -9,6 +9,7 @@
 mod conn;
 mod error;
 pub mod keys;
+pub mod login_throttle;
 pub mod refresh_tokens;
 pub mod replicas;
 pub mod revocations;
@@ -125,7 +126,7 @@ impl Store {
         let options = with_server_deadlines(self.options.clone(), self.deadline)
             .options([("enable_seqscan", "off"), ("enable_bitmapscan", "off")]);
         let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
-        Ok(Conn::own(connection.map_err(unreachable)?, self.deadline))
+        Ok(Conn::own(connection.map_err(unreachable)?, self.deadline, self.failures.clone()))
     }
 
     /// A connection that hears the hint of each revocation.

@@ -20,7 +20,7 @@ macro_rules! columns {
 }
 
 /// A user as it is stored, with its password hash.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Credentials {
     /// The user.
     pub user: User,
@@ -29,6 +29,7 @@ pub struct Credentials {
 }
 
 /// The password hash of a row. Never printed.
+#[derive(Clone)]
 pub struct StoredHash(pub String);
 
 impl std::fmt::Debug for StoredHash {
@@ -225,6 +226,15 @@ pub async fn raise_epochs(tx: &mut Conn, epochs: &[(UserId, i64)]) -> Result<(),
          WHERE u.id = locked.id AND u.epoch < n.epoch",
     );
     tx.execute(statement.bind(ids).bind(least)).await.map(drop)
+}
+
+/// Replaces a hash by another of the same password, if it is still `old`.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn replace_hash(conn: &mut Conn, id: UserId, fresh: &str, old: &StoredHash) -> Result<(), Error> {
+    let statement = query("UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3");
+    conn.execute(statement.bind(id.0).bind(fresh).bind(&old.0)).await.map(drop)
 }
 
 /// Replaces the password hash. With `expected`, only if it still is that one.

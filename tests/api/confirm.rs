@@ -183,7 +183,8 @@ async fn p1_a_replica_that_wakes_from_silence_accepts_nothing_that_was_confirmed
         if confirmed {
             for _ in 0..100 {
                 let refused = refusal(alice.at(&asleep).verify(&tokens.access_token).await).1;
-                assert_eq!(refused, "REVOCATIONS_STALE");
+                // The next beat may have come in between, and has read it.
+                assert!(["REVOCATIONS_STALE", "TOKEN_REVOKED"].contains(&refused.as_str()), "{refused}");
             }
         }
         second.execute("COMMIT").await.expect("released");

@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
     process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use countersign::grpc::v1::{
@@ -94,6 +95,19 @@ async fn imported_users_log_in_with_the_passwords_that_they_have() {
         login(&server, name, password).await.expect(name);
         assert!(server.auth.accounts.hasher.hashes() >= before + 2, "{name}: counted as work");
     }
+}
+
+#[tokio::test]
+async fn r50_the_first_right_password_replaces_an_imported_hash() {
+    let server = TestServer::start().await;
+    outcome(&server, vec![message(vec![row("alice", BCRYPT)])]).await;
+    login(&server, "alice", "U*U").await.expect("logged in");
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+    let stored = "SELECT count(*) FROM users WHERE password_hash LIKE '$argon2id$v=19$%'";
+    let replaced =
+        async { while sqlx::query_scalar::<_, i64>(stored).fetch_one(&mut connection).await.expect("counted") == 0 {} };
+    tokio::time::timeout(Duration::from_secs(60), replaced).await.expect("in time");
+    login(&server, "alice", "U*U").await.expect("the same password");
 }
 
 #[tokio::test]
@@ -245,11 +259,11 @@ async fn what_is_exported_from_one_database_logs_in_at_another() {
     assert!(fs::read(&file.0).expect("a file") == piped);
     let imported = user_command(&there.database_url, &["import", file.path()]);
     assert_eq!(text(&imported.stdout), "3 imported, 0 skipped (there already, or twice), 0 refused\n");
+    let back = user_command(&there.database_url, &["export"]).stdout;
+    assert!(sorted(&back) == sorted(&piped), "roles, status, hash and time of creation");
     login(&there, "alice", PASSWORD).await.expect("alice");
     login(&there, "firebase", "user1password").await.expect("firebase");
     assert_eq!(refusal(login(&there, "disabled", "U*U").await).1, "INVALID_CREDENTIALS");
-    let back = user_command(&there.database_url, &["export"]).stdout;
-    assert!(sorted(&back) == sorted(&piped), "roles, status, hash and time of creation");
 }
 
 #[tokio::test(flavor = "multi_thread")]

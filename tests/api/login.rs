@@ -154,6 +154,8 @@ async fn p5_verify_answers_while_every_hashing_thread_is_busy() {
     const FLOOD: u64 = 100;
     let mut setup = Setup::new().await;
     setup.settings.hash_threads = 1;
+    setup.settings.login.login_failures = 0;
+    setup.settings.login.login_deadline = std::time::Duration::from_secs(60);
     let server = setup.start().await;
     let alice = server.user("alice").await;
     let tokens = alice.login().await;

@@ -6,7 +6,7 @@
 //! PBKDF2        $pbkdf2-sha256$i=600000$SALT$HASH (also -sha512, also passlib's form), Django's pbkdf2_sha256$i$SALT$HASH
 //! Firebase      $firebase-scrypt$ln=14,r=8,p=1,ss=SEPARATOR,sk=KEY$SALT$HASH; KEY is the project's signer key, a secret
 //!               that is the same in all rows: whoever reads one can test guesses for all of them
-//! argon2        as in password.rs, with a hash of any length
+//! argon2        as in hash_worker.rs, with a hash of any length
 
 mod read;
 
@@ -82,7 +82,7 @@ pub enum ForeignHash {
     },
 }
 
-/// Whether a stored hash is not one of those that `password.rs` makes.
+/// Whether a stored hash is not one of those that `hash_worker.rs` makes.
 pub fn is_foreign(text: &str) -> bool {
     // 32 bytes in base64.
     !(text.starts_with("$argon2") && text.rsplit('$').next().is_some_and(|hash| hash.len() == 43))

@@ -11,7 +11,7 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-use super::{super::password, ForeignHash};
+use super::{super::hash_worker, ForeignHash};
 
 const MAX_TEXT: usize = 1024;
 /// Shorter ones could be met by chance.
@@ -126,7 +126,7 @@ fn read_argon2(text: &str) -> Option<ForeignHash> {
     let phc = Phc::new(text).ok()?;
     let (salt, expected) = (phc.salt?.as_ref().to_vec(), phc.hash?.as_bytes().to_vec());
     let long_enough = salt.len() >= MIN_ARGON2_SALT && (MIN_OUTPUT..=MAX_OUTPUT).contains(&expected.len());
-    let function = password::reader(&phc).filter(|_| long_enough).map(Box::new)?;
+    let function = hash_worker::reader(&phc).filter(|_| long_enough).map(Box::new)?;
     Some(ForeignHash::Argon2 { function, salt, expected })
 }
 

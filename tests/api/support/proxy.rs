@@ -44,6 +44,7 @@ const DELAY: Duration = Duration::from_millis(40);
 pub struct Proxy {
     dir: PathBuf,
     database: String,
+    target: Arc<Mutex<PathBuf>>,
     mode: watch::Sender<Mode>,
     lose: Lose,
     task: JoinHandle<()>,
@@ -54,21 +55,25 @@ type Lose = Arc<Mutex<Option<Vec<u8>>>>;
 
 impl Proxy {
     pub fn before(url: &str) -> Self {
-        let (server, options) = url.split_once("?host=").expect("a socket URL");
-        let target = options.split('&').next().expect("host");
-        let target = Path::new(target).join(".s.PGSQL.5432");
+        let (server, _) = url.split_once("?host=").expect("a socket URL");
+        let target = Arc::new(Mutex::new(socket(url)));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = env::temp_dir().join(format!("cs-proxy-{}-{number}", std::process::id()));
         fs::create_dir(&dir).expect("a new directory");
         let listener = UnixListener::bind(dir.join(".s.PGSQL.5432")).expect("bind");
         let mode = watch::Sender::new(Mode::Open);
         let lose = Lose::default();
-        let task = tokio::spawn(accept(listener, target, mode.clone(), Arc::clone(&lose)));
-        Self { dir, database: server.to_owned(), mode, lose, task }
+        let task = tokio::spawn(accept(listener, Arc::clone(&target), mode.clone(), Arc::clone(&lose)));
+        Self { dir, database: server.to_owned(), target, mode, lose, task }
     }
 
     pub fn url(&self) -> String {
         format!("{}?host={}&sslmode=disable", self.database, self.dir.display())
+    }
+
+    /// New connections go to another server.
+    pub fn redirect(&self, url: &str) {
+        *self.target.lock().expect("not poisoned") = socket(url);
     }
 
     pub fn cut(&self) {
@@ -103,9 +108,15 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: UnixListener, target: PathBuf, mode: watch::Sender<Mode>, lose: Lose) {
+fn socket(url: &str) -> PathBuf {
+    let (_, options) = url.split_once("?host=").expect("a socket URL");
+    Path::new(options.split('&').next().expect("host")).join(".s.PGSQL.5432")
+}
+
+async fn accept(listener: UnixListener, target: Arc<Mutex<PathBuf>>, mode: watch::Sender<Mode>, lose: Lose) {
     while let Ok((client, _)) = listener.accept().await {
-        tokio::spawn(forward(client, target.clone(), mode.subscribe(), Arc::clone(&lose)));
+        let target = target.lock().expect("not poisoned").clone();
+        tokio::spawn(forward(client, target, mode.subscribe(), Arc::clone(&lose)));
     }
 }
 

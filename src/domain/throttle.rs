@@ -1,0 +1,80 @@
+//! How often a password may be guessed: budgets of attempts, after which each takes longer than the one before
+//! (REQUIREMENTS R55, NIST SP 800-63B-4 section 3.2.2). `auth/throttle.rs` says which budget an attempt is charged to.
+
+use std::time::Duration;
+
+/// Attempts that are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// So many attempts without a wait.
+    pub free: u32,
+    /// The longest wait between two attempts; the first is a second, and each doubles.
+    pub longest: Duration,
+    /// After so many attempts there is none until the budget is forgotten.
+    pub most: u32,
+    /// It is forgotten after so long.
+    pub forgotten_after: Duration,
+    /// Since when.
+    pub window: Window,
+}
+
+/// From when on the time counts after which a budget is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    /// Since its last attempt.
+    Sliding,
+    /// Since its first one: there may always be somebody behind a busy address.
+    Fixed,
+}
+
+/// How many attempts are free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoginFailures {
+    /// For a name or a known device; 0: nothing is throttled.
+    pub per_account: u32,
+    /// For an address; 0: no address is throttled.
+    pub per_source: u32,
+}
+
+/// The most consecutive wrong passwords that anybody may try on an account in a day.
+const MOST: u32 = 100;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Budget {
+    /// Of a name, or of one device that has logged in with that name before.
+    pub const fn of_account(free: u32) -> Self {
+        Self { free, longest: Duration::from_secs(900), most: MOST, forgotten_after: DAY, window: Window::Sliding }
+    }
+
+    /// Of an address, behind which there may be many people.
+    pub const fn of_source(free: u32) -> Self {
+        let (longest, forgotten_after) = (Duration::from_secs(60), Duration::from_secs(3600));
+        Self { free, longest, most: u32::MAX, forgotten_after, window: Window::Fixed }
+    }
+
+    /// How long there is no other attempt after attempt number `attempt`, from 1, unless its password was right.
+    pub fn wait_after(&self, attempt: u32) -> Duration {
+        if attempt >= self.most {
+            return self.forgotten_after;
+        }
+        match attempt.checked_sub(self.free) {
+            None => Duration::ZERO,
+            Some(over) => Duration::from_secs(2_u64.saturating_pow(over)).min(self.longest),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r55_the_first_are_free_and_then_each_takes_longer_up_to_a_limit() {
+        let budget = Budget::of_account(10);
+        let waits = |attempts: &[u32]| attempts.iter().map(|n| budget.wait_after(*n).as_secs()).collect::<Vec<_>>();
+        assert_eq!(waits(&[1, 9]), [0, 0]);
+        assert_eq!(waits(&[10, 11, 12, 19, 20, 99]), [1, 2, 4, 512, 900, 900]);
+        assert_eq!(waits(&[100, 101, u32::MAX]), [86_400, 86_400, 86_400]);
+        assert_eq!(Budget::of_source(100).wait_after(u32::MAX - 1), Duration::from_secs(60));
+    }
+}

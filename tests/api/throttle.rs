@@ -1,0 +1,259 @@
+//! Guessing: how many wrong passwords are looked at, and whom that holds up.
+
+use std::time::Duration;
+
+use countersign::{
+    domain::throttle::Budget,
+    grpc::v1::{ClientInfo, LoginRequest, LoginResponse, SetPasswordRequest},
+    store::login_throttle::{self, Charge},
+};
+use sqlx::{Connection as _, PgConnection};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::support::{PASSWORD, Setup, TestServer, administering, refusal};
+
+const FREE: u32 = 10;
+
+fn request(name: &str, password: &str) -> LoginRequest {
+    LoginRequest { username: name.into(), password: password.into(), ..Default::default() }
+}
+
+/// Where nobody gives up although everything is slow.
+async fn patient() -> TestServer {
+    let mut setup = Setup::new().await;
+    setup.settings.login.login_deadline = Duration::from_secs(60);
+    setup.start().await
+}
+
+async fn login(server: &TestServer, request: LoginRequest) -> Result<LoginResponse, Status> {
+    server.auth_client().login(request).await.map(tonic::Response::into_inner)
+}
+
+/// How the login is refused, and when the next may be tried.
+async fn refused(server: &TestServer, request: LoginRequest) -> (Code, String, Option<Duration>) {
+    let status = login(server, request).await.expect_err("refused");
+    let retry = status.get_details_retry_info().and_then(|info| info.retry_delay);
+    let (code, reason) = refusal::<()>(Err(status));
+    (code, reason, retry)
+}
+
+/// A server and an account of which so many wrong passwords were tried one after another.
+async fn guessed(server: &TestServer, name: &str, times: u32) {
+    for _ in 0..times {
+        assert_eq!(refused(server, request(name, "wrong")).await.1, "INVALID_CREDENTIALS");
+    }
+}
+
+fn throttled(seconds: u64) -> (Code, String, Option<Duration>) {
+    (Code::ResourceExhausted, "LOGIN_THROTTLED".to_owned(), Some(Duration::from_secs(seconds)))
+}
+
+#[tokio::test]
+async fn r55_the_delay_grows_and_a_right_password_is_not_looked_at_before_it_is_over() {
+    let server = TestServer::start().await;
+    server.user("alice").await;
+    guessed(&server, "alice", FREE).await;
+    for seconds in [1, 2, 4] {
+        let hashes = server.auth.accounts.hasher.hashes();
+        for password in ["wrong", PASSWORD] {
+            assert_eq!(refused(&server, request("alice", password)).await, throttled(seconds));
+        }
+        assert_eq!(server.auth.accounts.hasher.hashes(), hashes, "nothing was hashed");
+        server.advance(Duration::from_secs(seconds)).await;
+        guessed(&server, "alice", 1).await;
+    }
+    server.advance(Duration::from_secs(8)).await;
+    login(&server, request("alice", PASSWORD)).await.expect("its owner");
+    guessed(&server, "alice", FREE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r57_a_thousand_guesses_at_once_on_two_replicas_are_no_more_than_the_limit() {
+    let servers = [patient().await];
+    let [server] = &servers;
+    let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
+    setup.settings.login.login_deadline = Duration::from_secs(60);
+    let other = setup.start().await;
+    server.user("alice").await;
+    let before = server.auth.accounts.hasher.hashes() + other.auth.accounts.hasher.hashes();
+    let guesses: Vec<_> = (0..1000)
+        .map(|n| {
+            // Other forms of the same name.
+            let name = ["alice", "ALICE", "\u{ff41}lice", "Alice"][n % 4];
+            let mut client = [server, &other][n % 2].auth_client();
+            tokio::spawn(async move { client.login(request(name, "wrong")).await.map(drop) })
+        })
+        .collect();
+    let mut wrong = 0;
+    for guess in guesses {
+        match refusal(guess.await.expect("joined")).1.as_str() {
+            "INVALID_CREDENTIALS" => wrong += 1,
+            reason => assert_eq!(reason, "LOGIN_THROTTLED"),
+        }
+    }
+    let hashed = server.auth.accounts.hasher.hashes() + other.auth.accounts.hasher.hashes() - before;
+    assert_eq!((wrong, hashed), (FREE, u64::from(FREE)));
+}
+
+#[tokio::test]
+async fn p6_r58_names_that_do_not_exist_or_are_disabled_are_throttled_alike() {
+    let server = TestServer::start().await;
+    let gone = server.user("gone").await;
+    server.user("alice").await;
+    let disable = countersign::grpc::v1::UpdateUserRequest {
+        user_id: gone.id.clone(),
+        disabled: Some(true),
+        ..Default::default()
+    };
+    server.user_client().update_user(administering(disable)).await.expect("disabled");
+    let mut seen = Vec::new();
+    for (name, password) in [("alice", "wrong"), ("nobody", "wrong"), ("gone", "wrong"), ("gone", PASSWORD)] {
+        server.advance(Duration::from_secs(25 * 3600)).await;
+        let before = server.auth.accounts.hasher.hashes();
+        let mut answers = Vec::new();
+        for _ in 0..FREE + 2 {
+            answers.push(refused(&server, request(name, password)).await);
+        }
+        seen.push((answers, server.auth.accounts.hasher.hashes() - before));
+    }
+    for other in &seen[1..] {
+        assert_eq!(other, &seen[0], "status, message, delay and work");
+    }
+    assert_eq!(seen[0].1, u64::from(FREE));
+}
+
+#[tokio::test]
+async fn r55_who_hammers_a_name_does_not_lock_out_a_device_that_has_logged_in_before() {
+    let server = TestServer::start().await;
+    server.user("alice").await;
+    server.user("mallory").await;
+    let hint = login(&server, request("alice", PASSWORD)).await.expect("logged in").device_hint;
+    let other = login(&server, request("mallory", PASSWORD)).await.expect("logged in").device_hint;
+    guessed(&server, "alice", FREE).await;
+    let with = |hint: &str, password: &str| LoginRequest { device_hint: hint.into(), ..request("alice", password) };
+    for bad in ["", "csd_garbage", &other] {
+        assert_eq!(refused(&server, with(bad, PASSWORD)).await, throttled(1), "{bad}");
+    }
+    let again = login(&server, with(&hint, PASSWORD)).await.expect("its owner");
+    assert_eq!(again.device_hint.len(), hint.len());
+    // Its budget is as large as any.
+    for _ in 0..FREE {
+        assert_eq!(refused(&server, with(&again.device_hint, "wrong")).await.1, "INVALID_CREDENTIALS");
+    }
+    assert_eq!(refused(&server, with(&hint, PASSWORD)).await, throttled(1), "the same device");
+}
+
+#[tokio::test]
+async fn r55_an_address_is_throttled_whatever_the_names_and_others_are_not() {
+    let mut setup = Setup::new().await;
+    setup.settings.login.login_failures_per_source = 5;
+    let server = setup.start().await;
+    server.user("alice").await;
+    let from = |ip: &str, name: &str, password: &str| LoginRequest {
+        client: Some(ClientInfo { ip: ip.into(), ..Default::default() }),
+        ..request(name, password)
+    };
+    for n in 0..5 {
+        // Right passwords are not counted.
+        login(&server, from("192.0.2.7", "alice", PASSWORD)).await.expect("logged in");
+        let guess = from("192.0.2.7", &format!("user{n}"), "wrong");
+        assert_eq!(refused(&server, guess).await.1, "INVALID_CREDENTIALS");
+    }
+    assert_eq!(refused(&server, from("::ffff:192.0.2.7", "alice", PASSWORD)).await, throttled(1));
+    login(&server, from("192.0.2.8", "alice", PASSWORD)).await.expect("another address");
+    login(&server, request("alice", PASSWORD)).await.expect("an unknown address");
+    server.advance(Duration::from_secs(3601)).await;
+    for n in 0..4 {
+        let guess = from("192.0.2.7", &format!("other{n}"), "wrong");
+        assert_eq!(refused(&server, guess).await.1, "INVALID_CREDENTIALS", "an hour later");
+    }
+}
+
+#[tokio::test]
+async fn a_new_password_forgets_the_guesses_at_the_old_one() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    guessed(&server, "alice", FREE).await;
+    let set = SetPasswordRequest { user_id: alice.id, password: "another horse battery staple".into() };
+    server.user_client().set_password(administering(set)).await.expect("set");
+    login(&server, request("alice", "another horse battery staple")).await.expect("logged in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn right_passwords_side_by_side_are_no_guesses() {
+    let server = patient().await;
+    let alice = server.user("alice").await;
+    let logins: Vec<_> = (0..40)
+        .map(|_| {
+            let alice = alice.clone();
+            tokio::spawn(async move { alice.login_with(PASSWORD).await })
+        })
+        .collect();
+    for login in logins {
+        login.await.expect("joined").expect("logged in");
+    }
+}
+
+/// What the statement counts is what the rule says.
+#[tokio::test]
+async fn the_statement_and_the_rule_agree() {
+    let server = TestServer::start().await;
+    let mut conn = server.auth.accounts.store.acquire().await.expect("connected");
+    for (place, budget) in [(1, Budget::of_account(1)), (2, Budget::of_account(10)), (3, Budget::of_source(3))] {
+        let charge = Charge { key: [place; 32], budget };
+        let mut now = server.clock.now();
+        for attempt in 1..=101 {
+            let charged = login_throttle::charge(&mut conn, &[charge], now).await.expect("charged");
+            assert_eq!(charged, None, "{budget:?} {attempt}");
+            let wait = budget.wait_after(attempt);
+            if !wait.is_zero() {
+                let early = login_throttle::charge(&mut conn, &[charge], now).await.expect("asked");
+                assert_eq!(early, Some(wait), "{budget:?} {attempt}");
+            }
+            if attempt == 100 && budget.most == 100 {
+                now += wait + Duration::from_secs(1);
+                assert_eq!(login_throttle::charge(&mut conn, &[charge], now).await.expect("charged"), None);
+                let again = login_throttle::charge(&mut conn, &[charge], now).await.expect("asked");
+                assert_eq!(again, Some(budget.wait_after(1)).filter(|w| !w.is_zero()), "a day later it begins anew");
+                break;
+            }
+            if place == 3 && wait == Duration::from_secs(60) {
+                break;
+            }
+            now += wait;
+        }
+    }
+}
+
+#[tokio::test]
+async fn old_budgets_are_deleted() {
+    let server = TestServer::start().await;
+    guessed(&server, "nobody", 1).await;
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+    let count = "SELECT count(*) FROM login_throttle";
+    for (hours, expected) in [(24, 1_i64), (2, 0)] {
+        server.advance(Duration::from_secs(hours * 3600)).await;
+        server.auth.accounts.clean_throttle().await.expect("cleaned");
+        let left: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("counted");
+        assert_eq!(left, expected, "after {hours} more hours");
+    }
+}
+
+/// REQUIREMENTS R50.
+#[tokio::test]
+async fn a_hash_below_the_policy_is_replaced_at_the_next_login() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
+    setup.settings.login.hash_iterations = 3;
+    let stricter = setup.start().await;
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+    let first = alice.at(&stricter).login().await;
+    let stored = "SELECT count(*) FROM users WHERE password_hash LIKE '$argon2id$v=19$m=19456,t=3,p=1$%'";
+    let replaced =
+        async { while sqlx::query_scalar::<_, i64>(stored).fetch_one(&mut connection).await.expect("counted") == 0 {} };
+    tokio::time::timeout(Duration::from_secs(60), replaced).await.expect("in time");
+    alice.login().await;
+    alice.verify(&first.access_token).await.expect("no session has ended");
+}
