@@ -103,6 +103,12 @@ impl PasswordHash {
         ForeignHash::parse(text)?;
         Ok(Self::from_stored(text.to_owned()))
     }
+
+    /// Whether a right `password` need not be the whole of the one that was hashed: bcrypt ignores what is beyond its
+    /// 72 bytes. A new hash of it would refuse the password that its owner knows.
+    pub fn reads_part_of(&self, password: &Password) -> bool {
+        self.as_str().starts_with("$2") && password.as_typed().len() >= BCRYPT_READS
+    }
 }
 
 impl ForeignHash {
@@ -288,6 +294,15 @@ mod tests {
             let wrong = password(&format!("x{text}"));
             assert_eq!(hash.verify(&wrong).expect(form), Verdict::Wrong, "{form}");
         }
+    }
+
+    #[test]
+    fn bcrypt_reads_a_part_of_72_bytes_and_more() {
+        let hash = |text| PasswordHash::parse_imported(text).expect("read");
+        for (length, part) in [(71, false), (72, true), (73, true)] {
+            assert_eq!(hash(VECTORS[0].2).reads_part_of(&password(&"x".repeat(length))), part, "{length}");
+        }
+        assert!(!hash(VECTORS[5].2).reads_part_of(&password(&"x".repeat(73))));
     }
 
     #[test]
