@@ -7,8 +7,8 @@ use prost::Message as _;
 
 const PROTOS: [&str; 2] = ["countersign/v1/auth.proto", "countersign/v1/user.proto"];
 
-/// Messages that carry a password or a token: their Debug is written by hand in `src/grpc/redact.rs`.
-const SECRET: [&str; 10] = [
+/// Messages that carry a password, a hash or a token: their Debug is written by hand in `src/grpc/redact.rs`.
+const SECRET: [&str; 11] = [
     "TokenPair",
     "LoginRequest",
     "LoginResponse",
@@ -19,6 +19,7 @@ const SECRET: [&str; 10] = [
     "CreateUserRequest",
     "SetPasswordRequest",
     "ChangePasswordRequest",
+    "ImportedUser",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -35,13 +35,15 @@ const IMPORTS: [(&str, &[&str]); 16] = [
 ];
 
 /// Where each library may be named, so that it has one obvious place.
-const LIBRARIES: [(&str, &[&str]); 11] = [
+const LIBRARIES: [(&str, &[&str]); 13] = [
     ("tonic", &["grpc"]),
     ("prost_types", &["grpc"]),
     ("axum", &["http"]),
     ("sqlx", &["store"]),
     ("jsonwebtoken", &["crypto"]),
     ("argon2", &["crypto"]),
+    ("bcrypt", &["crypto"]),
+    ("scrypt", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("xorf", &["crypto"]),
     ("zxcvbn", &["crypto"]),

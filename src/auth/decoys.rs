@@ -29,7 +29,7 @@ struct Mix {
 
 impl Decoys {
     /// The hash that stands in for that of an unknown name. None: one of today's cost.
-    pub(super) fn of(&self, name: &Username) -> Option<PasswordHash> {
+    pub fn of(&self, name: &Username) -> Option<PasswordHash> {
         let mix = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
         mix.choose(name).cloned()
     }
@@ -42,9 +42,11 @@ impl Decoys {
 impl Mix {
     fn new(hashes: Vec<String>, secret: [u8; 32]) -> Self {
         let mut kinds: BTreeMap<String, (PasswordHash, u64)> = BTreeMap::new();
-        for hash in hashes {
-            let kind = kinds.entry(kind(&hash).to_owned()).or_insert_with(|| (PasswordHash::from_stored(hash), 0));
-            kind.1 += 1;
+        for text in hashes {
+            // One that is damaged or costs too much is never run.
+            if let Ok(hash) = PasswordHash::parse_imported(&text) {
+                kinds.entry(kind(&text).to_owned()).or_insert((hash, 0)).1 += 1;
+            }
         }
         Self { kinds: kinds.into_values().collect(), secret }
     }
@@ -89,9 +91,9 @@ impl Auth {
 mod tests {
     use super::*;
 
-    const ARGON2: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaA";
+    const ARGON2: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
     const BCRYPT: &str = "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW";
-    const DJANGO: &str = "pbkdf2_sha256$600000$salt$aGFzaA==";
+    const DJANGO: &str = "pbkdf2_sha256$600000$salt$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g=";
 
     #[test]
     fn the_kind_of_a_hash_is_what_decides_its_cost() {
@@ -122,7 +124,10 @@ mod tests {
             let count = first.iter().filter(|hash| *hash == kind).count();
             assert!(count.abs_diff(percent * 100) < 200, "{kind}: {count}");
         }
-        assert_eq!(chosen(&Mix::new(hashes([5, 3, 2]), [7; 32])), first, "another replica, another sample");
+        let mut sample = hashes([5, 3, 2]);
+        sample
+            .extend(["damaged".to_owned(), "$2b$31$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW".to_owned()]);
+        assert_eq!(chosen(&Mix::new(sample, [7; 32])), first, "another replica, another sample");
         let other = chosen(&Mix::new(hashes([50, 30, 20]), [8; 32]));
         assert_ne!(other, first, "another secret");
         let moved = chosen(&Mix::new(hashes([51, 29, 20]), [7; 32]));

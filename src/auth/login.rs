@@ -157,7 +157,8 @@ impl Accounts {
     /// work now works at a later login.
     fn rehash(&self, password: Password, credentials: Credentials) {
         let Credentials { user, password_hash } = credentials;
-        if !self.hasher.is_outdated(&PasswordHash::from_stored(password_hash.0.clone())) {
+        let stored = PasswordHash::from_stored(password_hash.0.clone());
+        if !self.hasher.is_outdated(&stored) || stored.reads_part_of(&password) {
             return;
         }
         let (hasher, store) = (Arc::clone(&self.hasher), self.store.clone());

@@ -2,6 +2,7 @@
 //! the database. Knows neither gRPC nor HTTP.
 
 pub mod decoys;
+pub mod import;
 pub mod key_kill;
 pub mod key_rotation;
 pub mod keys;

@@ -6,6 +6,9 @@ mod keys;
 mod migrate;
 mod serve;
 mod user;
+mod user_export;
+mod user_file;
+mod user_import;
 
 use std::{
     fmt::Display,

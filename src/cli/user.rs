@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{moment, say, store};
+use super::{moment, say, store, user_export::UserExport, user_import::UserImport};
 use crate::{
     auth::{
         Accounts, Page,
@@ -64,6 +64,10 @@ enum Action {
     Enable { username: String },
     /// Delete a user and end its sessions
     Delete { username: String },
+    /// Take over users of another system with their password hashes; safe to run again
+    Import(UserImport),
+    /// Write all users with their password hashes, as import reads them
+    Export(UserExport),
 }
 
 #[derive(Args)]
@@ -111,6 +115,8 @@ async fn act(accounts: &Accounts, action: Action) -> Result<(), Error> {
             let id = find(accounts, &username).await?;
             report("deleted", accounts.delete_user(id).await?)
         }
+        Action::Import(import) => import.run(accounts).await,
+        Action::Export(export) => export.run(accounts).await,
     }
 }
 

@@ -9,8 +9,11 @@ use argon2::{Algorithm, Argon2, Block, Params, Version, password_hash::phc::Pass
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use tokio::time::Instant;
 
-use super::password::{Job, Load, OUTPUT_BYTES, PasswordHash, SALT_BYTES, Task, Verdict, phc};
-use super::random;
+use super::{
+    foreign_hash::{ForeignHash, is_foreign},
+    password::{Job, Load, OUTPUT_BYTES, PasswordHash, SALT_BYTES, Task, Verdict, phc},
+    random,
+};
 use crate::{domain::password::Password, error::Error};
 
 /// What a stored hash may cost at most, so that a poisoned row cannot stop the service.
@@ -67,6 +70,11 @@ impl Worker {
 
     fn verify(&mut self, password: &Password, hash: &PasswordHash) -> Result<Verdict, Error> {
         let unreadable = || Error::internal("a stored password hash cannot be read");
+        if is_foreign(hash.as_str()) {
+            let foreign = ForeignHash::parse(hash.as_str()).map_err(|_| unreadable())?;
+            self.load.hashed();
+            return foreign.verify(password);
+        }
         let phc = Phc::new(hash.as_str()).map_err(|_| unreadable())?;
         let (Some(salt), Some(expected)) = (phc.salt, phc.hash) else {
             return Err(unreadable());
@@ -95,7 +103,7 @@ impl Worker {
 }
 
 /// The hash function that a stored hash names, if it is argon2 within the caps.
-fn reader(phc: &Phc) -> Option<Argon2<'static>> {
+pub(super) fn reader(phc: &Phc) -> Option<Argon2<'static>> {
     let (algorithm, version, params) = named(phc)?;
     let affordable = params.m_cost() <= MAX_M_COST && params.t_cost() <= MAX_T_COST && params.p_cost() <= MAX_P_COST;
     affordable.then(|| Argon2::new(algorithm, version, params))
@@ -104,7 +112,8 @@ fn reader(phc: &Phc) -> Option<Argon2<'static>> {
 /// What a hash says it was made with.
 fn named(phc: &Phc) -> Option<(Algorithm, Version, Params)> {
     let algorithm = Algorithm::new(phc.algorithm.as_str()).ok()?;
-    let version = Version::try_from(phc.version.unwrap_or(0x13)).ok()?;
+    // Argon2 began to write its version with 0x13.
+    let version = Version::try_from(phc.version.unwrap_or(0x10)).ok()?;
     Some((algorithm, version, Params::try_from(&phc.params).ok()?))
 }
 

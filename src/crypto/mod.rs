@@ -1,4 +1,4 @@
-//! Cryptography: the only code that knows jsonwebtoken, argon2, aws-lc-rs, xorf and zxcvbn.
+//! Cryptography: the only code that knows jsonwebtoken, argon2 and the other password hashes, aws-lc-rs, xorf and zxcvbn.
 //!
 //! Architecture invariant: knows nothing of the database. What is stored sealed is opened here and handed in by `auth`.
 
@@ -6,6 +6,7 @@ pub mod access_token;
 pub mod blocklist;
 pub mod device_hint;
 pub mod digest;
+pub mod foreign_hash;
 mod hash_worker;
 pub mod keyring;
 pub mod password;

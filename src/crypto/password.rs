@@ -35,7 +35,7 @@ pub(super) const OUTPUT_BYTES: usize = 32;
 /// What one hash is taken for before one has been measured.
 const HASH_TIME: Duration = Duration::from_millis(15);
 
-/// A stored password hash, a PHC string. Never printed.
+/// A stored password hash: a PHC string, or one of the forms of `foreign_hash.rs`. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
@@ -224,7 +224,7 @@ impl PasswordHash {
         Self(phc)
     }
 
-    /// The PHC string; for the database alone.
+    /// The hash as it is stored; for the database and an export alone.
     pub fn as_str(&self) -> &str {
         &self.0
     }

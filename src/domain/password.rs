@@ -10,9 +10,12 @@ use crate::error::Error;
 
 const MAX_BYTES: usize = 1024;
 
-/// A password, NFKC-normalised. Never printed, wiped when dropped.
+/// A password, NFKC-normalised, and as it was typed. Never printed, wiped when dropped.
 #[derive(Clone)]
-pub struct Password(Zeroizing<String>);
+pub struct Password {
+    normal: Zeroizing<String>,
+    typed: Zeroizing<String>,
+}
 
 /// The parameters of argon2id (RFC 9106 section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +43,7 @@ impl Password {
         if !bytes.contains(&normal.len()) || normal.chars().any(char::is_control) {
             return Err(invalid());
         }
-        Ok(Self(normal))
+        Ok(Self { normal, typed: Zeroizing::new(text.to_owned()) })
     }
 
     /// Checks a new password: at least `min_chars` code points, and no rule of composition.
@@ -49,7 +52,7 @@ impl Password {
     /// [`Error::InvalidArgument`] for `field`.
     pub fn parse_new(field: &'static str, text: &str, min_chars: usize) -> Result<Self, Error> {
         let password = Self::parse(field, text)?;
-        if password.0.chars().count() < min_chars {
+        if password.normal.chars().count() < min_chars {
             let description = format!("at least {min_chars} characters");
             return Err(Error::invalid(field, description));
         }
@@ -58,12 +61,17 @@ impl Password {
 
     /// What is hashed.
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.normal.as_bytes()
+    }
+
+    /// What other systems hashed, which do not normalise.
+    pub fn as_typed(&self) -> &[u8] {
+        self.typed.as_bytes()
     }
 
     /// The password itself; for the rules of new ones alone.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.normal
     }
 }
 

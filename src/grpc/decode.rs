@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use time::{OffsetDateTime, PrimitiveDateTime};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -9,6 +10,7 @@ use super::v1;
 use crate::{
     auth::{
         Page,
+        import::{Mode, Row},
         login::LoginRequest,
         refresh::RefreshRequest,
         revoke::{CONFIRM_WITHIN, Target},
@@ -117,6 +119,31 @@ pub fn password_change(request: v1::ChangePasswordRequest, min_chars: usize) -> 
         new_password: new_password("new_password", request.new_password, min_chars)?,
         keep: optional_session_id("keep_session_id", &request.keep_session_id)?,
     })
+}
+
+/// A message of an import, with its rows as they are: what is wrong with one is reported and ends nothing.
+pub fn imported(message: v1::ImportUsersRequest) -> Result<(Mode, Vec<Row>), Error> {
+    if message.users.len() > MAX_BATCH {
+        return Err(Error::invalid("users", format!("at most {MAX_BATCH} in a message")));
+    }
+    let mode = if message.dry_run { Mode::DryRun } else { Mode::Write };
+    Ok((mode, message.users.into_iter().map(row).collect()))
+}
+
+fn row(user: v1::ImportedUser) -> Row {
+    Row {
+        username: user.username,
+        password_hash: Secret::new(user.password_hash),
+        roles: user.roles,
+        status: if user.disabled { Status::Disabled } else { Status::Enabled },
+        created_at: user.created_at.as_ref().map(moment),
+    }
+}
+
+/// A moment beyond what can be written is the end of time, which no field accepts.
+fn moment(at: &prost_types::Timestamp) -> OffsetDateTime {
+    let nanos = i128::from(at.seconds) * 1_000_000_000 + i128::from(at.nanos);
+    OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(PrimitiveDateTime::MAX.assume_utc())
 }
 
 pub fn user_id(text: &str) -> Result<UserId, Error> {

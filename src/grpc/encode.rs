@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::{status, v1};
 use crate::{
-    auth::{Page, revoke::Revoked, tokens::TokenPair},
+    auth::{Page, import::Outcome, revoke::Revoked, tokens::TokenPair},
     domain::{
         claims::Principal,
         revocation::{Revocation, Subject},
@@ -92,6 +92,25 @@ pub fn user(user: User) -> v1::User {
         created_at: timestamp(user.created_at),
         updated_at: timestamp(user.updated_at),
         password_changed_at: timestamp(user.password_changed_at),
+    }
+}
+
+/// A row that was not imported. `Imported` has no reason.
+pub fn unimported(row: u64, outcome: Outcome) -> v1::UnimportedRow {
+    use v1::UnimportedReason as R;
+    let (reason, violations) = match outcome {
+        Outcome::Imported => (R::Unspecified, vec![]),
+        Outcome::Invalid(violations) => (R::Invalid, violations),
+        Outcome::Duplicate => (R::Duplicate, vec![]),
+        Outcome::Exists => (R::Exists, vec![]),
+    };
+    v1::UnimportedRow {
+        row: i64::try_from(row).unwrap_or(i64::MAX),
+        reason: reason.into(),
+        violations: violations
+            .into_iter()
+            .map(|v| v1::FieldViolation { field: v.field.to_owned(), description: v.description })
+            .collect(),
     }
 }
 

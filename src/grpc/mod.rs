@@ -8,6 +8,7 @@ mod contract;
 mod decode;
 mod encode;
 mod health_check;
+mod import;
 mod redact;
 mod server;
 mod service;

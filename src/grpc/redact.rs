@@ -26,6 +26,7 @@ redacted!(
     v1::CreateUserRequest,
     v1::SetPasswordRequest,
     v1::ChangePasswordRequest,
+    v1::ImportedUser,
 );
 
 #[cfg(test)]
@@ -38,8 +39,10 @@ mod tests {
         let tokens = v1::TokenPair { refresh_token: "csr_x".into(), ..Default::default() };
         let answer = v1::LoginResponse { tokens: Some(tokens), device_hint: "csd_x".into() };
         let target = v1::revoke_request::Target::AccessToken("eyJ".into());
-        let printed = format!("{login:?} {answer:?} {target:?}");
-        for secret in ["hunter2", "csr_x", "eyJ"] {
+        let user = v1::ImportedUser { password_hash: "$2b$".into(), ..Default::default() };
+        let import = v1::ImportUsersRequest { dry_run: false, users: vec![user] };
+        let printed = format!("{login:?} {answer:?} {target:?} {import:?}");
+        for secret in ["hunter2", "csr_x", "eyJ", "$2b$"] {
             assert!(!printed.contains(secret), "{printed}");
         }
     }

@@ -20,9 +20,8 @@ use crate::{auth::Auth, error::Error};
 /// The descriptors of our services, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// Room for a batch of 1000 tokens; fields have bounds of their own.
-const MAX_AUTH_MESSAGE: usize = 1024 * 1024;
-const MAX_MESSAGE: usize = 64 * 1024;
+/// Room for a batch of 1000 tokens or users; fields have bounds of their own.
+const MAX_MESSAGE: usize = 1024 * 1024;
 const MAX_HEADER_LIST: u32 = 8 * 1024;
 const MAX_STREAMS: u32 = 256;
 /// Streams that a client makes and resets at once (CVE-2023-44487, CVE-2025-8671); tonic's defaults are no limit.
@@ -107,7 +106,7 @@ fn routes(service: Service, health: Health) -> Result<Routes, Error> {
     };
     let mut routes = Routes::builder();
     routes
-        .add_service(AuthServiceServer::new(service.clone()).max_decoding_message_size(MAX_AUTH_MESSAGE))
+        .add_service(AuthServiceServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(UserServiceServer::new(service).max_decoding_message_size(MAX_MESSAGE))
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         .add_service(reflection().build_v1().map_err(Error::internal)?)

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use tonic::{Request, Response, Status, async_trait};
+use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
-    decode, encode,
+    decode, encode, import,
     service::{Patience, Service, respond},
+    status::status,
     v1,
     v1::user_service_server::UserService,
 };
@@ -132,5 +133,12 @@ impl UserService for Service {
             Ok(v1::ChangePasswordResponse { sessions_revoked, confirmed, everywhere_by })
         })
         .await
+    }
+    async fn import_users(
+        &self,
+        request: Request<Streaming<v1::ImportUsersRequest>>,
+    ) -> Result<Response<v1::ImportUsersResponse>, Status> {
+        let messages = self.admit(request).map_err(|error| status("import_users", error))?;
+        import::import(Arc::clone(&self.auth), messages).await.map(Response::new)
     }
 }

@@ -24,7 +24,7 @@ macro_rules! columns {
 pub struct Credentials {
     /// The user.
     pub user: User,
-    /// A PHC string.
+    /// In one of the forms that `crypto` reads.
     pub password_hash: StoredHash,
 }
 
@@ -72,6 +72,12 @@ impl From<Row> for User {
     }
 }
 
+impl From<CredentialsRow> for Credentials {
+    fn from(found: CredentialsRow) -> Self {
+        Self { user: found.row.into(), password_hash: StoredHash(found.password_hash) }
+    }
+}
+
 /// Adds a user.
 ///
 /// # Errors
@@ -95,6 +101,42 @@ pub async fn insert(conn: &mut Conn, user: &User, password_hash: &str) -> Result
         1 => Ok(()),
         _ => Err(Error::UsernameTaken),
     }
+}
+
+/// Adds those users whose names are free, by one statement, and gives their ids. The rows are locked in one order.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`], [`Error::Conflict`].
+pub async fn insert_many(conn: &mut Conn, users: &[Credentials]) -> Result<Vec<UserId>, Error> {
+    let column = |value: fn(&User) -> Option<OffsetDateTime>| users.iter().map(|c| value(&c.user)).collect::<Vec<_>>();
+    let text = |value: fn(&Credentials) -> String| users.iter().map(value).collect::<Vec<_>>();
+    // No role has a comma (domain/user.rs). A conflict is passed over: an error would put the name into the log.
+    let statement = query_as::<_, (Uuid,)>(
+        "INSERT INTO users (id, username, password_hash, roles, epoch, disabled_at, password_changed_at, created_at, \
+         updated_at) SELECT id, username, hash, string_to_array(roles, ','), 0, disabled_at, changed_at, created_at, \
+         updated_at FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], \
+         $7::timestamptz[], $8::timestamptz[]) AS n (id, username, hash, roles, disabled_at, changed_at, created_at, \
+         updated_at) ORDER BY username ON CONFLICT (username) DO NOTHING RETURNING id",
+    )
+    .bind(users.iter().map(|c| c.user.id.0).collect::<Vec<_>>())
+    .bind(text(|c| c.user.username.as_str().to_owned()))
+    .bind(text(|c| c.password_hash.0.clone()))
+    .bind(text(|c| c.user.roles.join(",")))
+    .bind(column(|user| user.disabled_at))
+    .bind(column(|user| Some(user.password_changed_at)))
+    .bind(column(|user| Some(user.created_at)))
+    .bind(column(|user| Some(user.updated_at)));
+    Ok(conn.fetch_all(statement).await?.into_iter().map(|(id,)| UserId(id)).collect())
+}
+
+/// Those of the names that are taken.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn taken(conn: &mut Conn, names: &[&Username]) -> Result<Vec<Username>, Error> {
+    let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+    let statement = query_as::<_, (String,)>("SELECT username FROM users WHERE username = ANY($1)").bind(names);
+    Ok(conn.fetch_all(statement).await?.into_iter().map(|(name,)| Username::from_stored(name)).collect())
 }
 
 /// The user of that id.
@@ -123,10 +165,7 @@ pub async fn find_by_name(conn: &mut Conn, name: &Username) -> Result<Option<Use
 pub async fn find_credentials(conn: &mut Conn, name: &Username) -> Result<Option<Credentials>, Error> {
     let text = concat!("SELECT ", columns!(), ", password_hash FROM users WHERE username = $1");
     let statement = query_as::<_, CredentialsRow>(text).bind(name.as_str());
-    Ok(conn
-        .fetch_optional(statement)
-        .await?
-        .map(|found| Credentials { user: found.row.into(), password_hash: StoredHash(found.password_hash) }))
+    Ok(conn.fetch_optional(statement).await?.map(Credentials::from))
 }
 
 /// Up to `limit` users after `after`, by id.
@@ -138,6 +177,16 @@ pub async fn list(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<User>,
     let statement = query_as::<_, Row>(text).bind(after).bind(limit);
     let rows = conn.fetch_all(statement).await?;
     Ok(rows.into_iter().map(User::from).collect())
+}
+
+/// As [`list`], with the password hashes.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn list_credentials(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<Credentials>, Error> {
+    let text = concat!("SELECT ", columns!(), ", password_hash FROM users WHERE id > $1 ORDER BY id LIMIT $2");
+    let rows = conn.fetch_all(query_as::<_, CredentialsRow>(text).bind(after).bind(limit)).await?;
+    Ok(rows.into_iter().map(Credentials::from).collect())
 }
 
 /// Locks the user's row until the transaction ends, so that no Login opens a session meanwhile.

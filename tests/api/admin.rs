@@ -35,6 +35,7 @@ async fn call_all(server: &TestServer, token: Option<&str>) -> Vec<(&'static str
         ("delete", users.delete_user(with(DeleteUserRequest::default(), token)).await.map(drop)),
         ("set", users.set_password(with(SetPasswordRequest::default(), token)).await.map(drop)),
         ("change", users.change_password(with(ChangePasswordRequest::default(), token)).await.map(drop)),
+        ("import", users.import_users(with(tokio_stream::empty(), token)).await.map(drop)),
         ("session", auth.revoke(with(by_session, token)).await.map(drop)),
         ("user", auth.revoke(with(by_user, token)).await.map(drop)),
         ("sessions", auth.list_sessions(with(sessions, token)).await.map(drop)),

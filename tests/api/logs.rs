@@ -5,10 +5,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use countersign::grpc::v1::{SetPasswordRequest, revoke_request::Target};
+use countersign::grpc::v1::{ImportUsersRequest, ImportedUser, SetPasswordRequest, revoke_request::Target};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{MASTER_KEY, PASSWORD, Proxy, Setup, administering, bearer, refusal};
+
+const BCRYPT: &str = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
 
 #[derive(Clone, Default)]
 struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -61,6 +63,9 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let (user_id, password) = (alice.id.clone(), "another horse battery staple".to_owned());
     let set = administering(SetPasswordRequest { user_id, password });
     server.user_client().set_password(set).await.expect("set");
+    let bob = ImportedUser { username: "bob".into(), password_hash: BCRYPT.into(), ..Default::default() };
+    let import = ImportUsersRequest { dry_run: false, users: vec![bob.clone(), bob] };
+    server.user_client().import_users(administering(tokio_stream::once(import))).await.expect("imported");
     proxy.cut();
     assert_eq!(refusal(alice.login_with(PASSWORD).await).1, "DATABASE_UNAVAILABLE");
     let log = captured.text();
@@ -70,6 +75,7 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
         PASSWORD.to_owned(),
         "a wrong password".to_owned(),
         "$argon2id$".to_owned(),
+        BCRYPT.to_owned(),
         bearer,
         MASTER_KEY.to_owned(),
         "another horse battery staple".to_owned(),

@@ -15,6 +15,7 @@ mod dev;
 mod discovery;
 mod failover;
 mod history;
+mod import;
 mod keys;
 mod kill_matrix;
 mod login;

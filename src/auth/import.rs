@@ -1,0 +1,200 @@
+//! Moving users in and out, with their password hashes. A batch of rows is one statement, so that it is written as a whole
+//! or not at all; a row that is refused or skipped holds up no other. Whoever breaks off starts again from the beginning:
+//! names that are there are passed over.
+
+use std::collections::HashSet;
+
+use time::OffsetDateTime;
+
+use super::{Accounts, Page, retrying, users::Status};
+use crate::{
+    crypto::{password::PasswordHash, secret::Secret},
+    domain::{
+        ids::UserId,
+        user::{User, Username, parse_roles},
+    },
+    error::{Error, Violation},
+    store::users::{self, Credentials, StoredHash},
+};
+
+/// Whether an import writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It does.
+    Write,
+    /// It says what it would do.
+    DryRun,
+}
+
+/// A row as it was sent.
+#[derive(Debug)]
+pub struct Row {
+    /// The name.
+    pub username: String,
+    /// In one of the forms of `crypto/foreign_hash`.
+    pub password_hash: Secret,
+    /// The roles.
+    pub roles: Vec<String>,
+    /// Whether the user may log in.
+    pub status: Status,
+    /// When the user was created, if that is known.
+    pub created_at: Option<OffsetDateTime>,
+}
+
+/// What became of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was written, or would be.
+    Imported,
+    /// There is a user of this name.
+    Exists,
+    /// An earlier row of this import has the same name.
+    Duplicate,
+    /// It is malformed.
+    Invalid(Vec<Violation>),
+}
+
+/// How many rows came to which end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Written, or would be.
+    pub imported: u64,
+    /// There already, or twice.
+    pub skipped: u64,
+    /// Malformed.
+    pub refused: u64,
+}
+
+impl Totals {
+    /// Counts one more.
+    pub fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Imported => self.imported += 1,
+            Outcome::Exists | Outcome::Duplicate => self.skipped += 1,
+            Outcome::Invalid(_) => self.refused += 1,
+        }
+    }
+
+    /// All of them.
+    pub fn rows(&self) -> u64 {
+        self.imported + self.skipped + self.refused
+    }
+}
+
+/// An import under way.
+#[derive(Debug)]
+pub struct Import {
+    mode: Mode,
+    /// The names so far.
+    seen: HashSet<Username>,
+}
+
+impl Import {
+    /// An import that has seen nothing.
+    pub fn new(mode: Mode) -> Self {
+        Self { mode, seen: HashSet::new() }
+    }
+
+    /// What can be said of a row without the database: the user that it makes, or why it makes none.
+    fn check(&mut self, row: Row, now: OffsetDateTime) -> Result<Credentials, Outcome> {
+        let credentials = row.parse(now).map_err(Outcome::Invalid)?;
+        let first = self.seen.insert(credentials.user.username.clone());
+        if first { Ok(credentials) } else { Err(Outcome::Duplicate) }
+    }
+}
+
+impl Row {
+    /// The user, or all that is wrong.
+    fn parse(self, now: OffsetDateTime) -> Result<Credentials, Vec<Violation>> {
+        let mut violations = Vec::new();
+        let username = valid(Username::parse(&self.username), &mut violations);
+        let hash = valid(PasswordHash::parse_imported(self.password_hash.expose()), &mut violations);
+        let roles = valid(parse_roles(self.roles), &mut violations);
+        let created_at = self.created_at.unwrap_or(now);
+        if !(OffsetDateTime::UNIX_EPOCH..=now).contains(&created_at) {
+            violations.push(Violation { field: "created_at", description: "between 1970 and now".to_owned() });
+        }
+        let (Some(username), Some(hash), Some(roles), true) = (username, hash, roles, violations.is_empty()) else {
+            return Err(violations);
+        };
+        let user = User {
+            id: UserId::new(created_at),
+            username,
+            roles,
+            epoch: 0,
+            disabled_at: Some(now).filter(|_| self.status == Status::Disabled),
+            password_changed_at: now,
+            created_at,
+            updated_at: now,
+        };
+        Ok(Credentials { user, password_hash: StoredHash(hash.as_str().to_owned()) })
+    }
+}
+
+fn valid<T>(parsed: Result<T, Error>, violations: &mut Vec<Violation>) -> Option<T> {
+    match parsed {
+        Ok(value) => Some(value),
+        Err(Error::InvalidArgument(more)) => {
+            violations.extend(more);
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+impl Accounts {
+    /// Imports a batch of rows, and says what became of each.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]: the batch may or may not have been written.
+    pub async fn import(&self, mut import: Import, rows: Vec<Row>) -> Result<(Import, Vec<Outcome>), Error> {
+        let now = self.clock.now();
+        let mut outcomes = Vec::with_capacity(rows.len());
+        let (mut new, mut places) = (Vec::new(), Vec::new());
+        for row in rows {
+            match import.check(row, now) {
+                Ok(credentials) => {
+                    places.push(outcomes.len());
+                    new.push(credentials);
+                    outcomes.push(Outcome::Exists);
+                }
+                Err(outcome) => outcomes.push(outcome),
+            }
+        }
+        let free = match import.mode {
+            Mode::Write => self.insert_all(&new).await?,
+            Mode::DryRun => self.free(&new).await?,
+        };
+        for (place, credentials) in places.into_iter().zip(&new) {
+            if let Some(outcome) = outcomes.get_mut(place).filter(|_| free.contains(&credentials.user.id)) {
+                *outcome = Outcome::Imported;
+            }
+        }
+        Ok((import, outcomes))
+    }
+
+    async fn insert_all(&self, new: &[Credentials]) -> Result<HashSet<UserId>, Error> {
+        retrying(async || {
+            let mut conn = self.store.acquire().await?;
+            Ok(users::insert_many(&mut conn, new).await?.into_iter().collect())
+        })
+        .await
+    }
+
+    /// Those that would be written.
+    async fn free(&self, new: &[Credentials]) -> Result<HashSet<UserId>, Error> {
+        let names: Vec<&Username> = new.iter().map(|c| &c.user.username).collect();
+        let mut conn = self.store.acquire().await?;
+        let taken: HashSet<Username> = users::taken(&mut conn, &names).await?.into_iter().collect();
+        Ok(new.iter().filter(|c| !taken.contains(&c.user.username)).map(|c| c.user.id).collect())
+    }
+
+    /// One page of the users with their password hashes, by the time of their creation; for the command line alone.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn export(&self, page: Page) -> Result<Vec<Credentials>, Error> {
+        let mut conn = self.store.acquire().await?;
+        users::list_credentials(&mut conn, page.after, page.size.into()).await
+    }
+}

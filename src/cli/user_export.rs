@@ -1,0 +1,71 @@
+//! `countersign user export`: all users with their password hashes, in the form that `import` reads. Whoever has the file
+//! can guess passwords at leisure: it is for its owner's eyes, and is never logged.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, BufWriter, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use uuid::Uuid;
+
+use super::user_file::Line;
+use crate::{
+    auth::{Accounts, Page},
+    error::Error,
+};
+
+const PAGE: u16 = 1000;
+const OWNER_ONLY: u32 = 0o600;
+
+#[derive(Args)]
+pub(super) struct UserExport {
+    /// A new file, which its owner alone may read; standard output if it is not given
+    #[arg(long)]
+    output: Option<PathBuf>,
+}
+
+impl UserExport {
+    pub(super) async fn run(self, accounts: &Accounts) -> Result<(), Error> {
+        match self.output {
+            Some(path) => to_file(accounts, &path).await,
+            None => write(accounts, &mut BufWriter::new(io::stdout())).await,
+        }
+    }
+}
+
+async fn to_file(accounts: &Accounts, path: &Path) -> Result<(), Error> {
+    let refused = |error: io::Error| Error::invalid("output", format!("cannot be created: {error}"));
+    let file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path).map_err(refused)?;
+    let written = write_synced(accounts, file).await;
+    if written.is_err() {
+        // Part of the users could be taken for all of them.
+        drop(fs::remove_file(path));
+    }
+    written
+}
+
+async fn write_synced(accounts: &Accounts, file: File) -> Result<(), Error> {
+    let mut output = BufWriter::new(file);
+    write(accounts, &mut output).await?;
+    output.get_ref().sync_all().map_err(Error::internal)
+}
+
+/// Page by page.
+async fn write(accounts: &Accounts, output: &mut impl Write) -> Result<(), Error> {
+    let mut page = Page { after: Uuid::nil(), size: PAGE };
+    loop {
+        let users = accounts.export(page).await?;
+        let (count, last) = (users.len(), users.last().map(|credentials| credentials.user.id.0));
+        for credentials in users {
+            serde_json::to_writer(&mut *output, &Line::of(credentials)).map_err(Error::internal)?;
+            output.write_all(b"\n").map_err(Error::internal)?;
+        }
+        match last {
+            Some(last) if count == usize::from(PAGE) => page.after = last,
+            _ => return output.flush().map_err(Error::internal),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `countersign user import`: users from a file, in batches. What was broken off is finished by running it again.
+
+use std::{
+    fmt::Display,
+    fs::File,
+    io::{self, BufRead, BufReader, IsTerminal as _, Write as _},
+    path::PathBuf,
+};
+
+use clap::Args;
+
+use super::{
+    say,
+    user_file::{Line, next_line},
+};
+use crate::{
+    auth::{
+        Accounts,
+        import::{Import, Mode, Outcome, Row, Totals},
+    },
+    error::{Error, Violation},
+};
+
+const BATCH: usize = 1000;
+/// The most rows that are named on standard error.
+const MAX_NAMED: u64 = 100;
+
+#[derive(Args)]
+pub(super) struct UserImport {
+    /// One JSON object on each line, as `export` writes them; - for standard input
+    file: PathBuf,
+    /// Write nothing, and say what would be written
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What was read so far, and what became of it.
+#[derive(Default)]
+struct Progress {
+    line: u64,
+    totals: Totals,
+    named: u64,
+}
+
+impl UserImport {
+    pub(super) async fn run(self, accounts: &Accounts) -> Result<(), Error> {
+        let mut input = self.open().map_err(unreadable)?;
+        let mode = if self.dry_run { Mode::DryRun } else { Mode::Write };
+        let (mut import, mut progress) = (Import::new(mode), Progress::default());
+        loop {
+            let (lines, rows) = progress.read(&mut *input)?;
+            if progress.totals.rows() > 0 {
+                progress.show();
+            }
+            if lines.is_empty() {
+                break;
+            }
+            let (after, outcomes) = accounts.import(import, rows).await?;
+            import = after;
+            for (line, outcome) in lines.into_iter().zip(outcomes) {
+                progress.count(line, &outcome);
+            }
+        }
+        progress.conclude(mode)
+    }
+
+    fn open(&self) -> io::Result<Box<dyn BufRead>> {
+        if self.file.as_os_str() == "-" {
+            return Ok(Box::new(BufReader::new(io::stdin())));
+        }
+        Ok(Box::new(BufReader::new(File::open(&self.file)?)))
+    }
+}
+
+impl Progress {
+    /// A batch of rows, and the lines that they are on. Empty lines are passed over, and what is no row is counted.
+    fn read(&mut self, input: &mut dyn BufRead) -> Result<(Vec<u64>, Vec<Row>), Error> {
+        let (mut lines, mut rows) = (Vec::new(), Vec::new());
+        while rows.len() < BATCH
+            && let Some(line) = next_line(input).map_err(unreadable)?
+        {
+            self.line += 1;
+            if line.as_ref().is_ok_and(|line| line.is_empty()) {
+                continue;
+            }
+            match line.and_then(|line| Line::parse(&line)) {
+                Ok(row) => {
+                    lines.push(self.line);
+                    rows.push(row);
+                }
+                Err(violation) => self.count(self.line, &Outcome::Invalid(vec![violation])),
+            }
+        }
+        Ok((lines, rows))
+    }
+
+    fn count(&mut self, line: u64, outcome: &Outcome) {
+        self.totals.count(outcome);
+        let what = match outcome {
+            Outcome::Imported | Outcome::Exists => return,
+            Outcome::Duplicate => "an earlier line has the same name".to_owned(),
+            Outcome::Invalid(violations) => describe(violations),
+        };
+        self.named += 1;
+        if self.named <= MAX_NAMED {
+            tell(format_args!("{}line {line}: {what}\n", fresh_line()));
+        }
+    }
+
+    /// For people who wait.
+    fn show(&self) {
+        if io::stderr().is_terminal() {
+            tell(format_args!("\r{} rows", self.totals.rows()));
+        }
+    }
+
+    fn conclude(self, mode: Mode) -> Result<(), Error> {
+        tell(fresh_line());
+        if self.named > MAX_NAMED {
+            tell(format_args!("and {} lines more\n", self.named - MAX_NAMED));
+        }
+        let Totals { imported, skipped, refused } = self.totals;
+        let verb = match mode {
+            Mode::Write => "imported",
+            Mode::DryRun => "would be imported",
+        };
+        say(format_args!("{imported} {verb}, {skipped} skipped (there already, or twice), {refused} refused"))?;
+        match refused {
+            0 => Ok(()),
+            refused => Err(Error::invalid("file", format!("{refused} rows were refused"))),
+        }
+    }
+}
+
+fn describe(violations: &[Violation]) -> String {
+    let describe = |v: &Violation| format!("{}: {}", v.field, v.description);
+    violations.iter().map(describe).collect::<Vec<_>>().join("; ")
+}
+
+/// Ends the line on which the progress is shown.
+fn fresh_line() -> &'static str {
+    if io::stderr().is_terminal() { "\r\x1b[K" } else { "" }
+}
+
+fn tell(text: impl Display) {
+    // Nobody is left to tell when standard error is closed.
+    drop(write!(io::stderr(), "{text}"));
+}
+
+fn unreadable(error: io::Error) -> Error {
+    Error::invalid("file", format!("cannot be read: {error}"))
+}

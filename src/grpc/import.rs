@@ -1,0 +1,84 @@
+//! ImportUsers: reads the messages one by one, and has each written before the next is read, so that a caller sends no
+//! faster than the database writes.
+
+use std::sync::Arc;
+
+use tonic::{Status, Streaming};
+
+use super::{decode, encode, status::status, v1};
+use crate::{
+    auth::{
+        Auth,
+        import::{Import, Mode, Outcome, Row, Totals},
+        to_completion,
+    },
+    error::Error,
+};
+
+const RPC: &str = "import_users";
+/// The most rows of a call: their names are kept until its end.
+const MAX_ROWS: u64 = 1_000_000;
+/// The most rows that an answer names.
+const MAX_NAMED: usize = 1000;
+
+/// What an answer is made of.
+#[derive(Default)]
+struct Report {
+    totals: Totals,
+    named: Vec<v1::UnimportedRow>,
+}
+
+/// Imports all that `messages` bring.
+///
+/// # Errors
+/// What tonic says of a message that it cannot read, which `contract.rs` makes honest; INVALID_ARGUMENT for a message
+/// that is too large or asks for a dry run too late; DATABASE_UNAVAILABLE. What was written before stays.
+pub async fn import(
+    auth: Arc<Auth>,
+    mut messages: Streaming<v1::ImportUsersRequest>,
+) -> Result<v1::ImportUsersResponse, Status> {
+    let mut report = Report::default();
+    let mut under_way = None;
+    while let Some(message) = messages.message().await? {
+        let (mode, rows) = decode::imported(message).map_err(refused)?;
+        let (import, mode_so_far) = under_way.take().unwrap_or_else(|| (Import::new(mode), mode));
+        if mode == Mode::DryRun && mode_so_far == Mode::Write {
+            return Err(refused(Error::invalid("dry_run", "in the first message")));
+        }
+        let import = report.add(&auth, import, rows).await.map_err(refused)?;
+        under_way = Some((import, mode_so_far));
+    }
+    Ok(report.answer())
+}
+
+fn refused(error: Error) -> Status {
+    status(RPC, error)
+}
+
+impl Report {
+    async fn add(&mut self, auth: &Arc<Auth>, import: Import, rows: Vec<Row>) -> Result<Import, Error> {
+        let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+        if self.totals.rows().saturating_add(count) > MAX_ROWS {
+            return Err(Error::invalid("users", format!("at most {MAX_ROWS} in a call")));
+        }
+        let auth = Arc::clone(auth);
+        let (import, outcomes) = to_completion(async move { auth.accounts.import(import, rows).await }).await?;
+        for outcome in outcomes {
+            self.totals.count(&outcome);
+            if outcome != Outcome::Imported && self.named.len() < MAX_NAMED {
+                self.named.push(encode::unimported(self.totals.rows(), outcome));
+            }
+        }
+        Ok(import)
+    }
+
+    fn answer(self) -> v1::ImportUsersResponse {
+        let count = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        v1::ImportUsersResponse {
+            imported: count(self.totals.imported),
+            skipped: count(self.totals.skipped),
+            refused: count(self.totals.refused),
+            rows: self.named,
+        }
+    }
+}
