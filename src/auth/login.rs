@@ -139,17 +139,12 @@ impl Accounts {
             Some(known) => Some(PasswordHash::from_stored(known.password_hash.0.clone())),
             None => self.decoys.of(&candidate.username),
         };
-        let verdict = match self.hasher.verify(candidate.password.clone(), stored.as_ref(), until).await {
-            Ok(verdict) => verdict,
-            Err(error) => {
-                self.refund(&attempt).await?;
-                return Err(error);
-            }
+        let verdict = self.hasher.verify(candidate.password.clone(), stored.as_ref(), until).await?;
+        let Some(credentials) = found.filter(|c| verdict == Verdict::Right && c.user.disabled_at.is_none()) else {
+            attempt.stands();
+            return Err(Error::InvalidCredentials);
         };
-        let credentials = found
-            .filter(|c| verdict == Verdict::Right && c.user.disabled_at.is_none())
-            .ok_or(Error::InvalidCredentials)?;
-        self.forgive(&attempt).await?;
+        attempt.forgive().await?;
         Ok(credentials)
     }
 

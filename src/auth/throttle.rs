@@ -10,14 +10,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use super::{Accounts, to_completion};
 use crate::{
     crypto::{device_hint::Device, digest::sha256},
     domain::{ids::UserId, throttle::Budget, user::Username},
     error::Error,
-    store::login_throttle::{self, Charge},
+    store::{
+        Store,
+        login_throttle::{self, Charge},
+    },
 };
 
 /// How many budgets are deleted at once, and after how long without an attempt.
@@ -33,12 +39,46 @@ pub struct Source {
     pub device: Option<Device>,
 }
 
-/// An attempt that has been charged.
+/// An attempt that has been charged. Dropped before its password was looked at, because of an error or because the caller
+/// has gone, it is taken back: nobody has learned anything.
 #[derive(Debug)]
 pub(super) struct Attempt {
     charges: Vec<Charge>,
+    store: Store,
     /// Attempts on one name wait here for each other, so that right passwords side by side do not look like guesses.
     _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Attempt {
+    /// The password was wrong.
+    pub(super) fn stands(mut self) {
+        self.charges.clear();
+    }
+
+    /// The password was right: the first budget is forgotten, the attempt is taken back from the second.
+    pub(super) async fn forgive(mut self) -> Result<(), Error> {
+        let charges = std::mem::take(&mut self.charges);
+        let Some(first) = charges.first().map(|charge| charge.key) else {
+            return Ok(());
+        };
+        let (store, second) = (self.store.clone(), charges.get(1).copied());
+        to_completion(
+            async move { login_throttle::forgive(&mut store.acquire().await?, &first, second.as_ref()).await },
+        )
+        .await
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        let keys: Vec<[u8; 32]> = self.charges.iter().map(|charge| charge.key).collect();
+        let (store, Ok(runtime)) = (self.store.clone(), Handle::try_current()) else {
+            return;
+        };
+        if !keys.is_empty() {
+            runtime.spawn(async move { login_throttle::refund(&mut store.acquire().await?, &keys).await });
+        }
+    }
 }
 
 /// Those who try a password for the same budget in this process.
@@ -82,27 +122,9 @@ impl Accounts {
             login_throttle::charge(&mut store.acquire().await?, &charged, now).await
         });
         match wait.await? {
-            None => Ok(Attempt { charges, _turn: turn }),
+            None => Ok(Attempt { charges, store: self.store.clone(), _turn: turn }),
             Some(retry_after) => Err(Error::LoginThrottled { retry_after }),
         }
-    }
-
-    /// After a right password: the first budget is forgotten, the attempt is taken back from the second.
-    pub(super) async fn forgive(&self, attempt: &Attempt) -> Result<(), Error> {
-        let Some(first) = attempt.charges.first().map(|charge| charge.key) else {
-            return Ok(());
-        };
-        let (store, second) = (self.store.clone(), attempt.charges.get(1).copied());
-        to_completion(
-            async move { login_throttle::forgive(&mut store.acquire().await?, &first, second.as_ref()).await },
-        )
-        .await
-    }
-
-    /// When the password was not looked at after all.
-    pub(super) async fn refund(&self, attempt: &Attempt) -> Result<(), Error> {
-        let (store, keys) = (self.store.clone(), attempt.charges.iter().map(|charge| charge.key).collect::<Vec<_>>());
-        to_completion(async move { login_throttle::refund(&mut store.acquire().await?, &keys).await }).await
     }
 
     /// Forgets the attempts on a name, because its password is another now.

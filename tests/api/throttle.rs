@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::{
-    domain::throttle::Budget,
+    domain::{password::Password, throttle::Budget},
     grpc::v1::{ClientInfo, LoginRequest, LoginResponse, SetPasswordRequest},
     store::login_throttle::{self, Charge},
 };
@@ -256,4 +256,46 @@ async fn a_hash_below_the_policy_is_replaced_at_the_next_login() {
     tokio::time::timeout(Duration::from_secs(60), replaced).await.expect("in time");
     alice.login().await;
     alice.verify(&first.access_token).await.expect("no session has ended");
+}
+
+/// Who gives up learns nothing, and is not held to have guessed.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_an_attempt_whose_caller_has_gone_before_it_was_looked_at_is_taken_back() {
+    let mut setup = Setup::new().await;
+    setup.settings.hash_threads = 1;
+    setup.settings.login.login_deadline = Duration::from_secs(60);
+    let server = setup.start().await;
+    let alice = server.user("alice").await;
+    // The only hashing thread has other work for a while.
+    let hasher = &server.auth.accounts.hasher;
+    let password = Password::parse("password", PASSWORD).expect("valid");
+    let busy: Vec<_> = (0..50)
+        .map(|_| {
+            let (hasher, password) = (std::sync::Arc::clone(hasher), password.clone());
+            tokio::spawn(async move { hasher.hash(password, None).await.map(drop) })
+        })
+        .collect();
+    let impatient: Vec<_> = (0..3)
+        .map(|_| {
+            let alice = alice.clone();
+            tokio::spawn(async move { alice.login_with(PASSWORD).await.map(drop) })
+        })
+        .collect();
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+    let mut until = async |expected: i64| {
+        let count = "SELECT COALESCE(sum(attempts), 0)::bigint FROM login_throttle";
+        let counted = async {
+            while sqlx::query_scalar::<_, i64>(count).fetch_one(&mut connection).await.expect("counted") != expected {}
+        };
+        tokio::time::timeout(Duration::from_secs(60), counted).await.expect("in time");
+    };
+    until(3).await;
+    for login in impatient {
+        login.abort();
+    }
+    until(0).await;
+    for hash in busy {
+        hash.abort();
+    }
+    alice.login().await;
 }

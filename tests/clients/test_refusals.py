@@ -187,6 +187,19 @@ def test_a_login_storm_is_shed_with_a_time_to_come_back(hasty, alice):
     assert alice.login(at=hasty.client).access_token
 
 
+def test_guesses_are_throttled_and_a_device_that_is_known_is_not(client, alice):
+    login = {"username": alice.name, "password": alice.password}
+    hint = client.call("Login", **login).device_hint
+
+    def refusals():
+        guess = client.start("Login", username=alice.name, password="wrong").exception()
+        return [refusal] if (refusal := read(guess)).reason == "LOGIN_THROTTLED" else []
+
+    [throttled] = wait_until("a throttled guess", refusals, 60)
+    assert (throttled.code, throttled.retry_after >= 1) == ("RESOURCE_EXHAUSTED", True)
+    assert client.call("Login", device_hint=hint, **login).tokens.access_token
+
+
 @pytest.mark.parametrize("timeout", ["1m", "1u", "1n"])
 def test_a_deadline_that_passes_is_answered_as_such(client, alice, timeout):
     """The header by hand, without a timer of the client's own, which would hide the server's answer."""
