@@ -45,7 +45,7 @@ impl Mix {
         for text in hashes {
             // One that is damaged or costs too much is never run.
             if let Ok(hash) = PasswordHash::parse_imported(&text) {
-                kinds.entry(kind(&text).to_owned()).or_insert((hash, 0)).1 += 1;
+                kinds.entry(kind(&text)).or_insert((hash, 0)).1 += 1;
             }
         }
         Self { kinds: kinds.into_values().collect(), secret }
@@ -67,10 +67,14 @@ impl Mix {
 }
 
 /// All of a stored hash that decides its cost: what comes before its salt.
-fn kind(hash: &str) -> &str {
+fn kind(hash: &str) -> String {
+    // Django's scrypt has its salt in the middle.
+    if let ["scrypt", n, _, r, p, _] = hash.split('$').collect::<Vec<_>>()[..] {
+        return format!("scrypt${n}${r}${p}");
+    }
     // bcrypt does not part salt and hash.
     let parts = if hash.starts_with("$2") { 1 } else { 2 };
-    hash.rmatch_indices('$').nth(parts - 1).map_or(hash, |(at, _)| hash.split_at(at).0)
+    hash.rmatch_indices('$').nth(parts - 1).map_or(hash, |(at, _)| hash.split_at(at).0).to_owned()
 }
 
 impl Auth {
@@ -101,6 +105,7 @@ mod tests {
             (ARGON2, "$argon2id$v=19$m=19456,t=2,p=1"),
             (BCRYPT, "$2b$12"),
             (DJANGO, "pbkdf2_sha256$600000"),
+            ("scrypt$16384$salt$8$1$aGFzaA==", "scrypt$16384$8$1"),
             ("damaged", "damaged"),
         ] {
             assert_eq!(kind(hash), expected);

@@ -14,6 +14,7 @@ use crate::{
         secret::Secret,
     },
     domain::{
+        claims::unix,
         ids::SessionId,
         password::Password,
         rotation::{Liveness, RotationState},
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// How often a Login starts over because the user changed meanwhile.
-const ATTEMPTS: u32 = 3;
+pub(super) const ATTEMPTS: u32 = 3;
 
 /// What a Login is given.
 #[derive(Debug)]
@@ -91,9 +92,11 @@ impl Auth {
                 continue;
             };
             let tokens = self.token_pair(&session, now)?;
-            let known = device.filter(|device| device.user_id == session.user_id);
-            let device_hint =
-                self.keys.ring().encode_device(known.map_or_else(|| Device::new(session.user_id), Ok)?)?;
+            let mut own = Device::new(session.user_id, unix(now))?;
+            if let Some(known) = device.filter(|device| device.user_id == session.user_id) {
+                own.id = known.id;
+            }
+            let device_hint = self.keys.ring().encode_device(own)?;
             self.accounts.rehash(candidate.password, credentials);
             return Ok(LoggedIn { tokens, device_hint });
         }
@@ -123,9 +126,9 @@ impl Accounts {
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub(super) async fn authenticate(&self, candidate: &Candidate) -> Result<Credentials, Error> {
-        let until = Some(candidate.until.unwrap_or_else(|| Instant::now() + self.policy.login_deadline));
+        let until = candidate.until.unwrap_or_else(|| Instant::now() + self.policy.login_deadline);
         // Before anything is counted: a password that is not looked at is no attempt.
-        self.hasher.admit(until)?;
+        self.hasher.admit(Some(until))?;
         let (store, name) = (self.store.clone(), candidate.username.clone());
         // No connection is held while the password is hashed.
         let found = to_completion(async move {
@@ -133,13 +136,13 @@ impl Accounts {
             users::find_credentials(&mut conn, &name).await
         })
         .await?;
-        let user_id = found.as_ref().map(|c| c.user.id);
-        let attempt = self.charge(&candidate.username, user_id, &candidate.source).await?;
+        let user = found.as_ref().map(|c| &c.user);
+        let attempt = self.charge(&candidate.username, user, &candidate.source, until).await?;
         let stored = match &found {
             Some(known) => Some(PasswordHash::from_stored(known.password_hash.0.clone())),
             None => self.decoys.of(&candidate.username),
         };
-        let verdict = self.hasher.verify(candidate.password.clone(), stored.as_ref(), until).await?;
+        let verdict = self.hasher.verify(candidate.password.clone(), stored.as_ref(), Some(until)).await?;
         let Some(credentials) = found.filter(|c| verdict == Verdict::Right && c.user.disabled_at.is_none()) else {
             attempt.stands();
             return Err(Error::InvalidCredentials);

@@ -6,19 +6,24 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
 };
 
-use super::{Accounts, to_completion};
+use super::{Accounts, retrying, to_completion};
 use crate::{
     crypto::{device_hint::Device, digest::sha256},
-    domain::{ids::UserId, throttle::Budget, user::Username},
+    domain::{
+        claims::unix,
+        throttle::Budget,
+        user::{User, Username},
+    },
     error::Error,
     store::{
         Store,
@@ -26,6 +31,8 @@ use crate::{
     },
 };
 
+/// What part of the free attempts may be under way at once in one process.
+const TURNS: u32 = 4;
 /// How many budgets are deleted at once, and after how long without an attempt.
 const PRUNED_AT_ONCE: i64 = 1000;
 const PRUNED_AFTER: Duration = Duration::from_secs(25 * 3600);
@@ -39,14 +46,15 @@ pub struct Source {
     pub device: Option<Device>,
 }
 
-/// An attempt that has been charged. Dropped before its password was looked at, because of an error or because the caller
-/// has gone, it is taken back: nobody has learned anything.
+/// An attempt that has been charged, or is about to be. Dropped before its password was looked at, because of an error or
+/// because the caller has gone, it is taken back: nobody has learned anything.
 #[derive(Debug)]
 pub(super) struct Attempt {
     charges: Vec<Charge>,
     store: Store,
-    /// Attempts on one name wait here for each other, so that right passwords side by side do not look like guesses.
-    _turn: Option<OwnedSemaphorePermit>,
+    /// Attempts on one name, or from one address, wait here for each other, so that right passwords side by side do not look
+    /// like guesses.
+    _turns: Vec<Turn>,
 }
 
 impl Attempt {
@@ -55,82 +63,112 @@ impl Attempt {
         self.charges.clear();
     }
 
-    /// The password was right: the first budget is forgotten, the attempt is taken back from the second.
+    /// The password was right.
     pub(super) async fn forgive(mut self) -> Result<(), Error> {
-        let charges = std::mem::take(&mut self.charges);
-        let Some(first) = charges.first().map(|charge| charge.key) else {
+        let (store, charges) = (self.store.clone(), std::mem::take(&mut self.charges));
+        if charges.is_empty() {
             return Ok(());
-        };
-        let (store, second) = (self.store.clone(), charges.get(1).copied());
-        to_completion(
-            async move { login_throttle::forgive(&mut store.acquire().await?, &first, second.as_ref()).await },
-        )
+        }
+        to_completion(async move {
+            retrying(async || login_throttle::forgive(&mut store.acquire().await?, &charges).await).await
+        })
         .await
     }
 }
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        let keys: Vec<[u8; 32]> = self.charges.iter().map(|charge| charge.key).collect();
-        let (store, Ok(runtime)) = (self.store.clone(), Handle::try_current()) else {
-            return;
-        };
-        if !keys.is_empty() {
-            runtime.spawn(async move { login_throttle::refund(&mut store.acquire().await?, &keys).await });
+        let (store, charges) = (self.store.clone(), std::mem::take(&mut self.charges));
+        if let (false, Ok(runtime)) = (charges.is_empty(), Handle::try_current()) {
+            runtime.spawn(async move {
+                retrying(async || login_throttle::refund(&mut store.acquire().await?, &charges).await).await
+            });
         }
     }
 }
 
 /// Those who try a password for the same budget in this process.
-#[derive(Debug, Default)]
-pub struct Turns(Mutex<HashMap<[u8; 32], Arc<Semaphore>>>);
+#[derive(Clone, Debug, Default)]
+pub struct Turns(Arc<Mutex<HashMap<[u8; 32], Arc<Semaphore>>>>);
+
+/// A turn that has come.
+#[derive(Debug)]
+struct Turn {
+    all: Turns,
+    key: [u8; 32],
+    permit: Option<OwnedSemaphorePermit>,
+}
 
 impl Turns {
-    /// One of `count` turns.
-    async fn take(&self, key: [u8; 32], count: usize) -> Option<OwnedSemaphorePermit> {
-        let turns = {
-            let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            // A permit holds on to its semaphore.
-            all.retain(|_, turns| Arc::strong_count(turns) > 1);
-            Arc::clone(all.entry(key).or_insert_with(|| Arc::new(Semaphore::new(count))))
-        };
-        turns.acquire_owned().await.ok()
+    /// One of `count` turns, unless it does not come by `until`.
+    async fn take(&self, key: [u8; 32], count: usize, until: Instant) -> Result<Turn, Error> {
+        let turns = Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(Semaphore::new(count))));
+        let mut turn = Turn { all: self.clone(), key, permit: None };
+        let permit = timeout_at(until, turns.acquire_owned()).await;
+        let permit = permit.map_err(|_| Error::Overloaded { retry_after: Duration::from_secs(1) })?;
+        turn.permit = Some(permit.map_err(Error::internal)?);
+        Ok(turn)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Arc<Semaphore>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        // A permit holds on to its semaphore, and so does whoever waits for one.
+        drop(self.permit.take());
+        let mut all = self.all.lock();
+        if all.get(&self.key).is_some_and(|turns| Arc::strong_count(turns) == 1) {
+            all.remove(&self.key);
+        }
     }
 }
 
 impl Accounts {
-    /// Charges an attempt for a name, `found` being its user if there is one.
+    /// Charges an attempt for a name, `found` being its user if there is one, whose caller waits until `until`.
     ///
     /// # Errors
-    /// [`Error::LoginThrottled`]: the password is not to be looked at. [`Error::DatabaseUnavailable`].
+    /// [`Error::LoginThrottled`]: the password is not to be looked at. [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub(super) async fn charge(
         &self,
         name: &Username,
-        found: Option<UserId>,
+        found: Option<&User>,
         source: &Source,
+        until: Instant,
     ) -> Result<Attempt, Error> {
         let charges = self.charges(name, found, source);
-        let turn = match charges.first() {
-            Some(first) => self.turns.take(first.key, usize::try_from(first.budget.free / 2).unwrap_or(1).max(1)).await,
-            None => None,
-        };
-        let (store, now, charged) = (self.store.clone(), self.clock.now(), charges.clone());
-        let wait = to_completion(async move {
-            if charged.is_empty() {
-                return Ok(None);
-            }
-            login_throttle::charge(&mut store.acquire().await?, &charged, now).await
-        });
-        match wait.await? {
-            None => Ok(Attempt { charges, store: self.store.clone(), _turn: turn }),
-            Some(retry_after) => Err(Error::LoginThrottled { retry_after }),
+        let mut turns = Vec::new();
+        for Charge { key, budget } in &charges {
+            // So few that all replicas together stay below what is free.
+            let count = usize::try_from(budget.free / TURNS).unwrap_or(1).max(1);
+            turns.push(self.turns.take(*key, count, until).await?);
         }
+        let (store, clock) = (self.store.clone(), self.clock.clone());
+        // Taken back if this future's answer is never fetched, too.
+        let mut attempt = Attempt { charges: Vec::new(), store: self.store.clone(), _turns: turns };
+        to_completion(async move {
+            if charges.is_empty() {
+                return Ok(attempt);
+            }
+            let charged =
+                retrying(async || login_throttle::charge(&mut store.acquire().await?, &charges, clock.now()).await);
+            match charged.await? {
+                None => {
+                    attempt.charges = charges;
+                    Ok(attempt)
+                }
+                Some(retry_after) => Err(Error::LoginThrottled { retry_after }),
+            }
+        })
+        .await
     }
 
     /// Forgets the attempts on a name, because its password is another now.
     pub(super) async fn unthrottle(&self, name: &Username) -> Result<(), Error> {
-        let mut conn = self.store.acquire().await?;
-        login_throttle::forgive(&mut conn, &name_key(name), None).await
+        let charge = Charge { key: name_key(name), budget: Budget::of_account(self.policy.login_failures.per_account) };
+        login_throttle::forgive(&mut self.store.acquire().await?, &[charge]).await
     }
 
     /// Deletes budgets that nobody has touched for long.
@@ -144,14 +182,18 @@ impl Accounts {
         Ok(())
     }
 
-    fn charges(&self, name: &Username, found: Option<UserId>, source: &Source) -> Vec<Charge> {
+    fn charges(&self, name: &Username, found: Option<&User>, source: &Source) -> Vec<Charge> {
         let limits = self.policy.login_failures;
         let mut charges = Vec::new();
         if limits.per_account == 0 {
             return charges;
         }
         let account = Budget::of_account(limits.per_account);
-        if let Some(device) = source.device.filter(|device| Some(device.user_id) == found) {
+        // Who logged in before the password was changed may know the old one alone.
+        let knows = |device: &Device| {
+            found.is_some_and(|u| device.user_id == u.id && device.issued_at >= unix(u.password_changed_at))
+        };
+        if let Some(device) = source.device.filter(knows) {
             let key = sha256(&[b"device", device.user_id.0.as_bytes(), device.id.as_bytes()]);
             return vec![Charge { key, budget: account }];
         }

@@ -3,13 +3,13 @@
 
 use super::{
     Accounts, Page,
-    login::Candidate,
+    login::{ATTEMPTS, Candidate},
     retrying,
     revoke::{Ended, Revoked},
     throttle::Source,
 };
 use crate::{
-    crypto::password::PasswordHash,
+    crypto::{device_hint::Device, password::PasswordHash},
     domain::{
         ids::{SessionId, UserId},
         password::Password,
@@ -52,6 +52,8 @@ pub struct PasswordChange {
     pub new_password: Password,
     /// The session that stays.
     pub keep: Option<SessionId>,
+    /// That has logged in before.
+    pub device: Option<Device>,
 }
 
 impl Accounts {
@@ -179,16 +181,21 @@ impl Accounts {
     /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub async fn change_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
         self.password_rules.check("new_password", &change.new_password, &change.username).await?;
-        let PasswordChange { username, old_password: password, .. } = change;
-        let candidate = Candidate { username, password, source: Source::default(), until: None };
-        let known = self.authenticate(&candidate).await?;
-        let hash = self.hasher.hash(change.new_password, None).await?;
-        let expected = Some(&known.password_hash);
-        match self.replace_password(known.user.id, &hash, expected, change.keep).await {
-            // Deleted since the old password was checked.
-            Err(Error::UserNotFound) => Err(Error::InvalidCredentials),
-            result => result,
+        let source = Source { ip: String::new(), device: change.device };
+        let candidate = Candidate { username: change.username, password: change.old_password, source, until: None };
+        for _ in 0..ATTEMPTS {
+            let known = self.authenticate(&candidate).await?;
+            let hash = self.hasher.hash(change.new_password.clone(), None).await?;
+            let expected = Some(&known.password_hash);
+            match self.replace_password(known.user.id, &hash, expected, change.keep).await {
+                // Changed since it was checked, perhaps by a stronger hash of the same password: once more.
+                Err(Error::InvalidCredentials) => {}
+                // Deleted since the old password was checked.
+                Err(Error::UserNotFound) => return Err(Error::InvalidCredentials),
+                result => return result,
+            }
         }
+        Err(Error::Conflict)
     }
 
     async fn replace_password(

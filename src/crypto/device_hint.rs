@@ -1,4 +1,4 @@
-//! Device hints: `csd_` + base64url( version | key number | user id | device id | tag ), by the keys of refresh tokens. Who
+//! Device hints: `csd_` + base64url( version | key number | user id | device id | time | tag ), by the keys of refresh tokens. Who
 //! has logged in before may show one with the next Login, and is then not held up by those who guess at the same name.
 //! It is no credential: a password is asked for all the same.
 
@@ -11,9 +11,9 @@ use crate::{domain::ids::UserId, error::Error};
 const PREFIX: &str = "csd_";
 /// Not that of a refresh token: the same keys sign both.
 const VERSION: u8 = 2;
-const BODY: usize = 1 + 2 + 16 + 16;
+const BODY: usize = 1 + 2 + 16 + 16 + 8;
 const HINT: usize = BODY + 32;
-const ENCODED: usize = HINT.div_ceil(3) * 4 - 2;
+const ENCODED: usize = (HINT * 4).div_ceil(3);
 
 /// A device that has logged in as a user before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Device {
     pub user_id: UserId,
     /// Made at the device's first login.
     pub id: Uuid,
+    /// When it logged in, in seconds since 1970.
+    pub issued_at: u64,
 }
 
 impl Device {
@@ -29,8 +31,8 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Internal`] without randomness.
-    pub fn new(user_id: UserId) -> Result<Self, Error> {
-        Ok(Self { user_id, id: Uuid::from_bytes(random::bytes::<16>()?) })
+    pub fn new(user_id: UserId, issued_at: u64) -> Result<Self, Error> {
+        Ok(Self { user_id, id: Uuid::from_bytes(random::bytes::<16>()?), issued_at })
     }
 }
 
@@ -42,6 +44,7 @@ impl RefreshTokenKeys {
         bytes.extend_from_slice(&number.to_be_bytes());
         bytes.extend_from_slice(device.user_id.0.as_bytes());
         bytes.extend_from_slice(device.id.as_bytes());
+        bytes.extend_from_slice(&device.issued_at.to_be_bytes());
         let tag = self.tag(number, &bytes)?;
         bytes.extend_from_slice(tag.as_ref());
         Some(Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
@@ -59,9 +62,13 @@ impl RefreshTokenKeys {
         if !self.is_tag(u16::from_be_bytes(*number), body, tag) {
             return None;
         }
-        let (user, device) = rest.split_first_chunk::<16>()?;
-        let id = Uuid::from_bytes(*device.first_chunk::<16>()?);
-        Some(Device { user_id: UserId(Uuid::from_bytes(*user)), id })
+        let (user, rest) = rest.split_first_chunk::<16>()?;
+        let (id, time) = rest.split_first_chunk::<16>()?;
+        Some(Device {
+            user_id: UserId(Uuid::from_bytes(*user)),
+            id: Uuid::from_bytes(*id),
+            issued_at: u64::from_be_bytes(*time.first_chunk::<8>()?),
+        })
     }
 }
 
@@ -83,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_hint_is_read_as_it_was_made_and_any_other_text_is_none() {
-        let device = Device::new(UserId::new(OffsetDateTime::UNIX_EPOCH)).expect("random");
+        let device = Device::new(UserId::new(OffsetDateTime::UNIX_EPOCH), 7).expect("random");
         let hint = keys(7).encode_device(1, device).expect("made");
         assert_eq!(keys(7).decode_device(hint.expose()), Some(device));
         assert_eq!(keys(8).decode_device(hint.expose()), None, "of another deployment");
@@ -102,7 +109,7 @@ mod tests {
     #[test]
     fn a_hint_is_no_refresh_token_and_a_refresh_token_is_no_hint() {
         let keys = keys(7);
-        let device = Device::new(UserId::new(OffsetDateTime::UNIX_EPOCH)).expect("random");
+        let device = Device::new(UserId::new(OffsetDateTime::UNIX_EPOCH), 7).expect("random");
         let token = RefreshToken { session_id: SessionId::new(OffsetDateTime::UNIX_EPOCH), generation: 1 };
         let (hint, token) = (keys.encode_device(1, device).expect("made"), keys.encode(1, token).expect("made"));
         let as_token = hint.expose().replace("csd_", "csr_");

@@ -55,6 +55,8 @@ pub struct PasswordHasher {
     queue: SyncSender<Job>,
     load: Arc<Load>,
     threads: usize,
+    /// How many may wait.
+    size: usize,
     params: Params,
     dummy: PasswordHash,
 }
@@ -79,7 +81,8 @@ impl Load {
 
     pub(super) fn took(&self, time: Duration) {
         let sample = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let average = |old: u64| if old == 0 { sample } else { old - old / 8 + sample / 8 };
+        // One that was stopped in the middle, with the whole process perhaps, says little of the next.
+        let average = |old: u64| if old == 0 { sample } else { old - old / 8 + sample.min(4 * old) / 8 };
         // A sample that another thread overwrites is no loss.
         self.time.store(average(self.time.load(Ordering::Relaxed)), Ordering::Relaxed);
     }
@@ -131,7 +134,7 @@ impl PasswordHasher {
         }
         // Random instead of a hash: no password matches it.
         let dummy = phc(&params, &random::bytes::<SALT_BYTES>()?, &random::bytes::<OUTPUT_BYTES>()?)?;
-        Ok(Self { queue, load, threads: policy.threads.max(1), params, dummy })
+        Ok(Self { queue, load, threads: policy.threads.max(1), size: policy.queue, params, dummy })
     }
 
     /// Hashes a new password under the current policy.
@@ -170,14 +173,19 @@ impl PasswordHasher {
     /// lately.
     ///
     /// # Errors
-    /// [`Error::Overloaded`]; [`Error::DeadlineExceeded`] when even an empty queue would be too long.
+    /// [`Error::Overloaded`]; [`Error::DeadlineExceeded`] when it has passed.
     pub fn admit(&self, until: Option<Instant>) -> Result<(), Error> {
-        let rounds = self.load.waiting.load(Ordering::Relaxed) / self.threads;
-        let wait = self.load.time().saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX));
-        let done = wait + self.load.time();
-        match until.map(|until| until.saturating_duration_since(Instant::now())) {
-            Some(left) if left < self.load.time() => Err(Error::DeadlineExceeded),
-            Some(left) if left < done => Err(Error::Overloaded { retry_after: wait.max(HASH_TIME) }),
+        let waiting = self.load.waiting.load(Ordering::Relaxed);
+        let rounds = u32::try_from(waiting / self.threads).unwrap_or(u32::MAX);
+        let wait = self.load.time().saturating_mul(rounds);
+        let overloaded = Error::Overloaded { retry_after: wait.max(HASH_TIME) };
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        match left {
+            Some(left) if left.is_zero() => Err(Error::DeadlineExceeded),
+            // What is measured may be wrong by now: an idle thread always tries.
+            _ if waiting == 0 => Ok(()),
+            _ if waiting >= self.size => Err(overloaded),
+            Some(left) if left < wait + self.load.time() => Err(overloaded),
             _ => Ok(()),
         }
     }
@@ -307,7 +315,7 @@ mod tests {
     }
     #[tokio::test]
     async fn p5_work_that_cannot_be_done_in_time_is_refused_before_it_is_queued() {
-        let hasher = PasswordHasher::start(POLICY).expect("started");
+        let hasher = PasswordHasher::start(HashPolicy { queue: 100, ..POLICY }).expect("started");
         hasher.hash(password("right"), None).await.expect("measured");
         let late = hasher.verify(password("right"), None, Some(Instant::now())).await;
         assert!(matches!(late, Err(Error::DeadlineExceeded)), "{late:?}");
@@ -319,6 +327,19 @@ mod tests {
         assert!(matches!(late, Err(Error::Overloaded { retry_after }) if retry_after >= time), "{late:?}");
         assert!(hasher.admit(Some(Instant::now() + time * 100)).is_ok());
         hasher.load.waiting.fetch_sub(10, Ordering::Relaxed);
+    }
+
+    #[tokio::test]
+    async fn p5_a_pause_in_the_middle_of_a_hash_shuts_nobody_out() {
+        let hasher = PasswordHasher::start(POLICY).expect("started");
+        for _ in 0..100 {
+            hasher.load.took(Duration::from_secs(60));
+        }
+        let soon = Instant::now() + Duration::from_secs(5);
+        assert!(hasher.admit(Some(soon)).is_ok(), "an idle thread tries");
+        hasher.load.time.store(15_000_000, Ordering::Relaxed);
+        hasher.load.took(Duration::from_secs(60));
+        assert!(hasher.load.time() < Duration::from_millis(30), "one sample counts little");
     }
 
     #[tokio::test]

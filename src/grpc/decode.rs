@@ -17,7 +17,7 @@ use crate::{
         users::{PasswordChange, Status, UserKey},
         verify::Demand,
     },
-    crypto::secret::Secret,
+    crypto::{device_hint::Device, secret::Secret},
     domain::{
         ids::{SessionId, UserId},
         password::Password,
@@ -112,12 +112,17 @@ pub fn status(disabled: Option<bool>) -> Option<Status> {
     disabled.map(|disabled| if disabled { Status::Disabled } else { Status::Enabled })
 }
 
-pub fn password_change(request: v1::ChangePasswordRequest, min_chars: usize) -> Result<PasswordChange, Error> {
+pub fn password_change(
+    request: v1::ChangePasswordRequest,
+    min_chars: usize,
+    device: Option<Device>,
+) -> Result<PasswordChange, Error> {
     Ok(PasswordChange {
         username: Username::parse(&request.username)?,
         old_password: password("old_password", request.old_password)?,
         new_password: new_password("new_password", request.new_password, min_chars)?,
         keep: optional_session_id("keep_session_id", &request.keep_session_id)?,
+        device,
     })
 }
 

@@ -125,7 +125,9 @@ impl UserService for Service {
         let auth = Arc::clone(&self.auth);
         respond("change_password", async {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
-            let change = decode::password_change(self.admit(request)?, auth.accounts.policy.password_min_length)?;
+            let request = self.admit(request)?;
+            let device = auth.keys.ring().decode_device(&request.device_hint);
+            let change = decode::password_change(request, auth.accounts.policy.password_min_length, device)?;
             let changed = async move { auth.accounts.change_password(change).await };
             let revoked = to_completion(changed).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =

@@ -73,6 +73,7 @@ impl User {
             old_password: PASSWORD.to_owned(),
             new_password: new_password.to_owned(),
             keep_session_id: keep_session_id.to_owned(),
+            ..Default::default()
         }
     }
 }
