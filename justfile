@@ -25,7 +25,7 @@ mutants name="":
 history seconds="600":
     COUNTERSIGN_HISTORY_SECONDS={{ seconds }} cargo test --locked --test api -- history:: --nocapture
 
-# Signing and verifying beside the bare signature; the revocation protocol beside bare commits.
+# Signing and verifying beside the bare signature; Login beside bare hashes; the revocation protocol beside bare commits.
 bench:
     cargo bench --locked
 

@@ -184,8 +184,7 @@ fn follower(auth: &Arc<Auth>) -> Follower {
 /// [`Error::InvalidArgument`] for settings.
 pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result<Accounts, Error> {
     let policy = settings.check()?;
-    let cores = available_parallelism().map_or(1, usize::from);
-    let threads = if settings.hash_threads == 0 { cores } else { settings.hash_threads };
+    let threads = hash_threads(settings.hash_threads);
     let cost = settings.login.hash_cost();
     let hasher = PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue, cost })?;
     let passwords = &settings.passwords;
@@ -204,6 +203,11 @@ pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result
         clock,
         policy,
     })
+}
+
+/// How many threads hash by that setting.
+pub fn hash_threads(setting: usize) -> usize {
+    if setting == 0 { available_parallelism().map_or(1, usize::from) } else { setting }
 }
 
 /// Says SERVING while Verify can answer.

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. What fails is said in one line on standard error, with exit code 1.
 
 mod dev;
+mod hash;
 mod healthcheck;
 mod keys;
 mod migrate;
@@ -58,6 +59,8 @@ enum Command {
     User(Box<user::User>),
     /// Show, rotate and kill the keys that sign tokens, and those that seal them
     Keys(Box<keys::Keys>),
+    /// Find out what a password hash may cost on this machine
+    Hash(hash::Hash),
     /// Ask a running server whether it serves: exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(command) => block_on(command.run()),
         Command::User(command) => block_on(command.run()),
         Command::Keys(command) => block_on(command.run()),
+        Command::Hash(command) => block_on(command.run()),
         Command::Healthcheck(command) => block_on(command.run()),
     });
     match result {

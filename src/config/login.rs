@@ -5,10 +5,11 @@ use std::time::Duration;
 use clap::Args;
 
 use super::policy::Rule;
-use crate::domain::{password::HashCost, throttle::LoginFailures};
-
-/// What OWASP's Password Storage Cheat Sheet asks of argon2id at least: memory in KiB, and iterations.
-const LEAST_COSTS: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
+use crate::domain::{
+    hash_cost::{LEAST_COSTS, MOST_ITERATIONS, MOST_MEMORY},
+    password::HashCost,
+    throttle::LoginFailures,
+};
 
 /// What a password costs to check, and how often one may be guessed.
 #[derive(Args, Clone, Copy, Debug)]
@@ -46,10 +47,10 @@ impl LoginSettings {
         [
             (
                 "hash-memory",
-                strong && memory <= 262_144,
+                strong && memory <= MOST_MEMORY,
                 "19456 to 262144 with 2 iterations; less with more, see OWASP",
             ),
-            ("hash-iterations", (1..=16).contains(&iterations), "1 to 16"),
+            ("hash-iterations", (1..=MOST_ITERATIONS).contains(&iterations), "1 to 16"),
             ("hash-lanes", (1..=8).contains(&self.hash_lanes), "1 to 8"),
             ("login-deadline", deadline.contains(&self.login_deadline), "1s to 1m"),
             ("login-failures", self.login_failures <= 99, "0 to 99"),

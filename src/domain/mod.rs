@@ -3,6 +3,7 @@
 //! Architecture invariant: imports nothing of this crate but `error`.
 
 pub mod claims;
+pub mod hash_cost;
 pub mod ids;
 pub mod key;
 pub mod password;

@@ -14,6 +14,7 @@ mod confirm;
 mod dev;
 mod discovery;
 mod failover;
+mod hash;
 mod history;
 mod import;
 mod keys;

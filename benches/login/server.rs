@@ -1,0 +1,126 @@
+//! A server in this process with the defaults of the product, a Postgres of its own, and users.
+
+use std::{env, fs, net::SocketAddr, path::PathBuf, process, sync::Arc};
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
+use countersign::{
+    auth::{Auth, login::LoginRequest},
+    clock::Clock,
+    config::{DatabaseSettings, PolicySettings},
+    crypto::{seal::MasterKeys, secret::Secret},
+    domain::{password::Password, session::ClientInfo, user::Username},
+    error::Error,
+    grpc::Administration,
+    postgres::{Cluster, Durability},
+    server::{self, Config, Listeners},
+    store::{Store, StoreSettings},
+};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+
+/// Base64 of 32 bytes.
+const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const PASSWORD: &str = "correct horse battery staple";
+/// How many users there are.
+pub const USERS: usize = 64;
+
+#[derive(Parser)]
+struct Defaults {
+    #[command(flatten)]
+    settings: PolicySettings,
+}
+
+/// The defaults, whatever the environment says.
+pub fn defaults() -> PolicySettings {
+    let command = Defaults::command().mut_args(|arg| arg.env(Resettable::Reset));
+    let matches = command.try_get_matches_from(["bench"]).expect("defaults");
+    Defaults::from_arg_matches(&matches).expect("defaults").settings
+}
+
+/// How many threads hash.
+pub fn hash_threads() -> usize {
+    server::hash_threads(defaults().hash_threads)
+}
+
+/// A running server.
+pub struct Server {
+    pub auth: Arc<Auth>,
+    pub grpc: SocketAddr,
+    cluster: Cluster,
+    dir: PathBuf,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Server {
+    /// Starts it, waits until it knows of revocations, and creates the users.
+    pub async fn start() -> Self {
+        let dir = env::temp_dir().join(format!("countersign-bench-{}", process::id()));
+        let cluster = Cluster::start(&dir, Durability::Durable).expect("a Postgres on this machine");
+        let clock = Clock::system();
+        let config = Config {
+            settings: defaults(),
+            store: migrated(cluster.url("postgres")).await,
+            master_keys: MasterKeys::parse("master-key-file", MASTER_KEY).expect("a key"),
+            administration: Administration::Everybody,
+            clock: clock.clone(),
+        };
+        let server = server::Server::build(config).await.expect("built");
+        let auth = server.auth();
+        let listeners = Listeners { grpc: listener().await, http: listener().await };
+        let grpc = listeners.grpc.local_addr().expect("bound");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let begun = clock.boot();
+        let task = tokio::spawn(server.serve(listeners, async move { drop(stopped.await) }));
+        auth.accounts.revocations.caught_up(begun).await;
+        for number in 0..USERS {
+            let roles = vec!["reader".to_owned()];
+            auth.accounts.create_user(username(number), password(), roles).await.expect("created");
+        }
+        Self { auth, grpc, cluster, dir, stop, task }
+    }
+
+    pub async fn stop(self) {
+        drop(self.stop);
+        self.task.await.expect("no panic").expect("stopped");
+        drop(self.cluster);
+        drop(fs::remove_dir_all(&self.dir));
+    }
+}
+
+async fn migrated(url: String) -> Store {
+    let DatabaseSettings { database_url, database_connections, database_deadline } = DatabaseSettings::local(url);
+    let settings = StoreSettings { url: database_url, connections: database_connections, deadline: database_deadline };
+    let store = Store::new(&settings).expect("settings");
+    store.migrate().await.expect("migrated");
+    store
+}
+
+/// The name of a user; there is none beyond [`USERS`].
+pub fn username(number: usize) -> Username {
+    Username::parse(&format!("user-{number}")).expect("a name")
+}
+
+/// A user with the right password, from an address of its own.
+pub fn right(number: usize) -> LoginRequest {
+    LoginRequest {
+        device_hint: Secret::new(String::new()),
+        until: None,
+        username: username(number),
+        password: password(),
+        audience: vec![],
+        client: ClientInfo { ip: address(number), ..ClientInfo::default() },
+    }
+}
+
+/// One of 65,536 addresses.
+pub fn address(number: usize) -> String {
+    format!("10.0.{}.{}", number / 256 % 256, number % 256)
+}
+
+fn password() -> Password {
+    Password::parse("password", PASSWORD).expect("a password")
+}
+
+async fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.expect("a free port")
+}
