@@ -110,7 +110,7 @@ impl Auth {
             if let Some(limit) = auth.accounts.policy.session_limit {
                 return auth.accounts.open_within(limit, &session, &credentials).await;
             }
-            let mut conn = auth.accounts.store.acquire().await?;
+            let mut conn = auth.accounts.store.acquire_for_login().await?;
             Ok(match refresh_tokens::open(&mut conn, &session, &credentials).await? {
                 Opening::Opened => Some(session),
                 Opening::UserMoved => None,
@@ -132,7 +132,7 @@ impl Accounts {
         let (store, name) = (self.store.clone(), candidate.username.clone());
         // No connection is held while the password is hashed.
         let found = to_completion(async move {
-            let mut conn = store.acquire().await?;
+            let mut conn = store.acquire_for_login().await?;
             users::find_credentials(&mut conn, &name).await
         })
         .await?;
@@ -162,7 +162,7 @@ impl Accounts {
         let (hasher, store) = (Arc::clone(&self.hasher), self.store.clone());
         let replaced = async move {
             let fresh = hasher.hash(password, None).await?;
-            users::replace_hash(&mut store.acquire().await?, user.id, fresh.as_str(), &password_hash).await
+            users::replace_hash(&mut store.acquire_for_login().await?, user.id, fresh.as_str(), &password_hash).await
         };
         tokio::spawn(async move {
             if let Err(error) = replaced.await {

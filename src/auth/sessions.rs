@@ -33,7 +33,7 @@ impl Accounts {
         credentials: &Credentials,
     ) -> Result<Option<Session>, Error> {
         retrying(async || {
-            let mut tx = self.store.acquire().await?;
+            let mut tx = self.store.acquire_for_login().await?;
             tx.begin().await?;
             // Before counting: whoever else logs this user in has committed what it opened, or waits.
             let user = match users::lock(&mut tx, session.user_id).await {

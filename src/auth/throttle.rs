@@ -70,7 +70,7 @@ impl Attempt {
             return Ok(());
         }
         to_completion(async move {
-            retrying(async || login_throttle::forgive(&mut store.acquire().await?, &charges).await).await
+            retrying(async || login_throttle::forgive(&mut store.acquire_for_login().await?, &charges).await).await
         })
         .await
     }
@@ -81,7 +81,7 @@ impl Drop for Attempt {
         let (store, charges) = (self.store.clone(), std::mem::take(&mut self.charges));
         if let (false, Ok(runtime)) = (charges.is_empty(), Handle::try_current()) {
             runtime.spawn(async move {
-                retrying(async || login_throttle::refund(&mut store.acquire().await?, &charges).await).await
+                retrying(async || login_throttle::refund(&mut store.acquire_for_login().await?, &charges).await).await
             });
         }
     }
@@ -152,8 +152,9 @@ impl Accounts {
             if charges.is_empty() {
                 return Ok(attempt);
             }
-            let charged =
-                retrying(async || login_throttle::charge(&mut store.acquire().await?, &charges, clock.now()).await);
+            let charged = retrying(async || {
+                login_throttle::charge(&mut store.acquire_for_login().await?, &charges, clock.now()).await
+            });
             match charged.await? {
                 None => {
                     attempt.charges = charges;

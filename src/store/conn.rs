@@ -9,7 +9,7 @@ use sqlx::{
     postgres::{PgArguments, PgRow},
     query::{Query, QueryAs},
 };
-use tokio::{runtime::Handle, time::timeout};
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     Failures,
@@ -23,6 +23,8 @@ pub struct Conn {
     link: Link,
     deadline: Duration,
     failures: Failures,
+    /// Of those who may have only so many connections together.
+    share: Option<OwnedSemaphorePermit>,
     state: State,
 }
 
@@ -44,11 +46,16 @@ enum State {
 
 impl Conn {
     pub(super) fn pooled(connection: PoolConnection<Postgres>, deadline: Duration, failures: Failures) -> Self {
-        Self { link: Link::Pooled(Some(connection)), deadline, failures, state: State::Idle }
+        Self { link: Link::Pooled(Some(connection)), deadline, failures, share: None, state: State::Idle }
     }
 
     pub(super) fn own(connection: PgConnection, deadline: Duration, failures: Failures) -> Self {
-        Self { link: Link::Own(Box::new(connection)), deadline, failures, state: State::Idle }
+        Self { link: Link::Own(Box::new(connection)), deadline, failures, share: None, state: State::Idle }
+    }
+
+    /// Gives back `share` with the connection.
+    pub(super) fn hold(&mut self, share: OwnedSemaphorePermit) {
+        self.share = Some(share);
     }
 
     /// Starts a transaction (READ COMMITTED). Dropping the connection before [`Conn::commit`] rolls it back.

@@ -29,7 +29,10 @@ use sqlx::{
     postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions},
 };
 use time::OffsetDateTime;
-use tokio::time::{Instant, timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 
 pub use self::conn::Conn;
 use self::error::{code, migration_failed, out_of_time, unreachable};
@@ -61,6 +64,8 @@ pub struct Store {
     options: PgConnectOptions,
     deadline: Duration,
     failures: Failures,
+    /// Half of the connections.
+    logins: Arc<Semaphore>,
 }
 
 /// When a connection failed last.
@@ -106,7 +111,8 @@ impl Store {
                 Box::pin(async move { Ok(good || timeout(PING, connection.ping()).await.is_ok_and(|p| p.is_ok())) })
             })
             .connect_lazy_with(with_server_deadlines(options.clone(), deadline));
-        Ok(Self { pool, options, deadline, failures })
+        let logins = Arc::new(Semaphore::new(usize::try_from(settings.connections / 2).unwrap_or(1).max(1)));
+        Ok(Self { pool, options, deadline, failures, logins })
     }
 
     /// A connection of the pool, for one request.
@@ -116,6 +122,19 @@ impl Store {
     pub async fn acquire(&self) -> Result<Conn, Error> {
         let connection = self.pool.acquire().await.map_err(unreachable)?;
         Ok(Conn::pooled(connection, self.deadline, self.failures.clone()))
+    }
+
+    /// A connection of the pool for a Login. All of them together have half: a flood must not keep Refresh and Revoke from
+    /// theirs.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    pub async fn acquire_for_login(&self) -> Result<Conn, Error> {
+        let share = timeout(self.deadline, Arc::clone(&self.logins).acquire_owned()).await;
+        let share = share.map_err(|_| Error::Overloaded { retry_after: self.deadline })?;
+        let mut conn = self.acquire().await?;
+        conn.hold(share.map_err(Error::internal)?);
+        Ok(conn)
     }
 
     /// A connection apart from the pool, for the task that reads the log. By its index, whatever the planner thinks: it

@@ -5,14 +5,14 @@ use std::time::Duration;
 use countersign::{
     clock::Clock,
     domain::{password::Password, throttle::Budget},
-    grpc::v1::{ClientInfo, LoginRequest, LoginResponse, SetPasswordRequest},
+    grpc::v1::{ClientInfo, LoginRequest, LoginResponse, SetPasswordRequest, revoke_request::Target},
     store::login_throttle::{self, Charge},
 };
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::{PASSWORD, Setup, TestServer, administering, refusal};
+use crate::support::{PASSWORD, Setup, TestServer, administering, refusal, so_many_wait};
 
 const FREE: u32 = 10;
 
@@ -216,6 +216,30 @@ async fn right_passwords_of_many_from_one_address_are_no_guesses() {
         .collect();
     for login in logins {
         login.await.expect("joined").expect("logged in");
+    }
+}
+
+/// However many logins wait for the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_flood_of_logins_leaves_connections_for_refresh_and_revoke() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let mut blocker = PgConnection::connect(&server.database_url).await.expect("connect");
+    blocker.execute("BEGIN; LOCK TABLE login_throttle").await.expect("locked");
+    let flood: Vec<_> = (0..40)
+        .map(|n| {
+            let mut client = server.auth_client();
+            tokio::spawn(async move { client.login(request(&format!("nobody{n}"), "wrong")).await.map(drop) })
+        })
+        .collect();
+    so_many_wait(&server.database_url, 8).await;
+    let rotated = alice.rotate(&tokens.refresh_token).await;
+    alice.revoke(Target::SessionId(rotated.session_id)).await.expect("revoked");
+    blocker.execute("ROLLBACK").await.expect("released");
+    for login in flood {
+        let reason = refusal(login.await.expect("joined")).1;
+        assert!(["INVALID_CREDENTIALS", "OVERLOADED"].contains(&reason.as_str()), "{reason}");
     }
 }
 
