@@ -1,6 +1,8 @@
 //! A running server: built from checked settings, served on listeners that the caller has bound, drained at the end.
 //! `serve`, `dev` and the tests all come through here.
 
+mod background;
+
 use std::{
     future::Future,
     sync::{Arc, atomic::AtomicI64},
@@ -16,7 +18,9 @@ use tokio::{
 };
 
 use crate::{
-    auth::{Accounts, Auth, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue, throttle::Turns},
+    auth::{
+        Accounts, Auth, audit::Refusals, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue, throttle::Turns,
+    },
     clock::Clock,
     config::PolicySettings,
     crypto::{
@@ -24,21 +28,13 @@ use crate::{
         password_rules::PasswordRules,
         seal::MasterKeys,
     },
-    domain::ids::new_v7,
+    domain::{audit::Actor, ids::new_v7},
     error::Error,
     grpc::{self, Administration, Health},
     http,
     revocation::{Revocations, confirm::Confirmations, follower::Follower},
     store::Store,
 };
-
-/// How often health is looked at when nothing happens.
-const HEALTH_PAUSE: Duration = Duration::from_millis(500);
-/// How often the wall clock is compared with the database's, and how far apart they may be without a word.
-const CLOCK_PAUSE: Duration = Duration::from_secs(60);
-const CLEAN_PAUSE: Duration = Duration::from_secs(30);
-const SAMPLE_PAUSE: Duration = Duration::from_secs(600);
-const CLOCK_SKEW: Duration = Duration::from_secs(5);
 
 /// What a server is built from.
 #[derive(Debug)]
@@ -80,7 +76,7 @@ impl Server {
     /// [`Error::InvalidArgument`] for settings, [`Error::DatabaseUnavailable`], [`Error::Internal`] for keys that do not
     /// open.
     pub async fn build(config: Config) -> Result<Self, Error> {
-        let accounts = accounts(config.store, &config.settings, config.clock)?;
+        let accounts = accounts(config.store, &config.settings, Actor::Administrator, config.clock)?;
         if let Some(entries) = accounts.password_rules.load()? {
             tracing::info!(entries, "read the blocklist of passwords");
         }
@@ -112,7 +108,7 @@ impl Server {
         let following = tokio::spawn(async move { follower.run(left).await });
         let auth = self.auth();
         let confirming = tokio::spawn(async move { auth.accounts.confirmations.run(&auth.accounts.store).await });
-        let mut background = self.start_background(&health);
+        let mut background = background::start(&self.auth, &health);
         let result = tokio::select! {
             () = shutdown => Ok(()),
             ended = ports.join_next() => Err(port_failure(ended)),
@@ -128,6 +124,9 @@ impl Server {
         leave.send_replace(true);
         drop(following.await);
         confirming.abort();
+        if let Err(error) = self.auth.accounts.write_refusals().await {
+            tracing::warn!(%error, "the audit events of the last refusals are lost");
+        }
         self.auth.accounts.store.close().await;
         result
     }
@@ -149,17 +148,6 @@ impl Server {
         ports.spawn(http::serve(listeners.http, self.auth(), stopped(drain.subscribe())));
         ports
     }
-
-    fn start_background(&self, health: &Health) -> JoinSet<()> {
-        let mut background = JoinSet::new();
-        let auth = self.auth();
-        background.spawn(async move { auth.keep_keys().await });
-        background.spawn(watch_clock(self.auth()));
-        background.spawn(clean(self.auth()));
-        background.spawn(watch_hashes(self.auth()));
-        background.spawn(report_health(self.auth(), health.clone()));
-        background
-    }
 }
 
 fn follower(auth: &Arc<Auth>) -> Follower {
@@ -178,11 +166,11 @@ fn follower(auth: &Arc<Auth>) -> Follower {
     }
 }
 
-/// Users and sessions over `store`; also for the command line, which serves nothing.
+/// Users and sessions over `store`, for `operator` to administer; also for the command line, which serves nothing.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for settings.
-pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result<Accounts, Error> {
+pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock: Clock) -> Result<Accounts, Error> {
     let policy = settings.check()?;
     let threads = hash_threads(settings.hash_threads);
     let cost = settings.login.hash_cost();
@@ -200,6 +188,8 @@ pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result
         turns: Turns::default(),
         decoys: Decoys::default(),
         wake: Arc::new(Notify::new()),
+        refusals: Refusals::default(),
+        operator,
         clock,
         policy,
     })
@@ -208,69 +198,6 @@ pub fn accounts(store: Store, settings: &PolicySettings, clock: Clock) -> Result
 /// How many threads hash by that setting.
 pub fn hash_threads(setting: usize) -> usize {
     if setting == 0 { available_parallelism().map_or(1, usize::from) } else { setting }
-}
-
-/// Says SERVING while Verify can answer.
-async fn report_health(auth: Arc<Auth>, health: Health) {
-    let mut said = false;
-    loop {
-        let fresh = auth.accounts.revocations.fresh(None).is_ok();
-        if fresh != said {
-            if fresh {
-                health.serving().await;
-            } else {
-                health.not_serving().await;
-            }
-            said = fresh;
-        }
-        tokio::time::sleep(HEALTH_PAUSE).await;
-    }
-}
-
-/// Looks at the kinds of stored password hashes now and then.
-async fn watch_hashes(auth: Arc<Auth>) {
-    loop {
-        let sampled = auth.sample_hashes().await;
-        if let Err(error) = &sampled {
-            tracing::debug!(%error, "the kinds of password hashes are not known");
-        }
-        tokio::time::sleep(if sampled.is_ok() { SAMPLE_PAUSE } else { CLEAN_PAUSE }).await;
-    }
-}
-
-/// Deletes what is old.
-async fn clean(auth: Arc<Auth>) {
-    loop {
-        let Auth { accounts, .. } = &*auth;
-        for cleaned in [
-            accounts.clean_log().await,
-            accounts.clean_throttle().await,
-            accounts.delete_ended_sessions().await.map(drop),
-        ] {
-            if let Err(error) = cleaned {
-                tracing::debug!(%error, "old rows could not be deleted");
-            }
-        }
-        tokio::time::sleep(CLEAN_PAUSE).await;
-    }
-}
-
-/// Says when the wall clock begins to differ: tokens of one replica are refused by another whose clock is far behind.
-async fn watch_clock(auth: Arc<Auth>) {
-    let mut said = false;
-    loop {
-        if let Ok(skew) = auth.accounts.clock_skew().await {
-            let differs = skew > CLOCK_SKEW;
-            if differs && !said {
-                tracing::warn!(
-                    ?skew,
-                    "this machine's clock and the database's differ: tokens live too short or too long"
-                );
-            }
-            said = differs;
-        }
-        tokio::time::sleep(CLOCK_PAUSE).await;
-    }
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {

@@ -199,7 +199,7 @@ fn files_functions_and_documents_stay_small() {
             }
         }
     }
-    for document in ["README.md", "ARCHITECTURE.md"] {
+    for document in ["README.md", "ARCHITECTURE.md", "docs/operating.md", "docs/revocation.md"] {
         let lines = read(document).lines().count();
         if lines > 250 {
             complaints.push(format!("{document}: {lines} lines"));

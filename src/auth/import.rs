@@ -1,4 +1,4 @@
-//! Moving users in and out, with their password hashes. A batch of rows is one statement, so that it is written as a whole
+//! Moving users in and out, with their password hashes. A batch of rows is one transaction, so that it is written as a whole
 //! or not at all; a row that is refused or skipped holds up no other. Whoever breaks off starts again from the beginning:
 //! names that are there are passed over.
 
@@ -6,10 +6,11 @@ use std::collections::HashSet;
 
 use time::OffsetDateTime;
 
-use super::{Accounts, Page, retrying, users::Status};
+use super::{Accounts, Page, retrying, revoke::Ended, users::Status};
 use crate::{
     crypto::{password::PasswordHash, secret::Secret},
     domain::{
+        audit::{Event, Kind},
         ids::UserId,
         user::{User, Username, parse_roles},
     },
@@ -175,8 +176,13 @@ impl Accounts {
 
     async fn insert_all(&self, new: &[Credentials]) -> Result<HashSet<UserId>, Error> {
         retrying(async || {
-            let mut conn = self.store.acquire().await?;
-            Ok(users::insert_many(&mut conn, new).await?.into_iter().collect())
+            let mut tx = self.store.acquire().await?;
+            tx.begin().await?;
+            let written: HashSet<UserId> = users::insert_many(&mut tx, new).await?.into_iter().collect();
+            let event = Event::new(Kind::UsersImported, self.operator).times(written.len());
+            let events = Some(event).filter(|_| !written.is_empty()).into_iter().collect();
+            self.commit(tx, Ended { events, ..Ended::default() }).await?;
+            Ok(written)
         })
         .await
     }

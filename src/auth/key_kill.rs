@@ -4,6 +4,7 @@
 use super::{Auth, keys::Keys, retrying, revoke::Revoked};
 use crate::{
     domain::{
+        audit::Kind,
         key::{Purpose, Stage},
         revocation::Reason,
     },
@@ -46,7 +47,11 @@ impl Auth {
         if !done {
             return Err(Error::Conflict);
         }
-        self.commit_keys(tx, Reason::KeyKilled).await
+        let mut events = vec![self.key_event(Kind::KeyKilled, &killed.key)];
+        events.extend(fresh.as_ref().map(|fresh| self.key_event(Kind::KeyCreated, &fresh.key)));
+        let heir = successor.filter(|_| killed.key.stage == Stage::Active);
+        events.extend(heir.map(|heir| self.key_event(Kind::KeyActivated, &heir.key)));
+        self.commit_keys(tx, Reason::KeyKilled, events).await
     }
 
     /// Kills a key that the database does not have, but a replica may.
@@ -55,11 +60,13 @@ impl Auth {
             return Err(no_living_key());
         }
         let number = self.next_number(Purpose::AccessToken, stored)?;
+        let tombstone = Keys::tombstone(kid, number, self.accounts.clock.now());
         let mut tx = self.begin_change().await?;
-        if !keys::insert(&mut tx, &Keys::tombstone(kid, number, self.accounts.clock.now())).await? {
+        if !keys::insert(&mut tx, &tombstone).await? {
             return Err(Error::Conflict);
         }
-        self.commit_keys(tx, Reason::KeyKilled).await
+        let event = self.key_event(Kind::KeyKilled, &tombstone.key);
+        self.commit_keys(tx, Reason::KeyKilled, vec![event]).await
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::{Actor, Event, Kind},
         key::{Due, Key, Purpose, Stage, due, unpublished_for},
         revocation::{RETENTION, Reason, Revocation, Subject},
     },
@@ -142,15 +143,22 @@ impl Auth {
             Due::Rotate { .. } | Due::Delete { .. } => None,
         };
         let mut tx = self.begin_change().await?;
-        let done = match (step, &made) {
-            (Due::Rotate { active, next }, _) => self.hand_over(&mut tx, &with(active)?.key, with(next)?).await?,
-            (Due::Delete { number }, _) => keys::delete(&mut tx, &with(number)?.key).await?,
-            (Due::First | Due::Next, Some(made)) => keys::insert(&mut tx, made).await?,
-            (Due::First | Due::Next, None) => false,
+        let (done, event) = match (step, &made) {
+            (Due::Rotate { active, next }, _) => {
+                let (active, next) = (with(active)?, with(next)?);
+                (self.hand_over(&mut tx, &active.key, next).await?, self.key_event(Kind::KeyActivated, &next.key))
+            }
+            (Due::Delete { number }, _) => {
+                let key = &with(number)?.key;
+                (keys::delete(&mut tx, key).await?, self.key_event(Kind::KeyDeleted, key))
+            }
+            (Due::First | Due::Next, Some(made)) => {
+                (keys::insert(&mut tx, made).await?, self.key_event(Kind::KeyCreated, &made.key))
+            }
+            (Due::First | Due::Next, None) => return Ok(()),
         };
         if done {
-            self.commit_keys(tx, Reason::KeysRotated).await?;
-            tracing::info!(purpose = purpose.as_str(), ?step, "keys changed");
+            self.commit_keys(tx, Reason::KeysRotated, vec![event]).await?;
         }
         Ok(())
     }
@@ -180,7 +188,9 @@ impl Auth {
         let made = self.make_key(Purpose::AccessToken, &stored, Stage::Next).await?;
         let mut tx = self.begin_change().await?;
         if keys::delete(&mut tx, &other.key).await? && keys::insert(&mut tx, &made).await? {
-            self.commit_keys(tx, Reason::KeysRotated).await?;
+            let events =
+                vec![self.key_event(Kind::KeyDeleted, &other.key), self.key_event(Kind::KeyCreated, &made.key)];
+            self.commit_keys(tx, Reason::KeysRotated, events).await?;
             tracing::warn!(before = other.algorithm, now = wanted, "the next key signs otherwise: it was made anew");
         }
         Ok(())
@@ -221,8 +231,13 @@ impl Auth {
             match self.keys.resealed(&stored) {
                 Ok(None) => {}
                 Ok(Some(sealed_key)) => {
-                    let mut conn = self.accounts.store.acquire().await?;
-                    resealed.moved += usize::from(keys::reseal(&mut conn, &stored, &sealed_key).await?);
+                    let mut tx = self.accounts.store.acquire().await?;
+                    tx.begin().await?;
+                    let moved = keys::reseal(&mut tx, &stored, &sealed_key).await?;
+                    let event = Some(self.key_event(Kind::KeyResealed, &stored.key)).filter(|_| moved);
+                    let events = event.into_iter().collect();
+                    self.accounts.commit(tx, Ended { events, ..Ended::default() }).await?;
+                    resealed.moved += usize::from(moved);
                 }
                 Err(_) => resealed.closed.push(stored.key.kid),
             }
@@ -258,10 +273,19 @@ impl Auth {
         newest.max(self.keys.newest(purpose)).checked_add(1).ok_or_else(|| Error::internal("key numbers are used up"))
     }
 
-    pub(super) async fn commit_keys(&self, tx: Conn, reason: Reason) -> Result<Revoked, Error> {
+    pub(super) async fn commit_keys(&self, tx: Conn, reason: Reason, events: Vec<Event>) -> Result<Revoked, Error> {
         let expires_at = later(self.accounts.clock.now(), RETENTION);
         let changed = Revocation { subject: Subject::Keys, expires_at };
-        self.accounts.commit(tx, Ended { logged: vec![(changed, reason)], ..Ended::default() }).await
+        self.accounts.commit(tx, Ended { logged: vec![(changed, reason)], events, ..Ended::default() }).await
+    }
+
+    pub(super) fn key_event(&self, kind: Kind, key: &Key) -> Event {
+        // Servers change keys by themselves, and operators by the command line alone.
+        let actor = match self.accounts.operator {
+            Actor::CommandLine => Actor::CommandLine,
+            _ => Actor::Server,
+        };
+        Event::new(kind, actor).detail(format!("{} {}", key.purpose.as_str(), key.kid))
     }
 }
 

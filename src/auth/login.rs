@@ -14,6 +14,7 @@ use crate::{
         secret::Secret,
     },
     domain::{
+        audit::{Failure, Kind},
         claims::unix,
         ids::SessionId,
         password::Password,
@@ -23,7 +24,7 @@ use crate::{
     },
     error::Error,
     store::{
-        refresh_tokens::{self, Opening},
+        opening::{self, Opening},
         users::{self, Credentials},
     },
 };
@@ -68,6 +69,8 @@ pub(super) struct Candidate {
     pub(super) source: Source,
     /// The caller waits no longer.
     pub(super) until: Option<Instant>,
+    /// What it is called when it is refused.
+    pub(super) refused_as: Kind,
 }
 
 impl Auth {
@@ -82,13 +85,18 @@ impl Auth {
         let audience = self.accounts.policy.choose_audience(request.audience)?;
         let device = self.keys.ring().decode_device(request.device_hint.expose());
         let source = Source { ip: request.client.ip.clone(), device };
-        let candidate =
-            Candidate { username: request.username, password: request.password, source, until: request.until };
+        let LoginRequest { username, password, until, .. } = request;
+        let candidate = Candidate { username, password, source, until, refused_as: Kind::LoginFailed };
         for _ in 0..ATTEMPTS {
             let credentials = self.accounts.authenticate(&candidate).await?;
             let now = self.accounts.clock.now();
             let session = self.accounts.new_session(&credentials, audience.clone(), request.client.clone(), now);
-            let Some(session) = self.open(session, credentials.clone()).await? else {
+            let opened = self.open(session, credentials.clone()).await;
+            if let Err(Error::SessionLimitReached) = opened {
+                let ip = &request.client.ip;
+                self.accounts.refused(Kind::LoginFailed, Some(&credentials.user), ip, Failure::SessionLimit);
+            }
+            let Some(session) = opened? else {
                 continue;
             };
             let tokens = self.token_pair(&session, now)?;
@@ -111,7 +119,7 @@ impl Auth {
                 return auth.accounts.open_within(limit, &session, &credentials).await;
             }
             let mut conn = auth.accounts.store.acquire_for_login().await?;
-            Ok(match refresh_tokens::open(&mut conn, &session, &credentials).await? {
+            Ok(match opening::open(&mut conn, &session, &credentials).await? {
                 Opening::Opened => Some(session),
                 Opening::UserMoved => None,
             })
@@ -137,13 +145,26 @@ impl Accounts {
         })
         .await?;
         let user = found.as_ref().map(|c| &c.user);
-        let attempt = self.charge(&candidate.username, user, &candidate.source, until).await?;
+        let refused = |failure| self.refused(candidate.refused_as, user, &candidate.source.ip, failure);
+        let attempt = self.charge(&candidate.username, user, &candidate.source, until).await;
+        if let Err(Error::LoginThrottled { .. }) = &attempt {
+            refused(Failure::Throttled);
+        }
+        let attempt = attempt?;
         let stored = match &found {
             Some(known) => Some(PasswordHash::from_stored(known.password_hash.0.clone())),
             None => self.decoys.of(&candidate.username),
         };
         let verdict = self.hasher.verify(candidate.password.clone(), stored.as_ref(), Some(until)).await?;
-        let Some(credentials) = found.filter(|c| verdict == Verdict::Right && c.user.disabled_at.is_none()) else {
+        let failure = match (user, verdict) {
+            (None, _) => Some(Failure::UnknownUser),
+            (Some(_), Verdict::Wrong) => Some(Failure::WrongPassword),
+            (Some(user), Verdict::Right) => user.disabled_at.map(|_| Failure::UserDisabled),
+        };
+        if let Some(failure) = failure {
+            refused(failure);
+        }
+        let Some(credentials) = found.filter(|_| failure.is_none()) else {
             attempt.stands();
             return Err(Error::InvalidCredentials);
         };

@@ -1,6 +1,7 @@
 //! The product: one file per operation. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
 //! the database. Knows neither gRPC nor HTTP.
 
+pub mod audit;
 pub mod decoys;
 pub mod import;
 pub mod key_kill;
@@ -23,11 +24,12 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use self::{decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue, throttle::Turns};
+use self::{audit::Refusals, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue, throttle::Turns};
 use crate::{
     clock::Clock,
     config::Policy,
     crypto::{password::PasswordHasher, password_rules::PasswordRules},
+    domain::audit::Actor,
     error::Error,
     revocation::{Revocations, confirm::Confirmations},
     store::Store,
@@ -56,6 +58,10 @@ pub struct Accounts {
     pub turns: Turns,
     /// What stands in for users that do not exist.
     pub decoys: Decoys,
+    /// Refusals that have not been written yet.
+    pub refusals: Refusals,
+    /// Who administers through this process.
+    pub operator: Actor,
     /// The time.
     pub clock: Clock,
     /// The deployment's choices.

@@ -9,16 +9,17 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Accounts, later, retrying,
+    Accounts, audit, later, retrying,
     revoke::{Revoked, session_revocation},
 };
 use crate::{
     domain::{
+        audit::Event,
         ids::SessionId,
         revocation::{RETENTION, Reason},
     },
     error::Error,
-    store::revocations,
+    store::revocations::{self, Ending},
 };
 
 /// The most that go into one transaction.
@@ -108,14 +109,16 @@ impl Accounts {
     ) -> Result<(Revoked, HashSet<SessionId>), Error> {
         let mut conn = self.store.acquire().await?;
         let now = self.clock.now();
-        let until = later(now, RETENTION);
-        let ended = revocations::end_sessions(&mut conn, sessions, now, until, self.policy.hints.are_on()).await?;
+        let ending = Ending { sessions, operator: self.operator, now, expires_at: later(now, RETENTION) };
+        let ended = revocations::end_sessions(&mut conn, ending, self.policy.hints.are_on()).await?;
         // Those that had ended before too: perhaps on another replica a moment ago.
         let (logged, known): (Vec<_>, Vec<_>) = sessions.keys().partition(|id| ended.contains_key(id));
         let revocations =
             |ids: Vec<SessionId>| ids.into_iter().map(|id| session_revocation(id, now)).collect::<Vec<_>>();
         let revoked = self.committed(conn, &revocations(logged), &revocations(known)).await;
-        Ok((revoked, ended.into_iter().filter(|(_, live)| *live).map(|(id, _)| id).collect()))
+        let events: Vec<Event> = ended.into_values().flatten().collect();
+        audit::log(&events);
+        Ok((revoked, events.into_iter().filter_map(|event| event.session).collect()))
     }
 }
 

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::{Accounts, Auth, later, retrying};
+use super::{Accounts, Auth, audit, later, retrying};
 use crate::{
     crypto::secret::Secret,
     domain::{
+        audit::{Event, Kind},
         ids::{SessionId, UserId},
         revocation::{MAX_STALENESS, RETENTION, Reason, Revocation, Subject},
         user::User,
     },
     error::{Error, Rejection},
     revocation::{confirm::Mark, index::Origin},
-    store::{Conn, refresh_tokens, revocations, users},
+    store::{self, Conn, refresh_tokens, revocations, users},
 };
 
 /// What to end.
@@ -85,6 +86,8 @@ pub(super) struct Ended {
     pub(super) logged: Vec<(Revocation, Reason)>,
     /// Goes into this replica's index alone: what other replicas ended a moment ago, and this one may not have heard.
     pub(super) known: Vec<Revocation>,
+    /// What the transaction did.
+    pub(super) events: Vec<Event>,
 }
 
 /// How long a caller that does not say waits for the other replicas.
@@ -99,14 +102,17 @@ impl Auth {
     /// # Errors
     /// [`Error::DatabaseUnavailable`]; [`Error::RevocationsStale`] for a token whose key this replica may not have heard of.
     pub async fn revoke(&self, target: Target) -> Result<Revoked, Error> {
-        let session = match target {
+        let (session, reason) = match target {
             Target::User(user, keep) => return self.accounts.end_user_sessions(user, keep).await,
-            Target::Session(id) => Some(id),
-            Target::RefreshToken(token) => self.read_refresh_token(token.expose()).await?.map(|t| t.session_id),
-            Target::AccessToken(token) => self.session_of(token.expose()).await?,
+            Target::Session(id) => (Some(id), Reason::Revoked),
+            Target::RefreshToken(token) => {
+                let token = self.read_refresh_token(token.expose()).await?;
+                (token.map(|t| t.session_id), Reason::LoggedOut)
+            }
+            Target::AccessToken(token) => (self.session_of(token.expose()).await?, Reason::LoggedOut),
         };
         if let Some(id) = session {
-            return self.accounts.end_session(id, Reason::Revoked).await;
+            return self.accounts.end_session(id, reason).await;
         }
         // That it means nothing can be said only by who knows all keys (REQUIREMENTS R37).
         self.accounts.revocations.fresh(None)?;
@@ -120,7 +126,12 @@ impl Accounts {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
             let ended = match users::lock(&mut tx, id).await {
-                Ok(mut user) => self.end_all(&mut tx, &mut user, keep, Reason::Revoked).await?,
+                Ok(mut user) => {
+                    let mut ended = self.end_all(&mut tx, &mut user, keep, Reason::Revoked).await?;
+                    let event = Event::new(Kind::SessionsEnded, self.operator).about(&user).times(ended.sessions);
+                    ended.events.push(Event { reason: Reason::Revoked.as_str(), ..event });
+                    ended
+                }
                 Err(Error::UserNotFound) => {
                     let everything = user_revocation(id, i64::MAX, self.clock.now());
                     Ended { known: vec![everything], ..Ended::default() }
@@ -155,21 +166,26 @@ impl Accounts {
                     // Those that ended by an epoch before.
                     .chain([user_revocation(user.id, user.epoch, now)])
                     .collect(),
+                events: vec![],
             });
         }
         let sessions = refresh_tokens::count_live(tx, user, now).await?;
         user.epoch += 1;
         user.updated_at = now;
         users::update(tx, user).await?;
-        Ok(Ended { sessions, logged: vec![(user_revocation(user.id, user.epoch, now), reason)], known: vec![] })
+        let logged = vec![(user_revocation(user.id, user.epoch, now), reason)];
+        Ok(Ended { sessions, logged, ..Ended::default() })
     }
 
-    /// Writes the log, commits, and makes this replica know it before anybody is answered.
+    /// Writes the events and the log, commits, and makes this replica know it before anybody is answered.
     pub(super) async fn commit(&self, mut tx: Conn, ended: Ended) -> Result<Revoked, Error> {
+        // Before the log, whose head is locked from then on.
+        store::audit::insert(&mut tx, &ended.events, self.clock.now()).await?;
         if !ended.logged.is_empty() {
             revocations::append(&mut tx, &ended.logged, self.clock.now(), self.policy.hints.are_on()).await?;
         }
         tx.commit().await?;
+        audit::log(&ended.events);
         let logged: Vec<Revocation> = ended.logged.into_iter().map(|(revocation, _)| revocation).collect();
         Ok(Revoked { sessions: ended.sessions, ..self.committed(tx, &logged, &ended.known).await })
     }

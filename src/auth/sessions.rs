@@ -7,10 +7,16 @@ use super::{
 };
 use crate::{
     config::{SessionLimit, SessionLimitAction},
-    domain::{ids::UserId, revocation::Reason, session::Session},
+    domain::{
+        audit::{Actor, Event, Kind},
+        ids::{SessionId, UserId},
+        revocation::Reason,
+        session::Session,
+    },
     error::Error,
     store::{
-        refresh_tokens::{self, Opening},
+        opening::{self, Opening},
+        refresh_tokens,
         session_sweep::{self, Step},
         users::{self, Credentials},
     },
@@ -46,14 +52,19 @@ impl Accounts {
                 tx.commit().await?;
                 return Err(Error::SessionLimitReached);
             }
-            if refresh_tokens::open(&mut tx, session, credentials).await? == Opening::UserMoved {
+            if opening::open(&mut tx, session, credentials).await? == Opening::UserMoved {
                 return tx.commit().await.map(|()| None);
             }
             if !surplus.is_empty() {
                 refresh_tokens::revoke(&mut tx, &surplus, Reason::SessionLimit, now).await?;
             }
             let logged = surplus.iter().map(|id| (session_revocation(*id, now), Reason::SessionLimit)).collect();
-            self.commit(tx, Ended { sessions: surplus.len(), logged, known: vec![] }).await?;
+            let event = |id: &SessionId| {
+                let ended = Event::new(Kind::SessionEnded, Actor::Server).about(&user);
+                Event { session: Some(*id), reason: Reason::SessionLimit.as_str(), ..ended }
+            };
+            let events = surplus.iter().map(event).collect();
+            self.commit(tx, Ended { sessions: surplus.len(), logged, events, ..Ended::default() }).await?;
             Ok(Some(session.clone()))
         })
         .await

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     crypto::{device_hint::Device, password::PasswordHash},
     domain::{
+        audit::{Actor, Event, Kind},
         ids::{SessionId, UserId},
         password::Password,
         revocation::Reason,
@@ -76,8 +77,11 @@ impl Accounts {
             created_at: now,
             updated_at: now,
         };
-        let mut conn = self.store.acquire().await?;
-        users::insert(&mut conn, &user, hash.as_str()).await?;
+        let mut tx = self.store.acquire().await?;
+        tx.begin().await?;
+        users::insert(&mut tx, &user, hash.as_str()).await?;
+        let event = Event::new(Kind::UserCreated, self.operator).about(&user).detail(user.roles.join(","));
+        self.commit(tx, Ended { events: vec![event], ..Ended::default() }).await?;
         Ok(user)
     }
 
@@ -123,10 +127,16 @@ impl Accounts {
                 user.disabled_at = None;
             }
             users::update(&mut tx, &user).await?;
-            let ended = match status {
+            let mut ended = match status {
                 Some(Status::Disabled) => self.disable(&mut tx, &mut user, Reason::UserDisabled).await?,
                 _ => Ended::default(),
             };
+            let event = |kind| Event::new(kind, self.operator).about(&user);
+            ended.events.extend(roles.as_ref().map(|_| event(Kind::RolesChanged).detail(user.roles.join(","))));
+            ended.events.extend(status.map(|status| match status {
+                Status::Enabled => event(Kind::UserEnabled),
+                Status::Disabled => event(Kind::UserDisabled).times(ended.sessions),
+            }));
             let revoked = self.commit(tx, ended).await?;
             Ok((user, revoked))
         })
@@ -143,7 +153,8 @@ impl Accounts {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
-            let ended = self.disable(&mut tx, &mut user, Reason::UserDeleted).await?;
+            let mut ended = self.disable(&mut tx, &mut user, Reason::UserDeleted).await?;
+            ended.events.push(Event::new(Kind::UserDeleted, self.operator).about(&user).times(ended.sessions));
             self.commit(tx, ended).await
         })
         .await?;
@@ -182,7 +193,13 @@ impl Accounts {
     pub async fn change_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
         self.password_rules.check("new_password", &change.new_password, &change.username).await?;
         let source = Source { ip: String::new(), device: change.device };
-        let candidate = Candidate { username: change.username, password: change.old_password, source, until: None };
+        let candidate = Candidate {
+            username: change.username,
+            password: change.old_password,
+            source,
+            until: None,
+            refused_as: Kind::PasswordChangeFailed,
+        };
         for _ in 0..ATTEMPTS {
             let known = self.authenticate(&candidate).await?;
             let hash = self.hasher.hash(change.new_password.clone(), None).await?;
@@ -211,7 +228,10 @@ impl Accounts {
             let mut user = users::lock(&mut tx, id).await?;
             let now = self.clock.now();
             users::set_password(&mut tx, id, hash.as_str(), expected, now).await?;
-            let ended = self.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
+            let mut ended = self.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
+            // Who sets a password need not know the old one.
+            let actor = if expected.is_some() { Actor::User } else { self.operator };
+            ended.events.push(Event::new(Kind::PasswordChanged, actor).about(&user).times(ended.sessions));
             self.commit(tx, ended).await
         })
         .await

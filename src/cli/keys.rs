@@ -11,7 +11,7 @@ use crate::{
     clock::Clock,
     config::{DatabaseSettings, MasterKeySettings, PolicySettings},
     crypto::seal::MasterKeys,
-    domain::key::Purpose,
+    domain::{audit::Actor, key::Purpose},
     error::Error,
     server,
     store::keys::StoredKey,
@@ -92,7 +92,7 @@ impl Sealed {
         let master_keys = master_keys(&self.master_keys)?;
         let store = store(&self.database)?;
         require_schema(&store).await?;
-        let accounts = server::accounts(store, &self.policy, Clock::system())?;
+        let accounts = server::accounts(store, &self.policy, Actor::CommandLine, Clock::system())?;
         Ok(Auth { accounts, keys: keys::Keys::new(master_keys) })
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. What fails is said in one line on standard error, with exit code 1.
 
+mod audit;
 mod dev;
 mod hash;
 mod healthcheck;
@@ -59,6 +60,8 @@ enum Command {
     User(Box<user::User>),
     /// Show, rotate and kill the keys that sign tokens, and those that seal them
     Keys(Box<keys::Keys>),
+    /// Show who logged in, what was refused, ended and changed, and by whom
+    Audit(audit::Audit),
     /// Find out what a password hash may cost on this machine
     Hash(hash::Hash),
     /// Ask a running server whether it serves: exit code 0 or 1
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Migrate(command) => block_on(command.run()),
         Command::User(command) => block_on(command.run()),
         Command::Keys(command) => block_on(command.run()),
+        Command::Audit(command) => block_on(command.run()),
         Command::Hash(command) => block_on(command.run()),
         Command::Healthcheck(command) => block_on(command.run()),
     });

@@ -18,6 +18,7 @@ use crate::{
     clock::Clock,
     config::{DatabaseSettings, PolicySettings},
     domain::{
+        audit::Actor,
         ids::UserId,
         password::Password,
         user::{Username, parse_roles},
@@ -80,7 +81,7 @@ struct PasswordSource {
 impl User {
     pub(super) async fn run(self) -> Result<(), Error> {
         let store = store(&self.database)?;
-        let accounts = server::accounts(store, &self.policy, Clock::system())?;
+        let accounts = server::accounts(store, &self.policy, Actor::CommandLine, Clock::system())?;
         let outcome = act(&accounts, self.action).await;
         accounts.store.close().await;
         outcome

@@ -1,5 +1,6 @@
 //! Settings: each by flag and by `COUNTERSIGN_*` variable, read and checked before any port is bound.
 
+mod audit;
 mod login;
 mod passwords;
 mod policy;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{DAY, PasswordSettings, SessionLimit, SessionSettings, login::LoginSettings};
+use super::{DAY, PasswordSettings, SessionLimit, SessionSettings, audit::AuditSettings, login::LoginSettings};
 use crate::{
     domain::{
         key::{Algorithm, KeyPolicy},
@@ -92,6 +92,10 @@ pub struct PolicySettings {
     #[command(flatten)]
     pub sessions: SessionSettings,
 
+    /// How long audit events are kept
+    #[command(flatten)]
+    pub audit: AuditSettings,
+
     /// Threads that hash passwords; 0 means one for each core
     #[arg(long, env = "COUNTERSIGN_HASH_THREADS", default_value_t = 0)]
     pub hash_threads: usize,
@@ -152,6 +156,8 @@ pub struct Policy {
     pub session_limit: Option<SessionLimit>,
     /// How long the row of a session that has ended is kept.
     pub session_retention: Duration,
+    /// How long audit events are kept.
+    pub audit_retention: Duration,
     /// How exchanged refresh tokens are forgiven.
     pub rotation: RotationPolicy,
     /// The bound of promise P1.
@@ -183,6 +189,7 @@ impl PolicySettings {
             .chain(self.login.rules())
             .chain(self.passwords.rules())
             .chain(self.sessions.rules())
+            .chain(self.audit.rules())
             .filter(|(_, holds, _)| !holds)
             .map(|(field, _, range)| Violation { field, description: range.to_owned() })
             .collect();
@@ -237,6 +244,7 @@ impl PolicySettings {
             session_idle_ttl: self.session_idle_ttl,
             session_limit: self.sessions.limit(),
             session_retention: self.sessions.session_retention,
+            audit_retention: self.audit.audit_retention,
             rotation: RotationPolicy { grace: self.refresh_grace, late_retry: self.refresh_late_retry },
             max_staleness: self.max_staleness,
             hints: self.hints,
@@ -300,6 +308,7 @@ mod tests {
         assert_eq!(policy.max_staleness, Duration::from_secs(30));
         assert_eq!((policy.leeway, policy.password_min_length), (Duration::ZERO, 15));
         assert_eq!((policy.session_limit, policy.session_retention), (None, DAY));
+        assert_eq!(policy.audit_retention, 90 * DAY);
     }
 
     #[test]
@@ -321,6 +330,7 @@ mod tests {
             ("max-sessions-per-user", "10001"),
             ("session-retention", "4h"),
             ("session-retention", "3651d"),
+            ("audit-retention", "59m"),
             ("hash-threads", "257"),
             ("hash-queue", "0"),
             ("hash-memory", "19455"),

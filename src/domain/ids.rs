@@ -47,9 +47,27 @@ pub fn new_v7(now: OffsetDateTime) -> Uuid {
     Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, now.nanosecond()))
 }
 
+/// The lowest UUID version 7 of that moment.
+pub fn first_v7(at: OffsetDateTime) -> Uuid {
+    let millis = u128::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+    Uuid::from_u128(millis << 80 | 0x7000 << 64 | 0x8000 << 48)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_id_of_a_moment_is_below_all_others_of_it_and_above_those_before() {
+        let now = OffsetDateTime::from_unix_timestamp_nanos(1_700_000_000_123_456_789).expect("a moment");
+        let millisecond = std::time::Duration::from_millis(1);
+        assert!(first_v7(now) < new_v7(now) && new_v7(now) < first_v7(now + millisecond));
+        assert!(new_v7(now - millisecond) < first_v7(now));
+        assert_eq!(first_v7(now).get_version_num(), 7);
+        assert!(
+            first_v7(OffsetDateTime::UNIX_EPOCH - millisecond) < first_v7(OffsetDateTime::UNIX_EPOCH + millisecond)
+        );
+    }
 
     #[test]
     fn only_the_canonical_form_is_read() {

@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: imports nothing of this crate but `error`.
 
+pub mod audit;
 pub mod claims;
 pub mod hash_cost;
 pub mod ids;

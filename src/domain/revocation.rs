@@ -53,8 +53,10 @@ pub struct LogEntry {
 /// Why sessions ended or keys changed; stored for the operator, never sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Somebody asked for it by token, session or user.
+    /// An operator asked for it, by session or user.
     Revoked,
+    /// Whoever has a token of the session asked for it.
+    LoggedOut,
     /// A refresh token was used twice.
     Reuse,
     /// The user logged in again and may not have so many.
@@ -78,6 +80,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Revoked => "revoked",
+            Self::LoggedOut => "logout",
             Self::Reuse => "reuse",
             Self::SessionLimit => "session_limit",
             Self::PasswordChanged => "password_changed",

@@ -36,7 +36,7 @@ pub struct Session {
 }
 
 /// What the caller knows of the program or person behind a session; empty when unknown.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientInfo {
     /// Network address.
     pub ip: String,

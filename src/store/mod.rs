@@ -6,10 +6,12 @@
 //!
 //! Architecture invariant: no secret reaches this folder but sealed or hashed.
 
+pub mod audit;
 mod conn;
 mod error;
 pub mod keys;
 pub mod login_throttle;
+pub mod opening;
 pub mod refresh_tokens;
 pub mod replicas;
 pub mod revocations;

@@ -4,7 +4,7 @@ use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Conn, users::Credentials};
+use super::Conn;
 use crate::{
     domain::{
         ids::{SessionId, UserId},
@@ -71,49 +71,6 @@ impl TryFrom<Row> for Session {
             },
             client: ClientInfo { ip: row.client_ip, user_agent: row.client_user_agent, device: row.client_device },
         })
-    }
-}
-
-/// Whether a session was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opening {
-    /// It was.
-    Opened,
-    /// Password, epoch or status of the user moved since they were read.
-    UserMoved,
-}
-
-/// Opens `session` if the user still is as `credentials` say. The shared lock on the user's row makes a revocation of
-/// all the user's sessions either see this one or make it fail.
-///
-/// # Errors
-/// [`Error::DatabaseUnavailable`].
-pub async fn open(conn: &mut Conn, session: &Session, credentials: &Credentials) -> Result<Opening, Error> {
-    let statement = query(
-        "WITH owner AS (SELECT id FROM users WHERE id = $2 AND epoch = $13 AND password_hash = $14 \
-           AND disabled_at IS NULL FOR SHARE) \
-         INSERT INTO refresh_tokens (session_id, user_id, generation, previous_generation, rotated_at, created_at, \
-           expires_at, idle_expires_at, client_id, audience, client_ip, client_user_agent, epoch, client_device) \
-         SELECT $1, id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $15 FROM owner",
-    )
-    .bind(session.id.0)
-    .bind(session.user_id.0)
-    .bind(i64::from(session.rotation.generation))
-    .bind(i64::from(session.rotation.previous_generation))
-    .bind(session.rotation.rotated_at)
-    .bind(session.created_at)
-    .bind(session.expires_at)
-    .bind(session.idle_expires_at)
-    .bind(&session.client_id)
-    .bind(&session.audience)
-    .bind(&session.client.ip)
-    .bind(&session.client.user_agent)
-    .bind(credentials.user.epoch)
-    .bind(&credentials.password_hash.0)
-    .bind(&session.client.device);
-    match conn.execute(statement).await? {
-        1 => Ok(Opening::Opened),
-        _ => Ok(Opening::UserMoved),
     }
 }
 

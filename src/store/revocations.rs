@@ -12,8 +12,10 @@ use uuid::Uuid;
 use super::Conn;
 use crate::{
     domain::{
+        audit::{Actor, Event, Kind},
         ids::{SessionId, UserId, new_v7},
         revocation::{LogEntry, Reason, Revocation, Subject},
+        user::Username,
     },
     error::Error,
 };
@@ -122,40 +124,75 @@ pub async fn append(
     }
 }
 
-/// Marks sessions as ended, each for its reason, and logs those that were not marked yet; says which those are, and
-/// whether they had time left. One statement, which commits by itself. It locks the rows of the sessions in one order, and
-/// the head of the log after them. With `hint` it wakes the followers.
+/// Which sessions are to end, and what is written of them.
+#[derive(Debug)]
+pub struct Ending<'a> {
+    /// Each for its reason.
+    pub sessions: &'a HashMap<SessionId, Reason>,
+    /// Who administers here.
+    pub operator: Actor,
+    /// The time.
+    pub now: OffsetDateTime,
+    /// When the rows of the log may be forgotten.
+    pub expires_at: OffsetDateTime,
+}
+
+/// Marks sessions as ended and logs those that were not marked yet; says which those are, and of those that had time left
+/// the audit event that it has written. One statement, which commits by itself. It locks the rows of the sessions in one
+/// order, and the head of the log after them. With `hint` it wakes the followers.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]: it may or may not have happened.
 pub async fn end_sessions(
     conn: &mut Conn,
-    sessions: &HashMap<SessionId, Reason>,
-    now: OffsetDateTime,
-    expires_at: OffsetDateTime,
+    ending: Ending<'_>,
     hint: bool,
-) -> Result<HashMap<SessionId, bool>, Error> {
+) -> Result<HashMap<SessionId, Option<Event>>, Error> {
+    let Ending { sessions, operator, now, expires_at } = ending;
     let subjects: Vec<Uuid> = sessions.keys().map(|id| id.0).collect();
-    let reasons: Vec<&str> = sessions.values().map(|reason| reason.as_str()).collect();
+    let text = |value: fn(Reason) -> &'static str| sessions.values().map(|r| value(*r)).collect::<Vec<_>>();
+    let actors: Vec<&str> = sessions.values().map(|reason| Actor::of_end(*reason, operator).as_str()).collect();
     let ids: Vec<Uuid> = sessions.iter().map(|_| new_v7(now)).collect();
-    let text = hinting!(
+    let statement = hinting!(
         hint,
-        "WITH due AS (SELECT s.session_id, s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 AS live \
-           FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = ANY($1) \
+        "WITH due AS (SELECT s.session_id, s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 AS live, \
+           u.username FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = ANY($1) \
            AND s.revoked_at IS NULL ORDER BY s.session_id FOR UPDATE OF s), \
          marked AS (UPDATE refresh_tokens s SET revoked_at = $4, revoked_reason = asked.reason \
-           FROM due JOIN unnest($1::uuid[], $2::text[], $3::uuid[]) AS asked (session_id, reason, id) USING (session_id) \
-           WHERE s.session_id = due.session_id RETURNING s.session_id, due.live, asked.reason, asked.id), \
+           FROM due JOIN unnest($1::uuid[], $2::text[], $3::uuid[], $6::text[], $7::text[]) \
+             AS asked (session_id, reason, id, kind, actor) USING (session_id) WHERE s.session_id = due.session_id \
+           RETURNING s.session_id, s.user_id, s.client_ip, s.client_user_agent, s.client_device, due.live, due.username, \
+             asked.reason, asked.id, asked.kind, asked.actor), \
+         audited AS (INSERT INTO audit_events (id, at, kind, actor, user_id, username, session_id, reason, client_ip, \
+             client_user_agent, client_device) SELECT id, $4, kind, actor, user_id, username, session_id, reason, \
+             client_ip, client_user_agent, client_device FROM marked WHERE live), \
          head AS (UPDATE revocation_head SET seq = seq + (SELECT count(*) FROM marked) \
            WHERE EXISTS (SELECT FROM marked) RETURNING seq - (SELECT count(*) FROM marked) AS before), \
          logged AS (INSERT INTO revocations (seq, id, kind, subject, expires_at, revoked_at, reason) \
            SELECT head.before + row_number() OVER (), id, 'session', session_id, $5, $4, reason FROM head, marked \
            RETURNING subject",
-        ") SELECT marked.session_id, marked.live FROM marked JOIN logged ON logged.subject = marked.session_id"
+        ") SELECT session_id, live, user_id, username FROM marked JOIN logged ON logged.subject = marked.session_id"
     );
-    let statement = query_as::<_, (Uuid, bool)>(text).bind(subjects).bind(reasons).bind(ids).bind(now).bind(expires_at);
-    let ended = conn.fetch_all(statement).await?;
-    Ok(ended.into_iter().map(|(id, live)| (SessionId(id), live)).collect())
+    let statement = query_as::<_, (Uuid, bool, Uuid, String)>(statement)
+        .bind(subjects)
+        .bind(text(Reason::as_str))
+        .bind(ids)
+        .bind(now)
+        .bind(expires_at)
+        .bind(text(|reason| Kind::of_end(reason).as_str()))
+        .bind(actors);
+    let mut ended = HashMap::new();
+    for (id, live, user_id, username) in conn.fetch_all(statement).await? {
+        let (session, user) = (SessionId(id), (UserId(user_id), Username::from_stored(username)));
+        let event = sessions.get(&session).filter(|_| live).map(|reason| Event {
+            user: Some(user),
+            session: Some(session),
+            reason: reason.as_str(),
+            ..Event::new(Kind::of_end(*reason), Actor::of_end(*reason, operator))
+        });
+        ended.insert(session, event);
+    }
+    Ok(ended)
 }
 
 /// The rows after `after` up to the newest one, whose number it gives. Expired ones too: this replica's clock may be wrong

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use countersign::grpc::v1::{ImportUsersRequest, ImportedUser, SetPasswordRequest, revoke_request::Target};
+use countersign::grpc::v1::{
+    ImportUsersRequest, ImportedUser, LoginRequest, SetPasswordRequest, revoke_request::Target,
+};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{MASTER_KEY, PASSWORD, Proxy, Setup, administering, bearer, refusal};
@@ -57,6 +59,9 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let second = alice.rotate(&first.refresh_token).await;
     alice.verify(&second.access_token).await.expect("valid");
     assert_eq!(refusal(alice.login_with("a wrong password").await).1, "INVALID_CREDENTIALS");
+    let unknown = LoginRequest { username: "typed-as-a-name".into(), password: "x".into(), ..Default::default() };
+    assert_eq!(refusal(server.auth_client().login(unknown).await).1, "INVALID_CREDENTIALS");
+    server.auth.accounts.write_refusals().await.expect("written");
     let third = alice.rotate(&second.refresh_token).await;
     assert_eq!(refusal(alice.refresh(&first.refresh_token).await).1, "REFRESH_TOKEN_REUSED");
     alice.revoke(Target::AccessToken(third.access_token.clone())).await.expect("revoked");
@@ -70,6 +75,9 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     assert_eq!(refusal(alice.login_with(PASSWORD).await).1, "DATABASE_UNAVAILABLE");
     let log = captured.text();
     assert!(log.contains("refresh token reused"), "the log was captured");
+    let audited = format!("countersign::audit: login_succeeded actor=\"user\" user_id={}", alice.id);
+    assert!(log.contains(&audited) && log.contains("refresh_token_reused"), "events are logged");
+    assert!(!log.contains("alice") && !log.contains("typed-as-a-name"), "names are not");
     let bearer = bearer().replace("Bearer ", "");
     let mut secrets = vec![
         PASSWORD.to_owned(),

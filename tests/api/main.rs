@@ -10,6 +10,7 @@
 )]
 
 mod admin;
+mod audit;
 mod confirm;
 mod dev;
 mod discovery;

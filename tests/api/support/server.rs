@@ -8,6 +8,7 @@ use countersign::{
     clock::Clock,
     config::PolicySettings,
     crypto::{seal::MasterKeys, service_token::ServiceTokenHash},
+    domain::audit::Actor,
     error::Error,
     grpc::{
         Administration,
@@ -92,7 +93,7 @@ impl Setup {
         let store = StoreSettings { url: self.database_url, connections: 2, deadline: self.database_deadline };
         let store = Store::new(&store).expect("settings");
         let master_keys = MasterKeys::parse("master-key-file", &self.master_key).expect("a list");
-        let accounts = server::accounts(store, &self.settings, self.clock).expect("settings");
+        let accounts = server::accounts(store, &self.settings, Actor::CommandLine, self.clock).expect("settings");
         Auth { accounts, keys: Keys::new(master_keys) }
     }
 

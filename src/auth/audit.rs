@@ -1,0 +1,155 @@
+//! Audit events. What was done is written by the transaction that did it, so the two cannot differ. What was refused is
+//! counted in memory first and written once a second: equal events become one row with a count, so that who makes refusals
+//! by the thousand fills neither the table nor the log. An event is logged once it is stored.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use uuid::Uuid;
+
+use super::Accounts;
+use crate::{
+    domain::{
+        audit::{Actor, Event, Failure, Kind},
+        session::ClientInfo,
+        user::{User, Username},
+    },
+    error::Error,
+    store::{
+        Store,
+        audit::{self, StoredEvent},
+    },
+};
+
+/// How many kinds of refusals a second may have that are told apart by user and address. More lose both, and are counted.
+const DISTINCT: usize = 1000;
+/// How many old events one statement looks at.
+const PRUNED_AT_ONCE: i64 = 5000;
+
+/// Refusals that have not been written yet, and how often each happened.
+#[derive(Debug, Default)]
+pub struct Refusals(Mutex<HashMap<Event, u32>>);
+
+impl Refusals {
+    fn count(&self, event: Event, times: u32) {
+        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let event = if counted.len() < DISTINCT || counted.contains_key(&event) {
+            event
+        } else {
+            Event { user: None, client: ClientInfo::default(), ..event }
+        };
+        let count = counted.entry(event).or_default();
+        *count = count.saturating_add(times);
+    }
+
+    fn take(&self) -> Vec<Event> {
+        let counted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        counted.into_iter().map(|(event, count)| Event { count, ..event }).collect()
+    }
+}
+
+impl Accounts {
+    /// Notes that a password was of no use.
+    pub(super) fn refused(&self, kind: Kind, user: Option<&User>, ip: &str, failure: Failure) {
+        let client = ClientInfo { ip: ip.to_owned(), ..ClientInfo::default() };
+        let event = Event { reason: failure.as_str(), client, ..Event::new(kind, Actor::User) };
+        self.refusals.count(
+            match user {
+                Some(user) => event.about(user),
+                None => event,
+            },
+            1,
+        );
+    }
+
+    /// Writes the refusals that were noted since the last time; what cannot be written now is kept.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]: some may be written twice.
+    pub async fn write_refusals(&self) -> Result<(), Error> {
+        let events = self.refusals.take();
+        if events.is_empty() {
+            return Ok(());
+        }
+        let written = async { audit::insert(&mut self.store.acquire().await?, &events, self.clock.now()).await };
+        if let Err(error) = written.await {
+            for event in events {
+                let count = event.count;
+                self.refusals.count(Event { count: 1, ..event }, count);
+            }
+            return Err(error);
+        }
+        log(&events);
+        Ok(())
+    }
+
+    /// Deletes events that are older than the policy keeps them.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn delete_old_events(&self) -> Result<(), Error> {
+        let mut conn = self.store.acquire().await?;
+        let kept = self.policy.audit_retention;
+        let before = self.clock.now() - kept;
+        while audit::prune(&mut conn, before, kept.as_secs_f64(), PRUNED_AT_ONCE).await? > 0 {}
+        Ok(())
+    }
+}
+
+/// The newest `limit` events with an id above `after`, oldest first; with `name`, those of users that were called so.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn newest(
+    store: &Store,
+    name: Option<&Username>,
+    after: Uuid,
+    limit: u32,
+) -> Result<Vec<StoredEvent>, Error> {
+    audit::newest(&mut store.acquire().await?, name, after, limit.into()).await
+}
+
+/// Logs events that have been stored. By the user's id alone: names are no matter of logs.
+pub(super) fn log(events: &[Event]) {
+    for event in events {
+        let Event { kind, actor, user, session, reason, detail, client, count } = event;
+        let some = |text: &'_ str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        tracing::info!(
+            target: "countersign::audit",
+            actor = actor.as_str(),
+            user_id = user.as_ref().map(|(id, _)| tracing::field::display(id)),
+            session_id = session.map(tracing::field::display),
+            reason = some(reason),
+            detail = some(detail),
+            ip = some(&client.ip),
+            count,
+            "{}", kind.as_str()
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(ip: usize) -> Event {
+        let client = ClientInfo { ip: ip.to_string(), ..ClientInfo::default() };
+        Event { reason: Failure::UnknownUser.as_str(), client, ..Event::new(Kind::LoginFailed, Actor::User) }
+    }
+
+    #[test]
+    fn a_flood_of_refusals_becomes_few_events_that_count_all_of_them() {
+        let refusals = Refusals::default();
+        for n in 0..10 * DISTINCT {
+            refusals.count(refusal(n % (3 * DISTINCT)), 1);
+        }
+        let events = refusals.take();
+        assert_eq!(events.len(), DISTINCT + 1);
+        let total: usize = events.iter().map(|event| usize::try_from(event.count).expect("small")).sum();
+        assert_eq!(total, 10 * DISTINCT);
+        assert!(events.iter().any(|event| event.client.ip == "0") && events.iter().any(|e| e.client.ip.is_empty()));
+        assert!(refusals.take().is_empty());
+    }
+}

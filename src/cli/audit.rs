@@ -1,0 +1,177 @@
+//! `countersign audit`: what happened, straight from the database.
+
+use std::{collections::HashSet, time::Duration};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use uuid::Uuid;
+
+use super::{require_schema, say, store};
+use crate::{
+    auth::audit::newest,
+    config::DatabaseSettings,
+    domain::{ids::first_v7, user::Username},
+    error::Error,
+    store::{Store, audit::StoredEvent},
+};
+
+/// How often new events are looked for, how many at once, and how late one may become visible by then: its time is taken
+/// before it is committed, and by the clock of the replica.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const AT_ONCE: u32 = 10_000;
+const LATE: Duration = Duration::from_secs(15);
+
+#[derive(Args)]
+pub(super) struct Audit {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Show the newest events, oldest first
+    Tail(Tail),
+}
+
+#[derive(Args)]
+struct Tail {
+    #[command(flatten)]
+    database: DatabaseSettings,
+
+    /// Only those about this user, perhaps deleted by now
+    #[arg(long)]
+    user: Option<String>,
+
+    /// How many
+    #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    lines: u32,
+
+    /// Go on showing new ones
+    #[arg(long, short)]
+    follow: bool,
+
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl Audit {
+    pub(super) async fn run(self) -> Result<(), Error> {
+        let Action::Tail(tail) = self.action;
+        tail.run().await
+    }
+}
+
+impl Tail {
+    async fn run(self) -> Result<(), Error> {
+        let name = self.user.as_deref().map(Username::parse).transpose()?;
+        let store = store(&self.database)?;
+        require_schema(&store).await?;
+        // At least one: whoever wants to follow has to know where.
+        let events = newest(&store, name.as_ref(), Uuid::nil(), self.lines.max(1)).await?;
+        let last = events.last().map_or(OffsetDateTime::UNIX_EPOCH, |event| event.at);
+        // Before anything is shown: what becomes visible from now on is new.
+        let mut known = ids(&newest(&store, name.as_ref(), first_v7(last - LATE), AT_ONCE).await?);
+        known.extend(ids(&events));
+        let wanted = usize::try_from(self.lines).map_err(Error::internal)?.min(events.len());
+        events.iter().skip(events.len() - wanted).try_for_each(|event| self.show(event))?;
+        if self.follow {
+            self.follow(&store, name.as_ref(), last, known).await?;
+        }
+        store.close().await;
+        Ok(())
+    }
+
+    /// Until it fails, or somebody stops it.
+    async fn follow(
+        &self,
+        store: &Store,
+        name: Option<&Username>,
+        mut last: OffsetDateTime,
+        mut known: HashSet<Uuid>,
+    ) -> Result<(), Error> {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let events = newest(store, name, first_v7(last - LATE), AT_ONCE).await?;
+            events.iter().filter(|event| !known.contains(&event.id)).try_for_each(|event| self.show(event))?;
+            last = events.last().map_or(last, |event| event.at);
+            known = ids(&events);
+        }
+    }
+
+    fn show(&self, event: &StoredEvent) -> Result<(), Error> {
+        if self.json { say(json(event)) } else { say(line(event)) }
+    }
+}
+
+fn ids(events: &[StoredEvent]) -> HashSet<Uuid> {
+    events.iter().map(|event| event.id).collect()
+}
+
+fn json(event: &StoredEvent) -> serde_json::Value {
+    json!({
+        "id": event.id.to_string(),
+        "at": event.at.format(&Rfc3339).unwrap_or_default(),
+        "kind": event.kind,
+        "actor": event.actor,
+        "user_id": event.user_id.map(|id| id.to_string()),
+        "username": event.username,
+        "session_id": event.session_id.map(|id| id.to_string()),
+        "reason": event.reason,
+        "detail": event.detail,
+        "client": {"ip": event.client_ip, "user_agent": event.client_user_agent, "device": event.client_device},
+        "count": event.count,
+    })
+}
+
+/// What is known of an event, for people. What callers have sent is escaped: a terminal might obey it.
+fn line(event: &StoredEvent) -> String {
+    let at = event.at.replace_nanosecond(0).unwrap_or(event.at).format(&Rfc3339).unwrap_or_default();
+    let mut line = format!("{at}  {:22}  by {:13}", event.kind, event.actor);
+    let count = event.count.to_string();
+    let session = event.session_id.map(|id| id.to_string()).unwrap_or_default();
+    for (name, value) in [
+        ("user", event.username.as_deref().unwrap_or_default()),
+        ("session", session.as_str()),
+        ("reason", event.reason.as_str()),
+        ("detail", event.detail.as_str()),
+        ("ip", event.client_ip.as_str()),
+        ("device", event.client_device.as_str()),
+        ("count", if event.count == 1 { "" } else { count.as_str() }),
+    ] {
+        if !value.is_empty() {
+            line.push_str(&format!("  {name}={}", value.escape_debug()));
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_caller_has_sent_is_escaped_for_a_terminal() {
+        let event = StoredEvent {
+            id: first_v7(OffsetDateTime::UNIX_EPOCH),
+            at: OffsetDateTime::UNIX_EPOCH,
+            kind: "login_failed".to_owned(),
+            actor: "user".to_owned(),
+            user_id: None,
+            username: Some("alice".to_owned()),
+            session_id: None,
+            reason: "wrong_password".to_owned(),
+            detail: String::new(),
+            client_ip: "\u{1b}[2J\u{202e}".to_owned(),
+            client_user_agent: String::new(),
+            client_device: String::new(),
+            count: 7,
+        };
+        let text = line(&event);
+        assert!(text.starts_with("1970-01-01T00:00:00Z  login_failed "), "{text}");
+        assert!(text.ends_with(r"user=alice  reason=wrong_password  ip=\u{1b}[2J\u{202e}  count=7"), "{text}");
+        assert!(!text.contains("device="));
+        assert_eq!(json(&event)["client"]["ip"], "\u{1b}[2J\u{202e}");
+    }
+}

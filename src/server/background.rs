@@ -1,0 +1,105 @@
+//! What a server does by itself, until it stops: looks after the keys and the health, writes and deletes what nobody waits
+//! for.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+
+use crate::{auth::Auth, grpc::Health};
+
+/// How often health is looked at when nothing happens.
+const HEALTH_PAUSE: Duration = Duration::from_millis(500);
+/// How often the wall clock is compared with the database's, and how far apart they may be without a word.
+const CLOCK_PAUSE: Duration = Duration::from_secs(60);
+/// How often refusals are written.
+const AUDIT_PAUSE: Duration = Duration::from_secs(1);
+const CLEAN_PAUSE: Duration = Duration::from_secs(30);
+const SAMPLE_PAUSE: Duration = Duration::from_secs(600);
+const CLOCK_SKEW: Duration = Duration::from_secs(5);
+
+/// Starts all of it.
+pub(super) fn start(auth: &Arc<Auth>, health: &Health) -> JoinSet<()> {
+    let mut background = JoinSet::new();
+    let keys = Arc::clone(auth);
+    background.spawn(async move { keys.keep_keys().await });
+    background.spawn(watch_clock(Arc::clone(auth)));
+    background.spawn(write_refusals(Arc::clone(auth)));
+    background.spawn(clean(Arc::clone(auth)));
+    background.spawn(watch_hashes(Arc::clone(auth)));
+    background.spawn(report_health(Arc::clone(auth), health.clone()));
+    background
+}
+
+/// Says SERVING while Verify can answer.
+async fn report_health(auth: Arc<Auth>, health: Health) {
+    let mut said = false;
+    loop {
+        let fresh = auth.accounts.revocations.fresh(None).is_ok();
+        if fresh != said {
+            if fresh {
+                health.serving().await;
+            } else {
+                health.not_serving().await;
+            }
+            said = fresh;
+        }
+        tokio::time::sleep(HEALTH_PAUSE).await;
+    }
+}
+
+/// Looks at the kinds of stored password hashes now and then.
+async fn watch_hashes(auth: Arc<Auth>) {
+    loop {
+        let sampled = auth.sample_hashes().await;
+        if let Err(error) = &sampled {
+            tracing::debug!(%error, "the kinds of password hashes are not known");
+        }
+        tokio::time::sleep(if sampled.is_ok() { SAMPLE_PAUSE } else { CLEAN_PAUSE }).await;
+    }
+}
+
+/// Writes what was refused.
+async fn write_refusals(auth: Arc<Auth>) {
+    loop {
+        tokio::time::sleep(AUDIT_PAUSE).await;
+        if let Err(error) = auth.accounts.write_refusals().await {
+            tracing::debug!(%error, "audit events wait to be written");
+        }
+    }
+}
+
+/// Deletes what is old.
+async fn clean(auth: Arc<Auth>) {
+    loop {
+        let Auth { accounts, .. } = &*auth;
+        for cleaned in [
+            accounts.clean_log().await,
+            accounts.clean_throttle().await,
+            accounts.delete_old_events().await,
+            accounts.delete_ended_sessions().await.map(drop),
+        ] {
+            if let Err(error) = cleaned {
+                tracing::debug!(%error, "old rows could not be deleted");
+            }
+        }
+        tokio::time::sleep(CLEAN_PAUSE).await;
+    }
+}
+
+/// Says when the wall clock begins to differ: tokens of one replica are refused by another whose clock is far behind.
+async fn watch_clock(auth: Arc<Auth>) {
+    let mut said = false;
+    loop {
+        if let Ok(skew) = auth.accounts.clock_skew().await {
+            let differs = skew > CLOCK_SKEW;
+            if differs && !said {
+                tracing::warn!(
+                    ?skew,
+                    "this machine's clock and the database's differ: tokens live too short or too long"
+                );
+            }
+            said = differs;
+        }
+        tokio::time::sleep(CLOCK_PAUSE).await;
+    }
+}

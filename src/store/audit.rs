@@ -1,0 +1,112 @@
+//! Table `audit_events`. Opening a session and ending one write their events by their own statements.
+
+use sqlx::{query, query_as};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Conn;
+use crate::{
+    domain::{audit::Event, ids::new_v7, user::Username},
+    error::Error,
+};
+
+/// An event as it is stored.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct StoredEvent {
+    /// Sorts by time.
+    pub id: Uuid,
+    /// When it happened.
+    pub at: OffsetDateTime,
+    /// What.
+    pub kind: String,
+    /// Who did it.
+    pub actor: String,
+    /// Whom it is about.
+    pub user_id: Option<Uuid>,
+    /// As it was called.
+    pub username: Option<String>,
+    /// Which session it is about.
+    pub session_id: Option<Uuid>,
+    /// Why.
+    pub reason: String,
+    /// What exactly.
+    pub detail: String,
+    /// As far as the caller said.
+    pub client_ip: String,
+    /// As far as the caller said.
+    pub client_user_agent: String,
+    /// As far as the caller said.
+    pub client_device: String,
+    /// How often, or of how many.
+    pub count: i64,
+}
+
+/// Writes events.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn insert(conn: &mut Conn, events: &[Event], now: OffsetDateTime) -> Result<(), Error> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let text = |value: fn(&Event) -> &str| events.iter().map(value).collect::<Vec<_>>();
+    let statement = query(
+        "INSERT INTO audit_events (id, at, kind, actor, user_id, username, session_id, reason, detail, client_ip, \
+           client_user_agent, client_device, count) \
+         SELECT n.id, $2, n.kind, n.actor, n.user_id, n.username, n.session_id, n.reason, n.detail, n.client_ip, \
+           n.client_user_agent, n.client_device, n.count FROM unnest($1::uuid[], $3::text[], $4::text[], $5::uuid[], \
+           $6::text[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[]) \
+         AS n (id, kind, actor, user_id, username, session_id, reason, detail, client_ip, client_user_agent, \
+           client_device, count)",
+    )
+    .bind(events.iter().map(|_| new_v7(now)).collect::<Vec<_>>())
+    .bind(now)
+    .bind(text(|e| e.kind.as_str()))
+    .bind(text(|e| e.actor.as_str()))
+    .bind(events.iter().map(|e| e.user.as_ref().map(|(id, _)| id.0)).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.user.as_ref().map(|(_, name)| name.as_str())).collect::<Vec<_>>())
+    .bind(events.iter().map(|e| e.session.map(|id| id.0)).collect::<Vec<_>>())
+    .bind(text(|e| e.reason))
+    .bind(text(|e| &e.detail))
+    .bind(text(|e| &e.client.ip))
+    .bind(text(|e| &e.client.user_agent))
+    .bind(text(|e| &e.client.device))
+    .bind(events.iter().map(|e| i64::from(e.count)).collect::<Vec<_>>());
+    conn.execute(statement).await.map(drop)
+}
+
+/// The newest `limit` events with an id above `after`, oldest first; with `name`, those of users that were called so.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn newest(
+    conn: &mut Conn,
+    name: Option<&Username>,
+    after: Uuid,
+    limit: i64,
+) -> Result<Vec<StoredEvent>, Error> {
+    // Two statements, because a plan for both would read the whole table for a user with few events.
+    let text = if name.is_some() {
+        "SELECT * FROM audit_events WHERE id > $1 AND username = $3 ORDER BY id DESC LIMIT $2"
+    } else {
+        "SELECT * FROM audit_events WHERE id > $1 AND $3::text IS NULL ORDER BY id DESC LIMIT $2"
+    };
+    let statement = query_as::<_, StoredEvent>(text).bind(after).bind(limit).bind(name.map(Username::as_str));
+    let mut events = conn.fetch_all(statement).await?;
+    // Ids tell milliseconds apart.
+    events.sort_unstable_by_key(|event| (event.at, event.id));
+    Ok(events)
+}
+
+/// Deletes of the `limit` oldest events those that happened before `before`, and longer than `kept_seconds` ago by the
+/// database's clock. Waits for nobody. Says how many.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn prune(conn: &mut Conn, before: OffsetDateTime, kept_seconds: f64, limit: i64) -> Result<u64, Error> {
+    let statement = query(
+        "DELETE FROM audit_events WHERE id IN (SELECT id FROM (SELECT id, at FROM audit_events ORDER BY id LIMIT $3 \
+           FOR UPDATE SKIP LOCKED) oldest WHERE at < LEAST($1, now() - $2 * interval '1 second'))",
+    );
+    conn.execute(statement.bind(before).bind(kept_seconds).bind(limit)).await
+}
