@@ -6,7 +6,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::{Accounts, Auth, later, throttle::Source, to_completion, tokens::TokenPair};
+use super::{Accounts, Auth, audit, later, throttle::Source, to_completion, tokens::TokenPair};
 use crate::{
     crypto::{
         device_hint::Device,
@@ -14,7 +14,7 @@ use crate::{
         secret::Secret,
     },
     domain::{
-        audit::{Failure, Kind},
+        audit::{Actor, Event, Failure, Kind},
         claims::unix,
         ids::SessionId,
         password::Password,
@@ -99,6 +99,11 @@ impl Auth {
             let Some(session) = opened? else {
                 continue;
             };
+            audit::log(&[Event {
+                session: Some(session.id),
+                client: session.client.clone(),
+                ..Event::new(Kind::LoginSucceeded, Actor::User).about(&credentials.user)
+            }]);
             let tokens = self.token_pair(&session, now)?;
             let mut own = Device::new(session.user_id, unix(now))?;
             if let Some(known) = device.filter(|device| device.user_id == session.user_id) {

@@ -47,8 +47,13 @@ impl<'a> MakeWriter<'a> for Captured {
 #[tokio::test(flavor = "current_thread")]
 async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let captured = Captured::default();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(captured.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(captured.clone())
+        .finish();
+    // Of a single dispatcher, tracing takes that of whichever thread meets a statement first: here, none of another test's.
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     let mut setup = Setup::new().await.with_admin_token();
     let proxy = Proxy::before(&setup.database_url);

@@ -246,8 +246,7 @@ async fn p2_a_flood_of_logins_leaves_connections_for_refresh_and_revoke() {
 /// Below the turns of a process: as many attempts side by side as there are connections, of two budgets each.
 #[tokio::test(flavor = "multi_thread")]
 async fn r57_attempts_side_by_side_are_counted_one_by_one() {
-    let setup = Setup::on(crate::support::database().await, Clock::system());
-    let server = setup.start().await;
+    let server = TestServer::start().await;
     let (name, source) = (Budget::of_account(10), Budget::of_source(1000));
     for (name_key, source_key) in [([1; 32], [2; 32]), ([4; 32], [3; 32])] {
         let charges = [Charge { key: name_key, budget: name }, Charge { key: source_key, budget: source }];
@@ -256,6 +255,8 @@ async fn r57_attempts_side_by_side_are_counted_one_by_one() {
                 let (store, clock) = (server.auth.accounts.store.clone(), server.clock.clone());
                 tokio::spawn(async move {
                     let mut conn = store.acquire().await.expect("connected");
+                    // Each reads another moment, and no wait is over as long as this test lasts.
+                    clock.advance(Duration::from_micros(1));
                     login_throttle::charge(&mut conn, &charges, clock.now()).await.expect("asked").is_none()
                 })
             })
