@@ -16,6 +16,7 @@ use clap::{Args, ValueEnum};
 use zeroize::Zeroizing;
 
 pub use self::{
+    login::Peppering,
     passwords::PasswordSettings,
     policy::{Hints, Policy, PolicySettings},
     sessions::{SessionLimit, SessionLimitAction, SessionSettings},

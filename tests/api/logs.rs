@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use countersign::grpc::v1::{ImportUsersRequest, ImportedUser, SetPasswordRequest, revoke_request::Target};
+use countersign::{
+    config::Peppering,
+    grpc::v1::{ImportUsersRequest, ImportedUser, SetPasswordRequest, revoke_request::Target},
+};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{MASTER_KEY, PASSWORD, Proxy, Setup, administering, bearer, refusal};
@@ -51,7 +54,9 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let mut setup = Setup::new().await.with_admin_token();
     let proxy = Proxy::before(&setup.database_url);
     setup.database_url = proxy.url();
+    setup.settings.login.password_pepper = Peppering::On;
     let server = setup.start().await;
+    let pepper = server.auth.export_peppers().await.expect("read").peppers.remove(0).export();
     let alice = server.user("alice").await;
     let first = alice.login().await;
     let second = alice.rotate(&first.refresh_token).await;
@@ -78,6 +83,7 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
         BCRYPT.to_owned(),
         bearer,
         MASTER_KEY.to_owned(),
+        pepper.expose().to_owned(),
         "another horse battery staple".to_owned(),
     ];
     for tokens in [first, second, third] {
