@@ -35,7 +35,7 @@ pub enum Error {
     DatabaseUnavailable(Source),
     /// The database asks to run the transaction again (SQLSTATE 40001, 40P01); nothing was written.
     Conflict,
-    /// A token names a key that is ours and cannot be used here, as the log says.
+    /// A token or a password hash names a key that is ours and cannot be used here, as the log says.
     KeyUnusable,
     /// The revocation state is older than the bound.
     RevocationsStale,
@@ -112,7 +112,7 @@ impl fmt::Display for Error {
             Self::LoginThrottled { .. } => f.write_str("too many wrong passwords"),
             Self::DatabaseUnavailable(source) => write!(f, "database unavailable: {source}"),
             Self::Conflict => f.write_str("transaction conflict"),
-            Self::KeyUnusable => f.write_str("the token's key cannot be used here"),
+            Self::KeyUnusable => f.write_str("a key that is needed cannot be used here"),
             Self::RevocationsStale => f.write_str("revocation state too old"),
             Self::SigningKeySecret => f.write_str("the signing key is a secret"),
             Self::ShuttingDown => f.write_str("shutting down"),

@@ -162,7 +162,7 @@ fn follower(auth: &Arc<Auth>) -> Follower {
         hints: policy.hints,
         hinted: Notify::new(),
         beats: AtomicI64::new(0),
-        install_keys: Box::new(move |stored| drop(installing.keys.install(stored, installing.accounts.clock.boot()))),
+        install_keys: Box::new(move |stored| drop(installing.keys.install(stored, &installing.accounts))),
     }
 }
 

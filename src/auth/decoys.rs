@@ -9,7 +9,10 @@ use std::{
 
 use super::Auth;
 use crate::{
-    crypto::digest::sha256, crypto::password::PasswordHash, domain::user::Username, error::Error, store::users,
+    crypto::{digest::sha256, foreign_hash::ForeignHash, password::PasswordHash},
+    domain::user::Username,
+    error::Error,
+    store::users,
 };
 
 /// How many users are looked at.
@@ -43,9 +46,11 @@ impl Mix {
     fn new(hashes: Vec<String>, secret: [u8; 32]) -> Self {
         let mut kinds: BTreeMap<String, (PasswordHash, u64)> = BTreeMap::new();
         for text in hashes {
-            // One that is damaged or costs too much is never run.
-            if let Ok(hash) = PasswordHash::parse_imported(&text) {
-                kinds.entry(kind(&text)).or_insert((hash, 0)).1 += 1;
+            // One that is damaged or costs too much is never run. One whose pepper cannot be used here is: its answer is then
+            // that of the users who have it.
+            if ForeignHash::parse(&text).is_ok() {
+                let hash = kinds.entry(kind(&text)).or_insert_with(|| (PasswordHash::from_stored(text), 0));
+                hash.1 += 1;
             }
         }
         Self { kinds: kinds.into_values().collect(), secret }

@@ -17,8 +17,8 @@ impl Auth {
     /// signs from now on, or a fresh one.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a name that no living key has; [`Error::Conflict`] when the keys changed
-    /// meanwhile; [`Error::DatabaseUnavailable`].
+    /// [`Error::InvalidArgument`] for a name that no living key has, and for a pepper; [`Error::Conflict`] when the keys
+    /// changed meanwhile; [`Error::DatabaseUnavailable`].
     pub async fn kill_key(&self, kid: &str) -> Result<Revoked, Error> {
         retrying(async || self.try_to_kill(kid).await).await
     }
@@ -32,6 +32,13 @@ impl Auth {
             return Err(no_living_key());
         }
         let purpose = killed.key.purpose;
+        if purpose == Purpose::Pepper {
+            return Err(Error::invalid(
+                "kid",
+                "no password that was hashed with this pepper could be checked any more; `countersign keys rotate --purpose \
+                 pepper` puts another into its place",
+            ));
+        }
         let successor = stored.of(purpose).find(|s| s.key.stage == Stage::Next && self.keys.try_open(s).is_ok());
         let fresh = match (killed.key.stage, successor) {
             (Stage::Active, None) => Some(self.make_key(purpose, &stored, Stage::Active).await?),

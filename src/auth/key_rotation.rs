@@ -31,7 +31,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// The least by which the service's clock is moved on.
 const TICK: Duration = Duration::from_secs(30);
 /// More changes than can be due at once.
-const MAX_STEPS: usize = 8;
+pub(super) const MAX_STEPS: usize = 8;
 
 /// What a reseal has done.
 #[derive(Debug)]
@@ -48,14 +48,14 @@ impl Auth {
     /// # Errors
     /// [`Error::Internal`] when a key that is needed cannot be used; [`Error::DatabaseUnavailable`].
     pub async fn start_keys(&self) -> Result<(), Error> {
-        for purpose in Purpose::ALL {
+        for purpose in self.kept_purposes() {
             let stored = self.stored_keys().await?;
             if stored.of(purpose).all(|s| s.key.stage != Stage::Active) {
                 self.take(Due::First, purpose, &stored).await?;
             }
         }
         let stored = self.stored_keys().await?;
-        let unusable = self.keys.install(stored.keys, self.accounts.clock.boot());
+        let unusable = self.keys.install(stored.keys, &self.accounts);
         if let Some((_, error)) = unusable.into_iter().find(|(key, _)| key.stage == Stage::Active) {
             return Err(error);
         }
@@ -90,12 +90,20 @@ impl Auth {
                 tracing::warn!(%error, "another replica may have killed it first");
             }
         }
-        // What hinders the one does not hinder the other.
-        let access = self.do_what_is_due(Purpose::AccessToken).await;
-        let refresh = self.do_what_is_due(Purpose::RefreshToken).await;
+        let mut done = self.put_peppers_back().await;
+        for purpose in self.kept_purposes() {
+            // What hinders the one does not hinder the other.
+            done = done.and(self.do_what_is_due(purpose).await);
+        }
         // What was done has moved the clock: it is watched from here.
         self.witness().await?;
-        access.and(refresh)
+        done
+    }
+
+    /// Those that are to have a key: there is no pepper unless one is wanted.
+    fn kept_purposes(&self) -> impl Iterator<Item = Purpose> {
+        let pepper = self.accounts.policy.pepper.is_on();
+        Purpose::ALL.into_iter().filter(move |purpose| pepper || *purpose != Purpose::Pepper)
     }
 
     async fn do_what_is_due(&self, purpose: Purpose) -> Result<(), Error> {
@@ -196,11 +204,15 @@ impl Auth {
         Ok(())
     }
 
-    /// Lets the next key of `purpose` take over now. Gives its name.
+    /// Lets the next key of `purpose` take over now, or a fresh pepper. Gives its name.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when it has not been published for long enough; [`Error::DatabaseUnavailable`].
+    /// [`Error::InvalidArgument`] when it has not been published for long enough, and when there is no pepper;
+    /// [`Error::DatabaseUnavailable`].
     pub async fn rotate_key(&self, purpose: Purpose) -> Result<String, Error> {
+        if purpose == Purpose::Pepper {
+            return self.rotate_pepper().await;
+        }
         let stored = self.stored_keys().await?;
         let at = |stage: Stage| stored.of(purpose).find(|s| s.key.stage == stage);
         let (Some(active), Some(next)) = (at(Stage::Active), at(Stage::Next)) else {

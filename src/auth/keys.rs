@@ -8,13 +8,18 @@ use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::known_keys::{Known, is_over, is_same, unite};
+use super::{
+    Accounts,
+    known_keys::{Known, is_over, is_same, unite},
+    pepper::ARGON2,
+};
 use crate::{
     clock::Boot,
     config::Policy,
     crypto::{
         access_token::Verifier,
         keyring::Keyring,
+        pepper::{Pepper, Peppers},
         random,
         refresh_token::{KEY_BYTES, RefreshTokenKey},
         seal::{MasterKeys, SealedBy},
@@ -51,6 +56,14 @@ pub(super) struct Witness {
 /// A key that cannot be used, and why.
 type Unusable = (Key, Error);
 
+/// What the known keys are in use.
+#[derive(Default)]
+struct Opened {
+    ring: Keyring,
+    peppers: Peppers,
+    unusable: Vec<Unusable>,
+}
+
 impl Keys {
     /// No keys yet.
     pub fn new(master: MasterKeys) -> Self {
@@ -66,11 +79,15 @@ impl Keys {
     ///
     /// What it does not hold any more stays for a while, because it may have been restored from an old backup; and what
     /// was killed stays dead, whatever it says.
-    pub fn install(&self, stored: Vec<StoredKey>, boot: Boot) -> Vec<Unusable> {
+    pub fn install(&self, stored: Vec<StoredKey>, accounts: &Accounts) -> Vec<Unusable> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = unite(&known, stored, boot);
-        let (ring, unusable) = self.open_all(&known);
+        *known = unite(&known, stored, accounts.clock.boot());
+        let Opened { ring, mut peppers, unusable } = self.open_all(&known);
         self.ring.store(Arc::new(ring));
+        if !accounts.policy.pepper.is_on() {
+            peppers.hash_without();
+        }
+        accounts.hasher.use_peppers(peppers);
         for (key, error) in &unusable {
             let (purpose, kid) = (key.purpose.as_str(), &key.kid);
             tracing::error!(purpose, kid, stage = key.stage.as_str(), %error, "a stored key cannot be used");
@@ -84,7 +101,7 @@ impl Keys {
         let before = known.len();
         known.retain(|key| !is_over(key, boot));
         if known.len() < before {
-            self.ring.store(Arc::new(self.open_all(&known).0));
+            self.ring.store(Arc::new(self.open_all(&known).ring));
         }
     }
 
@@ -103,19 +120,19 @@ impl Keys {
         stored.iter().map(|s| &s.key).filter(lives).filter(|key| dead(key)).map(|key| key.kid.clone()).collect()
     }
 
-    fn open_all(&self, known: &[Known]) -> (Keyring, Vec<Unusable>) {
-        let mut ring = Keyring::default();
-        let mut unusable = Vec::new();
+    fn open_all(&self, known: &[Known]) -> Opened {
+        let mut opened = Opened::default();
         for Known { stored, .. } in known {
             let added = match stored.key.purpose {
-                Purpose::AccessToken => self.add_access(&mut ring, stored),
-                Purpose::RefreshToken => self.add_refresh(&mut ring, stored),
+                Purpose::AccessToken => self.add_access(&mut opened.ring, stored),
+                Purpose::RefreshToken => self.add_refresh(&mut opened.ring, stored),
+                Purpose::Pepper => self.add_pepper(&mut opened.peppers, stored),
             };
             if let Err(error) = added {
-                unusable.push((stored.key.clone(), error));
+                opened.unusable.push((stored.key.clone(), error));
             }
         }
-        (ring, unusable)
+        opened
     }
 
     fn add_access(&self, ring: &mut Keyring, stored: &StoredKey) -> Result<(), Error> {
@@ -168,10 +185,11 @@ impl Keys {
         match stored.key.purpose {
             Purpose::AccessToken => self.open_access(stored).map(drop),
             Purpose::RefreshToken => self.open_refresh(stored).map(drop),
+            Purpose::Pepper => self.open_pepper(stored).map(drop),
         }
     }
 
-    fn open(&self, stored: &StoredKey) -> Result<(Zeroizing<Vec<u8>>, SealedBy), Error> {
+    pub(super) fn open(&self, stored: &StoredKey) -> Result<(Zeroizing<Vec<u8>>, SealedBy), Error> {
         self.master.open(&stored.sealed_key, &context(&stored.key, &stored.algorithm))
     }
 
@@ -186,6 +204,24 @@ impl Keys {
                 self.master.seal(&private, &context(&stored.key, &stored.algorithm)).map(Some)
             }
         }
+    }
+
+    /// A pepper that this replica can use and the database does not have.
+    pub(super) fn lost_pepper(&self, stored: &StoredKeys) -> Option<StoredKey> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let peppers = known.iter().map(|k| &k.stored).filter(|s| s.key.purpose == Purpose::Pepper);
+        let mut lost = peppers.filter(|s| !stored.keys.iter().any(|other| is_same(&s.key, &other.key)));
+        lost.find(|s| self.open_pepper(s).is_ok()).cloned()
+    }
+
+    /// The same secret, sealed for another place.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it does not open.
+    pub(super) fn moved(&self, stored: &StoredKey, key: Key) -> Result<StoredKey, Error> {
+        let (private, _) = self.open(stored)?;
+        let sealed_key = self.master.seal(&private, &context(&key, &stored.algorithm))?;
+        Ok(StoredKey { key, sealed_key, ..stored.clone() })
     }
 
     /// Whether the master key is that of these keys: it opens one of them, or there are none.
@@ -214,6 +250,7 @@ impl Keys {
                 let private = Zeroizing::new(random::bytes::<KEY_BYTES>()?.to_vec());
                 (KeyMaterial { kid: place.number.to_string(), private }, HMAC_SHA256)
             }
+            Purpose::Pepper => (Pepper::generate()?, ARGON2),
         };
         let key = Key { kid: material.kid, ..place };
         let sealed_key = self.master.seal(&material.private, &context(&key, algorithm))?;
@@ -238,7 +275,7 @@ async fn generate(algorithm: Algorithm, rsa_bits: u16) -> Result<KeyMaterial, Er
     making.await.map_err(Error::internal)?
 }
 
-fn unknown_algorithm(stored: &StoredKey) -> Error {
+pub(super) fn unknown_algorithm(stored: &StoredKey) -> Error {
     Error::internal(format!("key {}: unknown algorithm {:?}", stored.key.kid, stored.algorithm))
 }
 

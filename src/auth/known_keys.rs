@@ -51,7 +51,7 @@ fn outlive(old: &Known, boot: Boot) -> Option<Known> {
         Stage::Next => return None,
         Stage::Active => {
             let kid = &kept.stored.key.kid;
-            tracing::error!(kid, "the database has lost a key that signed: its tokens are accepted for a while");
+            tracing::error!(kid, "the database has lost a key that was in use: what it made is accepted for a while");
             kept.stored.key.stage = Stage::Retired;
         }
         Stage::Retired | Stage::Killed => {}

@@ -137,7 +137,8 @@ impl Accounts {
     /// Checks a password, if one may be tried now.
     ///
     /// # Errors
-    /// [`Error::InvalidCredentials`], [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    /// [`Error::InvalidCredentials`], [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`];
+    /// [`Error::KeyUnusable`] and [`Error::Internal`] when the stored hash cannot be checked here.
     pub(super) async fn authenticate(&self, candidate: &Candidate) -> Result<Credentials, Error> {
         let until = candidate.until.unwrap_or_else(|| Instant::now() + self.policy.login_deadline);
         // Before anything is counted: a password that is not looked at is no attempt.
@@ -160,6 +161,10 @@ impl Accounts {
             Some(known) => Some(PasswordHash::from_stored(known.password_hash.0.clone())),
             None => self.decoys.of(&candidate.username),
         };
+        // Another replica may have made the pepper a moment ago: a password that cannot be checked is not a wrong one.
+        if stored.as_ref().is_some_and(|stored| !self.hasher.knows_pepper_of(stored)) {
+            self.hear_of_keys().await?;
+        }
         let verdict = self.hasher.verify(candidate.password.clone(), stored.as_ref(), Some(until)).await?;
         let failure = match (user, verdict) {
             (None, _) => Some(Failure::UnknownUser),
@@ -177,8 +182,8 @@ impl Accounts {
         Ok(credentials)
     }
 
-    /// Replaces a hash that is weaker than those of today by one of the same password. Nobody waits for it, and what does not
-    /// work now works at a later login.
+    /// Replaces a hash that is weaker than those of today, or of another pepper, by one of the same password. Nobody waits for
+    /// it, and what does not work now works at a later login.
     fn rehash(&self, password: Password, credentials: Credentials) {
         let Credentials { user, password_hash } = credentials;
         let stored = PasswordHash::from_stored(password_hash.0.clone());

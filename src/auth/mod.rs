@@ -9,6 +9,7 @@ pub mod key_rotation;
 pub mod keys;
 mod known_keys;
 pub mod login;
+pub mod pepper;
 pub mod refresh;
 pub mod revocation_queue;
 pub mod revoke;

@@ -59,7 +59,7 @@ impl Auth {
     async fn session_of(&self, token: &str) -> Result<Option<SessionId>, Error> {
         let mut identified = self.identify(token);
         if let Err(Error::Rejected(Rejection::KeyUnknown)) = identified {
-            self.hear_of_keys().await?;
+            self.accounts.hear_of_keys().await?;
             identified = self.identify(token);
         }
         match identified {

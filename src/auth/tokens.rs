@@ -5,7 +5,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-use super::{Auth, later};
+use super::{Accounts, Auth, later};
 use crate::{
     crypto::{
         access_token, random,
@@ -68,7 +68,7 @@ impl Auth {
     }
 }
 
-/// How long a token of an unknown key waits until this replica has certainly heard of its key.
+/// How long what names an unknown key waits until this replica has certainly heard of its key.
 const HEARS_WITHIN: Duration = Duration::from_secs(2);
 
 impl Auth {
@@ -80,7 +80,7 @@ impl Auth {
         let read = || self.keys.ring().decode_refresh(text);
         let mut reading = read()?;
         if reading == Reading::KeyUnknown {
-            self.hear_of_keys().await?;
+            self.accounts.hear_of_keys().await?;
             reading = read()?;
         }
         Ok(match reading {
@@ -88,15 +88,17 @@ impl Auth {
             Reading::Invalid | Reading::KeyUnknown => None,
         })
     }
+}
 
+impl Accounts {
     /// Waits for a beat of the follower that is sent from now on: another replica may have made a key a moment ago. The
-    /// follower beats a hundred times a second at most, so made-up tokens cost no more than that.
+    /// follower beats a hundred times a second at most, so made-up names of keys cost no more than that.
     ///
     /// # Errors
     /// [`Error::RevocationsStale`].
     pub(super) async fn hear_of_keys(&self) -> Result<(), Error> {
-        let heard = self.accounts.revocations.caught_up(self.accounts.clock.boot());
-        self.accounts.wake.notify_one();
+        let heard = self.revocations.caught_up(self.clock.boot());
+        self.wake.notify_one();
         timeout(HEARS_WITHIN, heard).await.map_err(|_| Error::RevocationsStale)
     }
 }

@@ -1,5 +1,5 @@
-//! `countersign keys`: the keys that sign tokens, straight on the database; running servers follow through the revocation
-//! log. And the master keys that seal them.
+//! `countersign keys`: the keys that sign tokens and the peppers of passwords, straight on the database; running servers
+//! follow through the revocation log. And the master keys that seal them.
 
 use std::time::Duration;
 
@@ -27,11 +27,11 @@ pub(super) struct Keys {
 enum Action {
     /// List the keys: what for, name, algorithm, stage and for how long
     List(Database),
-    /// Let the next key sign from now on; the one before verifies what it has signed
+    /// Let the next key sign from now on, or a new pepper go into password hashes; the one before goes on verifying
     Rotate {
         #[command(flatten)]
         sealed: Sealed,
-        /// Which: access_token or refresh_token
+        /// Which: access_token, refresh_token or pepper
         #[arg(long, default_value = "access_token")]
         purpose: Purpose,
     },
@@ -44,6 +44,8 @@ enum Action {
     },
     /// Seal all keys with the first master key, so that the others can go
     Reseal(Sealed),
+    /// Print all peppers, name and secret in base64, for systems that are to check exported password hashes
+    ExportPeppers(Sealed),
     /// Print a new master key
     GenerateMaster,
 }
@@ -73,7 +75,8 @@ impl Keys {
                 let auth = sealed.auth().await?;
                 let kid = auth.rotate_key(purpose).await?;
                 auth.accounts.store.close().await;
-                say(format_args!("{kid} signs from now on"))
+                let verb = if purpose == Purpose::Pepper { "goes into new password hashes" } else { "signs" };
+                say(format_args!("{kid} {verb} from now on"))
             }
             Action::Kill { sealed, kid } => {
                 let auth = sealed.auth().await?;
@@ -82,6 +85,7 @@ impl Keys {
                 say(format_args!("killed {kid}; its tokens are refused by every replica by {}", moment(by)))
             }
             Action::Reseal(sealed) => reseal(&sealed.auth().await?).await,
+            Action::ExportPeppers(sealed) => export_peppers(&sealed.auth().await?).await,
             Action::GenerateMaster => say(MasterKeys::generate()?.trim_end()),
         }
     }
@@ -115,9 +119,21 @@ async fn reseal(auth: &Auth) -> Result<(), Error> {
     let resealed = auth.reseal_keys().await?;
     auth.accounts.store.close().await;
     say(format_args!("{} keys moved to the first master key", resealed.moved))?;
-    if resealed.closed.is_empty() {
+    all_open(&resealed.closed)
+}
+
+async fn export_peppers(auth: &Auth) -> Result<(), Error> {
+    let exported = auth.export_peppers().await?;
+    auth.accounts.store.close().await;
+    for pepper in &exported.peppers {
+        say(format_args!("{} {}", pepper.kid(), pepper.export().expose()))?;
+    }
+    all_open(&exported.closed)
+}
+
+fn all_open(closed: &[String]) -> Result<(), Error> {
+    if closed.is_empty() {
         return Ok(());
     }
-    let closed = resealed.closed.join(", ");
-    Err(Error::invalid("master-key-file", format!("none of its keys opens {closed}")))
+    Err(Error::invalid("master-key-file", format!("none of its keys opens {}", closed.join(", "))))
 }

@@ -58,7 +58,7 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Administer users
     User(Box<user::User>),
-    /// Show, rotate and kill the keys that sign tokens, and those that seal them
+    /// Show, rotate and kill the keys that sign tokens, the peppers of passwords, and the keys that seal both
     Keys(Box<keys::Keys>),
     /// Show who logged in, what was refused, ended and changed, and by whom
     Audit(audit::Audit),

@@ -1,5 +1,5 @@
 //! `countersign user`: administration from the machine, straight on the database. Running servers learn of ended
-//! sessions through the revocation log.
+//! sessions through the revocation log. It opens no key, so a password that it sets has no pepper until the first login.
 
 use std::io;
 

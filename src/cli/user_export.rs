@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::user_file::Line;
 use crate::{
     auth::{Accounts, Page},
+    crypto::password::PasswordHash,
     error::Error,
 };
 
@@ -29,14 +30,20 @@ pub(super) struct UserExport {
 
 impl UserExport {
     pub(super) async fn run(self, accounts: &Accounts) -> Result<(), Error> {
-        match self.output {
-            Some(path) => to_file(accounts, &path).await,
-            None => write(accounts, &mut BufWriter::new(io::stdout())).await,
+        let peppered = match self.output {
+            Some(path) => to_file(accounts, &path).await?,
+            None => write(accounts, &mut BufWriter::new(io::stdout())).await?,
+        };
+        if peppered > 0 {
+            let advice = "they can be checked only with what `countersign keys export-peppers` prints";
+            // Nobody is left to tell when standard error is closed.
+            drop(writeln!(io::stderr(), "hashes that have a pepper: {peppered}; {advice}"));
         }
+        Ok(())
     }
 }
 
-async fn to_file(accounts: &Accounts, path: &Path) -> Result<(), Error> {
+async fn to_file(accounts: &Accounts, path: &Path) -> Result<u64, Error> {
     let refused = |error: io::Error| Error::invalid("output", format!("cannot be created: {error}"));
     let file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path).map_err(refused)?;
     let written = write_synced(accounts, file).await;
@@ -47,25 +54,32 @@ async fn to_file(accounts: &Accounts, path: &Path) -> Result<(), Error> {
     written
 }
 
-async fn write_synced(accounts: &Accounts, file: File) -> Result<(), Error> {
+async fn write_synced(accounts: &Accounts, file: File) -> Result<u64, Error> {
     let mut output = BufWriter::new(file);
-    write(accounts, &mut output).await?;
-    output.get_ref().sync_all().map_err(Error::internal)
+    let peppered = write(accounts, &mut output).await?;
+    output.get_ref().sync_all().map_err(Error::internal)?;
+    Ok(peppered)
 }
 
-/// Page by page.
-async fn write(accounts: &Accounts, output: &mut impl Write) -> Result<(), Error> {
+/// Page by page. Gives the number of hashes that have a pepper.
+async fn write(accounts: &Accounts, output: &mut impl Write) -> Result<u64, Error> {
     let mut page = Page { after: Uuid::nil(), size: PAGE };
+    let mut peppered = 0;
     loop {
         let users = accounts.export(page).await?;
         let (count, last) = (users.len(), users.last().map(|credentials| credentials.user.id.0));
         for credentials in users {
+            let hash = PasswordHash::from_stored(credentials.password_hash.0.clone());
+            peppered += u64::from(hash.is_peppered());
             serde_json::to_writer(&mut *output, &Line::of(credentials)).map_err(Error::internal)?;
             output.write_all(b"\n").map_err(Error::internal)?;
         }
         match last {
             Some(last) if count == usize::from(PAGE) => page.after = last,
-            _ => return output.flush().map_err(Error::internal),
+            _ => {
+                output.flush().map_err(Error::internal)?;
+                return Ok(peppered);
+            }
         }
     }
 }

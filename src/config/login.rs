@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::policy::Rule;
 use crate::domain::{
@@ -26,6 +26,10 @@ pub struct LoginSettings {
     #[arg(long, env = "COUNTERSIGN_HASH_LANES", default_value_t = 1)]
     pub hash_lanes: u32,
 
+    /// Whether new password hashes have a pepper: a secret that the servers keep among their keys
+    #[arg(long, env = "COUNTERSIGN_PASSWORD_PEPPER", default_value = "off", value_enum)]
+    pub password_pepper: Peppering,
+
     /// How long a Login may wait for its password to be checked if its caller gives no deadline; 1s to 1m
     #[arg(long, env = "COUNTERSIGN_LOGIN_DEADLINE", default_value = "5s", value_parser = humantime::parse_duration)]
     pub login_deadline: Duration,
@@ -37,6 +41,22 @@ pub struct LoginSettings {
     /// Wrong passwords in an hour from one address before the next has to wait; 0 turns that off
     #[arg(long, env = "COUNTERSIGN_LOGIN_FAILURES_PER_SOURCE", default_value_t = 100)]
     pub login_failures_per_source: u32,
+}
+
+/// Whether new password hashes have a pepper. Those that are stored are checked with theirs in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Peppering {
+    /// They do.
+    On,
+    /// They do not.
+    Off,
+}
+
+impl Peppering {
+    /// Whether they do.
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
 }
 
 impl LoginSettings {

@@ -17,6 +17,7 @@ use clap::{Args, ValueEnum};
 use zeroize::Zeroizing;
 
 pub use self::{
+    login::Peppering,
     passwords::PasswordSettings,
     policy::{Hints, Policy, PolicySettings},
     sessions::{SessionLimit, SessionLimitAction, SessionSettings},

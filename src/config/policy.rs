@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{DAY, PasswordSettings, SessionLimit, SessionSettings, audit::AuditSettings, login::LoginSettings};
+use super::{
+    DAY, PasswordSettings, Peppering, SessionLimit, SessionSettings, audit::AuditSettings, login::LoginSettings,
+};
 use crate::{
     domain::{
         key::{Algorithm, KeyPolicy},
@@ -168,6 +170,8 @@ pub struct Policy {
     pub leeway: Duration,
     /// Least number of characters of a new password.
     pub password_min_length: usize,
+    /// Whether new password hashes have a pepper.
+    pub pepper: Peppering,
     /// How long a Login waits whose caller gives no deadline.
     pub login_deadline: Duration,
     /// How many wrong passwords are free.
@@ -250,6 +254,7 @@ impl PolicySettings {
             hints: self.hints,
             leeway: self.leeway,
             password_min_length: self.password_min_length,
+            pepper: self.login.password_pepper,
             login_deadline: self.login.login_deadline,
             login_failures: self.login.failures(),
         }

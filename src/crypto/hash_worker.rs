@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     foreign_hash::{ForeignHash, is_foreign},
     password::{Job, Load, OUTPUT_BYTES, PasswordHash, SALT_BYTES, Task, Verdict, phc},
+    pepper::Pepper,
     random,
 };
 use crate::{domain::password::Password, error::Error};
@@ -49,8 +50,10 @@ impl Worker {
             }
             let begun = Instant::now();
             match job.task {
-                Task::Hash(password, reply) => drop(reply.send(self.hash(&password))),
-                Task::Verify(password, hash, reply) => drop(reply.send(self.verify(&password, &hash))),
+                Task::Hash(password, pepper, reply) => drop(reply.send(self.hash(&password, pepper.as_deref()))),
+                Task::Verify(password, hash, pepper, reply) => {
+                    drop(reply.send(self.verify(&password, &hash, pepper.as_deref())));
+                }
             }
             self.load.took(begun.elapsed());
         }
@@ -61,17 +64,20 @@ impl Worker {
         jobs.recv().ok()
     }
 
-    fn hash(&mut self, password: &Password) -> Result<PasswordHash, Error> {
+    fn hash(&mut self, password: &Password, pepper: Option<&Pepper>) -> Result<PasswordHash, Error> {
         let salt = random::bytes::<SALT_BYTES>()?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, self.params.clone());
+        let params = pepper.map_or_else(|| Ok(self.params.clone()), |pepper| pepper.named_in(&self.params));
+        let params = params.map_err(|error| Error::internal(error.to_string()))?;
+        let argon2 = function(Algorithm::Argon2id, Version::V0x13, params, pepper);
+        let argon2 = argon2.ok_or_else(|| Error::internal("argon2 refuses the pepper"))?;
         let output = self.compute(&argon2, password, &salt)?;
-        phc(&self.params, &salt, &output)
+        phc(argon2.params(), &salt, &output)
     }
 
-    fn verify(&mut self, password: &Password, hash: &PasswordHash) -> Result<Verdict, Error> {
-        let unreadable = || Error::internal("a stored password hash cannot be read");
+    fn verify(&mut self, password: &Password, hash: &PasswordHash, pepper: Option<&Pepper>) -> Result<Verdict, Error> {
         if is_foreign(hash.as_str()) {
-            let foreign = ForeignHash::parse(hash.as_str()).map_err(|_| unreadable())?;
+            // None of our peppers is in one.
+            let foreign = ForeignHash::parse(hash.as_str()).ok().filter(|_| pepper.is_none()).ok_or_else(unreadable)?;
             self.load.hashed();
             return foreign.verify(password);
         }
@@ -79,7 +85,7 @@ impl Worker {
         let (Some(salt), Some(expected)) = (phc.salt, phc.hash) else {
             return Err(unreadable());
         };
-        let argon2 = reader(&phc).ok_or_else(unreadable)?;
+        let argon2 = reader(&phc, pepper).ok_or_else(unreadable)?;
         let output = self.compute(&argon2, password, salt.as_ref())?;
         Ok(match verify_slices_are_equal(&output, expected.as_bytes()) {
             Ok(()) => Verdict::Right,
@@ -102,11 +108,36 @@ impl Worker {
     }
 }
 
-/// The hash function that a stored hash names, if it is argon2 within the caps.
-pub(super) fn reader(phc: &Phc) -> Option<Argon2<'static>> {
+/// The hash function that a stored hash names, if it is argon2 within the caps, with the pepper that it names.
+pub(super) fn reader<'p>(phc: &Phc, pepper: Option<&'p Pepper>) -> Option<Argon2<'p>> {
     let (algorithm, version, params) = named(phc)?;
     let affordable = params.m_cost() <= MAX_M_COST && params.t_cost() <= MAX_T_COST && params.p_cost() <= MAX_P_COST;
-    affordable.then(|| Argon2::new(algorithm, version, params))
+    if affordable { function(algorithm, version, params, pepper) } else { None }
+}
+
+fn function(algorithm: Algorithm, version: Version, params: Params, pepper: Option<&Pepper>) -> Option<Argon2<'_>> {
+    match pepper {
+        Some(pepper) => pepper.function(algorithm, version, params),
+        None => Some(Argon2::new(algorithm, version, params)),
+    }
+}
+
+/// The name of the pepper that a stored hash was made with; None for one without.
+///
+/// # Errors
+/// [`Error::Internal`] when that cannot be said.
+pub(super) fn keyid(hash: &PasswordHash) -> Result<Option<String>, Error> {
+    if !hash.as_str().starts_with("$argon2") {
+        return Ok(None);
+    }
+    let phc = Phc::new(hash.as_str()).map_err(|_| unreadable())?;
+    let wrong = |error| Error::internal(format!("a stored password hash cannot be read: {error}"));
+    Params::try_from(&phc.params).map_err(wrong)?;
+    Ok(phc.params.get("keyid").map(|keyid| keyid.to_string()))
+}
+
+fn unreadable() -> Error {
+    Error::internal("a stored password hash cannot be read")
 }
 
 /// What a hash says it was made with.
@@ -132,16 +163,16 @@ pub(super) fn is_outdated(hash: &PasswordHash, params: &Params) -> bool {
 impl Job {
     fn is_abandoned(&self) -> bool {
         match &self.task {
-            Task::Hash(_, reply) => reply.is_closed(),
-            Task::Verify(_, _, reply) => reply.is_closed(),
+            Task::Hash(_, _, reply) => reply.is_closed(),
+            Task::Verify(_, _, _, reply) => reply.is_closed(),
         }
     }
 
     fn refuse(self, retry_after: Duration) {
         let error = Error::Overloaded { retry_after };
         match self.task {
-            Task::Hash(_, reply) => drop(reply.send(Err(error))),
-            Task::Verify(_, _, reply) => drop(reply.send(Err(error))),
+            Task::Hash(_, _, reply) => drop(reply.send(Err(error))),
+            Task::Verify(_, _, _, reply) => drop(reply.send(Err(error))),
         }
     }
 }

@@ -11,6 +11,7 @@ mod hash_worker;
 pub mod keyring;
 pub mod password;
 pub mod password_rules;
+pub mod pepper;
 pub mod random;
 pub mod refresh_token;
 pub mod seal;

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use argon2::{
     Algorithm, Params, Version,
     password_hash::phc::{Output, ParamsString, PasswordHash as Phc, Salt},
@@ -22,7 +23,8 @@ use argon2::{
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    hash_worker::{Worker, is_outdated},
+    hash_worker::{Worker, is_outdated, keyid},
+    pepper::{Pepper, Peppers},
     random,
 };
 use crate::{
@@ -59,6 +61,7 @@ pub struct PasswordHasher {
     size: usize,
     params: Params,
     dummy: PasswordHash,
+    peppers: ArcSwap<Peppers>,
 }
 
 /// How much there is to do.
@@ -112,8 +115,8 @@ pub(super) struct Job {
 }
 
 pub(super) enum Task {
-    Hash(Password, oneshot::Sender<Result<PasswordHash, Error>>),
-    Verify(Password, PasswordHash, oneshot::Sender<Result<Verdict, Error>>),
+    Hash(Password, Option<Arc<Pepper>>, oneshot::Sender<Result<PasswordHash, Error>>),
+    Verify(Password, PasswordHash, Option<Arc<Pepper>>, oneshot::Sender<Result<Verdict, Error>>),
 }
 
 impl PasswordHasher {
@@ -134,16 +137,30 @@ impl PasswordHasher {
         }
         // Random instead of a hash: no password matches it.
         let dummy = phc(&params, &random::bytes::<SALT_BYTES>()?, &random::bytes::<OUTPUT_BYTES>()?)?;
-        Ok(Self { queue, load, threads: policy.threads.max(1), size: policy.queue, params, dummy })
+        let threads = policy.threads.max(1);
+        Ok(Self { queue, load, threads, size: policy.queue, params, dummy, peppers: ArcSwap::default() })
+    }
+
+    /// Takes over the peppers as they are now.
+    pub fn use_peppers(&self, peppers: Peppers) {
+        self.peppers.store(Arc::new(peppers));
+    }
+
+    /// Whether a stored hash has no pepper, or one that has been heard of here.
+    pub fn knows_pepper_of(&self, stored: &PasswordHash) -> bool {
+        // What cannot be read needs none.
+        keyid(stored).ok().flatten().is_none_or(|keyid| self.peppers.load().knows(&keyid))
     }
 
     /// Hashes a new password under the current policy.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when the queue is full, or too long to be done by `until`.
+    /// [`Error::Overloaded`] when the queue is full, or too long to be done by `until`; [`Error::KeyUnusable`] when the pepper
+    /// of new hashes cannot be used here.
     pub async fn hash(&self, password: Password, until: Option<Instant>) -> Result<PasswordHash, Error> {
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Task::Hash(password, reply), until)?;
+        let pepper = self.peppers.load().active()?;
+        self.enqueue(Task::Hash(password, pepper, reply), until)?;
         answer.await.map_err(|_| Error::ShuttingDown)?
     }
 
@@ -151,7 +168,8 @@ impl PasswordHasher {
     ///
     /// # Errors
     /// [`Error::Overloaded`] when the queue is full, or too long to be done by `until`; [`Error::Internal`] for a stored
-    /// hash that cannot be read or costs more than is allowed.
+    /// hash that cannot be read, costs more than is allowed or needs a pepper that is not known; [`Error::KeyUnusable`] when
+    /// its pepper cannot be used here.
     pub async fn verify(
         &self,
         password: Password,
@@ -159,14 +177,16 @@ impl PasswordHasher {
         until: Option<Instant>,
     ) -> Result<Verdict, Error> {
         let hash = stored.unwrap_or(&self.dummy).clone();
+        let pepper = keyid(&hash)?.map(|keyid| self.peppers.load().find(&keyid)).transpose()?;
         let (reply, answer) = oneshot::channel();
-        self.enqueue(Task::Verify(password, hash, reply), until)?;
+        self.enqueue(Task::Verify(password, hash, pepper, reply), until)?;
         answer.await.map_err(|_| Error::ShuttingDown)?
     }
 
-    /// Whether a stored hash is to be replaced by one of today's cost.
+    /// Whether a stored hash is to be replaced by one of today's cost and pepper.
     pub fn is_outdated(&self, stored: &PasswordHash) -> bool {
-        is_outdated(stored, &self.params)
+        let today = |keyid: Option<String>| keyid.as_deref() == self.peppers.load().active_kid();
+        is_outdated(stored, &self.params) || !keyid(stored).is_ok_and(today)
     }
 
     /// Whether work that has to be done by `until` may be queued now: judged by the length of the queue and what a hash took
@@ -236,6 +256,11 @@ impl PasswordHash {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it names a pepper, without which it cannot be checked.
+    pub fn is_peppered(&self) -> bool {
+        keyid(self).is_ok_and(|keyid| keyid.is_some())
+    }
 }
 
 impl fmt::Debug for PasswordHash {
@@ -252,7 +277,10 @@ impl fmt::Debug for PasswordHasher {
 
 #[cfg(test)]
 mod tests {
+    use zeroize::Zeroizing;
+
     use super::*;
+    use crate::crypto::{pepper::PepperKey, signing_key::KeyMaterial};
 
     const COST: HashCost = HashCost { memory: 19_456, iterations: 2, lanes: 1 };
     const POLICY: HashPolicy = HashPolicy { threads: 1, queue: 4, cost: COST };
@@ -304,12 +332,105 @@ mod tests {
         assert_eq!(hasher.hashes(), 0);
     }
 
+    const KID: &str = "AAECAwQFBgc";
+
+    /// Each is ours and has a secret of its own, but for the last, which does not open. New hashes are made with the first.
+    fn peppers(kids: [&str; 3]) -> Peppers {
+        let [active, other, closed] = kids.map(str::to_owned);
+        let key = |kid: &str| {
+            let private = Zeroizing::new(kid.bytes().cycle().take(32).collect());
+            PepperKey::Key(Arc::new(Pepper::parse(KeyMaterial { kid: kid.to_owned(), private }).expect("a pepper")))
+        };
+        let mut peppers = Peppers::default();
+        for kid in [&active, &other] {
+            peppers.insert(kid.clone(), key(kid));
+        }
+        peppers.insert(closed, PepperKey::Unusable);
+        peppers.hash_with(active);
+        peppers
+    }
+
+    #[tokio::test]
+    async fn r50_a_hash_with_a_pepper_names_it_and_is_checked_with_no_other() {
+        let hasher = PasswordHasher::start(POLICY).expect("started");
+        let plain = hasher.hash(password("right"), None).await.expect("hashed");
+        hasher.use_peppers(peppers([KID, "AAAAAAAAAAA", "//////////8"]));
+        let hash = hasher.hash(password("right"), None).await.expect("hashed");
+        let prefix = format!("$argon2id$v=19$m=19456,t=2,p=1,keyid={KID}$");
+        assert!(hash.as_str().starts_with(&prefix) && hash.is_peppered(), "{}", hash.as_str());
+        for (stored, verdict) in [
+            (hash.as_str().to_owned(), Verdict::Right),
+            (hash.as_str().replace(KID, "AAAAAAAAAAA"), Verdict::Wrong),
+            (hash.as_str().replace(&format!(",keyid={KID}"), ""), Verdict::Wrong),
+            (plain.as_str().to_owned(), Verdict::Right),
+        ] {
+            let stored = PasswordHash::from_stored(stored);
+            assert_eq!(hasher.verify(password("right"), Some(&stored), None).await.expect("checked"), verdict);
+        }
+        assert!(!hasher.is_outdated(&hash) && hasher.is_outdated(&plain));
+        hasher.use_peppers(peppers(["AAAAAAAAAAA", KID, "//////////8"]));
+        assert!(hasher.is_outdated(&hash), "rotated");
+        assert_eq!(hasher.verify(password("right"), Some(&hash), None).await.expect("checked"), Verdict::Right);
+    }
+
+    #[tokio::test]
+    async fn p4_a_hash_whose_pepper_is_missing_or_cannot_be_read_is_not_called_wrong() {
+        let hasher = PasswordHasher::start(POLICY).expect("started");
+        let stored = |keyid: &str| {
+            let hash = "c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";
+            PasswordHash::from_stored(format!("$argon2id$v=19$m=19456,t=2,p=1,{keyid}${hash}"))
+        };
+        let check = async |keyid: &str| {
+            let checked = hasher.verify(password("right"), Some(&stored(keyid)), None).await;
+            checked.expect_err("not decided").to_string()
+        };
+        let named = format!("keyid={KID}");
+        assert!(check(&named).await.contains("needs pepper AAECAwQFBgc, which is not stored"));
+        assert!(!hasher.knows_pepper_of(&stored(&named)));
+        hasher.use_peppers(peppers(["AAAAAAAAAAA", "BBBBBBBBBBA", KID]));
+        assert_eq!(check(&named).await, "a key that is needed cannot be used here");
+        assert!(hasher.knows_pepper_of(&stored(&named)), "no other replica has another");
+        for (bad, says) in [
+            ("keyid=AAECAwQFBgcICQ", "keyid"),
+            ("keyid=AAECAwQFBgc=", "cannot be read"),
+            ("keyid=A", "keyid"),
+            ("keyid=", "needs pepper"),
+            ("pepper=AAECAwQFBgc", "parameters"),
+        ] {
+            let error = check(bad).await;
+            assert!(error.contains(says) && error.contains("stored password hash"), "{bad}: {error}");
+        }
+        assert_eq!(hasher.hashes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_pepper_that_does_not_open_makes_no_hashes() {
+        let hasher = PasswordHasher::start(POLICY).expect("started");
+        let mut peppers = peppers(["AAAAAAAAAAA", "BBBBBBBBBBA", KID]);
+        peppers.hash_with(KID.to_owned());
+        hasher.use_peppers(peppers);
+        assert!(matches!(hasher.hash(password("right"), None).await, Err(Error::KeyUnusable)));
+    }
+
+    #[tokio::test]
+    async fn r50_a_pepper_lifts_no_cap_on_cost() {
+        let hasher = PasswordHasher::start(POLICY).expect("started");
+        hasher.use_peppers(peppers([KID, "AAAAAAAAAAA", "//////////8"]));
+        let hash = "c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";
+        for cost in ["m=262145,t=2,p=1", "m=19456,t=17,p=1", "m=19456,t=2,p=9"] {
+            let stored = PasswordHash::from_stored(format!("$argon2id$v=19${cost},keyid={KID}${hash}"));
+            let checked = hasher.verify(password("right"), Some(&stored), None).await;
+            assert!(matches!(checked, Err(Error::Internal(_))), "{cost}");
+        }
+        assert_eq!(hasher.hashes(), 0);
+    }
+
     #[tokio::test]
     async fn work_that_nobody_waits_for_is_dropped_before_hashing() {
         let hasher = PasswordHasher::start(POLICY).expect("started");
         let (gone, answer) = oneshot::channel();
         drop(answer);
-        hasher.enqueue(Task::Hash(password("right"), gone), None).expect("room");
+        hasher.enqueue(Task::Hash(password("right"), None, gone), None).expect("room");
         hasher.hash(password("right"), None).await.expect("hashed");
         assert_eq!(hasher.hashes(), 1);
     }

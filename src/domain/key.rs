@@ -1,5 +1,6 @@
 //! The life of a key: made ahead and published, then active, then verifying only, then deleted; killed at any time. What
-//! is due next is a pure function of the keys.
+//! is due next is a pure function of the keys. A pepper is active at once, is retired by hand alone, and then stays: a
+//! hash that was made with it cannot be checked without.
 //!
 //! ```text
 //! Next -- after the publish lead, when the active one is old --> Active -- when the next takes over --> Retired --> deleted
@@ -27,6 +28,8 @@ pub enum Purpose {
     AccessToken,
     /// Makes refresh tokens.
     RefreshToken,
+    /// Goes into password hashes.
+    Pepper,
 }
 
 /// How access tokens are signed (RFC 7518 section 3.1, RFC 8037 section 3.1).
@@ -106,6 +109,9 @@ pub fn due(keys: &[Key], purpose: Purpose, policy: KeyPolicy) -> Option<Due> {
     let Some(active) = at(Stage::Active) else {
         return Some(Due::First);
     };
+    if purpose == Purpose::Pepper {
+        return None;
+    }
     let Some(next) = at(Stage::Next) else {
         return Some(Due::Next);
     };
@@ -128,14 +134,15 @@ fn is_over(key: &Key) -> bool {
 }
 
 impl Purpose {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::AccessToken, Self::RefreshToken];
+    /// All.
+    pub const ALL: [Self; 3] = [Self::AccessToken, Self::RefreshToken, Self::Pepper];
 
     /// As it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AccessToken => "access_token",
             Self::RefreshToken => "refresh_token",
+            Self::Pepper => "pepper",
         }
     }
 }
@@ -250,6 +257,15 @@ mod tests {
         ];
         assert_eq!(due(&keys, Purpose::RefreshToken, POLICY), None);
         assert_eq!(due(&keys, Purpose::AccessToken, POLICY), Some(Due::Next));
+    }
+
+    /// A hash is replaced only when its owner logs in: age is no reason to replace or to delete its pepper.
+    #[test]
+    fn a_pepper_is_made_once_and_never_rotates_or_goes_by_itself() {
+        let pepper = |number, stage| Key { purpose: Purpose::Pepper, ..key(number, stage, 1 << 20) };
+        let keys = [pepper(1, Stage::Retired), pepper(2, Stage::Active)];
+        assert_eq!(due(&keys, Purpose::Pepper, POLICY), None);
+        assert_eq!(due(&keys[..1], Purpose::Pepper, POLICY), Some(Due::First));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Login.
 
-use countersign::grpc::v1::{LoginRequest, UpdateUserRequest, VerifyRequest};
+use countersign::{
+    config::Peppering,
+    domain::user::Username,
+    grpc::v1::{LoginRequest, UpdateUserRequest, VerifyRequest},
+};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -28,11 +32,25 @@ async fn a_login_gives_tokens_that_verify() {
 
 #[tokio::test]
 async fn p6_unknown_user_wrong_password_and_disabled_user_look_and_cost_the_same() {
-    let server = TestServer::start().await;
+    look_and_cost_the_same(Peppering::Off).await;
+}
+
+#[tokio::test]
+async fn p6_with_a_pepper_they_look_and_cost_the_same_too() {
+    look_and_cost_the_same(Peppering::On).await;
+}
+
+async fn look_and_cost_the_same(pepper: Peppering) {
+    let mut setup = Setup::new().await;
+    setup.settings.login.password_pepper = pepper;
+    let server = setup.start().await;
     let disabled = server.user("disabled").await;
     server.user("alice").await;
     let update = UpdateUserRequest { user_id: disabled.id, disabled: Some(true), roles: None };
     server.user_client().update_user(update).await.expect("disabled");
+    server.auth.sample_hashes().await.expect("sampled");
+    let decoy = server.auth.accounts.decoys.of(&Username::parse("nobody").expect("a name")).expect("a kind");
+    assert_eq!(decoy.is_peppered(), pepper.is_on(), "of the kind that the users have");
     let mut answers = Vec::new();
     for (name, password) in [("nobody", PASSWORD), ("alice", "wrong"), ("disabled", PASSWORD), ("disabled", "wrong")] {
         let before = server.auth.accounts.hasher.hashes();

@@ -5,8 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use countersign::grpc::v1::{
-    ImportUsersRequest, ImportedUser, LoginRequest, SetPasswordRequest, revoke_request::Target,
+use countersign::{
+    config::Peppering,
+    grpc::v1::{ImportUsersRequest, ImportedUser, LoginRequest, SetPasswordRequest, revoke_request::Target},
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -58,7 +59,9 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let mut setup = Setup::new().await.with_admin_token();
     let proxy = Proxy::before(&setup.database_url);
     setup.database_url = proxy.url();
+    setup.settings.login.password_pepper = Peppering::On;
     let server = setup.start().await;
+    let pepper = server.auth.export_peppers().await.expect("read").peppers.remove(0).export();
     let alice = server.user("alice").await;
     let first = alice.login().await;
     let second = alice.rotate(&first.refresh_token).await;
@@ -91,6 +94,7 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
         BCRYPT.to_owned(),
         bearer,
         MASTER_KEY.to_owned(),
+        pepper.expose().to_owned(),
         "another horse battery staple".to_owned(),
     ];
     for tokens in [first, second, third] {

@@ -24,6 +24,7 @@ mod login;
 mod logs;
 mod outage;
 mod password_rules;
+mod pepper;
 mod refresh;
 mod restore;
 mod revoke;

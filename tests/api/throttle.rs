@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
+    config::Peppering,
     domain::{password::Password, throttle::Budget},
     grpc::v1::{ClientInfo, LoginRequest, LoginResponse, SetPasswordRequest, revoke_request::Target},
     store::login_throttle::{self, Charge},
@@ -99,7 +100,18 @@ async fn r57_a_thousand_guesses_at_once_on_two_replicas_are_no_more_than_the_lim
 
 #[tokio::test]
 async fn p6_r58_names_that_do_not_exist_or_are_disabled_are_throttled_alike() {
-    let server = TestServer::start().await;
+    throttled_alike(Peppering::Off).await;
+}
+
+#[tokio::test]
+async fn p6_r58_with_a_pepper_they_are_throttled_alike_too() {
+    throttled_alike(Peppering::On).await;
+}
+
+async fn throttled_alike(pepper: Peppering) {
+    let mut setup = Setup::new().await;
+    setup.settings.login.password_pepper = pepper;
+    let server = setup.start().await;
     let gone = server.user("gone").await;
     server.user("alice").await;
     let disable = countersign::grpc::v1::UpdateUserRequest {
@@ -108,6 +120,7 @@ async fn p6_r58_names_that_do_not_exist_or_are_disabled_are_throttled_alike() {
         ..Default::default()
     };
     server.user_client().update_user(administering(disable)).await.expect("disabled");
+    server.auth.sample_hashes().await.expect("sampled");
     let mut seen = Vec::new();
     for (name, password) in [("alice", "wrong"), ("nobody", "wrong"), ("gone", "wrong"), ("gone", PASSWORD)] {
         server.advance(Duration::from_secs(25 * 3600)).await;

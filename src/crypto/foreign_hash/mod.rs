@@ -25,6 +25,7 @@ use super::password::{PasswordHash, Verdict};
 use crate::{domain::password::Password, error::Error};
 
 const FIELD: &str = "password_hash";
+const PEPPERED: &str = "argon2 without keyid: a hash with a pepper cannot be checked here";
 /// What bcrypt reads of a password, and of the NUL at its end.
 const BCRYPT_READS: usize = 72;
 const AES_256_KEY: usize = 32;
@@ -92,8 +93,8 @@ impl PasswordHash {
     /// Takes over a hash that another system made, or this one, in any of the forms above.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for `password_hash` when it has none of the forms, or would cost too much to verify. The
-    /// hash is not part of it.
+    /// [`Error::InvalidArgument`] for `password_hash` when it has none of the forms, would cost too much to verify, or has a
+    /// pepper, which does not come along. The hash is not part of it.
     pub fn parse_imported(text: &str) -> Result<Self, Error> {
         // Django puts a name of its own before the names of argon2 and bcrypt.
         let text = match text.strip_prefix("argon2").or_else(|| text.strip_prefix("bcrypt$")) {
@@ -101,7 +102,8 @@ impl PasswordHash {
             _ => text,
         };
         ForeignHash::parse(text)?;
-        Ok(Self::from_stored(text.to_owned()))
+        let hash = Self::from_stored(text.to_owned());
+        if hash.is_peppered() { Err(Error::invalid(FIELD, PEPPERED)) } else { Ok(hash) }
     }
 
     /// Whether a right `password` need not be the whole of the one that was hashed: bcrypt ignores what is beyond its
@@ -363,6 +365,22 @@ mod tests {
             format!("pbkdf2_sha256$2000000$salt${hash}"),
         ] {
             assert!(PasswordHash::parse_imported(&bearable).is_ok(), "{bearable}");
+        }
+    }
+
+    /// Its pepper would have to come along.
+    #[test]
+    fn a_hash_with_a_pepper_is_not_imported() {
+        let hash = "c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";
+        for (params, says) in [
+            ("m=256,t=2,p=1,keyid=AAECAwQFBgc", PEPPERED),
+            ("m=256,t=2,p=1,keyid=AAEC", PEPPERED),
+            ("m=256,t=2,p=1,keyid=AAECAwQFBgcICQ", ARGON2_FORM),
+            ("m=256,t=2,p=1,keyid=AAECAwQFBgc=", ARGON2_FORM),
+            ("m=256,t=2,p=1,pepper=AAEC", ARGON2_FORM),
+        ] {
+            let text = format!("$argon2id$v=19${params}${hash}");
+            assert_eq!(description(PasswordHash::parse_imported(&text)), says, "{params}");
         }
     }
 

@@ -126,7 +126,7 @@ fn read_argon2(text: &str) -> Option<ForeignHash> {
     let phc = Phc::new(text).ok()?;
     let (salt, expected) = (phc.salt?.as_ref().to_vec(), phc.hash?.as_bytes().to_vec());
     let long_enough = salt.len() >= MIN_ARGON2_SALT && (MIN_OUTPUT..=MAX_OUTPUT).contains(&expected.len());
-    let function = hash_worker::reader(&phc).filter(|_| long_enough).map(Box::new)?;
+    let function = hash_worker::reader(&phc, None).filter(|_| long_enough).map(Box::new)?;
     Some(ForeignHash::Argon2 { function, salt, expected })
 }
 
