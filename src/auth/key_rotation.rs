@@ -33,15 +33,6 @@ const TICK: Duration = Duration::from_secs(30);
 /// More changes than can be due at once.
 pub(super) const MAX_STEPS: usize = 8;
 
-/// What a reseal has done.
-#[derive(Debug)]
-pub struct Resealed {
-    /// How many keys are sealed by the first master key now and were not before.
-    pub moved: usize,
-    /// The names of keys that none of the master keys opens.
-    pub closed: Vec<String>,
-}
-
 impl Auth {
     /// Reads the keys and makes those that are missing. Replicas that start together end with the same.
     ///
@@ -231,30 +222,6 @@ impl Auth {
         self.take(Due::Rotate { active, next }, purpose, &stored).await?;
         let signs = |s: &StoredKey| s.key.stage == Stage::Active && s.key.kid == kid;
         if self.stored_keys().await?.of(purpose).any(signs) { Ok(kid) } else { Err(Error::Conflict) }
-    }
-
-    /// Seals every key with the first master key.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`].
-    pub async fn reseal_keys(&self) -> Result<Resealed, Error> {
-        let mut resealed = Resealed { moved: 0, closed: Vec::new() };
-        for stored in self.stored_keys().await?.keys {
-            match self.keys.resealed(&stored) {
-                Ok(None) => {}
-                Ok(Some(sealed_key)) => {
-                    let mut tx = self.accounts.store.acquire().await?;
-                    tx.begin().await?;
-                    let moved = keys::reseal(&mut tx, &stored, &sealed_key).await?;
-                    let event = Some(self.key_event(Kind::KeyResealed, &stored.key)).filter(|_| moved);
-                    let events = event.into_iter().collect();
-                    self.accounts.commit(tx, Ended { events, ..Ended::default() }).await?;
-                    resealed.moved += usize::from(moved);
-                }
-                Err(_) => resealed.closed.push(stored.key.kid),
-            }
-        }
-        Ok(resealed)
     }
 
     pub(super) async fn stored_keys(&self) -> Result<StoredKeys, Error> {

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod decoys;
 pub mod import;
 pub mod key_kill;
+pub mod key_reseal;
 pub mod key_rotation;
 pub mod keys;
 mod known_keys;

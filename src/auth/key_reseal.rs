@@ -1,0 +1,39 @@
+//! Sealing all keys with the first master key, so that the others can go.
+
+use super::{Auth, revoke::Ended};
+use crate::{domain::audit::Kind, error::Error, store::keys};
+
+/// What a reseal has done.
+#[derive(Debug)]
+pub struct Resealed {
+    /// How many keys are sealed by the first master key now and were not before.
+    pub moved: usize,
+    /// The names of keys that none of the master keys opens.
+    pub closed: Vec<String>,
+}
+
+impl Auth {
+    /// Seals every key with the first master key.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn reseal_keys(&self) -> Result<Resealed, Error> {
+        let mut resealed = Resealed { moved: 0, closed: Vec::new() };
+        for stored in self.stored_keys().await?.keys {
+            match self.keys.resealed(&stored) {
+                Ok(None) => {}
+                Ok(Some(sealed_key)) => {
+                    let mut tx = self.accounts.store.acquire().await?;
+                    tx.begin().await?;
+                    let moved = keys::reseal(&mut tx, &stored, &sealed_key).await?;
+                    let event = Some(self.key_event(Kind::KeyResealed, &stored.key)).filter(|_| moved);
+                    let events = event.into_iter().collect();
+                    self.accounts.commit(tx, Ended { events, ..Ended::default() }).await?;
+                    resealed.moved += usize::from(moved);
+                }
+                Err(_) => resealed.closed.push(stored.key.kid),
+            }
+        }
+        Ok(resealed)
+    }
+}
