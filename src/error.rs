@@ -87,6 +87,16 @@ impl Error {
         Self::InvalidArgument(vec![Violation { field, description: description.into() }])
     }
 
+    /// What became of a batch, for another one of those who were in it.
+    pub fn again(&self) -> Self {
+        match self {
+            Self::DatabaseUnavailable(source) => Self::DatabaseUnavailable(source.to_string().into()),
+            Self::Conflict => Self::Conflict,
+            Self::ShuttingDown => Self::ShuttingDown,
+            other => Self::internal(other.to_string()),
+        }
+    }
+
     /// An [`Error::Internal`].
     pub fn internal(source: impl Into<Source>) -> Self {
         Self::Internal(source.into())

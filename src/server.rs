@@ -19,7 +19,8 @@ use tokio::{
 
 use crate::{
     auth::{
-        Accounts, Auth, audit::Refusals, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue, throttle::Turns,
+        Accounts, Auth, audit::Refusals, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue,
+        rotation_queue::RotationQueue, throttle::Turns,
     },
     clock::Clock,
     config::PolicySettings,
@@ -185,6 +186,7 @@ pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock:
         revocations: Arc::new(Revocations::new(policy.max_staleness, clock.clone())),
         confirmations: Confirmations::new(replica, clock.clone()),
         queue: RevocationQueue::default(),
+        rotations: RotationQueue::default(),
         turns: Turns::default(),
         decoys: Decoys::default(),
         wake: Arc::new(Notify::new()),

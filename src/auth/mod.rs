@@ -14,6 +14,7 @@ pub mod pepper;
 pub mod refresh;
 pub mod revocation_queue;
 pub mod revoke;
+pub mod rotation_queue;
 pub mod sessions;
 pub mod throttle;
 pub mod tokens;
@@ -26,7 +27,10 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use self::{audit::Refusals, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue, throttle::Turns};
+use self::{
+    audit::Refusals, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue, rotation_queue::RotationQueue,
+    throttle::Turns,
+};
 use crate::{
     clock::Clock,
     config::Policy,
@@ -54,6 +58,8 @@ pub struct Accounts {
     pub confirmations: Confirmations,
     /// Those who wait to end a session.
     pub queue: RevocationQueue,
+    /// Those who wait to rotate one.
+    pub rotations: RotationQueue,
     /// Asks this replica's follower for a beat before it is due.
     pub wake: Arc<Notify>,
     /// Those who try a password.

@@ -13,10 +13,7 @@ use crate::{
         session::{ClientInfo, Session},
     },
     error::{Error, Rejection},
-    store::{
-        Conn,
-        refresh_tokens::{self, Advance},
-    },
+    store::refresh_tokens::{self, Advance},
 };
 
 /// How often a Refresh looks again because another one moved the session meanwhile. Each look means that the session
@@ -68,7 +65,7 @@ impl Auth {
             self.check_session(access_token, token.session_id)?;
         }
         let now = self.accounts.clock.now();
-        let (session, exchange) = self.exchange(token, request.client.as_ref(), now).await?;
+        let (session, exchange) = self.exchange(token, request.client, now).await?;
         // The database may have lost what this replica knows; then it is put back soon.
         if self.accounts.revocations.has_ended(session.id, session.user_id, session.epoch) {
             return Err(Error::RefreshTokenInvalid);
@@ -91,48 +88,40 @@ impl Auth {
     async fn exchange(
         &self,
         token: RefreshToken,
-        client: Option<&ClientInfo>,
+        client: Option<ClientInfo>,
         now: OffsetDateTime,
     ) -> Result<(Session, Exchange), Error> {
-        let mut conn = self.accounts.store.acquire().await?;
         // Nearly every token is the current one: try that first, without a look.
         let mut step = Step::rotation(token.generation).ok_or(Error::RefreshTokenInvalid)?;
         for _ in 0..ATTEMPTS {
-            let advance = self.advance(token, step, client, now);
-            if let Some(session) = refresh_tokens::advance(&mut conn, advance).await? {
+            let advance = Advance {
+                session_id: token.session_id,
+                step,
+                now,
+                idle_expires_at: later(now, self.accounts.policy.session_idle_ttl),
+                client: client.clone(),
+            };
+            if let Some(session) = self.accounts.rotate(advance).await? {
                 return Ok((session, Exchange::New));
             }
+            let mut conn = self.accounts.store.acquire().await?;
             let session = refresh_tokens::find(&mut conn, token.session_id).await?;
             let session = session.ok_or(Error::RefreshTokenInvalid)?;
             match decide(&session.rotation, token.generation, self.accounts.policy.rotation, now) {
                 Decision::Rotate(next) | Decision::Skip(next) => step = next,
                 Decision::Replay => return Ok((session, Exchange::Replayed)),
-                Decision::Reuse => return Err(self.end_reused(conn, &session).await),
+                Decision::Reuse => {
+                    drop(conn);
+                    return Err(self.end_reused(&session).await);
+                }
                 Decision::Refuse => return Err(Error::RefreshTokenInvalid),
             }
         }
         Err(Error::Conflict)
     }
 
-    fn advance<'a>(
-        &self,
-        token: RefreshToken,
-        step: Step,
-        client: Option<&'a ClientInfo>,
-        now: OffsetDateTime,
-    ) -> Advance<'a> {
-        Advance {
-            session_id: token.session_id,
-            step,
-            now,
-            idle_expires_at: later(now, self.accounts.policy.session_idle_ttl),
-            client,
-        }
-    }
-
     /// Ends the session of a token that was used twice; what could not be ended is not called reused.
-    async fn end_reused(&self, conn: Conn, session: &Session) -> Error {
-        drop(conn);
+    async fn end_reused(&self, session: &Session) -> Error {
         if let Err(error) = self.accounts.end_session(session.id, Reason::Reuse).await {
             return error;
         }

@@ -96,7 +96,7 @@ impl Accounts {
                 let unavailable = matches!(error, Error::DatabaseUnavailable(_));
                 let others = if unavailable { std::mem::take(&mut *self.queue.lock()) } else { vec![] };
                 for waiting in batch.into_iter().chain(others) {
-                    drop(waiting.answer.send(Err(again(&error))));
+                    drop(waiting.answer.send(Err(error.again())));
                 }
             }
         }
@@ -119,15 +119,5 @@ impl Accounts {
         let events: Vec<Event> = ended.into_values().flatten().collect();
         audit::log(&events);
         Ok((revoked, events.into_iter().filter_map(|event| event.session).collect()))
-    }
-}
-
-/// The same error for another caller.
-fn again(error: &Error) -> Error {
-    match error {
-        Error::DatabaseUnavailable(source) => Error::DatabaseUnavailable(source.to_string().into()),
-        Error::Conflict => Error::Conflict,
-        Error::ShuttingDown => Error::ShuttingDown,
-        other => Error::internal(other.to_string()),
     }
 }

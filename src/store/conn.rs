@@ -4,7 +4,7 @@
 use std::{future::Future, time::Duration};
 
 use sqlx::{
-    PgConnection, Postgres,
+    Connection as _, PgConnection, Postgres,
     pool::PoolConnection,
     postgres::{PgArguments, PgRow},
     query::{Query, QueryAs},
@@ -12,7 +12,7 @@ use sqlx::{
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
-    Failures,
+    Failures, PING,
     error::{classify, out_of_time},
 };
 use crate::error::Error;
@@ -51,6 +51,11 @@ impl Conn {
 
     pub(super) fn own(connection: PgConnection, deadline: Duration, failures: Failures) -> Self {
         Self { link: Link::Own(Box::new(connection)), deadline, failures, share: None, state: State::Idle }
+    }
+
+    /// Whether it answers.
+    pub(super) async fn is_alive(&mut self) -> bool {
+        self.guarded(async |c| timeout(PING, c.ping()).await.map_err(out_of_time)?.map_err(classify)).await.is_ok()
     }
 
     /// Gives back `share` with the connection.

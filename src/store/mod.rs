@@ -79,10 +79,10 @@ impl Failures {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether there was one within the last `time`.
-    fn any_within(&self, time: Duration) -> bool {
+    /// Whether a connection that was used so long ago need not be tried first.
+    fn is_fresh(&self, rested: Duration) -> bool {
         let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_some_and(|last| last.elapsed() <= time)
+        rested < RESTED && last.is_none_or(|last| last.elapsed() > rested)
     }
 }
 
@@ -109,7 +109,7 @@ impl Store {
             .acquire_timeout(deadline)
             .test_before_acquire(false)
             .before_acquire(move |connection, rested| {
-                let good = rested.idle_for < RESTED && !failed.any_within(rested.idle_for);
+                let good = failed.is_fresh(rested.idle_for);
                 Box::pin(async move { Ok(good || timeout(PING, connection.ping()).await.is_ok_and(|p| p.is_ok())) })
             })
             .connect_lazy_with(with_server_deadlines(options.clone(), deadline));
@@ -145,10 +145,29 @@ impl Store {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn connect(&self) -> Result<Conn, Error> {
-        let options = with_server_deadlines(self.options.clone(), self.deadline)
-            .options([("enable_seqscan", "off"), ("enable_bitmapscan", "off")]);
-        let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
-        Ok(Conn::own(connection.map_err(unreachable)?, self.deadline, self.failures.clone()))
+        self.connect_with(&[("enable_seqscan", "off"), ("enable_bitmapscan", "off")]).await
+    }
+
+    /// A connection apart from the pool, for rotations that share statements: planned once, and as look-ups by key in the
+    /// order in which the sessions are given, so that two of them lock rows in one order. The planner does not know how many
+    /// there will be. `last`, which was used at that moment, if it is still fit, or a new one.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn connect_for_rotations(&self, last: Option<(Conn, Instant)>) -> Result<Conn, Error> {
+        if let Some((mut conn, used)) = last
+            && (self.failures.is_fresh(used.elapsed()) || conn.is_alive().await)
+        {
+            return Ok(conn);
+        }
+        self.connect_with(&[
+            ("plan_cache_mode", "force_generic_plan"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("enable_seqscan", "off"),
+            ("enable_bitmapscan", "off"),
+        ])
+        .await
     }
 
     /// A connection that hears the hint of each revocation.
@@ -205,6 +224,12 @@ impl Store {
     /// Closes the pool; what does not close in time is dropped with the process.
     pub async fn close(&self) {
         drop(timeout(self.deadline, self.pool.close()).await);
+    }
+
+    async fn connect_with(&self, settings: &[(&str, &str)]) -> Result<Conn, Error> {
+        let options = with_server_deadlines(self.options.clone(), self.deadline).options(settings.iter().copied());
+        let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
+        Ok(Conn::own(connection.map_err(unreachable)?, self.deadline, self.failures.clone()))
     }
 
     /// A connection without the server's deadlines, for migrations.

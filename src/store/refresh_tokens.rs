@@ -89,8 +89,8 @@ pub async fn find(conn: &mut Conn, id: SessionId) -> Result<Option<Session>, Err
 }
 
 /// What a rotation writes.
-#[derive(Clone, Copy, Debug)]
-pub struct Advance<'a> {
+#[derive(Clone, Debug)]
+pub struct Advance {
     /// Which session.
     pub session_id: SessionId,
     /// From which generation to which.
@@ -100,7 +100,25 @@ pub struct Advance<'a> {
     /// The new end if it is not refreshed before; capped by the absolute end.
     pub idle_expires_at: OffsetDateTime,
     /// What ListSessions shows from now on, if it is to change.
-    pub client: Option<&'a ClientInfo>,
+    pub client: Option<ClientInfo>,
+}
+
+/// What both statements of a rotation have in common, before and after where their values come from.
+macro_rules! advance {
+    ($from:literal) => {
+        concat!(
+            "UPDATE refresh_tokens s SET generation = n.upto, previous_generation = n.previous, rotated_at = n.now, \
+             idle_expires_at = LEAST(n.idle_expires_at, s.expires_at), client_ip = COALESCE(n.ip, s.client_ip), \
+             client_user_agent = COALESCE(n.user_agent, s.client_user_agent), \
+             client_device = COALESCE(n.device, s.client_device) FROM ",
+            $from,
+            " AS n (id, since, upto, previous, now, idle_expires_at, ip, user_agent, device), users u \
+             WHERE s.session_id = n.id AND u.id = s.user_id AND s.generation = n.since AND s.revoked_at IS NULL \
+             AND u.disabled_at IS NULL AND u.epoch = s.epoch AND s.expires_at > n.now AND s.idle_expires_at > n.now \
+             RETURNING ",
+            columns!(),
+        )
+    };
 }
 
 /// Makes one step if the session is alive and still at `step.from`; None if it is not. The row lock serialises this with
@@ -108,27 +126,52 @@ pub struct Advance<'a> {
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn advance(conn: &mut Conn, advance: Advance<'_>) -> Result<Option<Session>, Error> {
-    let text = concat!(
-        "UPDATE refresh_tokens s SET generation = $3, previous_generation = $4, rotated_at = $5, \
-           idle_expires_at = LEAST($6, s.expires_at), client_ip = COALESCE($7, s.client_ip), \
-           client_user_agent = COALESCE($8, s.client_user_agent), client_device = COALESCE($9, s.client_device) \
-         FROM users u WHERE s.session_id = $1 AND u.id = s.user_id AND s.generation = $2 AND s.revoked_at IS NULL \
-           AND u.disabled_at IS NULL AND u.epoch = s.epoch AND s.expires_at > $5 AND s.idle_expires_at > $5 RETURNING ",
-        columns!(),
-    );
-    let statement = query_as::<_, Row>(text)
-        .bind(advance.session_id.0)
-        .bind(i64::from(advance.step.from))
-        .bind(i64::from(advance.step.to))
-        .bind(i64::from(advance.step.previous))
-        .bind(advance.now)
-        .bind(advance.idle_expires_at)
-        .bind(advance.client.map(|client| &client.ip))
-        .bind(advance.client.map(|client| &client.user_agent))
-        .bind(advance.client.map(|client| &client.device));
+pub async fn advance(conn: &mut Conn, advance: &Advance) -> Result<Option<Session>, Error> {
+    let client = advance.client.as_ref();
+    let statement = query_as::<_, Row>(advance!(
+        "(VALUES ($1::uuid, $2::bigint, $3::bigint, $4::bigint, $5::timestamptz, $6::timestamptz, $7::text, $8::text, \
+         $9::text))"
+    ))
+    .bind(advance.session_id.0)
+    .bind(i64::from(advance.step.from))
+    .bind(i64::from(advance.step.to))
+    .bind(i64::from(advance.step.previous))
+    .bind(advance.now)
+    .bind(advance.idle_expires_at)
+    .bind(client.map(|client| &client.ip))
+    .bind(client.map(|client| &client.user_agent))
+    .bind(client.map(|client| &client.device));
     let row = conn.fetch_optional(statement).await?;
     row.map(Session::try_from).transpose()
+}
+
+/// The steps of several sessions, as [`advance`] makes each, by one statement and one commit. No two of the same session.
+/// Says which were made, in any order.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`], [`Error::Conflict`]: none or all of them were made.
+pub async fn advance_all(conn: &mut Conn, advances: &[Advance]) -> Result<Vec<Session>, Error> {
+    fn column<T>(advances: &[Advance], value: impl Fn(&Advance) -> T) -> Vec<T> {
+        advances.iter().map(value).collect()
+    }
+    let client = |value: fn(&ClientInfo) -> &str| {
+        advances.iter().map(|a| a.client.as_ref().map(value)).collect::<Vec<Option<&str>>>()
+    };
+    let statement = query_as::<_, Row>(advance!(
+        "unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[], $7::text[], \
+         $8::text[], $9::text[])"
+    ))
+    .bind(column(advances, |a| a.session_id.0))
+    .bind(column(advances, |a| i64::from(a.step.from)))
+    .bind(column(advances, |a| i64::from(a.step.to)))
+    .bind(column(advances, |a| i64::from(a.step.previous)))
+    .bind(column(advances, |a| a.now))
+    .bind(column(advances, |a| a.idle_expires_at))
+    .bind(client(|client| &client.ip))
+    .bind(client(|client| &client.user_agent))
+    .bind(client(|client| &client.device));
+    let rows = conn.fetch_all(statement).await?;
+    rows.into_iter().map(Session::try_from).collect()
 }
 
 /// Up to `limit` live sessions of a user after `after`, by id.

@@ -142,9 +142,15 @@ async fn the_rotation_statement_agrees_with_the_decision_table() {
                 let decided = decide(&session.rotation, presented, policy, now);
                 let step = Step::rotation(presented).expect("below the end");
                 let advance = Advance { session_id: id, step, now, idle_expires_at: now + day, client: None };
-                let advanced = refresh_tokens::advance(&mut conn, advance).await.expect("tried").is_some();
+                let mut tried = store.acquire().await.expect("connection");
+                tried.begin().await.expect("begun");
+                let alone = refresh_tokens::advance(&mut tried, &advance).await.expect("tried").is_some();
+                // Rolled back.
+                drop(tried);
+                let with_others = refresh_tokens::advance_all(&mut conn, &[advance]).await.expect("tried").len() == 1;
                 let expected = decided == Decision::Rotate(step);
-                assert_eq!(advanced, expected, "{setup} after {after:?}: {presented} {decided:?}");
+                let case = format!("{setup} after {after:?}: {presented} {decided:?}");
+                assert_eq!((alone, with_others), (expected, expected), "{case}");
                 run(&server.database_url, "DELETE FROM refresh_tokens").await;
             }
         }
