@@ -29,6 +29,7 @@ mod refresh;
 mod restore;
 mod revoke;
 mod sessions;
+mod shared_refresh;
 mod store;
 mod support;
 mod throttle;
