@@ -13,7 +13,7 @@
 )]
 
 mod bare;
-#[path = "../revocation/figures.rs"]
+#[path = "../sessions/figures.rs"]
 mod figures;
 mod flood;
 mod server;

@@ -38,7 +38,10 @@ pub struct TokenPair {
 impl Auth {
     /// Makes the tokens of a session's current generation. `now` was read before the session was, so that a token made
     /// from a row that has been revoked since ends no later than the revocation is remembered.
-    pub(super) fn token_pair(&self, session: &Session, now: OffsetDateTime) -> Result<TokenPair, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Internal`] without a key that signs.
+    pub fn token_pair(&self, session: &Session, now: OffsetDateTime) -> Result<TokenPair, Error> {
         // No token outlives its session (CVE-2021-32923).
         let ttl = jittered(self.accounts.policy.access_token_ttl)?;
         let expires_at = later(now, ttl).min(session.expires_at);
@@ -76,7 +79,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::KeyUnusable`]; [`Error::RevocationsStale`] while nobody can say that its key is not ours.
-    pub(super) async fn read_refresh_token(&self, text: &str) -> Result<Option<RefreshToken>, Error> {
+    pub async fn read_refresh_token(&self, text: &str) -> Result<Option<RefreshToken>, Error> {
         let read = || self.keys.ring().decode_refresh(text);
         let mut reading = read()?;
         if reading == Reading::KeyUnknown {

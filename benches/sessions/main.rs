@@ -1,8 +1,8 @@
-//! The revocation protocol as a whole: the index, how soon another replica refuses, how many revocations a second, and a
-//! start with a long log. Two servers run in this process, on a private Postgres that syncs its commits. What it showed
-//! is docs/benchmarks.md.
+//! Sessions in the database: refreshes a second, and the revocation protocol as a whole (the index, how soon another replica
+//! refuses, how many revocations a second, a start with a long log). The servers run in this process, on a private Postgres
+//! that syncs its commits. What it showed is docs/benchmarks.md.
 //!
-//! Names of parts may be given: `cargo bench --bench revocation -- index spread throughput start`.
+//! Names of parts may be given: `cargo bench --bench sessions -- index spread throughput start refresh`.
 
 #![allow(
     clippy::expect_used,
@@ -17,6 +17,7 @@
 mod database;
 mod figures;
 mod index;
+mod refresh;
 mod replica;
 mod spread;
 mod start;
@@ -35,12 +36,15 @@ fn main() {
     if asked("index") {
         index::measure();
     }
-    if !["spread", "throughput", "start"].into_iter().any(asked) {
+    if !["spread", "throughput", "start", "refresh"].into_iter().any(asked) {
         return;
     }
     let database = Database::start();
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
+        if asked("refresh") {
+            refresh::measure(&database).await;
+        }
         if asked("start") {
             start::measure(&database).await;
         }

@@ -29,6 +29,26 @@ impl Database {
         Self { cluster: Some(cluster), dir }
     }
 
+    /// What the processes of Postgres have used of the CPUs so far, those that have ended too.
+    pub fn cpu(&self) -> Duration {
+        let pid_file = self.dir.join("postgres").join("postmaster.pid");
+        let content = fs::read_to_string(pid_file).expect("running");
+        let postmaster: u32 = content.lines().next().expect("a line").parse().expect("a process id");
+        let mut ticks = 0;
+        for entry in fs::read_dir("/proc").expect("Linux").flatten() {
+            let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+            // What follows the name, which may hold anything: state, parent, ... utime, stime, cutime, cstime.
+            let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+            let number = |place: usize| fields[place].parse::<u64>().unwrap_or(0);
+            if stat.starts_with(&format!("{postmaster} ")) {
+                ticks += number(11) + number(12) + number(13) + number(14);
+            } else if fields.get(1).is_some_and(|parent| *parent == postmaster.to_string()) {
+                ticks += number(11) + number(12);
+            }
+        }
+        Duration::from_millis(ticks * 10)
+    }
+
     /// The URL of a fresh, migrated database.
     pub async fn create(&self, name: &str) -> String {
         let cluster = self.cluster.as_ref().expect("running");
@@ -39,7 +59,7 @@ impl Database {
         store.migrate().await.expect("migrated");
         store.close().await;
         execute(&url, "CREATE TABLE counters (id int PRIMARY KEY, value int NOT NULL) WITH (fillfactor = 10)").await;
-        execute(&url, &format!("INSERT INTO counters SELECT i, 0 FROM generate_series(1, {CONNECTIONS}) AS i")).await;
+        execute(&url, "INSERT INTO counters SELECT i, 0 FROM generate_series(1, 64) AS i").await;
         url
     }
 }
@@ -74,6 +94,12 @@ pub async fn sessions(url: &str, username: &str, count: i64) -> Vec<SessionId> {
     connection.execute("ANALYZE refresh_tokens").await.expect("analysed");
     connection.execute("CHECKPOINT").await.expect("a checkpoint");
     ids.into_iter().map(SessionId).collect()
+}
+
+/// How often rows of `refresh_tokens` were updated, and how often without touching an index.
+pub async fn heap_only_updates(url: &str) -> (i64, i64) {
+    let counted = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'refresh_tokens'";
+    sqlx::query_as(counted).fetch_one(&mut connect(url).await).await.expect("counted")
 }
 
 /// A connection that commits single-row updates, each of the row that is its own.
