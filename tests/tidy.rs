@@ -35,7 +35,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
 ];
 
 /// Where each library may be named, so that it has one obvious place.
-const LIBRARIES: [(&str, &[&str]); 13] = [
+const LIBRARIES: [(&str, &[&str]); 14] = [
     ("tonic", &["grpc"]),
     ("prost_types", &["grpc"]),
     ("axum", &["http"]),
@@ -45,6 +45,7 @@ const LIBRARIES: [(&str, &[&str]); 13] = [
     ("bcrypt", &["crypto"]),
     ("scrypt", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
+    ("quick_cache", &["crypto"]),
     ("xorf", &["crypto"]),
     ("zxcvbn", &["crypto"]),
     ("clap", &["cli", "config"]),

@@ -63,6 +63,7 @@ fn check(index: &Index, sessions: &[SessionId], alive: bool) -> f64 {
         token_id: String::new(),
         roles: vec![],
         audience: vec![],
+        starts_at: 0,
         issued_at: 0,
         expires_at: u64::MAX,
     };

@@ -74,7 +74,7 @@ impl Auth {
     /// [`Error::DatabaseUnavailable`], [`Error::Internal`].
     pub async fn look_after_keys(&self) -> Result<(), Error> {
         self.witness().await?;
-        self.keys.forget(self.accounts.clock.boot());
+        self.keys.forget(&self.accounts);
         for kid in self.keys.revived(&self.stored_keys().await?.keys) {
             tracing::error!(kid, "the database has lost that this key was killed: killing it again");
             if let Err(error) = self.kill_key(&kid).await {

@@ -82,7 +82,7 @@ impl Keys {
     pub fn install(&self, stored: Vec<StoredKey>, accounts: &Accounts) -> Vec<Unusable> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         *known = unite(&known, stored, accounts.clock.boot());
-        let Opened { ring, mut peppers, unusable } = self.open_all(&known);
+        let Opened { ring, mut peppers, unusable } = self.open_all(&known, accounts.policy.verify_cache);
         self.ring.store(Arc::new(ring));
         if !accounts.policy.pepper.is_on() {
             peppers.hash_without();
@@ -96,12 +96,13 @@ impl Keys {
     }
 
     /// Forgets keys that the database does not have and whose tokens are over.
-    pub(super) fn forget(&self, boot: Boot) {
+    pub(super) fn forget(&self, accounts: &Accounts) {
+        let boot = accounts.clock.boot();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let before = known.len();
         known.retain(|key| !is_over(key, boot));
         if known.len() < before {
-            self.ring.store(Arc::new(self.open_all(&known).ring));
+            self.ring.store(Arc::new(self.open_all(&known, accounts.policy.verify_cache).ring));
         }
     }
 
@@ -120,8 +121,8 @@ impl Keys {
         stored.iter().map(|s| &s.key).filter(lives).filter(|key| dead(key)).map(|key| key.kid.clone()).collect()
     }
 
-    fn open_all(&self, known: &[Known]) -> Opened {
-        let mut opened = Opened::default();
+    fn open_all(&self, known: &[Known], verify_cache: usize) -> Opened {
+        let mut opened = Opened { ring: Keyring::remembering(verify_cache), ..Opened::default() };
         for Known { stored, .. } in known {
             let added = match stored.key.purpose {
                 Purpose::AccessToken => self.add_access(&mut opened.ring, stored),

@@ -1,11 +1,11 @@
 //! Verify: whose access token is this? From memory alone (promise P3).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::Auth;
 use crate::{
     crypto::access_token,
-    domain::claims::{Expected, Principal},
+    domain::claims::{Expected, Principal, unix},
     error::{Error, Rejection},
     revocation::Freshness,
 };
@@ -24,7 +24,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::RevocationsStale`], [`Error::Rejected`], [`Error::KeyUnusable`].
-    pub fn verify(&self, token: &str, demand: Demand<'_>) -> Result<(Principal, Freshness), Error> {
+    pub fn verify(&self, token: &str, demand: Demand<'_>) -> Result<(Arc<Principal>, Freshness), Error> {
         let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
         let principal = self.accept(token, demand.audience, freshness)?;
         Ok((principal, freshness))
@@ -38,7 +38,7 @@ impl Auth {
         &self,
         tokens: impl IntoIterator<Item = &'t str>,
         demand: Demand<'_>,
-    ) -> Result<(Vec<Result<Principal, Rejection>>, Freshness), Error> {
+    ) -> Result<(Vec<Result<Arc<Principal>, Rejection>>, Freshness), Error> {
         let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
         let verdict = |token| match self.accept(token, demand.audience, freshness) {
             Ok(principal) => Ok(Ok(principal)),
@@ -50,13 +50,31 @@ impl Auth {
         Ok((results?, freshness))
     }
 
-    /// The one definition of a valid access token.
-    fn accept(&self, token: &str, audience: Option<&str>, freshness: Freshness) -> Result<Principal, Error> {
-        let claims = access_token::open(token, self.keys.ring().verifying())?;
-        let expected = Expected { issuer: &self.accounts.policy.issuer, audience, leeway: self.accounts.policy.leeway };
-        let principal = claims.check(expected, self.accounts.clock.now())?;
+    /// The one definition of a valid access token. That one of our keys has signed it does not change as long as we have the
+    /// key; all else is asked each time.
+    fn accept(&self, token: &str, audience: Option<&str>, freshness: Freshness) -> Result<Arc<Principal>, Error> {
+        let ring = self.keys.ring();
+        let remembered = ring.verified().get(token);
+        let principal = match &remembered {
+            Some(principal) => Arc::clone(principal),
+            None => {
+                let claims = access_token::open(token, ring.verifying())?;
+                Arc::new(claims.identify(&self.accounts.policy.issuer)?)
+            }
+        };
+        let leeway = self.accounts.policy.leeway;
+        principal.check(Expected { audience, leeway }, self.accounts.clock.now())?;
+        if remembered.is_none() {
+            ring.verified().insert(token, Arc::clone(&principal));
+        }
         self.accounts.revocations.check(&principal, freshness)?;
         Ok(principal)
+    }
+
+    /// Forgets the tokens that have expired.
+    pub fn forget_expired_tokens(&self) {
+        let (leeway, now) = (self.accounts.policy.leeway, unix(self.accounts.clock.now()));
+        self.keys.ring().verified().retain(|principal| !principal.has_expired(leeway, now));
     }
 
     /// Whose token this was, even if it has expired or its session has ended.

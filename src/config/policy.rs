@@ -98,6 +98,10 @@ pub struct PolicySettings {
     #[command(flatten)]
     pub audit: AuditSettings,
 
+    /// How many access tokens are remembered whose signature was verified, 0 to 10000000; 0 means none
+    #[arg(long, env = "COUNTERSIGN_VERIFY_CACHE", default_value_t = 50_000)]
+    pub verify_cache: usize,
+
     /// Threads that hash passwords; 0 means one for each core
     #[arg(long, env = "COUNTERSIGN_HASH_THREADS", default_value_t = 0)]
     pub hash_threads: usize,
@@ -168,6 +172,8 @@ pub struct Policy {
     pub hints: Hints,
     /// Grace past the end of an access token.
     pub leeway: Duration,
+    /// How many verified access tokens are remembered.
+    pub verify_cache: usize,
     /// Least number of characters of a new password.
     pub password_min_length: usize,
     /// Whether new password hashes have a pepper.
@@ -200,7 +206,7 @@ impl PolicySettings {
         if violations.is_empty() { Ok(self.policy()) } else { Err(Error::InvalidArgument(violations)) }
     }
 
-    fn rules(&self) -> [Rule; 17] {
+    fn rules(&self) -> [Rule; 18] {
         let plain = |c: char| !c.is_control() && c != '"' && c != '\\';
         let text = |value: &str| (1..=256).contains(&value.len()) && value.chars().all(plain);
         // As JSON writes them, so that a token stays below what Verify reads.
@@ -226,6 +232,7 @@ impl PolicySettings {
             ("max-staleness", within(self.max_staleness, seconds(2), seconds(300)), "2s to 5m"),
             ("leeway", self.leeway <= seconds(10), "0s to 10s"),
             ("password-min-length", (8..=256).contains(&self.password_min_length), "8 to 256"),
+            ("verify-cache", self.verify_cache <= 10_000_000, "0 to 10000000"),
             ("hash-threads", self.hash_threads <= 256, "0 to 256"),
             ("hash-queue", (1..=65_536).contains(&self.hash_queue), "1 to 65536"),
             ("drain-timeout", self.drain_timeout <= seconds(600), "0s to 10m"),
@@ -253,6 +260,7 @@ impl PolicySettings {
             max_staleness: self.max_staleness,
             hints: self.hints,
             leeway: self.leeway,
+            verify_cache: self.verify_cache,
             password_min_length: self.password_min_length,
             pepper: self.login.password_pepper,
             login_deadline: self.login.login_deadline,
@@ -336,6 +344,7 @@ mod tests {
             ("session-retention", "4h"),
             ("session-retention", "3651d"),
             ("audit-retention", "59m"),
+            ("verify-cache", "10000001"),
             ("hash-threads", "257"),
             ("hash-queue", "0"),
             ("hash-memory", "19455"),

@@ -11,6 +11,7 @@ use super::{
     refresh_token::{Reading, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
     secret::Secret,
     signing_key::SigningKey,
+    verified_tokens::VerifiedTokens,
 };
 use crate::{domain::key::Algorithm, error::Error};
 
@@ -22,6 +23,8 @@ pub struct Keyring {
     refresh: RefreshTokenKeys,
     active_refresh: Option<u16>,
     published: Vec<Jwk>,
+    /// By these keys: so it goes with them.
+    verified: VerifiedTokens,
 }
 
 /// The public keys as a JSON Web Key Set (RFC 7517 section 5).
@@ -34,6 +37,16 @@ pub struct Jwks {
 }
 
 impl Keyring {
+    /// No keys, and room for so many tokens that have been verified by them.
+    pub fn remembering(capacity: usize) -> Self {
+        Self { verified: VerifiedTokens::new(capacity), ..Self::default() }
+    }
+
+    /// Access tokens that these keys have verified.
+    pub fn verified(&self) -> &VerifiedTokens {
+        &self.verified
+    }
+
     /// Adds a key whose access tokens are accepted, and publishes it unless it is a secret.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Cryptography: the only code that knows jsonwebtoken, argon2 and the other password hashes, aws-lc-rs, xorf and zxcvbn.
+//! Cryptography: the only code that knows jsonwebtoken, argon2 and the other password hashes, aws-lc-rs, quick_cache, xorf and zxcvbn.
 //!
 //! Architecture invariant: knows nothing of the database. What is stored sealed is opened here and handed in by `auth`.
 
@@ -18,4 +18,5 @@ pub mod seal;
 pub mod secret;
 pub mod service_token;
 pub mod signing_key;
+pub mod verified_tokens;
 pub mod verifying_key;

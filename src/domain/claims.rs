@@ -66,15 +66,15 @@ pub struct Principal {
     pub audience: Vec<String>,
     /// Issued at, seconds since 1970.
     pub issued_at: u64,
+    /// Not valid before, seconds since 1970.
+    pub starts_at: u64,
     /// End of life, seconds since 1970.
     pub expires_at: u64,
 }
 
-/// What a token must show.
+/// What a caller asks of a token.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
-    /// `iss`, exactly.
-    pub issuer: &'a str,
     /// A member of `aud`, when the caller asks for one.
     pub audience: Option<&'a str>,
     /// Seconds of grace past `exp`.
@@ -82,29 +82,7 @@ pub struct Expected<'a> {
 }
 
 impl Claims {
-    /// Checks everything that depends on the claims and the time alone.
-    ///
-    /// # Errors
-    /// [`Rejection::Malformed`], [`Rejection::Expired`] or [`Rejection::AudienceMismatch`], in this order.
-    pub fn check(self, expected: Expected<'_>, now: OffsetDateTime) -> Result<Principal, Rejection> {
-        let now = unix(now);
-        let latest_start = now + MAX_ISSUED_AHEAD.as_secs();
-        if self.iat > latest_start || self.nbf.is_some_and(|nbf| nbf > latest_start) {
-            return Err(Rejection::Malformed);
-        }
-        let principal = self.identify(expected.issuer)?;
-        // RFC 7519 section 4.1.4: the time must be before `exp`, not equal to it.
-        if now >= principal.expires_at.saturating_add(expected.leeway.as_secs()) {
-            return Err(Rejection::Expired);
-        }
-        let named = |audience: &str| principal.audience.iter().any(|a| a == audience);
-        if expected.audience.is_some_and(|audience| !named(audience)) {
-            return Err(Rejection::AudienceMismatch);
-        }
-        Ok(principal)
-    }
-
-    /// Checks everything that does not depend on the time: enough to know which session a token belongs to.
+    /// Checks everything that does not depend on the time: enough to know whom a token stands for.
     ///
     /// # Errors
     /// [`Rejection::Malformed`].
@@ -124,8 +102,35 @@ impl Claims {
             roles: self.roles,
             audience: self.aud,
             issued_at: self.iat,
+            starts_at: self.nbf.map_or(self.iat, |nbf| nbf.max(self.iat)),
             expires_at: self.exp,
         })
+    }
+}
+
+impl Principal {
+    /// Checks everything that depends on the time and on what the caller asks for.
+    ///
+    /// # Errors
+    /// [`Rejection::Malformed`], [`Rejection::Expired`] or [`Rejection::AudienceMismatch`], in this order.
+    pub fn check(&self, expected: Expected<'_>, now: OffsetDateTime) -> Result<(), Rejection> {
+        let now = unix(now);
+        if self.starts_at > now + MAX_ISSUED_AHEAD.as_secs() {
+            return Err(Rejection::Malformed);
+        }
+        if self.has_expired(expected.leeway, now) {
+            return Err(Rejection::Expired);
+        }
+        let named = |audience: &str| self.audience.iter().any(|a| a == audience);
+        if expected.audience.is_some_and(|audience| !named(audience)) {
+            return Err(Rejection::AudienceMismatch);
+        }
+        Ok(())
+    }
+
+    /// RFC 7519 section 4.1.4: the time must be before `exp`, not equal to it.
+    pub fn has_expired(&self, leeway: Duration, now: u64) -> bool {
+        now >= self.expires_at.saturating_add(leeway.as_secs())
     }
 }
 
@@ -175,8 +180,9 @@ mod tests {
 
     fn check(claims: Value, audience: Option<&str>) -> Result<Principal, Rejection> {
         let claims: Claims = serde_json::from_value(claims).map_err(|_| Rejection::Malformed)?;
-        let expected = Expected { issuer: "countersign", audience, leeway: Duration::ZERO };
-        claims.check(expected, now())
+        let principal = claims.identify("countersign")?;
+        principal.check(Expected { audience, leeway: Duration::ZERO }, now())?;
+        Ok(principal)
     }
 
     fn with(name: &str, value: Value) -> Value {

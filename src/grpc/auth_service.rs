@@ -32,7 +32,7 @@ impl AuthService for Service {
             let demand = decode::demand(&request.audience, request.max_staleness.as_ref())?;
             let (principal, freshness) = self.auth.verify(&request.access_token, demand)?;
             Ok(v1::VerifyResponse {
-                principal: Some(encode::principal(principal)),
+                principal: Some(encode::principal(&principal)),
                 revocations_as_of: encode::timestamp(freshness.as_of()),
             })
         })

@@ -1,5 +1,7 @@
 //! Writes answers.
 
+use std::sync::Arc;
+
 use prost_types::Timestamp;
 use time::OffsetDateTime;
 
@@ -25,23 +27,23 @@ pub fn tokens(tokens: TokenPair) -> v1::TokenPair {
     }
 }
 
-pub fn principal(principal: Principal) -> v1::Principal {
+pub fn principal(principal: &Principal) -> v1::Principal {
     v1::Principal {
         user_id: principal.user_id.to_string(),
         session_id: principal.session_id.to_string(),
-        token_id: principal.token_id,
-        roles: principal.roles,
-        audience: principal.audience,
+        token_id: principal.token_id.clone(),
+        roles: principal.roles.clone(),
+        audience: principal.audience.clone(),
         issued_at: seconds(principal.issued_at),
         expires_at: seconds(principal.expires_at),
         username: String::new(),
     }
 }
 
-pub fn result(result: Result<Principal, Rejection>) -> v1::VerifyResult {
+pub fn result(result: Result<Arc<Principal>, Rejection>) -> v1::VerifyResult {
     use v1::verify_result::Result as R;
     let result = match result {
-        Ok(valid) => R::Principal(principal(valid)),
+        Ok(valid) => R::Principal(principal(&valid)),
         Err(rejection) => R::Rejection(status::rejection(rejection).into()),
     };
     v1::VerifyResult { result: Some(result) }

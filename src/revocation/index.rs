@@ -161,6 +161,7 @@ mod tests {
             token_id: "t".into(),
             roles: vec![],
             audience: vec![],
+            starts_at: unix(T0),
             issued_at: 0,
             expires_at: 600,
         }

@@ -72,6 +72,7 @@ async fn write_refusals(auth: Arc<Auth>) {
 async fn clean(auth: Arc<Auth>) {
     loop {
         let Auth { accounts, .. } = &*auth;
+        auth.forget_expired_tokens();
         for cleaned in [
             accounts.clean_log().await,
             accounts.clean_throttle().await,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::grpc::v1::{Rejection, VerifyBatchRequest, VerifyRequest, revoke_request::Target, verify_result};
 use tonic::Code;
 
-use crate::support::{TestServer, refusal, violations};
+use crate::support::{Setup, TestServer, refusal, violations};
 
 fn request(access_token: &str) -> VerifyRequest {
     VerifyRequest { access_token: access_token.to_owned(), ..Default::default() }
@@ -105,4 +106,89 @@ async fn a_batch_holds_1_to_1000_tokens() {
     assert_eq!(batch(1000).await.expect("answered").into_inner().results.len(), 1000);
     assert_eq!(violations(batch(0).await), ["access_tokens"]);
     assert_eq!(violations(batch(1001).await), ["access_tokens"]);
+}
+
+/// How many tokens the server has verified and not forgotten.
+fn remembered(server: &TestServer) -> usize {
+    server.auth.keys.ring().verified().len()
+}
+
+#[tokio::test]
+async fn p1_a_token_that_was_verified_before_is_refused_as_soon_as_one_that_was_not() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let (revoked, killed) = (alice.login().await, alice.login().await);
+    for tokens in [&revoked, &killed] {
+        for _ in 0..2 {
+            alice.verify(&tokens.access_token).await.expect("valid");
+        }
+    }
+    assert_eq!(remembered(&server), 2);
+    alice.revoke(Target::SessionId(revoked.session_id.clone())).await.expect("revoked");
+    for _ in 0..2 {
+        assert_eq!(refusal(alice.verify(&revoked.access_token).await).1, "TOKEN_REVOKED");
+    }
+    let other = VerifyRequest { audience: "billing".into(), ..request(&killed.access_token) };
+    assert_eq!(refusal(server.auth_client().verify(other).await).1, "TOKEN_AUDIENCE_MISMATCH");
+    let header = killed.access_token.split('.').next().expect("a header");
+    let header = URL_SAFE_NO_PAD.decode(header).expect("base64url");
+    let header: serde_json::Value = serde_json::from_slice(&header).expect("JSON");
+    server.auth.kill_key(header["kid"].as_str().expect("a kid")).await.expect("killed");
+    server.catch_up().await;
+    assert_eq!(refusal(alice.verify(&killed.access_token).await).1, "TOKEN_REVOKED");
+    assert_eq!(remembered(&server), 0, "what a set of keys has verified goes with it");
+}
+
+#[tokio::test]
+async fn a_token_that_was_verified_before_expires_and_is_forgotten() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    alice.verify(&tokens.access_token).await.expect("valid");
+    server.advance(Duration::from_secs(600)).await;
+    assert_eq!(refusal(alice.verify(&tokens.access_token).await).1, "TOKEN_EXPIRED");
+    let next = alice.rotate(&tokens.refresh_token).await;
+    alice.verify(&next.access_token).await.expect("valid");
+    assert_eq!(remembered(&server), 2);
+    server.auth.forget_expired_tokens();
+    assert_eq!(remembered(&server), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_remembered_that_none_of_our_keys_has_signed_or_that_has_expired() {
+    let server = TestServer::start().await;
+    let elsewhere = TestServer::start().await;
+    let tokens = server.user("alice").await.login().await;
+    let foreign = elsewhere.user("alice").await.login().await;
+    let (body, _) = tokens.access_token.rsplit_once('.').expect("a JWT");
+    let (_, signature) = foreign.access_token.rsplit_once('.').expect("a JWT");
+    server.advance(Duration::from_secs(600)).await;
+    for token in [&foreign.access_token, &format!("{body}.{signature}"), "garbage", &tokens.access_token] {
+        refusal(server.auth_client().verify(request(token)).await);
+    }
+    assert_eq!(remembered(&server), 0);
+}
+
+/// The cache changes how fast an answer is, and nothing else.
+#[tokio::test]
+async fn without_a_cache_the_answers_are_the_same() {
+    let mut setup = Setup::new().await;
+    setup.settings.verify_cache = 0;
+    let cold = setup.start().await;
+    let warm = cold.replica().await;
+    let alice = cold.user("alice").await;
+    let (good, revoked) = (alice.login().await, alice.login().await);
+    for server in [&cold, &warm] {
+        let user = alice.at(server);
+        let once = user.verify(&good.access_token).await.expect("valid");
+        assert_eq!(user.verify(&good.access_token).await.expect("valid"), once);
+    }
+    alice.revoke(Target::SessionId(revoked.session_id.clone())).await.expect("revoked");
+    warm.catch_up().await;
+    for tokens in [&good, &revoked] {
+        let [cold, warm] = [&cold, &warm].map(|server| alice.at(server));
+        let (cold, warm) = (cold.verify(&tokens.access_token).await, warm.verify(&tokens.access_token).await);
+        assert_eq!(cold.map_err(|status| status.code()), warm.map_err(|status| status.code()));
+    }
+    assert_eq!((remembered(&cold), remembered(&warm)), (0, 2));
 }

@@ -7,10 +7,7 @@ use countersign::{
         access_token::{self, Verifier, VerifyingKeys},
         signing_key::{KeyMaterial, SigningKey},
     },
-    domain::{
-        claims::{Claims, Expected},
-        key::Algorithm,
-    },
+    domain::{claims::Expected, key::Algorithm},
 };
 use jsonwebtoken::{DecodingKey, DecodingKeyKind, Validation, decode, get_current_timestamp};
 use serde_json::{Value, json};
@@ -90,10 +87,10 @@ impl Sides {
     /// The claims, if we accept the token.
     pub fn ours(&self, token: &[u8]) -> Option<Value> {
         let claims = access_token::open(std::str::from_utf8(token).ok()?, &self.keys).ok()?;
-        let expected = Expected { issuer: "countersign", audience: Some("internal"), leeway: Duration::ZERO };
+        let expected = Expected { audience: Some("internal"), leeway: Duration::ZERO };
         let now = i64::try_from(self.now).expect("this century");
         let now = OffsetDateTime::from_unix_timestamp(now).expect("this century");
-        Claims::check(claims.clone(), expected, now).ok()?;
+        claims.clone().identify("countersign").ok()?.check(expected, now).ok()?;
         Some(serde_json::to_value(claims).expect("json"))
     }
 
