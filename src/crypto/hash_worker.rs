@@ -1,6 +1,7 @@
 //! A hashing thread: argon2 with memory that it keeps. It runs at low priority, so that Verify wins the CPU (promise P5).
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
     time::Duration,
 };
@@ -49,8 +50,10 @@ impl Worker {
             }
             let begun = Instant::now();
             match job.task {
-                Task::Hash(password, reply) => drop(reply.send(self.hash(&password))),
-                Task::Verify(password, hash, reply) => drop(reply.send(self.verify(&password, &hash))),
+                Task::Hash(password, reply) => drop(reply.send(self.caught(|worker| worker.hash(&password)))),
+                Task::Verify(password, hash, reply) => {
+                    drop(reply.send(self.caught(|worker| worker.verify(&password, &hash))));
+                }
             }
             self.load.took(begun.elapsed());
         }
@@ -59,6 +62,15 @@ impl Worker {
     fn next(&self) -> Option<Job> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.recv().ok()
+    }
+
+    /// A panic costs its caller the answer, and nobody the thread.
+    fn caught<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        panic::catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or_else(|_| {
+            // Whatever it was in the middle of.
+            self.memory = Vec::new();
+            Err(Error::internal("hashing a password panicked"))
+        })
     }
 
     fn hash(&mut self, password: &Password) -> Result<PasswordHash, Error> {
@@ -143,5 +155,32 @@ impl Job {
             Task::Hash(_, reply) => drop(reply.send(Err(error))),
             Task::Verify(_, _, reply) => drop(reply.send(Err(error))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    fn worker() -> Worker {
+        let (_, jobs) = sync_channel(1);
+        let params = Params::new(8, 1, 1, Some(OUTPUT_BYTES)).expect("parameters");
+        Worker { jobs: Arc::new(Mutex::new(jobs)), load: Arc::default(), params, memory: Vec::new() }
+    }
+
+    #[test]
+    fn after_a_panic_a_thread_hashes_on_with_fresh_memory() {
+        let mut worker = worker();
+        let password = Password::parse("password", "right").expect("valid");
+        let hash = worker.caught(|worker| worker.hash(&password)).expect("hashed");
+        let failed: Result<(), Error> = worker.caught(|worker| {
+            worker.memory.truncate(1);
+            panic!("by a library");
+        });
+        assert!(matches!(failed, Err(Error::Internal(_))), "{failed:?}");
+        assert!(worker.memory.is_empty());
+        assert_eq!(worker.caught(|worker| worker.verify(&password, &hash)).expect("checked"), Verdict::Right);
     }
 }
