@@ -321,3 +321,15 @@ async fn many_sessions_are_deleted_page_by_page_by_one_replica_at_a_time() {
     tokio::join!(sweep(&server), sweep(&replica));
     assert_eq!(stored(&mut connection).await, HashSet::from([alive.session_id]));
 }
+
+/// As after a restore of some tables alone.
+#[tokio::test]
+async fn the_deletion_goes_on_when_its_place_is_lost() {
+    let server = TestServer::start().await;
+    server.user("alice").await.login().await;
+    let mut connection = connect(&server).await;
+    let lost = "UPDATE refresh_tokens SET idle_expires_at = now() - interval '25 hours'; DELETE FROM session_sweep";
+    connection.execute(lost).await.expect("lost");
+    sweep(&server).await;
+    assert_eq!(stored(&mut connection).await, HashSet::new());
+}
