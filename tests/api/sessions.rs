@@ -333,3 +333,22 @@ async fn the_deletion_goes_on_when_its_place_is_lost() {
     sweep(&server).await;
     assert_eq!(stored(&mut connection).await, HashSet::new());
 }
+
+/// A refresh that had to write to an index would make the table and its indexes grow.
+#[tokio::test]
+async fn a_refresh_changes_nothing_that_is_indexed() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let mut tokens = alice.login().await;
+    for _ in 0..3 {
+        tokens = alice.rotate(&tokens.refresh_token).await;
+    }
+    let mut connection = connect(&server).await;
+    let mut updates = async || -> (i64, i64) {
+        let statistics = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'refresh_tokens'";
+        sqlx::query_as(statistics).fetch_one(&mut connection).await.expect("counted")
+    };
+    let reported = async { while updates().await.0 < 3 {} };
+    tokio::time::timeout(Duration::from_secs(60), reported).await.expect("in time");
+    assert_eq!(updates().await, (3, 3));
+}
