@@ -6,13 +6,14 @@ use std::{fs, path::Path};
 use countersign::domain::key::Algorithm;
 use countersign_fuzz::{
     access_token::{self, EDDSA, HS256},
-    encode, refresh_token,
+    encode, password_hash, refresh_token,
 };
 
 const ID: &str = "0190a000-0000-7000-8000-000000000000";
 
 fn main() {
     access_tokens();
+    password_hashes();
     refresh_tokens();
 }
 
@@ -49,6 +50,34 @@ fn access_tokens() {
         ] {
             write("access_token", &format!("{name}_{near}"), format!("{header}\n{claims}"));
         }
+    }
+}
+
+/// One of each form, and some that cost too much.
+fn password_hashes() {
+    let hash = "A".repeat(43);
+    for (name, text) in [
+        ("argon2id", format!("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ${hash}")),
+        ("argon2i_django", format!("argon2$argon2i$m=256,t=2,p=2$c29tZXNhbHQ${hash}")),
+        ("bcrypt", "$2b$12$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW".to_owned()),
+        ("bcrypt_django", "bcrypt$$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW".to_owned()),
+        ("scrypt", format!("$scrypt$ln=18,r=8,p=1$c2FsdA${hash}")),
+        ("scrypt_django", format!("scrypt$16384$seasalt$8$5${hash}")),
+        ("firebase", format!("$firebase-scrypt$ln=14,r=8,p=1,ss=Bw==,sk={hash}=$42xEC+ixf3L2lw==${hash}")),
+        ("pbkdf2", format!("$pbkdf2-sha512$i=600000,l=32$c2FsdA${hash}")),
+        ("pbkdf2_passlib", format!("$pbkdf2-sha256$6400$0ZrzXitFSGltTQnBWOsdAw${hash}")),
+        ("pbkdf2_django", format!("pbkdf2_sha256$2000000$salt${hash}=")),
+    ] {
+        assert!(password_hash::check(&text), "{name}");
+        write("password_hash", name, text);
+    }
+    for (name, text) in [
+        ("argon2id_dear", format!("$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQ${hash}")),
+        ("scrypt_dear", format!("$scrypt$ln=63,r=4294967295,p=4294967295$c2FsdA${hash}")),
+        ("pbkdf2_dear", format!("pbkdf2_sha256$4294967295$salt${hash}")),
+    ] {
+        assert!(!password_hash::check(&text), "{name}");
+        write("password_hash", name, text);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the fuzz targets share: fixed keys, so that seeds stay valid, and what has to hold for whatever is accepted.
 
 pub mod access_token;
+pub mod password_hash;
 pub mod refresh_token;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -9,7 +9,11 @@ use std::{
 
 use super::Auth;
 use crate::{
-    crypto::{digest::sha256, foreign_hash::ForeignHash, password::PasswordHash},
+    crypto::{
+        digest::sha256,
+        foreign_hash::{ForeignHash, is_foreign},
+        password::PasswordHash,
+    },
     domain::user::Username,
     error::Error,
     store::users,
@@ -44,7 +48,7 @@ impl Decoys {
 
 impl Mix {
     fn new(hashes: Vec<String>, secret: [u8; 32]) -> Self {
-        let mut kinds: BTreeMap<String, (PasswordHash, u64)> = BTreeMap::new();
+        let mut kinds: BTreeMap<(bool, String), (PasswordHash, u64)> = BTreeMap::new();
         for text in hashes {
             // One that is damaged or costs too much is never run. One whose pepper cannot be used here is: its answer is then
             // that of the users who have it.
@@ -71,8 +75,13 @@ impl Mix {
     }
 }
 
-/// All of a stored hash that decides its cost: what comes before its salt.
-fn kind(hash: &str) -> String {
+/// All of a stored hash that decides its cost: whether the threads' own memory serves for it, and its parameters.
+fn kind(hash: &str) -> (bool, String) {
+    (is_foreign(hash), parameters(hash))
+}
+
+/// What comes before the salt.
+fn parameters(hash: &str) -> String {
     // Django's scrypt has its salt in the middle.
     if let ["scrypt", n, _, r, p, _] = hash.split('$').collect::<Vec<_>>()[..] {
         return format!("scrypt${n}${r}${p}");
@@ -113,8 +122,10 @@ mod tests {
             ("scrypt$16384$salt$8$1$aGFzaA==", "scrypt$16384$8$1"),
             ("damaged", "damaged"),
         ] {
-            assert_eq!(kind(hash), expected);
+            assert_eq!(parameters(hash), expected);
         }
+        let ours = format!("$argon2id$v=19$m=19456,t=2,p=1${}${}", "A".repeat(22), "A".repeat(43));
+        assert_ne!(kind(&ours), kind(ARGON2));
     }
 
     #[test]

@@ -224,6 +224,22 @@ fn network(ip: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn a_turn_that_does_not_come_in_time_is_refused_and_nothing_of_it_stays() {
+        let turns = Turns::default();
+        let (ours, other) = ([1; 32], [2; 32]);
+        let soon = || Instant::now() + Duration::from_millis(5);
+        let held = turns.take(ours, 1, soon()).await.expect("free");
+        for _ in 0..2 {
+            let late = turns.take(ours, 1, soon()).await;
+            assert!(matches!(late, Err(Error::Overloaded { .. })), "{late:?}");
+        }
+        turns.take(other, 1, soon()).await.expect("another budget's");
+        drop(held);
+        assert!(turns.lock().is_empty());
+        turns.take(ours, 1, soon()).await.expect("free again");
+    }
+
     #[test]
     fn r57_an_address_is_the_same_in_each_of_its_forms() {
         assert_eq!(network("192.0.2.7"), network("::ffff:192.0.2.7"));

@@ -1,6 +1,7 @@
 //! A hashing thread: argon2 with memory that it keeps. It runs at low priority, so that Verify wins the CPU (promise P5).
 
 use std::{
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
     time::Duration,
 };
@@ -50,9 +51,11 @@ impl Worker {
             }
             let begun = Instant::now();
             match job.task {
-                Task::Hash(password, pepper, reply) => drop(reply.send(self.hash(&password, pepper.as_deref()))),
+                Task::Hash(password, pepper, reply) => {
+                    drop(reply.send(self.caught(|worker| worker.hash(&password, pepper.as_deref()))));
+                }
                 Task::Verify(password, hash, pepper, reply) => {
-                    drop(reply.send(self.verify(&password, &hash, pepper.as_deref())));
+                    drop(reply.send(self.caught(|worker| worker.verify(&password, &hash, pepper.as_deref()))));
                 }
             }
             self.load.took(begun.elapsed());
@@ -62,6 +65,15 @@ impl Worker {
     fn next(&self) -> Option<Job> {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.recv().ok()
+    }
+
+    /// A panic costs its caller the answer, and nobody the thread.
+    fn caught<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
+        panic::catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or_else(|_| {
+            // Whatever it was in the middle of.
+            self.memory = Vec::new();
+            Err(Error::internal("hashing a password panicked"))
+        })
     }
 
     fn hash(&mut self, password: &Password, pepper: Option<&Pepper>) -> Result<PasswordHash, Error> {
@@ -153,11 +165,14 @@ pub(super) fn is_outdated(hash: &PasswordHash, params: &Params) -> bool {
     let Some((algorithm, version, stored)) = Phc::new(hash.as_str()).ok().as_ref().and_then(named) else {
         return true;
     };
-    algorithm != Algorithm::Argon2id
-        || version != Version::V0x13
-        || stored.m_cost() < params.m_cost()
-        || stored.t_cost() < params.t_cost()
-        || stored.p_cost() < params.p_cost()
+    algorithm != Algorithm::Argon2id || version != Version::V0x13 || strength(&stored) < strength(params)
+}
+
+/// What guessing costs: the memory filled in all passes, and where that is the same, the memory at once. One order of all
+/// costs, so that replicas with different settings do not replace each other's hashes for ever. OWASP takes costs of about
+/// the same product for equal. Lanes say how the work is divided, not how much there is.
+fn strength(params: &Params) -> (u64, u32) {
+    (u64::from(params.m_cost()) * u64::from(params.t_cost()), params.m_cost())
 }
 
 impl Job {
@@ -174,5 +189,54 @@ impl Job {
             Task::Hash(_, _, reply) => drop(reply.send(Err(error))),
             Task::Verify(_, _, _, reply) => drop(reply.send(Err(error))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::domain::hash_cost::LEAST_COSTS;
+
+    fn worker() -> Worker {
+        let (_, jobs) = sync_channel(1);
+        let params = Params::new(8, 1, 1, Some(OUTPUT_BYTES)).expect("parameters");
+        Worker { jobs: Arc::new(Mutex::new(jobs)), load: Arc::default(), params, memory: Vec::new() }
+    }
+
+    #[test]
+    fn after_a_panic_a_thread_hashes_on_with_fresh_memory() {
+        let mut worker = worker();
+        let password = Password::parse("password", "right").expect("valid");
+        let hash = worker.caught(|worker| worker.hash(&password, None)).expect("hashed");
+        let failed: Result<(), Error> = worker.caught(|worker| {
+            worker.memory.truncate(1);
+            panic!("by a library");
+        });
+        assert!(matches!(failed, Err(Error::Internal(_))), "{failed:?}");
+        assert!(worker.memory.is_empty());
+        assert_eq!(worker.caught(|worker| worker.verify(&password, &hash, None)).expect("checked"), Verdict::Right);
+    }
+
+    /// Replicas whose settings differ would replace each other's hashes at each login.
+    #[test]
+    fn r50_of_two_costs_at_most_one_is_outdated_to_the_other_and_a_weaker_one_is() {
+        let costs: Vec<(u32, u32, u32)> = LEAST_COSTS
+            .into_iter()
+            .chain([(19_456, 3), (20_480, 2), (2_432, 16), (262_144, 16)])
+            .flat_map(|(m, t)| [(m, t, 1), (m, t, 4)])
+            .collect();
+        let params = |(m, t, p)| Params::new(m, t, p, Some(OUTPUT_BYTES)).expect("parameters");
+        let hash = |cost| phc(&params(cost), &[1; SALT_BYTES], &[2; OUTPUT_BYTES]).expect("a hash");
+        let outdated = |stored, policy| is_outdated(&hash(stored), &params(policy));
+        for one in &costs {
+            for other in &costs {
+                assert!(!(outdated(*one, *other) && outdated(*other, *one)), "{one:?} {other:?}");
+                let weaker = one.0 <= other.0 && one.1 <= other.1 && (one.0, one.1) != (other.0, other.1);
+                assert!(!weaker || outdated(*one, *other), "{one:?} {other:?}");
+            }
+        }
+        assert!(outdated((12_288, 3, 1), (19_456, 2, 1)) && outdated((2_432, 16, 1), (19_456, 2, 1)));
     }
 }

@@ -434,6 +434,7 @@ mod tests {
         hasher.hash(password("right"), None).await.expect("hashed");
         assert_eq!(hasher.hashes(), 1);
     }
+
     #[tokio::test]
     async fn p5_work_that_cannot_be_done_in_time_is_refused_before_it_is_queued() {
         let hasher = PasswordHasher::start(HashPolicy { queue: 100, ..POLICY }).expect("started");
@@ -448,6 +449,27 @@ mod tests {
         assert!(matches!(late, Err(Error::Overloaded { retry_after }) if retry_after >= time), "{late:?}");
         assert!(hasher.admit(Some(Instant::now() + time * 100)).is_ok());
         hasher.load.waiting.fetch_sub(10, Ordering::Relaxed);
+    }
+
+    #[tokio::test]
+    async fn p5_work_beyond_the_queue_is_refused() {
+        // So slow that none is done meanwhile.
+        let cost = HashCost { memory: 65_536, iterations: 16, lanes: 1 };
+        let hasher = PasswordHasher::start(HashPolicy { queue: 2, cost, ..POLICY }).expect("started");
+        let mut answers = Vec::new();
+        let mut enqueue = || {
+            let (reply, answer) = oneshot::channel();
+            answers.push(answer);
+            hasher.enqueue(Task::Hash(password("right"), None, reply), None)
+        };
+        // The thread may have taken the first.
+        let accepted: Vec<bool> = (0..4).map(|_| enqueue().is_ok()).collect();
+        assert!(matches!(accepted[..], [true, true, _, false]), "{accepted:?}");
+        // Nor may those be queued who were admitted side by side for the last place.
+        let waiting = hasher.load.waiting.swap(0, Ordering::Relaxed);
+        let refused = enqueue();
+        hasher.load.waiting.fetch_add(waiting, Ordering::Relaxed);
+        assert!(matches!(refused, Err(Error::Overloaded { retry_after }) if !retry_after.is_zero()), "{refused:?}");
     }
 
     #[tokio::test]
@@ -471,7 +493,8 @@ mod tests {
             ("$argon2id$v=19$m=19456,t=2,p=1", false),
             ("$argon2id$v=19$m=65536,t=3,p=4", false),
             ("$argon2id$v=19$m=19455,t=2,p=1", true),
-            ("$argon2id$v=19$m=65536,t=1,p=1", true),
+            ("$argon2id$v=19$m=65536,t=1,p=1", false),
+            ("$argon2id$v=19$m=38911,t=1,p=1", true),
             ("$argon2i$v=19$m=65536,t=3,p=4", true),
             ("$argon2id$v=16$m=65536,t=3,p=4", true),
             ("$2b$12", true),

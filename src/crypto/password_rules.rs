@@ -1,9 +1,14 @@
 //! What a new password must not be: on the operator's list, or easy to guess (REQUIREMENTS R52). Its length is checked by
 //! `domain/password.rs`. A password that is in use is never asked: whoever knows it logs in.
 
-use std::{path::PathBuf, sync::OnceLock, thread};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
+};
 
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, Semaphore, oneshot};
 use zeroize::Zeroizing;
 use zxcvbn::zxcvbn;
 
@@ -14,6 +19,9 @@ use crate::{
 };
 
 const ESTIMATED_CHARS: usize = 48;
+/// How many may be estimated or wait for it, and what the slowest takes.
+const PLACES: usize = 16;
+const ESTIMATE_TIME: Duration = Duration::from_secs(1);
 
 /// The rules.
 #[derive(Debug)]
@@ -21,15 +29,17 @@ pub struct PasswordRules {
     path: Option<PathBuf>,
     blocklist: OnceLock<Blocklist>,
     min_score: u8,
-    /// Held by whoever estimates.
-    estimating: Mutex<()>,
+    places: Semaphore,
+    /// Held by the thread that estimates.
+    estimating: Arc<Mutex<()>>,
 }
 
 impl PasswordRules {
     /// The file of the list, if there is one, and the least score by zxcvbn, 0 for any. The file is read by
     /// [`PasswordRules::load`], or else at the first check.
     pub fn new(path: Option<PathBuf>, min_score: u8) -> Self {
-        Self { path, blocklist: OnceLock::new(), min_score, estimating: Mutex::default() }
+        let (places, estimating) = (Semaphore::new(PLACES), Arc::default());
+        Self { path, blocklist: OnceLock::new(), min_score, places, estimating }
     }
 
     /// Reads the list, which may take minutes; says how many entries it has.
@@ -44,7 +54,7 @@ impl PasswordRules {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for `field`; as for [`PasswordRules::load`] if the list was not read before;
-    /// [`Error::Internal`] when a thread cannot be started.
+    /// [`Error::Overloaded`] when too many wait; [`Error::Internal`] when a thread cannot be started.
     pub async fn check(&self, field: &'static str, password: &Password, username: &Username) -> Result<(), Error> {
         if self.blocklist()?.is_some_and(|list| list.contains(password)) {
             return Err(Error::invalid(field, "is on the list of passwords that are known to attackers"));
@@ -52,11 +62,18 @@ impl PasswordRules {
         if self.min_score == 0 {
             return Ok(());
         }
+        let retry_after = ESTIMATE_TIME;
+        let _place = self.places.try_acquire().map_err(|_| Error::Overloaded { retry_after })?;
         // One at a time: a hostile password takes a core for most of a second, and Verify needs the others (promise P5).
-        let _turn = self.estimating.lock().await;
+        let turn = Arc::clone(&self.estimating).lock_owned().await;
         let (reply, answer) = oneshot::channel();
         let (password, username) = (password.clone(), username.clone());
-        let estimate = move || drop(reply.send(estimate(&password, &username)));
+        // The turn lasts as long as the work, even if its caller goes.
+        let estimate = move || {
+            let estimated = estimate(&password, &username);
+            drop(turn);
+            drop(reply.send(estimated));
+        };
         thread::Builder::new().name("estimate".to_owned()).spawn(estimate).map_err(Error::internal)?;
         let (score, advice) = answer.await.map_err(Error::internal)?;
         if score >= self.min_score {
@@ -97,6 +114,7 @@ mod tests {
     use std::{env, fs};
 
     use proptest::prelude::*;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -136,6 +154,24 @@ mod tests {
             assert_eq!(check(&rules, good).await, Ok(()), "{good}");
         }
         assert!(check(&PasswordRules::new(None, 4), "wilhelmina-quackenbush").await.is_err());
+    }
+
+    #[tokio::test]
+    async fn p5_more_estimates_than_there_are_places_for_are_refused_and_none_is_lost() {
+        let rules = PasswordRules::new(None, 3);
+        let turn = rules.estimating.lock().await;
+        let mut waiting: Vec<_> = (0..PLACES).map(|_| Box::pin(check(&rules, "aaaaaaaaaaaaaaa"))).collect();
+        for check in &mut waiting {
+            assert!(timeout(Duration::ZERO, check).await.is_err(), "it waits");
+        }
+        let (password, name) = (Password::parse("password", "a").expect("valid"), Username::parse("a").expect("valid"));
+        let refused = rules.check("password", &password, &name).await;
+        assert!(matches!(refused, Err(Error::Overloaded { .. })), "{refused:?}");
+        drop((turn, waiting.pop()));
+        for check in waiting {
+            assert!(check.await.expect_err("weak").starts_with("too easy"));
+        }
+        assert!(check(&rules, "correct horse battery staple").await.is_ok());
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sqlx::query_as;
+use sqlx::{query, query_as};
 use time::OffsetDateTime;
 
 use super::Conn;
@@ -46,7 +46,15 @@ pub async fn step(conn: &mut Conn, before: OffsetDateTime, kept: Duration, page:
     .bind(kept.as_secs_f64())
     .bind(page);
     Ok(match conn.fetch_optional(statement).await? {
-        None => Step::Taken,
+        None => {
+            // Or there is no row, and nobody would ever have a turn.
+            let anew = query(
+                "INSERT INTO session_sweep (one, after) VALUES (true, '00000000-0000-0000-0000-000000000000') \
+                 ON CONFLICT DO NOTHING",
+            );
+            conn.execute(anew).await?;
+            Step::Taken
+        }
         Some((true,)) => Step::More,
         Some((false,)) => Step::Last,
     })

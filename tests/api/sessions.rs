@@ -321,3 +321,34 @@ async fn many_sessions_are_deleted_page_by_page_by_one_replica_at_a_time() {
     tokio::join!(sweep(&server), sweep(&replica));
     assert_eq!(stored(&mut connection).await, HashSet::from([alive.session_id]));
 }
+
+/// As after a restore of some tables alone.
+#[tokio::test]
+async fn the_deletion_goes_on_when_its_place_is_lost() {
+    let server = TestServer::start().await;
+    server.user("alice").await.login().await;
+    let mut connection = connect(&server).await;
+    let lost = "UPDATE refresh_tokens SET idle_expires_at = now() - interval '25 hours'; DELETE FROM session_sweep";
+    connection.execute(lost).await.expect("lost");
+    sweep(&server).await;
+    assert_eq!(stored(&mut connection).await, HashSet::new());
+}
+
+/// A refresh that had to write to an index would make the table and its indexes grow.
+#[tokio::test]
+async fn a_refresh_changes_nothing_that_is_indexed() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let mut tokens = alice.login().await;
+    for _ in 0..3 {
+        tokens = alice.rotate(&tokens.refresh_token).await;
+    }
+    let mut connection = connect(&server).await;
+    let mut updates = async || -> (i64, i64) {
+        let statistics = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'refresh_tokens'";
+        sqlx::query_as(statistics).fetch_one(&mut connection).await.expect("counted")
+    };
+    let reported = async { while updates().await.0 < 3 {} };
+    tokio::time::timeout(Duration::from_secs(60), reported).await.expect("in time");
+    assert_eq!(updates().await, (3, 3));
+}

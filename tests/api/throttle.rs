@@ -299,6 +299,35 @@ async fn r57_attempts_side_by_side_are_counted_one_by_one() {
     assert_eq!(left, 0);
 }
 
+/// Whichever of the two budgets is locked first.
+#[tokio::test(flavor = "multi_thread")]
+async fn right_passwords_beside_attempts_are_forgiven_without_a_deadlock() {
+    let server = Setup::on(crate::support::database().await, Clock::system()).start().await;
+    let (name, source) = (Budget::of_account(10), Budget::of_source(1000));
+    for (name_key, source_key) in [([1; 32], [2; 32]), ([4; 32], [3; 32])] {
+        let charges = [Charge { key: name_key, budget: name }, Charge { key: source_key, budget: source }];
+        let attempts: Vec<_> = (0..400)
+            .map(|_| {
+                let (store, clock) = (server.auth.accounts.store.clone(), server.clock.clone());
+                tokio::spawn(async move {
+                    let mut conn = store.acquire().await.expect("connected");
+                    let wait = login_throttle::charge(&mut conn, &charges, clock.now()).await.expect("no deadlock");
+                    if wait.is_none() {
+                        login_throttle::forgive(&mut conn, &charges).await.expect("no deadlock");
+                    }
+                })
+            })
+            .collect();
+        for attempt in attempts {
+            attempt.await.expect("joined");
+        }
+    }
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM login_throttle").fetch_one(&mut connection).await.expect("counted");
+    assert_eq!(left, 0, "nothing is held against anybody");
+}
+
 /// Who knew a password of before has no budget of its own for the one of today.
 #[tokio::test]
 async fn r55_a_device_hint_of_before_a_new_password_is_none() {
@@ -311,6 +340,19 @@ async fn r55_a_device_hint_of_before_a_new_password_is_none() {
     guessed(&server, "alice", FREE).await;
     let with = LoginRequest { device_hint: hint, ..request("alice", PASSWORD) };
     assert_eq!(refused(&server, with).await, throttled(1));
+}
+
+#[tokio::test]
+async fn r55_who_hammers_a_name_does_not_keep_a_known_device_from_changing_the_password() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let hint = login(&server, request("alice", PASSWORD)).await.expect("logged in").device_hint;
+    guessed(&server, "alice", FREE).await;
+    let mut change = alice.change_password("another horse battery staple", "");
+    let stranger = server.user_client().change_password(administering(change.clone())).await;
+    assert_eq!(refusal(stranger).1, "LOGIN_THROTTLED");
+    change.device_hint = hint;
+    server.user_client().change_password(administering(change)).await.expect("changed");
 }
 
 /// What the statement counts is what the rule says.

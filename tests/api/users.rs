@@ -1,12 +1,16 @@
 //! UserService.
 
-use countersign::grpc::v1::{
-    CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest, Roles, SetPasswordRequest,
-    UpdateUserRequest, get_user_request::Key,
+use countersign::{
+    domain::password::Password,
+    grpc::v1::{
+        CreateUserRequest, DeleteUserRequest, GetUserRequest, ListUsersRequest, Roles, SetPasswordRequest,
+        UpdateUserRequest, get_user_request::Key,
+    },
 };
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic::Code;
 
-use crate::support::{PASSWORD, TestServer, refusal, violations};
+use crate::support::{PASSWORD, TestServer, refusal, somebody_waits, violations};
 
 fn create(username: &str, password: &str) -> CreateUserRequest {
     CreateUserRequest { username: username.into(), password: password.into(), roles: vec![] }
@@ -113,6 +117,26 @@ async fn changing_a_password_needs_the_old_one_and_keeps_one_session() {
     alice.verify(&kept.access_token).await.expect("kept");
     assert_eq!(refusal(alice.verify(&other.access_token).await).1, "TOKEN_REVOKED");
     assert_eq!(refusal(alice.login_with(PASSWORD).await).1, "INVALID_CREDENTIALS");
+    alice.login_with("another horse battery staple").await.expect("logged in");
+}
+
+/// A Login next to it has replaced the hash by a stronger one: the password is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn changing_a_password_while_its_hash_is_replaced_succeeds() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let password = Password::parse("password", PASSWORD).expect("valid");
+    let fresh = server.auth.accounts.hasher.hash(password, None).await.expect("hashed");
+    let mut login = PgConnection::connect(&server.database_url).await.expect("connect");
+    login.execute("BEGIN").await.expect("begun");
+    let replace = sqlx::query("UPDATE users SET password_hash = $1").bind(fresh.as_str());
+    login.execute(replace).await.expect("replaced");
+    let change = alice.change_password("another horse battery staple", "");
+    let mut client = server.user_client();
+    let changed = tokio::spawn(async move { client.change_password(change).await });
+    somebody_waits(&server.database_url).await;
+    login.execute("COMMIT").await.expect("committed");
+    changed.await.expect("joined").expect("changed");
     alice.login_with("another horse battery staple").await.expect("logged in");
 }
 

@@ -84,6 +84,18 @@ class Client:
         self.seen.add_message(answer)
         return answer
 
+    def stream(self, rpc, /, *messages, timeout=20):
+        """The answer to a stream of messages, of which each is given by its fields."""
+        method = self.method(rpc)
+        kind = message_factory.GetMessageClass(method.input_type)
+        requests = [kind(**fields) for fields in messages]
+        for request in requests:
+            self.seen.add_message(request)
+        answer = message_factory.GetMessageClass(method.output_type)
+        path = f"/{method.containing_service.full_name}/{rpc}"
+        stub = self.channel.stream_unary(path, lambda message: message.SerializeToString(), answer.FromString)
+        return stub(iter(requests), timeout=timeout, metadata=self.metadata)
+
     def refused(self, reason, rpc, /, **fields):
         """Calls, and checks that the refusal is the one that `reason` names."""
         error = self.start(rpc, **fields).exception()

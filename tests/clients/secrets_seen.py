@@ -10,7 +10,8 @@ MARK = "canary-horse-"
 # In a database no token may lie in the clear, not even one that this job has not seen.
 STORED_SECRETS = re.compile(rb"canary-horse-|csr_[A-Za-z0-9_-]{40}|eyJ[A-Za-z0-9_-]{20,}\.eyJ")
 
-SECRET_FIELDS = {"password", "old_password", "new_password", "access_token", "access_tokens", "refresh_token"}
+SECRET_FIELDS = {"password", "old_password", "new_password", "password_hash"}
+SECRET_FIELDS |= {"access_token", "access_tokens", "refresh_token"}
 # Not secret, but said never to be logged by us. (Postgres names a key that exists already in its own log.)
 PRIVATE_FIELDS = {"username", "user_agent", "device"}
 

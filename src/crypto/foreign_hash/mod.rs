@@ -6,7 +6,7 @@
 //! PBKDF2        $pbkdf2-sha256$i=600000$SALT$HASH (also -sha512, also passlib's form), Django's pbkdf2_sha256$i$SALT$HASH
 //! Firebase      $firebase-scrypt$ln=14,r=8,p=1,ss=SEPARATOR,sk=KEY$SALT$HASH; KEY is the project's signer key, a secret
 //!               that is the same in all rows: whoever reads one can test guesses for all of them
-//! argon2        as in hash_worker.rs, with a hash of any length
+//! argon2        as in hash_worker.rs, with a salt and a hash of any length; also argon2i, argon2d and version 0x10
 
 mod read;
 
@@ -83,10 +83,13 @@ pub enum ForeignHash {
     },
 }
 
-/// Whether a stored hash is not one of those that `hash_worker.rs` makes.
+/// Whether a stored hash is none of those that `hash_worker.rs` makes, by its form: argon2id with 16 bytes of salt and 32
+/// of hash, in base64. Some other systems make the very same.
 pub fn is_foreign(text: &str) -> bool {
-    // 32 bytes in base64.
-    !(text.starts_with("$argon2") && text.rsplit('$').next().is_some_and(|hash| hash.len() == 43))
+    match text.split('$').collect::<Vec<_>>()[..] {
+        ["", "argon2id", "v=19", _, salt, hash] => (salt.len(), hash.len()) != (22, 43),
+        _ => true,
+    }
 }
 
 impl PasswordHash {
@@ -192,6 +195,7 @@ impl fmt::Debug for ForeignHash {
 
 #[cfg(test)]
 mod tests {
+    use argon2::{Algorithm, Params, Version};
     use aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256;
     use base64::Engine as _;
     use proptest::prelude::*;
@@ -308,16 +312,25 @@ mod tests {
     }
 
     #[test]
-    fn argon2_with_a_hash_of_another_length_than_ours_is_read_too() {
-        let (salt, mut expected) = (b"somesalt".to_vec(), vec![0; 16]);
-        Argon2::default().hash_password_into(b"password", &salt, &mut expected).expect("hashed");
-        let params = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ$";
+    fn argon2_of_another_form_than_ours_is_foreign() {
         let unpadded = base64::engine::general_purpose::STANDARD_NO_PAD;
-        let text = format!("{params}{}", unpadded.encode(expected));
-        assert!(is_foreign(&text));
-        let hash = ForeignHash::parse(&text).expect("read");
-        assert_eq!(hash.verify(&password("password")).expect("checked"), Verdict::Right);
-        assert_eq!(hash.verify(&password("Password")).expect("checked"), Verdict::Wrong);
+        let text = |function: &str, salt: usize, hash: usize| {
+            format!("${function}$m=8,t=1,p=1${}${}", unpadded.encode(vec![1; salt]), unpadded.encode(vec![2; hash]))
+        };
+        assert!(!is_foreign(&text("argon2id$v=19", 16, 32)));
+        for (function, salt, hash) in [
+            ("argon2id$v=19", 16, 16),
+            // Django's salts.
+            ("argon2id$v=19", 22, 32),
+            ("argon2id$v=16", 16, 32),
+            ("argon2id", 16, 32),
+            ("argon2i$v=19", 16, 32),
+            ("argon2d$v=19", 16, 32),
+        ] {
+            let text = text(function, salt, hash);
+            assert!(is_foreign(&text), "{text}");
+            assert!(ForeignHash::parse(&text).is_ok(), "{text}");
+        }
     }
 
     /// Other systems do not normalise: what was typed there is what they hashed.
@@ -331,9 +344,17 @@ mod tests {
             "cafe\u{301} \u{fb01}ne".as_bytes(),
             &mut expected,
         );
-        let text = format!("pbkdf2_sha256$1$salt${}", STANDARD.encode(expected));
-        let hash = ForeignHash::parse(&text).expect("read");
-        assert_eq!(hash.verify(&password("cafe\u{301} \u{fb01}ne")).expect("checked"), Verdict::Right);
+        let pbkdf2 = format!("pbkdf2_sha256$1$salt${}", STANDARD.encode(expected));
+        let cheap = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(8, 1, 1, None).expect("parameters"));
+        cheap.hash_password_into("cafe\u{301} \u{fb01}ne".as_bytes(), b"somesalt", &mut expected).expect("hashed");
+        let argon2 =
+            format!("$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ${}", STANDARD.encode(expected).trim_end_matches('='));
+        for text in [pbkdf2, argon2] {
+            assert!(is_foreign(&text));
+            let hash = ForeignHash::parse(&text).expect("read");
+            assert_eq!(hash.verify(&password("cafe\u{301} \u{fb01}ne")).expect("checked"), Verdict::Right);
+            assert_eq!(hash.verify(&password("caf\u{e9} fine")).expect("checked"), Verdict::Wrong);
+        }
     }
 
     #[test]
@@ -395,6 +416,7 @@ mod tests {
             "$2x$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
             "$2b$5$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
             "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOe",
+            "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOe=",
             "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyO\u{e9}",
             "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyO\0W",
             "$scrypt$ln=0,r=8,p=1$c2FsdA$AAAAAAAAAAAAAAAAAAAAAAAA",

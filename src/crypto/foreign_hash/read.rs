@@ -20,6 +20,8 @@ const MAX_OUTPUT: usize = 64;
 const MIN_ARGON2_SALT: usize = 8;
 /// About a second of one core each.
 const BCRYPT_COST: RangeInclusive<u32> = 4..=14;
+/// What is stored of the 24 bytes that bcrypt computes.
+const BCRYPT_OUTPUT: usize = 23;
 /// Bytes that scrypt fills, 128 N r p; it takes 128 N r of them at a time.
 const MAX_SCRYPT_BYTES: u64 = 256 * 1024 * 1024;
 /// Of one block of output.
@@ -72,7 +74,9 @@ fn read_bcrypt(cost: &str, salt_and_hash: &str) -> Option<ForeignHash> {
     let (salt, hash) = salt_and_hash.split_at_checked(22).filter(|(_, hash)| cost.len() == 2 && hash.len() == 31)?;
     let cost = cost.parse().ok().filter(|cost| BCRYPT_COST.contains(cost))?;
     let salt = BCRYPT.decode(salt).ok()?.try_into().ok()?;
-    Some(ForeignHash::Bcrypt { cost, salt, expected: BCRYPT.decode(hash).ok()? })
+    // Not padding in the place of its end.
+    let expected = BCRYPT.decode(hash).ok().filter(|hash| hash.len() == BCRYPT_OUTPUT)?;
+    Some(ForeignHash::Bcrypt { cost, salt, expected })
 }
 
 fn read_scrypt(params: &str, salt: &str, hash: &str) -> Option<ForeignHash> {
