@@ -210,18 +210,40 @@ pub async fn load(conn: &mut Conn, after: i64) -> Result<(i64, Vec<LogEntry>), E
     let (mut read, mut entries) = (oldest.map_or(head, |oldest| after.max(oldest - 1)), Vec::new());
     while read < head {
         let upto = head.min(read.saturating_add(PAGE));
-        let statement = query_as::<_, Row>(
-            "SELECT seq, id, kind, subject, epoch, expires_at FROM revocations \
-             WHERE seq > $1 AND seq <= $2 ORDER BY seq",
-        )
-        .bind(read)
-        .bind(upto);
-        for row in conn.fetch_all(statement).await? {
-            entries.push(LogEntry::try_from(row)?);
+        // By columns: a row of its own for each takes four times as long to read.
+        let statement = query_as::<_, Columns>(
+            "SELECT array_agg(seq) AS seqs, array_agg(id) AS ids, array_agg(kind) AS kinds, array_agg(subject) AS subjects, \
+               array_agg(epoch) AS epochs, array_agg(expires_at) AS expiries FROM (SELECT seq, id, kind, subject, epoch, \
+               expires_at FROM revocations WHERE seq > $1 AND seq <= $2 ORDER BY seq) page HAVING count(*) > 0",
+        );
+        if let Some(columns) = conn.fetch_optional(statement.bind(read).bind(upto)).await? {
+            for row in columns.rows() {
+                entries.push(LogEntry::try_from(row)?);
+            }
         }
         read = upto;
     }
     Ok((head, entries))
+}
+
+/// Rows of the log, column by column.
+#[derive(sqlx::FromRow)]
+struct Columns {
+    seqs: Vec<i64>,
+    ids: Vec<Uuid>,
+    kinds: Vec<String>,
+    subjects: Vec<Option<Uuid>>,
+    epochs: Vec<Option<i64>>,
+    expiries: Vec<OffsetDateTime>,
+}
+
+impl Columns {
+    fn rows(self) -> impl Iterator<Item = Row> {
+        let whats = self.kinds.into_iter().zip(self.subjects).zip(self.epochs);
+        self.seqs.into_iter().zip(self.ids).zip(whats).zip(self.expiries).map(
+            |(((seq, id), ((kind, subject), epoch)), expires_at)| Row { seq, id, kind, subject, epoch, expires_at },
+        )
+    }
 }
 
 /// Deletes of the `limit` oldest rows of the log those that have expired, by `now` and by the database's clock: never the

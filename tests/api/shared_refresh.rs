@@ -86,6 +86,29 @@ async fn p2_refreshes_that_share_a_statement_each_get_their_own_answer() {
     assert_eq!(one.tokens.expect("tokens").refresh_token, other.tokens.expect("tokens").refresh_token);
 }
 
+/// Both are of one session, and one of them is stolen.
+#[tokio::test(flavor = "multi_thread")]
+async fn r31_an_old_token_next_to_the_current_one_does_not_get_its_answer() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let old = alice.login().await;
+    let next = alice.rotate(&old.refresh_token).await;
+    let current = alice.rotate(&next.refresh_token).await;
+    let (mut blocker, busy) = occupy(&server, &server.database_url, &alice).await;
+    let stolen = refresh(&alice, &old);
+    queued(&server, 1).await;
+    let owned = refresh(&alice, &current);
+    queued(&server, 2).await;
+    blocker.execute("ROLLBACK").await.expect("released");
+    for answer in busy {
+        answer.await.expect("joined").expect("refreshed");
+    }
+    assert_eq!(refusal(stolen.await.expect("joined")).1, "REFRESH_TOKEN_REUSED");
+    // Whether it came first or not, the session has ended.
+    drop(owned.await.expect("joined"));
+    assert_eq!(refusal(alice.refresh(&current.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn refreshes_that_wait_for_a_statement_go_with_the_next_all_together() {
     let server = TestServer::start().await;
