@@ -9,7 +9,7 @@ use std::{
 
 use uuid::Uuid;
 
-use super::Accounts;
+use super::{Accounts, throttle};
 use crate::{
     domain::{
         audit::{Actor, Event, Failure, Kind},
@@ -23,8 +23,9 @@ use crate::{
     },
 };
 
-/// How many kinds of refusals a second may have that are told apart by user and address. More lose both, and are counted.
-const DISTINCT: usize = 1000;
+/// How many kinds of refusals a second may have that are told apart by address, and as many more by user. What is beyond
+/// is counted together.
+const DISTINCT: usize = 200;
 /// How many old events one statement looks at.
 const PRUNED_AT_ONCE: i64 = 5000;
 
@@ -35,33 +36,48 @@ pub struct Refusals(Mutex<HashMap<Event, u32>>);
 impl Refusals {
     fn count(&self, event: Event, times: u32) {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let event = if counted.len() < DISTINCT || counted.contains_key(&event) {
-            event
-        } else {
-            Event { user: None, client: ClientInfo::default(), ..event }
-        };
-        let count = counted.entry(event).or_default();
+        let from_anywhere = Event { client: ClientInfo::default(), ..event.clone() };
+        let of_anybody = Event { user: None, ..from_anywhere.clone() };
+        let kinds = counted.len();
+        let told_apart = [(event, DISTINCT), (from_anywhere, 2 * DISTINCT)]
+            .into_iter()
+            .find(|(event, room)| kinds < *room || counted.contains_key(event));
+        let count = counted.entry(told_apart.map_or(of_anybody, |(event, _)| event)).or_default();
         *count = count.saturating_add(times);
     }
 
-    fn take(&self) -> Vec<Event> {
+    fn take(&self) -> Unwritten<'_> {
         let counted = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        counted.into_iter().map(|(event, count)| Event { count, ..event }).collect()
+        let events = counted.into_iter().map(|(event, count)| Event { count, ..event }).collect();
+        Unwritten { refusals: self, events }
+    }
+}
+
+/// Refusals that are being written. Dropped before that, they are counted again.
+struct Unwritten<'r> {
+    refusals: &'r Refusals,
+    events: Vec<Event>,
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        for event in self.events.drain(..) {
+            let count = event.count;
+            self.refusals.count(Event { count: 1, ..event }, count);
+        }
     }
 }
 
 impl Accounts {
     /// Notes that a password was of no use.
     pub(super) fn refused(&self, kind: Kind, user: Option<&User>, ip: &str, failure: Failure) {
-        let client = ClientInfo { ip: ip.to_owned(), ..ClientInfo::default() };
+        let client = ClientInfo { ip: throttle::source(ip), ..ClientInfo::default() };
         let event = Event { reason: failure.as_str(), client, ..Event::new(kind, Actor::User) };
-        self.refusals.count(
-            match user {
-                Some(user) => event.about(user),
-                None => event,
-            },
-            1,
-        );
+        let event = match user {
+            Some(user) => event.about(user),
+            None => event,
+        };
+        self.refusals.count(event, 1);
     }
 
     /// Writes the refusals that were noted since the last time; what cannot be written now is kept.
@@ -69,18 +85,22 @@ impl Accounts {
     /// # Errors
     /// [`Error::DatabaseUnavailable`]: some may be written twice.
     pub async fn write_refusals(&self) -> Result<(), Error> {
-        let events = self.refusals.take();
-        if events.is_empty() {
+        let mut unwritten = self.refusals.take();
+        if unwritten.events.is_empty() {
             return Ok(());
         }
-        let written = async { audit::insert(&mut self.store.acquire().await?, &events, self.clock.now()).await };
-        if let Err(error) = written.await {
-            for event in events {
-                let count = event.count;
-                self.refusals.count(Event { count: 1, ..event }, count);
-            }
-            return Err(error);
-        }
+        audit::insert(&mut self.store.acquire().await?, &unwritten.events, self.clock.now()).await?;
+        log(&std::mem::take(&mut unwritten.events));
+        Ok(())
+    }
+
+    /// Writes an event of what changed nothing.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub(super) async fn note(&self, event: Event) -> Result<(), Error> {
+        let events = [event];
+        audit::insert(&mut self.store.acquire().await?, &events, self.clock.now()).await?;
         log(&events);
         Ok(())
     }
@@ -133,10 +153,15 @@ pub(super) fn log(events: &[Event]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::UserId;
 
     fn refusal(ip: usize) -> Event {
         let client = ClientInfo { ip: ip.to_string(), ..ClientInfo::default() };
         Event { reason: Failure::UnknownUser.as_str(), client, ..Event::new(Kind::LoginFailed, Actor::User) }
+    }
+
+    fn alice() -> (UserId, Username) {
+        (UserId(Uuid::nil()), Username::parse("alice").expect("a name"))
     }
 
     #[test]
@@ -145,11 +170,23 @@ mod tests {
         for n in 0..10 * DISTINCT {
             refusals.count(refusal(n % (3 * DISTINCT)), 1);
         }
-        let events = refusals.take();
-        assert_eq!(events.len(), DISTINCT + 1);
+        // Whom somebody hides in the flood is told all the same.
+        refusals.count(Event { user: Some(alice()), ..refusal(10_000) }, 1);
+        let mut taken = refusals.take();
+        let events = std::mem::take(&mut taken.events);
+        assert_eq!(events.len(), DISTINCT + 2);
         let total: usize = events.iter().map(|event| usize::try_from(event.count).expect("small")).sum();
-        assert_eq!(total, 10 * DISTINCT);
-        assert!(events.iter().any(|event| event.client.ip == "0") && events.iter().any(|e| e.client.ip.is_empty()));
-        assert!(refusals.take().is_empty());
+        assert_eq!(total, 10 * DISTINCT + 1);
+        assert!(events.iter().any(|event| event.client.ip == "0") && events.iter().any(|e| e.user == Some(alice())));
+        assert!(refusals.take().events.is_empty());
+    }
+
+    #[test]
+    fn refusals_whose_writing_was_given_up_are_counted_again() {
+        let refusals = Refusals::default();
+        refusals.count(refusal(1), 3);
+        drop(refusals.take());
+        refusals.count(refusal(1), 2);
+        assert_eq!(refusals.take().events.iter().map(|event| event.count).collect::<Vec<_>>(), [5]);
     }
 }

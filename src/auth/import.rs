@@ -200,6 +200,9 @@ impl Accounts {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn export(&self, page: Page) -> Result<Vec<Credentials>, Error> {
+        if page.after.is_nil() {
+            self.note(Event::new(Kind::UsersExported, self.operator)).await?;
+        }
         let mut conn = self.store.acquire().await?;
         users::list_credentials(&mut conn, page.after, page.size.into()).await
     }

@@ -99,11 +99,6 @@ impl Auth {
             let Some(session) = opened? else {
                 continue;
             };
-            audit::log(&[Event {
-                session: Some(session.id),
-                client: session.client.clone(),
-                ..Event::new(Kind::LoginSucceeded, Actor::User).about(&credentials.user)
-            }]);
             let tokens = self.token_pair(&session, now)?;
             let mut own = Device::new(session.user_id, unix(now))?;
             if let Some(known) = device.filter(|device| device.user_id == session.user_id) {
@@ -120,14 +115,22 @@ impl Auth {
     async fn open(self: &Arc<Self>, session: Session, credentials: Credentials) -> Result<Option<Session>, Error> {
         let auth = Arc::clone(self);
         to_completion(async move {
-            if let Some(limit) = auth.accounts.policy.session_limit {
-                return auth.accounts.open_within(limit, &session, &credentials).await;
+            let opened = match auth.accounts.policy.session_limit {
+                Some(limit) => auth.accounts.open_within(limit, &session, &credentials).await?,
+                None => {
+                    let mut conn = auth.accounts.store.acquire_for_login().await?;
+                    let opening = opening::open(&mut conn, &session, &credentials).await?;
+                    Some(session).filter(|_| opening == Opening::Opened)
+                }
+            };
+            if let Some(session) = &opened {
+                audit::log(&[Event {
+                    session: Some(session.id),
+                    client: session.client.clone(),
+                    ..Event::new(Kind::LoginSucceeded, Actor::User).about(&credentials.user)
+                }]);
             }
-            let mut conn = auth.accounts.store.acquire_for_login().await?;
-            Ok(match opening::open(&mut conn, &session, &credentials).await? {
-                Opening::Opened => Some(session),
-                Opening::UserMoved => None,
-            })
+            Ok(opened)
         })
         .await
     }

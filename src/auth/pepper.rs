@@ -15,7 +15,7 @@ use crate::{
         signing_key::KeyMaterial,
     },
     domain::{
-        audit::Kind,
+        audit::{Event, Kind},
         key::{Key, Purpose, Stage},
         revocation::Reason,
     },
@@ -101,6 +101,7 @@ impl Auth {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn export_peppers(&self) -> Result<ExportedPeppers, Error> {
+        self.accounts.note(Event::new(Kind::PeppersExported, self.accounts.operator)).await?;
         let mut exported = ExportedPeppers { peppers: Vec::new(), closed: Vec::new() };
         for stored in self.stored_keys().await?.of(Purpose::Pepper) {
             match self.keys.open_pepper(stored) {

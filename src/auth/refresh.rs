@@ -7,6 +7,7 @@ use super::{Auth, later, tokens::TokenPair};
 use crate::{
     crypto::{refresh_token::RefreshToken, secret::Secret},
     domain::{
+        audit::Cause,
         ids::SessionId,
         revocation::Reason,
         rotation::{Decision, Step, decide},
@@ -112,7 +113,7 @@ impl Auth {
                 Decision::Replay => return Ok((session, Exchange::Replayed)),
                 Decision::Reuse => {
                     drop(conn);
-                    return Err(self.end_reused(&session).await);
+                    return Err(self.end_reused(&session, client).await);
                 }
                 Decision::Refuse => return Err(Error::RefreshTokenInvalid),
             }
@@ -121,8 +122,9 @@ impl Auth {
     }
 
     /// Ends the session of a token that was used twice; what could not be ended is not called reused.
-    async fn end_reused(&self, session: &Session) -> Error {
-        if let Err(error) = self.accounts.end_session(session.id, Reason::Reuse).await {
+    async fn end_reused(&self, session: &Session, client: Option<ClientInfo>) -> Error {
+        let cause = Cause { reason: Reason::Reuse, client: client.unwrap_or_default() };
+        if let Err(error) = self.accounts.end_session(session.id, cause).await {
             return error;
         }
         tracing::warn!(session_id = %session.id, user_id = %session.user_id, "refresh token reused: session ended");

@@ -14,9 +14,9 @@ use super::{
 };
 use crate::{
     domain::{
-        audit::Event,
+        audit::{Cause, Event},
         ids::SessionId,
-        revocation::{RETENTION, Reason},
+        revocation::RETENTION,
     },
     error::Error,
     store::revocations::{self, Ending},
@@ -36,7 +36,7 @@ pub struct RevocationQueue {
 #[derive(Debug)]
 struct Waiting {
     session: SessionId,
-    reason: Reason,
+    cause: Cause,
     answer: oneshot::Sender<Result<Revoked, Error>>,
 }
 
@@ -64,9 +64,9 @@ impl RevocationQueue {
 
 impl Accounts {
     /// Ends one session. To be run to completion: others may be in the same transaction.
-    pub(super) async fn end_session(&self, session: SessionId, reason: Reason) -> Result<Revoked, Error> {
+    pub(super) async fn end_session(&self, session: SessionId, cause: Cause) -> Result<Revoked, Error> {
         let (answer, mut answered) = oneshot::channel();
-        self.queue.lock().push(Waiting { session, reason, answer });
+        self.queue.lock().push(Waiting { session, cause, answer });
         loop {
             let _turn = self.queue.turn.lock().await;
             // Whoever had the turn before may have taken this one along.
@@ -82,7 +82,7 @@ impl Accounts {
     }
 
     async fn carry_out(&self, batch: Vec<Waiting>) {
-        let sessions: HashMap<SessionId, Reason> = batch.iter().map(|w| (w.session, w.reason)).collect();
+        let sessions: HashMap<SessionId, Cause> = batch.iter().map(|w| (w.session, w.cause.clone())).collect();
         let outcome = retrying(async || self.end_sessions(&sessions).await).await;
         match outcome {
             Ok((revoked, mut live)) => {
@@ -103,10 +103,7 @@ impl Accounts {
     }
 
     /// Ends sessions by one statement; says which were live.
-    async fn end_sessions(
-        &self,
-        sessions: &HashMap<SessionId, Reason>,
-    ) -> Result<(Revoked, HashSet<SessionId>), Error> {
+    async fn end_sessions(&self, sessions: &HashMap<SessionId, Cause>) -> Result<(Revoked, HashSet<SessionId>), Error> {
         let mut conn = self.store.acquire().await?;
         let now = self.clock.now();
         let ending = Ending { sessions, operator: self.operator, now, expires_at: later(now, RETENTION) };

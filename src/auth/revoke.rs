@@ -112,7 +112,7 @@ impl Auth {
             Target::AccessToken(token) => (self.session_of(token.expose()).await?, Reason::LoggedOut),
         };
         if let Some(id) = session {
-            return self.accounts.end_session(id, reason).await;
+            return self.accounts.end_session(id, reason.into()).await;
         }
         // That it means nothing can be said only by who knows all keys (REQUIREMENTS R37).
         self.accounts.revocations.fresh(None)?;

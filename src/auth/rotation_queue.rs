@@ -1,20 +1,22 @@
 //! Rotations share statements: whoever asks while all lanes are busy goes with the next statement, all together; whoever
 //! finds a lane free goes at once and alone, by the statement for one, which is faster alone. A lane is a connection. It is
-//! handed from one batch to the next, and each batch is carried out by one of those who are in it.
+//! handed from one batch to the next, and each batch is carried out by one of those who are in it. A batch that meets a row
+//! which somebody holds gives up soon, and each of it goes alone, so that one session holds up no other.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::Accounts;
+use super::{Accounts, retrying};
 use crate::{
     domain::{ids::SessionId, session::Session},
     error::Error,
     store::{
-        Conn, Store,
+        Lane, Store,
         refresh_tokens::{self, Advance},
     },
 };
@@ -22,6 +24,9 @@ use crate::{
 /// How many statements may be under way, and the most rotations that one makes.
 const LANES: usize = 2;
 const BATCH: usize = 256;
+/// How many may wait.
+const MOST: usize = 10_000;
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What became of a rotation: the session after it, or None if it was not possible.
 type Outcome = Result<Option<Session>, Error>;
@@ -32,13 +37,14 @@ pub struct RotationQueue(Mutex<Queue>);
 
 #[derive(Debug)]
 struct Queue {
-    waiting: Vec<Waiting>,
+    waiting: VecDeque<Waiting>,
     free: Vec<Lane>,
 }
 
 #[derive(Debug)]
 struct Waiting {
     advance: Advance,
+    since: Instant,
     told: oneshot::Sender<Told>,
 }
 
@@ -46,18 +52,16 @@ struct Waiting {
 #[derive(Debug)]
 enum Told {
     Outcome(Outcome),
+    /// Nothing has happened, because of a row in the batch that somebody holds: to go alone.
+    Alone(Advance),
     /// To carry out a batch: its own rotation, and the others.
     Lead(Lane, Advance, Vec<Waiting>),
 }
 
-/// A connection, and when it was used last; none before the first use and after a failure.
-#[derive(Debug, Default)]
-struct Lane(Option<(Conn, Instant)>);
-
 impl Default for RotationQueue {
     fn default() -> Self {
         let free = (0..LANES).map(|_| Lane::default()).collect();
-        Self(Mutex::new(Queue { waiting: Vec::new(), free }))
+        Self(Mutex::new(Queue { waiting: VecDeque::new(), free }))
     }
 }
 
@@ -72,57 +76,67 @@ impl RotationQueue {
         self.len() == 0
     }
 
+    /// How many lanes nobody uses.
+    pub fn free_lanes(&self) -> usize {
+        self.lock().free.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A lane that is free, or what to wait for.
-    fn free_lane_or_wait(&self, advance: Advance) -> Result<(Lane, Advance), oneshot::Receiver<Told>> {
+    fn free_lane_or_wait(&self, advance: Advance) -> Result<Told, oneshot::Receiver<Told>> {
         let mut queue = self.lock();
         if let Some(lane) = queue.free.pop() {
-            return Ok((lane, advance));
+            return Ok(Told::Lead(lane, advance, Vec::new()));
+        }
+        if queue.waiting.len() >= MOST {
+            return Ok(Told::Outcome(Err(Error::Overloaded { retry_after: RETRY_AFTER })));
         }
         let (told, waiting) = oneshot::channel();
-        queue.waiting.push(Waiting { advance, told });
+        queue.waiting.push_back(Waiting { advance, since: Instant::now(), told });
         Err(waiting)
     }
 }
 
 impl Queue {
-    /// The next batch, no session twice: a statement can move a row once.
-    fn take(&mut self) -> Vec<Waiting> {
-        let (mut batch, mut sessions, mut rest) = (Vec::new(), HashSet::new(), Vec::new());
-        for waiting in self.waiting.drain(..) {
-            if batch.len() < BATCH && sessions.insert(waiting.advance.session_id) {
+    /// The next batch, no session twice: a statement can move a row once. Whoever has waited longer than `patience` is told
+    /// so instead.
+    fn take(&mut self, patience: Duration) -> Vec<Waiting> {
+        let (mut batch, mut sessions, mut later) = (Vec::new(), HashSet::new(), Vec::new());
+        while batch.len() < BATCH
+            && let Some(waiting) = self.waiting.pop_front()
+        {
+            if waiting.since.elapsed() > patience {
+                let error = Error::DatabaseUnavailable("waited too long for a connection".into());
+                drop(waiting.told.send(Told::Outcome(Err(error))));
+            } else if sessions.insert(waiting.advance.session_id) {
                 batch.push(waiting);
             } else {
-                rest.push(waiting);
+                later.push(waiting);
             }
         }
-        self.waiting = rest;
+        later.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
         batch
     }
 }
 
 /// A lane in use. Whatever becomes of its user, it goes on to those who wait, or is free again.
-struct Turn<'q> {
-    queue: &'q RotationQueue,
+struct Turn<'a> {
+    queue: &'a RotationQueue,
+    store: &'a Store,
     lane: Lane,
 }
 
 impl Turn<'_> {
     /// Makes one rotation, or several by one statement; says which.
-    async fn rotate(&mut self, store: &Store, advances: &[Advance]) -> Result<Vec<Session>, Error> {
-        let conn = store.connect_for_rotations(self.lane.0.take()).await?;
-        let (conn, _) = self.lane.0.insert((conn, Instant::now()));
-        let rotated = match advances {
+    async fn rotate(&mut self, advances: &[Advance]) -> Result<Vec<Session>, Error> {
+        let conn = self.store.enter(&mut self.lane).await?;
+        match advances {
             [alone] => refresh_tokens::advance(conn, alone).await.map(Vec::from_iter),
             several => refresh_tokens::advance_all(conn, several).await,
-        };
-        if matches!(rotated, Err(Error::DatabaseUnavailable(_))) {
-            self.lane = Lane::default();
         }
-        rotated
     }
 }
 
@@ -131,15 +145,16 @@ impl Drop for Turn<'_> {
         let mut lane = std::mem::take(&mut self.lane);
         let mut queue = self.queue.lock();
         loop {
-            let mut batch = queue.take();
-            let Some(Waiting { advance, told }) = batch.pop() else {
+            let mut batch = queue.take(self.store.deadline());
+            let Some(Waiting { advance, told, .. }) = batch.pop() else {
                 queue.free.push(lane);
                 return;
             };
-            // Whoever does not wait any more does not lead.
+            // Whoever does not wait any more does not lead. Who is told and then given up would take the lane along: all
+            // who wait are run to completion.
             match told.send(Told::Lead(lane, advance, batch)) {
                 Err(Told::Lead(back, _, others)) => {
-                    queue.waiting.splice(..0, others);
+                    others.into_iter().rev().for_each(|waiting| queue.waiting.push_front(waiting));
                     lane = back;
                 }
                 _ => return,
@@ -152,39 +167,40 @@ impl Accounts {
     /// Makes a rotation, if it is possible: None if not. To be run to completion: others may be in the same statement.
     ///
     /// # Errors
-    /// [`Error::DatabaseUnavailable`]: it may or may not have happened (REQUIREMENTS R66).
+    /// [`Error::Overloaded`]; [`Error::DatabaseUnavailable`]: it may or may not have happened (REQUIREMENTS R66).
     pub(super) async fn rotate(&self, advance: Advance) -> Outcome {
-        match self.rotations.free_lane_or_wait(advance) {
-            Ok((lane, advance)) => self.rotate_all(lane, advance, Vec::new()).await,
-            Err(told) => match told.await.map_err(|_| Error::internal("a batch of rotations was given up"))? {
-                Told::Outcome(outcome) => outcome,
-                Told::Lead(lane, own, others) => self.rotate_all(lane, own, others).await,
-            },
+        let told = match self.rotations.free_lane_or_wait(advance) {
+            Ok(told) => told,
+            Err(waiting) => waiting.await.map_err(|_| Error::internal("a batch of rotations was given up"))?,
+        };
+        match told {
+            Told::Outcome(outcome) => outcome,
+            Told::Alone(advance) => self.rotate_alone(&advance).await,
+            Told::Lead(lane, own, others) => self.rotate_all(lane, own, others).await,
         }
+    }
+
+    /// Waits for whoever holds the row.
+    async fn rotate_alone(&self, advance: &Advance) -> Outcome {
+        retrying(async || refresh_tokens::advance(&mut self.store.acquire().await?, advance).await).await
     }
 
     /// Makes the rotations of a batch, tells the others, and gives the outcome of `own`.
     async fn rotate_all(&self, lane: Lane, own: Advance, others: Vec<Waiting>) -> Outcome {
-        let mut turn = Turn { queue: &self.rotations, lane };
+        let mut turn = Turn { queue: &self.rotations, store: &self.store, lane };
         let own_id = own.session_id;
         let mut advances = vec![own];
         let mut telling = Vec::with_capacity(others.len());
-        for Waiting { advance, told } in others {
+        for Waiting { advance, told, .. } in others {
             telling.push((advance.session_id, told));
             advances.push(advance);
         }
-        // Two batches side by side lock their rows in one order. Where that does not hold, the database says who starts over.
+        // The grace begins when it happens, however long it was waited for.
+        let now = self.clock.now();
+        advances.iter_mut().for_each(|advance| advance.now = now);
+        // Two batches side by side lock their rows in one order, where the planner does as it should.
         advances.sort_unstable_by_key(|advance| advance.session_id);
-        let mut rotated = turn.rotate(&self.store, &advances).await;
-        for _ in 0..2 {
-            if let Err(Error::Conflict) = rotated {
-                rotated = turn.rotate(&self.store, &advances).await;
-            }
-        }
-        if let Err(Error::DatabaseUnavailable(_)) = rotated {
-            // Those who have queued up meanwhile too, or the queue would grow faster than it is tried.
-            telling.extend(self.rotations.lock().waiting.drain(..).map(|w| (w.advance.session_id, w.told)));
-        }
+        let rotated = turn.rotate(&advances).await;
         // The next batch need not wait until all of this one have been told.
         drop(turn);
         match rotated {
@@ -194,6 +210,18 @@ impl Accounts {
                     drop(told.send(Told::Outcome(Ok(sessions.remove(&id)))));
                 }
                 Ok(sessions.remove(&own_id))
+            }
+            // Somebody held a row: nothing has happened.
+            Err(Error::Conflict) => {
+                let mut advances: HashMap<SessionId, Advance> =
+                    advances.into_iter().map(|advance| (advance.session_id, advance)).collect();
+                for (id, told) in telling {
+                    if let Some(advance) = advances.remove(&id) {
+                        drop(told.send(Told::Alone(advance)));
+                    }
+                }
+                let own = advances.remove(&own_id).ok_or_else(|| Error::internal("a rotation vanished"))?;
+                self.rotate_alone(&own).await
             }
             Err(error) => {
                 for (_, told) in telling {

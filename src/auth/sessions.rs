@@ -47,7 +47,8 @@ impl Accounts {
                 locked => locked?,
             };
             let now = self.clock.now();
-            let surplus = refresh_tokens::live_but_newest(&mut tx, &user, limit.most.saturating_sub(1), now).await?;
+            let mut surplus =
+                refresh_tokens::live_but_newest(&mut tx, &user, limit.most.saturating_sub(1), now).await?;
             if limit.action == SessionLimitAction::Refuse && !surplus.is_empty() {
                 tx.commit().await?;
                 return Err(Error::SessionLimitReached);
@@ -56,7 +57,8 @@ impl Accounts {
                 return tx.commit().await.map(|()| None);
             }
             if !surplus.is_empty() {
-                refresh_tokens::revoke(&mut tx, &surplus, Reason::SessionLimit, now).await?;
+                // Those that somebody has ended meanwhile are not among them.
+                surplus = refresh_tokens::revoke(&mut tx, &surplus, Reason::SessionLimit, now).await?;
             }
             let logged = surplus.iter().map(|id| (session_revocation(*id, now), Reason::SessionLimit)).collect();
             let event = |id: &SessionId| {

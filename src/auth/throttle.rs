@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -220,6 +220,15 @@ fn network(ip: &str) -> Vec<u8> {
     }
 }
 
+/// The same for people: an IPv4 address, or an IPv6 network as in RFC 4291 section 2.3.
+pub(super) fn source(ip: &str) -> String {
+    match ip.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+        Ok(IpAddr::V4(ip)) => ip.to_string(),
+        Ok(IpAddr::V6(ip)) => format!("{}/64", Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+        Err(_) => ip.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,5 +256,7 @@ mod tests {
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_ne!(network("192.0.2.7"), network("192.0.2.8"));
         assert_ne!(network("unix"), network(""));
+        assert_eq!(source("2001:db8:0:1:2::3"), "2001:db8:0:1::/64");
+        assert_eq!((source("::ffff:192.0.2.7"), source("unix")), ("192.0.2.7".to_owned(), "unix".to_owned()));
     }
 }

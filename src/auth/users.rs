@@ -121,6 +121,7 @@ impl Accounts {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
+            let before = user.disabled_at;
             user.roles = roles.clone().unwrap_or(user.roles);
             user.updated_at = self.clock.now();
             if status == Some(Status::Enabled) {
@@ -133,10 +134,11 @@ impl Accounts {
             };
             let event = |kind| Event::new(kind, self.operator).about(&user);
             ended.events.extend(roles.as_ref().map(|_| event(Kind::RolesChanged).detail(user.roles.join(","))));
-            ended.events.extend(status.map(|status| match status {
-                Status::Enabled => event(Kind::UserEnabled),
-                Status::Disabled => event(Kind::UserDisabled).times(ended.sessions),
-            }));
+            ended.events.extend(match (before, user.disabled_at) {
+                (Some(_), None) => Some(event(Kind::UserEnabled)),
+                (None, Some(_)) => Some(event(Kind::UserDisabled).times(ended.sessions)),
+                _ => None,
+            });
             let revoked = self.commit(tx, ended).await?;
             Ok((user, revoked))
         })
@@ -154,13 +156,20 @@ impl Accounts {
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
             let mut ended = self.disable(&mut tx, &mut user, Reason::UserDeleted).await?;
-            ended.events.push(Event::new(Kind::UserDeleted, self.operator).about(&user).times(ended.sessions));
+            if ended.sessions > 0 {
+                let event = Event::new(Kind::SessionsEnded, self.operator).about(&user).times(ended.sessions);
+                ended.events.push(Event { reason: Reason::UserDeleted.as_str(), ..event });
+            }
             self.commit(tx, ended).await
         })
         .await?;
-        let mut conn = self.store.acquire().await?;
-        while refresh_tokens::delete_some(&mut conn, id).await? > 0 {}
-        users::delete(&mut conn, id).await?;
+        let mut tx = self.store.acquire().await?;
+        while refresh_tokens::delete_some(&mut tx, id).await? > 0 {}
+        tx.begin().await?;
+        let user = users::lock(&mut tx, id).await?;
+        users::delete(&mut tx, id).await?;
+        let event = Event::new(Kind::UserDeleted, self.operator).about(&user);
+        self.commit(tx, Ended { events: vec![event], ..Ended::default() }).await?;
         Ok(revoked)
     }
 

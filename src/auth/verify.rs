@@ -19,6 +19,9 @@ pub struct Demand<'a> {
     pub max_staleness: Option<Duration>,
 }
 
+/// What is to be said of the tokens of a batch, in their order.
+pub type Verdicts = Vec<Result<Arc<Principal>, Rejection>>;
+
 impl Auth {
     /// Verifies one token.
     ///
@@ -38,7 +41,7 @@ impl Auth {
         &self,
         tokens: impl IntoIterator<Item = &'t str>,
         demand: Demand<'_>,
-    ) -> Result<(Vec<Result<Arc<Principal>, Rejection>>, Freshness), Error> {
+    ) -> Result<(Verdicts, Freshness), Error> {
         let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
         let verdict = |token| match self.accept(token, demand.audience, freshness) {
             Ok(principal) => Ok(Ok(principal)),

@@ -4,12 +4,13 @@ use std::{collections::HashSet, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::{require_schema, say, store};
 use crate::{
     auth::audit::newest,
+    clock::Clock,
     config::DatabaseSettings,
     domain::{ids::first_v7, user::Username},
     error::Error,
@@ -19,8 +20,8 @@ use crate::{
 /// How often new events are looked for, how many at once, and how late one may become visible by then: its time is taken
 /// before it is committed, and by the clock of the replica.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-const AT_ONCE: u32 = 10_000;
-const LATE: Duration = Duration::from_secs(15);
+const AT_ONCE: u32 = 100_000;
+const LATE: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
 pub(super) struct Audit {
@@ -47,7 +48,7 @@ struct Tail {
     #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     lines: u32,
 
-    /// Go on showing new ones
+    /// Go on showing new ones; those of a server whose clock is a minute behind this machine's may be missed
     #[arg(long, short)]
     follow: bool,
 
@@ -68,41 +69,35 @@ impl Tail {
         let name = self.user.as_deref().map(Username::parse).transpose()?;
         let store = store(&self.database)?;
         require_schema(&store).await?;
-        // At least one: whoever wants to follow has to know where.
-        let events = newest(&store, name.as_ref(), Uuid::nil(), self.lines.max(1)).await?;
-        let last = events.last().map_or(OffsetDateTime::UNIX_EPOCH, |event| event.at);
-        // Before anything is shown: what becomes visible from now on is new.
-        let mut known = ids(&newest(&store, name.as_ref(), first_v7(last - LATE), AT_ONCE).await?);
-        known.extend(ids(&events));
-        let wanted = usize::try_from(self.lines).map_err(Error::internal)?.min(events.len());
-        events.iter().skip(events.len() - wanted).try_for_each(|event| self.show(event))?;
+        let mut seen = newest(&store, name.as_ref(), recent(), AT_ONCE).await?;
+        let events = newest(&store, name.as_ref(), Uuid::nil(), self.lines).await?;
+        events.iter().try_for_each(|event| self.show(event))?;
+        seen.extend(events);
         if self.follow {
-            self.follow(&store, name.as_ref(), last, known).await?;
+            self.follow(&store, name.as_ref(), ids(&seen)).await?;
         }
         store.close().await;
         Ok(())
     }
 
     /// Until it fails, or somebody stops it.
-    async fn follow(
-        &self,
-        store: &Store,
-        name: Option<&Username>,
-        mut last: OffsetDateTime,
-        mut known: HashSet<Uuid>,
-    ) -> Result<(), Error> {
+    async fn follow(&self, store: &Store, name: Option<&Username>, mut seen: HashSet<Uuid>) -> Result<(), Error> {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let events = newest(store, name, first_v7(last - LATE), AT_ONCE).await?;
-            events.iter().filter(|event| !known.contains(&event.id)).try_for_each(|event| self.show(event))?;
-            last = events.last().map_or(last, |event| event.at);
-            known = ids(&events);
+            let events = newest(store, name, recent(), AT_ONCE).await?;
+            events.iter().filter(|event| !seen.contains(&event.id)).try_for_each(|event| self.show(event))?;
+            seen = ids(&events);
         }
     }
 
     fn show(&self, event: &StoredEvent) -> Result<(), Error> {
         if self.json { say(json(event)) } else { say(line(event)) }
     }
+}
+
+/// Below all that may still become visible.
+fn recent() -> Uuid {
+    first_v7(Clock::system().now() - LATE)
 }
 
 fn ids(events: &[StoredEvent]) -> HashSet<Uuid> {
@@ -149,6 +144,8 @@ fn line(event: &StoredEvent) -> String {
 
 #[cfg(test)]
 mod tests {
+    use time::OffsetDateTime;
+
     use super::*;
 
     #[test]

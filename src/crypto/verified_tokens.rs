@@ -22,7 +22,9 @@ const HASHED: usize = 64;
 
 /// The tokens that were verified last; bounded.
 #[derive(Default)]
-pub struct VerifiedTokens(Option<Cache<Token<Box<str>>, Arc<Principal>, UnitWeighter, RandomState>>);
+pub struct VerifiedTokens(Option<Remembered>);
+
+type Remembered = Cache<Token<Box<str>>, Arc<Principal>, UnitWeighter, RandomState>;
 
 #[derive(Clone)]
 struct Token<T>(T);

@@ -29,6 +29,21 @@ pub struct Event {
     pub count: u32,
 }
 
+/// Why a session ends, and from where somebody made it end, as far as the caller has said.
+#[derive(Clone, Debug)]
+pub struct Cause {
+    /// Why.
+    pub reason: Reason,
+    /// From where.
+    pub client: ClientInfo,
+}
+
+impl From<Reason> for Cause {
+    fn from(reason: Reason) -> Self {
+        Self { reason, client: ClientInfo::default() }
+    }
+}
+
 macro_rules! names {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
         $(#[$doc])*
@@ -65,6 +80,10 @@ names! {
         UserCreated = "user_created",
         /// Users were imported.
         UsersImported = "users_imported",
+        /// All users were read, with their password hashes.
+        UsersExported = "users_exported",
+        /// All peppers were read.
+        PeppersExported = "peppers_exported",
         /// The roles of a user changed.
         RolesChanged = "roles_changed",
         /// A user may not log in any more.

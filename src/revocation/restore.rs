@@ -7,11 +7,12 @@ use time::OffsetDateTime;
 
 use crate::{
     domain::{
+        audit::{Actor, Event, Kind},
         ids::{SessionId, UserId},
         revocation::{LogEntry, Reason, Revocation, Subject},
     },
     error::Error,
-    store::{Conn, refresh_tokens, revocations, users},
+    store::{Conn, audit, refresh_tokens, revocations, users},
 };
 
 /// How many are put back in one transaction.
@@ -82,7 +83,12 @@ async fn mark(tx: &mut Conn, revocations: &[Revocation], now: OffsetDateTime) ->
         }
     }
     users::raise_epochs(tx, &epochs).await?;
-    refresh_tokens::revoke(tx, &sessions, Reason::Restored, now).await
+    let ended = refresh_tokens::revoke(tx, &sessions, Reason::Restored, now).await?;
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let event = Event::new(Kind::SessionsEnded, Actor::Server).times(ended.len());
+    audit::insert(tx, &[Event { reason: Reason::Restored.as_str(), ..event }], now).await
 }
 
 #[cfg(test)]

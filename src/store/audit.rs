@@ -6,7 +6,11 @@ use uuid::Uuid;
 
 use super::Conn;
 use crate::{
-    domain::{audit::Event, ids::new_v7, user::Username},
+    domain::{
+        audit::Event,
+        ids::{first_v7, new_v7},
+        user::Username,
+    },
     error::Error,
 };
 
@@ -105,8 +109,8 @@ pub async fn newest(
 /// [`Error::DatabaseUnavailable`].
 pub async fn prune(conn: &mut Conn, before: OffsetDateTime, kept_seconds: f64, limit: i64) -> Result<u64, Error> {
     let statement = query(
-        "DELETE FROM audit_events WHERE id IN (SELECT id FROM (SELECT id, at FROM audit_events ORDER BY id LIMIT $3 \
+        "DELETE FROM audit_events WHERE id IN (SELECT id FROM (SELECT id, at FROM audit_events WHERE id < $4 ORDER BY id LIMIT $3 \
            FOR UPDATE SKIP LOCKED) oldest WHERE at < LEAST($1, now() - $2 * interval '1 second'))",
     );
-    conn.execute(statement.bind(before).bind(kept_seconds).bind(limit)).await
+    conn.execute(statement.bind(before).bind(kept_seconds).bind(limit).bind(first_v7(before))).await
 }

@@ -53,6 +53,16 @@ impl Conn {
         Self { link: Link::Own(Box::new(connection)), deadline, failures, share: None, state: State::Idle }
     }
 
+    /// Whether it is fit to be used again.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
+    /// Plans each statement anew when it is used next.
+    pub(super) async fn forget_plans(&mut self) -> Result<(), Error> {
+        self.control("DISCARD PLANS").await
+    }
+
     /// Whether it answers.
     pub(super) async fn is_alive(&mut self) -> bool {
         self.guarded(async |c| timeout(PING, c.ping()).await.map_err(out_of_time)?.map_err(classify)).await.is_ok()

@@ -40,10 +40,10 @@ pub(super) fn classify(error: sqlx::Error) -> Error {
         };
     };
     match code.as_str() {
-        // Serialization failure, deadlock.
-        "40001" | "40P01" => Error::Conflict,
-        // Read-only after a failover, transaction cut short, lock not available.
-        "25006" | "25P03" | "55P03" => Error::DatabaseUnavailable(error.into()),
+        // Serialization failure, deadlock, lock_timeout.
+        "40001" | "40P01" | "55P03" => Error::Conflict,
+        // Read-only after a failover, transaction cut short.
+        "25006" | "25P03" => Error::DatabaseUnavailable(error.into()),
         // Connection exceptions, resources, operator intervention (statement_timeout too), system errors.
         code if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
             Error::DatabaseUnavailable(error.into())

@@ -10,6 +10,7 @@ pub mod audit;
 mod conn;
 mod error;
 pub mod keys;
+mod lane;
 pub mod login_throttle;
 pub mod opening;
 pub mod refresh_tokens;
@@ -36,8 +37,8 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-pub use self::conn::Conn;
 use self::error::{code, migration_failed, out_of_time, unreachable};
+pub use self::{conn::Conn, lane::Lane};
 use crate::error::Error;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -148,26 +149,9 @@ impl Store {
         self.connect_with(&[("enable_seqscan", "off"), ("enable_bitmapscan", "off")]).await
     }
 
-    /// A connection apart from the pool, for rotations that share statements: planned once, and as look-ups by key in the
-    /// order in which the sessions are given, so that two of them lock rows in one order. The planner does not know how many
-    /// there will be. `last`, which was used at that moment, if it is still fit, or a new one.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`].
-    pub async fn connect_for_rotations(&self, last: Option<(Conn, Instant)>) -> Result<Conn, Error> {
-        if let Some((mut conn, used)) = last
-            && (self.failures.is_fresh(used.elapsed()) || conn.is_alive().await)
-        {
-            return Ok(conn);
-        }
-        self.connect_with(&[
-            ("plan_cache_mode", "force_generic_plan"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("enable_seqscan", "off"),
-            ("enable_bitmapscan", "off"),
-        ])
-        .await
+    /// How long a request waits for a connection, and then for each statement.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// A connection that hears the hint of each revocation.

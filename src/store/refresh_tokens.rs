@@ -196,18 +196,24 @@ pub async fn list(
     rows.into_iter().map(Session::try_from).collect()
 }
 
-/// Marks sessions as ended that are not yet. Locks their rows in one order, so that two batches do not wait for each other.
+/// Marks sessions as ended that are not yet; says which. Locks their rows in one order, so that two batches do not wait for each other.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn revoke(tx: &mut Conn, sessions: &[SessionId], reason: Reason, now: OffsetDateTime) -> Result<(), Error> {
+pub async fn revoke(
+    tx: &mut Conn,
+    sessions: &[SessionId],
+    reason: Reason,
+    now: OffsetDateTime,
+) -> Result<Vec<SessionId>, Error> {
     let ids: Vec<Uuid> = sessions.iter().map(|id| id.0).collect();
-    let statement = query(
+    let statement = query_as::<_, (Uuid,)>(
         "UPDATE refresh_tokens s SET revoked_at = $2, revoked_reason = $3 \
          FROM (SELECT session_id FROM refresh_tokens WHERE session_id = ANY($1) AND revoked_at IS NULL \
-           ORDER BY session_id FOR UPDATE) due WHERE s.session_id = due.session_id",
+           ORDER BY session_id FOR UPDATE) due WHERE s.session_id = due.session_id RETURNING s.session_id",
     );
-    tx.execute(statement.bind(ids).bind(now).bind(reason.as_str())).await.map(drop)
+    let marked = tx.fetch_all(statement.bind(ids).bind(now).bind(reason.as_str())).await?;
+    Ok(marked.into_iter().map(|(id,)| SessionId(id)).collect())
 }
 
 /// Marks the sessions of a user as ended, but `keep`; says which, and whether they had time left. Those that have ended by

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Conn;
 use crate::{
     domain::{
-        audit::{Actor, Event, Kind},
+        audit::{Actor, Cause, Event, Kind},
         ids::{SessionId, UserId, new_v7},
         revocation::{LogEntry, Reason, Revocation, Subject},
         user::Username,
@@ -127,8 +127,8 @@ pub async fn append(
 /// Which sessions are to end, and what is written of them.
 #[derive(Debug)]
 pub struct Ending<'a> {
-    /// Each for its reason.
-    pub sessions: &'a HashMap<SessionId, Reason>,
+    /// Each, and why.
+    pub sessions: &'a HashMap<SessionId, Cause>,
     /// Who administers here.
     pub operator: Actor,
     /// The time.
@@ -150,24 +150,25 @@ pub async fn end_sessions(
 ) -> Result<HashMap<SessionId, Option<Event>>, Error> {
     let Ending { sessions, operator, now, expires_at } = ending;
     let subjects: Vec<Uuid> = sessions.keys().map(|id| id.0).collect();
-    let text = |value: fn(Reason) -> &'static str| sessions.values().map(|r| value(*r)).collect::<Vec<_>>();
-    let actors: Vec<&str> = sessions.values().map(|reason| Actor::of_end(*reason, operator).as_str()).collect();
+    let column = |value: &dyn Fn(&Cause) -> String| sessions.values().map(value).collect::<Vec<_>>();
     let ids: Vec<Uuid> = sessions.iter().map(|_| new_v7(now)).collect();
+    // The head comes after the events: it is locked until the commit, and holds up everybody.
     let statement = hinting!(
         hint,
         "WITH due AS (SELECT s.session_id, s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 AS live, \
            u.username FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = ANY($1) \
            AND s.revoked_at IS NULL ORDER BY s.session_id FOR UPDATE OF s), \
          marked AS (UPDATE refresh_tokens s SET revoked_at = $4, revoked_reason = asked.reason \
-           FROM due JOIN unnest($1::uuid[], $2::text[], $3::uuid[], $6::text[], $7::text[]) \
-             AS asked (session_id, reason, id, kind, actor) USING (session_id) WHERE s.session_id = due.session_id \
-           RETURNING s.session_id, s.user_id, s.client_ip, s.client_user_agent, s.client_device, due.live, due.username, \
-             asked.reason, asked.id, asked.kind, asked.actor), \
+           FROM due JOIN unnest($1::uuid[], $2::text[], $3::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], \
+             $10::text[]) AS asked (session_id, reason, id, kind, actor, ip, user_agent, device) USING (session_id) \
+           WHERE s.session_id = due.session_id RETURNING s.session_id, s.user_id, due.live, due.username, asked.reason, \
+             asked.id, asked.kind, asked.actor, asked.ip, asked.user_agent, asked.device), \
          audited AS (INSERT INTO audit_events (id, at, kind, actor, user_id, username, session_id, reason, client_ip, \
              client_user_agent, client_device) SELECT id, $4, kind, actor, user_id, username, session_id, reason, \
-             client_ip, client_user_agent, client_device FROM marked WHERE live), \
+             ip, user_agent, device FROM marked WHERE live RETURNING 1), \
          head AS (UPDATE revocation_head SET seq = seq + (SELECT count(*) FROM marked) \
-           WHERE EXISTS (SELECT FROM marked) RETURNING seq - (SELECT count(*) FROM marked) AS before), \
+           WHERE EXISTS (SELECT FROM marked) AND (SELECT count(*) FROM audited) >= 0 \
+           RETURNING seq - (SELECT count(*) FROM marked) AS before), \
          logged AS (INSERT INTO revocations (seq, id, kind, subject, expires_at, revoked_at, reason) \
            SELECT head.before + row_number() OVER (), id, 'session', session_id, $5, $4, reason FROM head, marked \
            RETURNING subject",
@@ -175,20 +176,24 @@ pub async fn end_sessions(
     );
     let statement = query_as::<_, (Uuid, bool, Uuid, String)>(statement)
         .bind(subjects)
-        .bind(text(Reason::as_str))
+        .bind(column(&|cause| cause.reason.as_str().to_owned()))
         .bind(ids)
         .bind(now)
         .bind(expires_at)
-        .bind(text(|reason| Kind::of_end(reason).as_str()))
-        .bind(actors);
+        .bind(column(&|cause| Kind::of_end(cause.reason).as_str().to_owned()))
+        .bind(column(&|cause| Actor::of_end(cause.reason, operator).as_str().to_owned()))
+        .bind(column(&|cause| cause.client.ip.clone()))
+        .bind(column(&|cause| cause.client.user_agent.clone()))
+        .bind(column(&|cause| cause.client.device.clone()));
     let mut ended = HashMap::new();
     for (id, live, user_id, username) in conn.fetch_all(statement).await? {
         let (session, user) = (SessionId(id), (UserId(user_id), Username::from_stored(username)));
-        let event = sessions.get(&session).filter(|_| live).map(|reason| Event {
+        let event = sessions.get(&session).filter(|_| live).map(|cause| Event {
             user: Some(user),
             session: Some(session),
-            reason: reason.as_str(),
-            ..Event::new(Kind::of_end(*reason), Actor::of_end(*reason, operator))
+            reason: cause.reason.as_str(),
+            client: cause.client.clone(),
+            ..Event::new(Kind::of_end(cause.reason), Actor::of_end(cause.reason, operator))
         });
         ended.insert(session, event);
     }

@@ -10,11 +10,19 @@ use tokio::{
 };
 use tonic::Status;
 
-use crate::support::{Proxy, Setup, TestServer, User, refusal, so_many_wait};
+use crate::support::{Proxy, Setup, TestServer, User, refusal};
 
 type Refreshing = JoinHandle<Result<RefreshResponse, Status>>;
 
-const LANES: i64 = 2;
+/// A replica behind a proxy, and another one by which a test prepares what it needs: the lanes of the first one connect when
+/// they are used first.
+async fn replicas(deadline: Duration) -> (TestServer, Proxy, TestServer) {
+    let mut setup = Setup::new().await;
+    let (url, clock) = (setup.database_url.clone(), setup.clock.clone());
+    let proxy = Proxy::before(&url);
+    (setup.database_url, setup.database_deadline) = (proxy.url(), deadline);
+    (setup.start().await, proxy, Setup::on(url, clock).start().await)
+}
 
 fn refresh(user: &User, tokens: &TokenPair) -> Refreshing {
     let (user, token) = (user.clone(), tokens.refresh_token.clone());
@@ -29,44 +37,45 @@ async fn sessions(user: &User, count: usize) -> Vec<TokenPair> {
     sessions
 }
 
-/// Waits until so many refreshes wait for a statement.
-async fn queued(server: &TestServer, count: usize) {
-    let full = async {
-        while server.auth.accounts.rotations.len() < count {
+async fn until(what: impl Fn() -> bool) {
+    let seen = async {
+        while !what() {
             yield_now().await;
         }
     };
-    timeout(Duration::from_secs(60), full).await.expect("they queue up");
+    timeout(Duration::from_secs(60), seen).await.expect("it comes to that");
 }
 
-/// Refreshes that keep all lanes busy until what is given is rolled back.
-async fn occupy(server: &TestServer, url: &str, user: &User) -> (PgConnection, Vec<Refreshing>) {
-    let busy = sessions(user, 2).await;
-    let mut blocker = PgConnection::connect(url).await.expect("connect");
-    blocker.execute("BEGIN").await.expect("begun");
-    for tokens in &busy {
-        let lock = sqlx::query("SELECT FROM refresh_tokens WHERE session_id = $1::uuid FOR UPDATE");
-        lock.bind(&tokens.session_id).execute(&mut blocker).await.expect("locked");
-    }
-    let refreshing = busy.iter().map(|tokens| refresh(user, tokens)).collect();
-    so_many_wait(url, LANES).await;
-    assert!(server.auth.accounts.rotations.is_empty(), "these two have lanes of their own");
-    (blocker, refreshing)
+/// Waits until so many refreshes wait for a statement.
+async fn queued(server: &TestServer, count: usize) {
+    until(|| server.auth.accounts.rotations.len() == count).await;
 }
+
+/// Refreshes that keep all lanes busy until the proxy is mended.
+async fn occupy(server: &TestServer, proxy: &Proxy, user: &User) -> Vec<Refreshing> {
+    let busy = sessions(user, server.auth.accounts.rotations.free_lanes()).await;
+    proxy.freeze();
+    let refreshing = busy.iter().map(|tokens| refresh(&user.at(server), tokens)).collect();
+    until(|| server.auth.accounts.rotations.free_lanes() == 0).await;
+    refreshing
+}
+
+const LONG: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_refreshes_that_share_a_statement_each_get_their_own_answer() {
-    let server = TestServer::start().await;
-    let alice = server.user("alice").await;
+    let (server, proxy, other) = replicas(LONG).await;
+    let alice = other.user("alice").await;
     let good = sessions(&alice, 20).await;
     let [revoked, replayed, twice] = [alice.login().await, alice.login().await, alice.login().await];
     alice.revoke(Target::SessionId(revoked.session_id.clone())).await.expect("revoked");
     let successor = alice.rotate(&replayed.refresh_token).await;
-    let (mut blocker, busy) = occupy(&server, &server.database_url, &alice).await;
+    let busy = occupy(&server, &proxy, &alice).await;
+    let alice = alice.at(&server);
     let refreshing: Vec<_> = good.iter().map(|tokens| refresh(&alice, tokens)).collect();
     let others = [&revoked, &replayed, &twice, &twice].map(|tokens| refresh(&alice, tokens));
     queued(&server, 24).await;
-    blocker.execute("ROLLBACK").await.expect("released");
+    proxy.mend();
     for answer in busy {
         answer.await.expect("joined").expect("refreshed");
     }
@@ -89,17 +98,18 @@ async fn p2_refreshes_that_share_a_statement_each_get_their_own_answer() {
 /// Both are of one session, and one of them is stolen.
 #[tokio::test(flavor = "multi_thread")]
 async fn r31_an_old_token_next_to_the_current_one_does_not_get_its_answer() {
-    let server = TestServer::start().await;
-    let alice = server.user("alice").await;
+    let (server, proxy, other) = replicas(LONG).await;
+    let alice = other.user("alice").await;
     let old = alice.login().await;
     let next = alice.rotate(&old.refresh_token).await;
     let current = alice.rotate(&next.refresh_token).await;
-    let (mut blocker, busy) = occupy(&server, &server.database_url, &alice).await;
+    let busy = occupy(&server, &proxy, &alice).await;
+    let alice = alice.at(&server);
     let stolen = refresh(&alice, &old);
     queued(&server, 1).await;
     let owned = refresh(&alice, &current);
     queued(&server, 2).await;
-    blocker.execute("ROLLBACK").await.expect("released");
+    proxy.mend();
     for answer in busy {
         answer.await.expect("joined").expect("refreshed");
     }
@@ -111,39 +121,66 @@ async fn r31_an_old_token_next_to_the_current_one_does_not_get_its_answer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refreshes_that_wait_for_a_statement_go_with_the_next_all_together() {
-    let server = TestServer::start().await;
-    let alice = server.user("alice").await;
+    let (server, proxy, other) = replicas(LONG).await;
+    let alice = other.user("alice").await;
     let waiting = sessions(&alice, 30).await;
-    let (mut blocker, busy) = occupy(&server, &server.database_url, &alice).await;
-    let refreshing: Vec<_> = waiting.iter().map(|tokens| refresh(&alice, tokens)).collect();
+    let busy = occupy(&server, &proxy, &alice).await;
+    let refreshing: Vec<_> = waiting.iter().map(|tokens| refresh(&alice.at(&server), tokens)).collect();
     queued(&server, 30).await;
-    blocker.execute("ROLLBACK").await.expect("released");
+    proxy.mend();
     for answer in busy.into_iter().chain(refreshing) {
         answer.await.expect("joined").expect("refreshed");
     }
     // Rows that one transaction has written have one xmin.
     let shared = "SELECT count(DISTINCT xmin::text) FROM refresh_tokens WHERE generation = 2";
-    let transactions: i64 = sqlx::query_scalar(shared).fetch_one(&mut blocker).await.expect("counted");
+    let mut connection = PgConnection::connect(&other.database_url).await.expect("connect");
+    let transactions: i64 = sqlx::query_scalar(shared).fetch_one(&mut connection).await.expect("counted");
     assert_eq!(transactions, 2 + 1);
+}
+
+/// Alone, and in a batch with others.
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_session_whose_row_somebody_holds_holds_up_no_other() {
+    let (server, proxy, other) = replicas(LONG).await;
+    let alice = other.user("alice").await;
+    let (held, others) = (alice.login().await, sessions(&alice, 10).await);
+    let mut holder = PgConnection::connect(&other.database_url).await.expect("connect");
+    holder.execute("BEGIN").await.expect("begun");
+    let lock = sqlx::query("SELECT FROM refresh_tokens WHERE session_id = $1::uuid FOR UPDATE");
+    lock.bind(&held.session_id).execute(&mut holder).await.expect("locked");
+    let busy = occupy(&server, &proxy, &alice).await;
+    let alice = alice.at(&server);
+    let waits = refresh(&alice, &held);
+    let refreshing: Vec<_> = others.iter().map(|tokens| refresh(&alice, tokens)).collect();
+    queued(&server, 11).await;
+    proxy.mend();
+    let mut rotated = Vec::new();
+    for answer in busy.into_iter().chain(refreshing) {
+        rotated.push(answer.await.expect("joined").expect("refreshed").tokens.expect("tokens"));
+    }
+    let also_waits = refresh(&alice, &held);
+    for tokens in &rotated {
+        alice.rotate(&tokens.refresh_token).await;
+    }
+    assert!(!waits.is_finished() && !also_waits.is_finished());
+    holder.execute("ROLLBACK").await.expect("released");
+    let (one, other) = (waits.await.expect("joined"), also_waits.await.expect("joined"));
+    assert_ne!(one.expect("refreshed").replayed, other.expect("refreshed").replayed, "one was faster");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_refreshes_that_wait_in_an_outage_are_told_so_and_lose_nothing() {
-    let mut setup = Setup::new().await;
-    let url = setup.database_url.clone();
-    let proxy = Proxy::before(&url);
-    (setup.database_url, setup.database_deadline) = (proxy.url(), Duration::from_secs(2));
-    let server = setup.start().await;
-    let alice = server.user("alice").await;
+    let (server, proxy, other) = replicas(Duration::from_secs(2)).await;
+    let alice = other.user("alice").await;
     let waiting = sessions(&alice, 10).await;
-    let (mut blocker, busy) = occupy(&server, &url, &alice).await;
+    let busy = occupy(&server, &proxy, &alice).await;
+    let alice = alice.at(&server);
     let refreshing: Vec<_> = waiting.iter().map(|tokens| refresh(&alice, tokens)).collect();
     queued(&server, 10).await;
     proxy.cut();
     for answer in busy.into_iter().chain(refreshing) {
         assert_eq!(refusal(answer.await.expect("joined")).1, "DATABASE_UNAVAILABLE");
     }
-    blocker.execute("ROLLBACK").await.expect("released");
     proxy.mend();
     for tokens in &waiting {
         alice.rotate(&tokens.refresh_token).await;
