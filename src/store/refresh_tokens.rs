@@ -151,9 +151,6 @@ pub async fn advance(conn: &mut Conn, advance: &Advance) -> Result<Option<Sessio
 /// # Errors
 /// [`Error::DatabaseUnavailable`], [`Error::Conflict`]: none or all of them were made.
 pub async fn advance_all(conn: &mut Conn, advances: &[Advance]) -> Result<Vec<Session>, Error> {
-    fn column<T>(advances: &[Advance], value: impl Fn(&Advance) -> T) -> Vec<T> {
-        advances.iter().map(value).collect()
-    }
     let client = |value: fn(&ClientInfo) -> &str| {
         advances.iter().map(|a| a.client.as_ref().map(value)).collect::<Vec<Option<&str>>>()
     };
@@ -161,12 +158,12 @@ pub async fn advance_all(conn: &mut Conn, advances: &[Advance]) -> Result<Vec<Se
         "unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[], $7::text[], \
          $8::text[], $9::text[])"
     ))
-    .bind(column(advances, |a| a.session_id.0))
-    .bind(column(advances, |a| i64::from(a.step.from)))
-    .bind(column(advances, |a| i64::from(a.step.to)))
-    .bind(column(advances, |a| i64::from(a.step.previous)))
-    .bind(column(advances, |a| a.now))
-    .bind(column(advances, |a| a.idle_expires_at))
+    .bind(advances.iter().map(|a| a.session_id.0).collect::<Vec<_>>())
+    .bind(advances.iter().map(|a| i64::from(a.step.from)).collect::<Vec<_>>())
+    .bind(advances.iter().map(|a| i64::from(a.step.to)).collect::<Vec<_>>())
+    .bind(advances.iter().map(|a| i64::from(a.step.previous)).collect::<Vec<_>>())
+    .bind(advances.iter().map(|a| a.now).collect::<Vec<_>>())
+    .bind(advances.iter().map(|a| a.idle_expires_at).collect::<Vec<_>>())
     .bind(client(|client| &client.ip))
     .bind(client(|client| &client.user_agent))
     .bind(client(|client| &client.device));
