@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::{
     net::TcpListener,
-    runtime::Runtime,
+    runtime,
     signal::unix::{Signal, SignalKind, signal},
 };
 
@@ -92,7 +92,11 @@ pub fn main() -> ExitCode {
 }
 
 fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    Runtime::new().map_err(Error::internal)?.block_on(work)
+    let mut runtime = runtime::Builder::new_multi_thread();
+    // With it, each reply is a system call of its own. It can be turned off where .cargo/config.toml says so.
+    #[cfg(tokio_unstable)]
+    runtime.disable_lifo_slot();
+    runtime.enable_all().build().map_err(Error::internal)?.block_on(work)
 }
 
 fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
