@@ -6,6 +6,7 @@
 //! leaves. ARCHITECTURE.md has the walkthroughs.
 
 pub mod auth;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;
