@@ -19,19 +19,19 @@ pub struct Commits {
 }
 
 impl Commits {
-    /// Makes the table, in the place of one that was left behind.
+    /// Makes the table, or takes the one that was left behind.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn create(store: Store) -> Result<Self, Error> {
-        let commits = Self { store };
-        commits.drop_table().await?;
-        let mut conn = commits.store.acquire().await?;
-        let create = "CREATE TABLE countersign_bench_commits (id bigint PRIMARY KEY, value bigint NOT NULL) WITH (fillfactor = 10)";
+        let mut conn = store.acquire().await?;
+        let create = "CREATE TABLE IF NOT EXISTS countersign_bench_commits (id bigint PRIMARY KEY, value bigint NOT NULL) WITH (fillfactor = 10)";
         conn.execute(query(create)).await?;
-        let rows = "INSERT INTO countersign_bench_commits SELECT i, 0 FROM generate_series(0, $1) AS i";
+        let rows =
+            "INSERT INTO countersign_bench_commits SELECT i, 0 FROM generate_series(0, $1) AS i ON CONFLICT DO NOTHING";
         conn.execute(query(rows).bind(i64::try_from(MOST_TASKS).unwrap_or(0))).await?;
-        Ok(commits)
+        drop(conn);
+        Ok(Self { store })
     }
 
     /// Commits a second by so many tasks that share the pool, each of a row of its own.
@@ -65,13 +65,8 @@ impl Commits {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn remove(self) -> Result<(), Error> {
-        self.drop_table().await?;
+        self.store.acquire().await?.execute(query("DROP TABLE countersign_bench_commits")).await?;
         self.store.close().await;
         Ok(())
-    }
-
-    async fn drop_table(&self) -> Result<(), Error> {
-        let drop = query("DROP TABLE IF EXISTS countersign_bench_commits");
-        self.store.acquire().await?.execute(drop).await.map(|_| ())
     }
 }
