@@ -50,6 +50,11 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// No more threads than connections.
+    pub(super) fn threads(&self) -> usize {
+        self.threads.clamp(1, self.connections)
+    }
+
     /// All streams together.
     pub fn callers(&self) -> usize {
         self.connections * self.streams
@@ -64,14 +69,14 @@ pub fn run(target: &Target, plan: Plan, shape: &Shape, server: Option<u32>) -> R
     let plan = Arc::new(plan);
     let (ready, connected) = channel();
     let mut threads = Vec::new();
-    for number in 0..shape.threads.clamp(1, shape.connections) {
+    for number in 0..shape.threads() {
         let (begin, begun) = channel();
-        let mut work = Work { target: target.clone(), plan: Arc::clone(&plan), shape: shape.clone(), number };
-        work.shape.threads = shape.threads.clamp(1, shape.connections);
+        let work = Work { target: target.clone(), plan: Arc::clone(&plan), shape: shape.clone(), number };
         let ready = ready.clone();
         let thread = thread::Builder::new().name("load".to_owned());
         threads.push((begin, thread.spawn(move || work.run(&ready, &begun)).map_err(Error::internal)?));
     }
+    drop(ready);
     // Those that have connected end when nobody tells them to begin.
     let all = threads.iter().all(|_| connected.recv().unwrap_or(false));
     let begin = Instant::now() + LEAD;
@@ -104,10 +109,9 @@ fn observe(
     for thread in threads {
         tally.add(thread.join().map_err(|_| Error::internal("a thread of callers failed"))??)?;
     }
-    let [server, generator] = [0, 1].map(|index: usize| {
-        let [before, after] = [before, times()].map(|times| times.get(index).copied().flatten());
-        after?.checked_sub(before?)
-    });
+    let ([server_before, before], [server_after, after]) = (before, times());
+    let used = |before: Option<Duration>, after: Option<Duration>| after?.checked_sub(before?);
+    let (server, generator) = (used(server_before, server_after), used(before, after));
     pacer.join().map_err(|_| Error::internal("the pace failed"))?;
     let elapsed = tally.last.map_or(Duration::ZERO, |last| last - pace.measured_from);
     Ok(Measured { tally, elapsed, unsent: pace.unsent(), server, generator })
@@ -139,7 +143,7 @@ impl Work {
     /// The streams of this thread's share of the connections, with their numbers.
     async fn connect(&self) -> Result<Vec<(usize, Stream)>, Error> {
         let mut streams = Vec::new();
-        for connection in (self.number..self.shape.connections).step_by(self.shape.threads) {
+        for connection in (self.number..self.shape.connections).step_by(self.shape.threads()) {
             let stream = Stream::connect(&self.target).await?;
             let first = connection * self.shape.streams;
             streams.extend((first..first + self.shape.streams).map(|number| (number, stream.clone())));

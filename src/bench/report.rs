@@ -81,7 +81,7 @@ impl Measured {
             target: target.addr.to_string(),
             connections: shape.connections,
             streams: shape.streams,
-            threads: shape.threads.clamp(1, shape.connections),
+            threads: shape.threads(),
             rate: shape.rate,
             seconds,
             total,
