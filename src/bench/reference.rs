@@ -31,9 +31,9 @@ use crate::{
 };
 
 /// Connections and streams on each: one caller, some, many.
-const CONCURRENCIES: [(usize, usize); 3] = [(1, 1), (8, 8), (8, 32)];
+const CONCURRENCIES: [(usize, usize); 4] = [(1, 1), (8, 1), (8, 8), (8, 32)];
 /// Who share the pool.
-const TASKS: [usize; 4] = [1, 16, 64, MOST_TASKS];
+const TASKS: [usize; 5] = [1, 8, 16, 64, MOST_TASKS];
 
 /// What is measured.
 #[derive(Debug)]
