@@ -25,8 +25,13 @@ mutants name="":
 history seconds="600":
     COUNTERSIGN_HISTORY_SECONDS={{ seconds }} cargo test --locked --test api -- history:: --nocapture
 
+# A server under load, beside the machine's reference points: writes docs/benchmarks-load.md. With --quick a smoke run.
+bench *arguments:
+    cargo build --release --locked
+    benches/load/run target/release/countersign {{ arguments }}
+
 # Signing and verifying beside the bare signature; Login beside bare hashes; the revocation protocol beside bare commits.
-bench:
+bench-parts:
     cargo bench --locked
 
 # Python grpcio and `buf curl` against a running server.

@@ -1,6 +1,8 @@
 //! The command line: one file per subcommand. What fails is said in one line on standard error, with exit code 1.
 
 mod audit;
+mod bench;
+mod bench_seed;
 mod dev;
 mod hash;
 mod healthcheck;
@@ -64,6 +66,8 @@ enum Command {
     Audit(audit::Audit),
     /// Find out what a password hash may cost on this machine
     Hash(hash::Hash),
+    /// Measure a running server under load, and what this machine can do at most
+    Bench(Box<bench::Bench>),
     /// Ask a running server whether it serves: exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => block_on(command.run()),
         Command::Audit(command) => block_on(command.run()),
         Command::Hash(command) => block_on(command.run()),
+        Command::Bench(command) => command.run(),
         Command::Healthcheck(command) => block_on(command.run()),
     });
     match result {

@@ -6,10 +6,12 @@ mod caller;
 pub mod codec;
 mod contract;
 mod decode;
+mod empty;
 mod encode;
 mod health_check;
 mod import;
 mod redact;
+mod refusal;
 mod server;
 mod service;
 mod status;
@@ -17,7 +19,9 @@ mod user_service;
 mod watch;
 
 pub use caller::Administration;
+pub use empty::serve_empty;
 pub use health_check::check_health;
+pub use refusal::refusal;
 pub use server::{Health, serve};
 
 /// The generated messages and services.

@@ -1,6 +1,6 @@
 //! The gRPC port: our services, health and reflection, and the limits of HTTP/2 that tonic leaves open.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
 use tonic::{
@@ -81,6 +81,18 @@ pub async fn serve(
     let routes = routes(service, health)?;
     // The sender outlives the port; if it did not, stopping would be right as well.
     let shutdown = async move { drop(drain.wait_for(|drain| *drain).await) };
+    serve_routes(listener, routes, shutdown).await
+}
+
+/// The port: whatever it serves, it has these limits.
+///
+/// # Errors
+/// [`Error::Internal`] when it fails.
+pub(super) async fn serve_routes(
+    listener: TcpListener,
+    routes: Routes,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)

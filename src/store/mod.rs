@@ -7,6 +7,7 @@
 //! Architecture invariant: no secret reaches this folder but sealed or hashed.
 
 pub mod audit;
+pub mod commits;
 mod conn;
 mod error;
 pub mod keys;
@@ -16,6 +17,7 @@ pub mod opening;
 pub mod refresh_tokens;
 pub mod replicas;
 pub mod revocations;
+pub mod seed;
 pub mod session_sweep;
 pub mod users;
 

@@ -11,6 +11,7 @@
 
 mod admin;
 mod audit;
+mod bench;
 mod confirm;
 mod dev;
 mod discovery;

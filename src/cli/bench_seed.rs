@@ -1,0 +1,87 @@
+//! `countersign bench seed`: fills a database with users and live sessions, to measure how a server does with many.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use clap::Args;
+use serde_json::json;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use super::{require_schema, say, store};
+use crate::{
+    clock::Clock,
+    config::{DatabaseSettings, PolicySettings},
+    crypto::{
+        password::{HashPolicy, PasswordHasher},
+        random,
+    },
+    domain::password::Password,
+    error::Error,
+    store::seed::{self, Seed},
+};
+
+const PASSWORD_BYTES: usize = 18;
+
+#[derive(Args)]
+pub(super) struct BenchSeed {
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    policy: PolicySettings,
+
+    /// How many users, called PREFIX-1, PREFIX-2 and so on
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    users: u64,
+
+    /// How many live sessions they have together
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+    sessions: u64,
+
+    /// What the names begin with; no user may be called so yet
+    #[arg(long, default_value = "bench")]
+    prefix: String,
+
+    /// One JSON object instead of lines
+    #[arg(long)]
+    json: bool,
+}
+
+impl BenchSeed {
+    pub(super) async fn run(self) -> Result<(), Error> {
+        self.policy.check()?;
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !(1..=64).contains(&self.prefix.len()) || !self.prefix.chars().all(plain) {
+            return Err(Error::invalid("prefix", "1 to 64 lower-case letters, digits and hyphens"));
+        }
+        let store = store(&self.database)?;
+        require_schema(&store).await?;
+        let password = Zeroizing::new(URL_SAFE_NO_PAD.encode(random::bytes::<PASSWORD_BYTES>()?));
+        let cost = self.policy.login.hash_cost();
+        let hasher = PasswordHasher::start(HashPolicy { threads: 1, queue: 1, cost })?;
+        let hash = hasher.hash(Password::parse("password", &password)?, None).await?;
+        let begun = Instant::now();
+        let seed = Seed {
+            prefix: &self.prefix,
+            password_hash: hash.as_str(),
+            users: self.users,
+            sessions: self.sessions,
+            now: Clock::system().now(),
+        };
+        seed::fill(&store, seed).await.map_err(|error| match error {
+            Error::UsernameTaken => Error::invalid("prefix", "there are users of that prefix: take another"),
+            error => error,
+        })?;
+        store.close().await;
+        self.report(&password, begun.elapsed().as_secs_f64())
+    }
+
+    /// The password is told here and nowhere else.
+    fn report(&self, password: &str, seconds: f64) -> Result<(), Error> {
+        let Self { users, sessions, prefix, .. } = self;
+        if self.json {
+            let facts = json!({"users": users, "sessions": sessions, "prefix": prefix, "password": password, "seconds": seconds});
+            return say(facts);
+        }
+        say(format_args!("users {prefix}-1 to {prefix}-{users}, {sessions} live sessions, in {seconds:.1} s"))?;
+        say(format_args!("password of all of them: {password}"))
+    }
+}

@@ -1,0 +1,66 @@
+//! A service with one empty call, behind the same port as ours: what a unary call costs before it does anything. For
+//! `countersign bench`.
+
+use std::{
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use http::Request;
+use tokio::net::TcpListener;
+use tonic::{
+    Response, Status,
+    body::Body,
+    server::{Grpc, NamedService, UnaryService},
+    service::Routes,
+};
+use tower::Service;
+
+use super::{codec::Codec, server::serve_routes};
+use crate::error::Error;
+
+/// As long as the answer of a Verify.
+const ANSWER: usize = 150;
+
+/// Takes a string (google.protobuf.StringValue) and answers another of 150 bytes.
+#[derive(Clone, Copy, Debug)]
+struct Empty;
+
+impl NamedService for Empty {
+    const NAME: &'static str = "countersign.bench.Empty";
+}
+
+impl Service<Request<Body>> for Empty {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        Box::pin(async { Ok(Grpc::new(Codec::<String, String>::default()).unary(Self, request).await) })
+    }
+}
+
+impl UnaryService<String> for Empty {
+    type Response = String;
+    type Future = Ready<Result<Response<String>, Status>>;
+
+    fn call(&mut self, _: tonic::Request<String>) -> Self::Future {
+        ready(Ok(Response::new("x".repeat(ANSWER))))
+    }
+}
+
+/// Serves the empty call until `shutdown`.
+///
+/// # Errors
+/// [`Error::Internal`] when the port fails.
+pub async fn serve_empty(listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    let mut routes = Routes::builder();
+    routes.add_service(Empty);
+    serve_routes(listener, routes.routes(), shutdown).await
+}
