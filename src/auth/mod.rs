@@ -117,7 +117,7 @@ pub async fn to_completion<T: Send + 'static>(
     tokio::spawn(work).await.map_err(Error::internal)?
 }
 
-/// Runs a transaction again when the database asks for it (SQLSTATE 40001, 40P01), three times at most.
+/// Runs a transaction again when the database asks for it (SQLSTATE 40001, 40P01, 55P03), three times at most.
 async fn retrying<T, F>(transaction: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,

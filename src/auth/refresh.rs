@@ -10,7 +10,7 @@ use crate::{
         audit::Cause,
         ids::SessionId,
         revocation::Reason,
-        rotation::{Decision, Step, decide},
+        rotation::{Decision, Liveness, Step, decide},
         session::{ClientInfo, Session},
     },
     error::{Error, Rejection},
@@ -108,6 +108,10 @@ impl Auth {
             let mut conn = self.accounts.store.acquire().await?;
             let session = refresh_tokens::find(&mut conn, token.session_id).await?;
             let session = session.ok_or(Error::RefreshTokenInvalid)?;
+            // It may have ended while this one waited.
+            if matches!(session.rotation.liveness, Liveness::Until(end) if end <= self.accounts.clock.now()) {
+                return Err(Error::RefreshTokenInvalid);
+            }
             match decide(&session.rotation, token.generation, self.accounts.policy.rotation, now) {
                 Decision::Rotate(next) | Decision::Skip(next) => step = next,
                 Decision::Replay => return Ok((session, Exchange::Replayed)),

@@ -182,7 +182,7 @@ impl Accounts {
 
     /// Waits for whoever holds the row.
     async fn rotate_alone(&self, advance: &Advance) -> Outcome {
-        retrying(async || refresh_tokens::advance(&mut self.store.acquire().await?, advance).await).await
+        retrying(async || refresh_tokens::advance(&mut self.store.acquire_to_wait().await?, advance).await).await
     }
 
     /// Makes the rotations of a batch, tells the others, and gives the outcome of `own`.

@@ -121,7 +121,7 @@ impl Accounts {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
-            let before = user.disabled_at;
+            let before = user.clone();
             user.roles = roles.clone().unwrap_or(user.roles);
             user.updated_at = self.clock.now();
             if status == Some(Status::Enabled) {
@@ -133,8 +133,10 @@ impl Accounts {
                 _ => Ended::default(),
             };
             let event = |kind| Event::new(kind, self.operator).about(&user);
-            ended.events.extend(roles.as_ref().map(|_| event(Kind::RolesChanged).detail(user.roles.join(","))));
-            ended.events.extend(match (before, user.disabled_at) {
+            if user.roles != before.roles {
+                ended.events.push(event(Kind::RolesChanged).detail(user.roles.join(",")));
+            }
+            ended.events.extend(match (before.disabled_at, user.disabled_at) {
                 (Some(_), None) => Some(event(Kind::UserEnabled)),
                 (None, Some(_)) => Some(event(Kind::UserDisabled).times(ended.sessions)),
                 _ => None,
@@ -163,14 +165,20 @@ impl Accounts {
             self.commit(tx, ended).await
         })
         .await?;
-        let mut tx = self.store.acquire().await?;
-        while refresh_tokens::delete_some(&mut tx, id).await? > 0 {}
-        tx.begin().await?;
-        let user = users::lock(&mut tx, id).await?;
-        users::delete(&mut tx, id).await?;
-        let event = Event::new(Kind::UserDeleted, self.operator).about(&user);
-        self.commit(tx, Ended { events: vec![event], ..Ended::default() }).await?;
-        Ok(revoked)
+        let removed = retrying(async || {
+            let mut tx = self.store.acquire().await?;
+            while refresh_tokens::delete_some(&mut tx, id).await? > 0 {}
+            tx.begin().await?;
+            let user = users::lock(&mut tx, id).await?;
+            users::delete(&mut tx, id).await?;
+            let event = Event::new(Kind::UserDeleted, self.operator).about(&user);
+            self.commit(tx, Ended { events: vec![event], ..Ended::default() }).await
+        });
+        match removed.await {
+            // Somebody else has deleted it at the same time.
+            Ok(_) | Err(Error::UserNotFound) => Ok(revoked),
+            Err(error) => Err(error),
+        }
     }
 
     async fn disable(&self, tx: &mut Conn, user: &mut User, reason: Reason) -> Result<Ended, Error> {

@@ -69,7 +69,10 @@ impl Tail {
         let name = self.user.as_deref().map(Username::parse).transpose()?;
         let store = store(&self.database)?;
         require_schema(&store).await?;
-        let mut seen = newest(&store, name.as_ref(), recent(), AT_ONCE).await?;
+        let mut seen = Vec::new();
+        if self.follow {
+            seen = newest(&store, name.as_ref(), recent(), AT_ONCE).await?;
+        }
         let events = newest(&store, name.as_ref(), Uuid::nil(), self.lines).await?;
         events.iter().try_for_each(|event| self.show(event))?;
         seen.extend(events);

@@ -33,7 +33,7 @@ pub async fn put_back(
     let (mut restored, mut since) = (0, Vec::new());
     for batch in missing(known, logged).chunks(BATCH) {
         conn.begin().await?;
-        mark(conn, batch, now).await?;
+        let ended = mark(conn, batch, now).await?;
         // What was revoked while the log was read, or put back by another replica, is there by now.
         revocations::lock(conn).await?;
         let (newest, added) = revocations::load(conn, head).await?;
@@ -46,6 +46,9 @@ pub async fn put_back(
             restored += lost.len();
         }
         conn.commit().await?;
+        if ended > 0 {
+            tracing::info!(target: "countersign::audit", reason = Reason::Restored.as_str(), count = ended, "sessions_ended");
+        }
     }
     Ok(restored)
 }
@@ -72,8 +75,8 @@ fn missing(known: Vec<Revocation>, logged: &[LogEntry]) -> Vec<Revocation> {
     known.into_iter().filter(lost).collect()
 }
 
-/// Ends the sessions in their rows too, as far as there are rows.
-async fn mark(tx: &mut Conn, revocations: &[Revocation], now: OffsetDateTime) -> Result<(), Error> {
+/// Ends the sessions in their rows too, as far as there are rows, and writes the audit event; says how many.
+async fn mark(tx: &mut Conn, revocations: &[Revocation], now: OffsetDateTime) -> Result<usize, Error> {
     let (mut sessions, mut epochs) = (Vec::new(), Vec::new());
     for revocation in revocations {
         match revocation.subject {
@@ -84,11 +87,11 @@ async fn mark(tx: &mut Conn, revocations: &[Revocation], now: OffsetDateTime) ->
     }
     users::raise_epochs(tx, &epochs).await?;
     let ended = refresh_tokens::revoke(tx, &sessions, Reason::Restored, now).await?;
-    if ended.is_empty() {
-        return Ok(());
+    if !ended.is_empty() {
+        let event = Event::new(Kind::SessionsEnded, Actor::Server).times(ended.len());
+        audit::insert(tx, &[Event { reason: Reason::Restored.as_str(), ..event }], now).await?;
     }
-    let event = Event::new(Kind::SessionsEnded, Actor::Server).times(ended.len());
-    audit::insert(tx, &[Event { reason: Reason::Restored.as_str(), ..event }], now).await
+    Ok(ended.len())
 }
 
 #[cfg(test)]

@@ -71,6 +71,8 @@ pub struct Store {
     failures: Failures,
     /// Half of the connections.
     logins: Arc<Semaphore>,
+    /// A quarter of them.
+    waits: Arc<Semaphore>,
 }
 
 /// When a connection failed last.
@@ -116,8 +118,9 @@ impl Store {
                 Box::pin(async move { Ok(good || timeout(PING, connection.ping()).await.is_ok_and(|p| p.is_ok())) })
             })
             .connect_lazy_with(with_server_deadlines(options.clone(), deadline));
-        let logins = Arc::new(Semaphore::new(usize::try_from(settings.connections / 2).unwrap_or(1).max(1)));
-        Ok(Self { pool, options, deadline, failures, logins })
+        let share =
+            |part: u32| Arc::new(Semaphore::new(usize::try_from(settings.connections / part).unwrap_or(1).max(1)));
+        Ok(Self { pool, options, deadline, failures, logins: share(2), waits: share(4) })
     }
 
     /// A connection of the pool, for one request.
@@ -135,7 +138,19 @@ impl Store {
     /// # Errors
     /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub async fn acquire_for_login(&self) -> Result<Conn, Error> {
-        let share = timeout(self.deadline, Arc::clone(&self.logins).acquire_owned()).await;
+        self.acquire_of(&self.logins).await
+    }
+
+    /// A connection of the pool for what may wait for a row that somebody holds. All of them together have a quarter.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
+    pub async fn acquire_to_wait(&self) -> Result<Conn, Error> {
+        self.acquire_of(&self.waits).await
+    }
+
+    async fn acquire_of(&self, shares: &Arc<Semaphore>) -> Result<Conn, Error> {
+        let share = timeout(self.deadline, Arc::clone(shares).acquire_owned()).await;
         let share = share.map_err(|_| Error::Overloaded { retry_after: self.deadline })?;
         let mut conn = self.acquire().await?;
         conn.hold(share.map_err(Error::internal)?);

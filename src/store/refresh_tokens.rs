@@ -125,7 +125,7 @@ macro_rules! advance {
 /// other rotations and with revocations (REQUIREMENTS R65).
 ///
 /// # Errors
-/// [`Error::DatabaseUnavailable`].
+/// [`Error::Conflict`]: it was not made. [`Error::DatabaseUnavailable`].
 pub async fn advance(conn: &mut Conn, advance: &Advance) -> Result<Option<Session>, Error> {
     let client = advance.client.as_ref();
     let statement = query_as::<_, Row>(advance!(
@@ -149,7 +149,7 @@ pub async fn advance(conn: &mut Conn, advance: &Advance) -> Result<Option<Sessio
 /// Says which were made, in any order.
 ///
 /// # Errors
-/// [`Error::DatabaseUnavailable`], [`Error::Conflict`]: none or all of them were made.
+/// [`Error::Conflict`]: none of them was made. [`Error::DatabaseUnavailable`]: none or all of them.
 pub async fn advance_all(conn: &mut Conn, advances: &[Advance]) -> Result<Vec<Session>, Error> {
     let client = |value: fn(&ClientInfo) -> &str| {
         advances.iter().map(|a| a.client.as_ref().map(value)).collect::<Vec<Option<&str>>>()
