@@ -119,7 +119,8 @@ def test_client_info_that_is_too_long(client, alice, field, most):
     for text in ("x" * (most + 1), "line\nbreak", HUGE):
         login = {"username": alice.name, "password": alice.password}
         refused(client, f"client.{field}", "Login", **login, client={field: text})
-    assert alice.login(client={field: "x" * most}).access_token
+    # Of no letter that a secret above consists of: the address of a client may be logged.
+    assert alice.login(client={field: "c" * most}).access_token
 
 
 @pytest.mark.parametrize("token", ["", "x" * 257, HUGE], ids=len)
