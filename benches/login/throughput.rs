@@ -49,10 +49,6 @@ async fn logins_a_second(server: &Server) -> f64 {
             })
         })
         .collect();
-    let mut count = 0;
-    for task in tasks {
-        count += task.await.expect("no panic");
-    }
     // What was under way at the end of the turn is waited for, and counted with its time.
-    f64::from(count) / begun.elapsed().as_secs_f64()
+    crate::figures::a_second(tasks, begun).await
 }

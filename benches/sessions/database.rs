@@ -14,6 +14,8 @@ use countersign::{
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, query, query_scalar};
 
+use crate::figures;
+
 /// The most connections that commit side by side.
 pub const CONNECTIONS: usize = 16;
 
@@ -141,9 +143,5 @@ pub async fn commits_a_second(url: &str, connections: usize, within: Duration) -
             })
         })
         .collect();
-    let mut count = 0;
-    for task in tasks {
-        count += task.await.expect("no panic");
-    }
-    f64::from(count) / begun.elapsed().as_secs_f64()
+    figures::a_second(tasks, begun).await
 }

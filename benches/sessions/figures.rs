@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// p50 and p99.
@@ -39,6 +39,15 @@ impl fmt::Display for Percentiles {
 
 pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
+}
+
+/// What tasks that began together have counted, for each second since then.
+pub async fn a_second(tasks: Vec<tokio::task::JoinHandle<u32>>, begun: Instant) -> f64 {
+    let mut count = 0;
+    for task in tasks {
+        count += task.await.expect("no panic");
+    }
+    f64::from(count) / begun.elapsed().as_secs_f64()
 }
 
 /// The resident set of this process in bytes.

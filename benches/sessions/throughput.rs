@@ -9,6 +9,7 @@ use countersign::{auth::revoke::Target, config::Hints, domain::ids::SessionId};
 
 use crate::{
     database::{CONNECTIONS, Database, commits_a_second, sessions},
+    figures,
     replica::{Replica, USERNAME},
 };
 
@@ -74,9 +75,5 @@ async fn revocations_a_second(here: &Replica, left: &Left, callers: usize, confi
             })
         })
         .collect();
-    let mut count = 0;
-    for task in tasks {
-        count += task.await.expect("no panic");
-    }
-    f64::from(count) / begun.elapsed().as_secs_f64()
+    figures::a_second(tasks, begun).await
 }
