@@ -39,6 +39,8 @@ pub struct RotationQueue(Mutex<Queue>);
 struct Queue {
     waiting: VecDeque<Waiting>,
     free: Vec<Lane>,
+    /// A statement that moves one of these would wait for the one that does so already.
+    under_way: HashSet<SessionId>,
 }
 
 #[derive(Debug)]
@@ -61,7 +63,7 @@ enum Told {
 impl Default for RotationQueue {
     fn default() -> Self {
         let free = (0..LANES).map(|_| Lane::default()).collect();
-        Self(Mutex::new(Queue { waiting: VecDeque::new(), free }))
+        Self(Mutex::new(Queue { waiting: VecDeque::new(), free, under_way: HashSet::new() }))
     }
 }
 
@@ -88,7 +90,10 @@ impl RotationQueue {
     /// A lane that is free, or what to wait for.
     fn free_lane_or_wait(&self, advance: Advance) -> Result<Told, oneshot::Receiver<Told>> {
         let mut queue = self.lock();
-        if let Some(lane) = queue.free.pop() {
+        if !queue.under_way.contains(&advance.session_id)
+            && let Some(lane) = queue.free.pop()
+        {
+            queue.under_way.insert(advance.session_id);
             return Ok(Told::Lead(lane, advance, Vec::new()));
         }
         if queue.waiting.len() >= MOST {
@@ -101,24 +106,34 @@ impl RotationQueue {
 }
 
 impl Queue {
-    /// The next batch, no session twice: a statement can move a row once. Whoever has waited longer than `patience` is told
-    /// so instead.
+    /// The next batch, no session twice: a statement can move a row once. Nor one that is under way. Whoever has waited longer
+    /// than `patience` is told so instead.
     fn take(&mut self, patience: Duration) -> Vec<Waiting> {
-        let (mut batch, mut sessions, mut later) = (Vec::new(), HashSet::new(), Vec::new());
+        let (mut batch, mut later) = (Vec::new(), Vec::new());
         while batch.len() < BATCH
             && let Some(waiting) = self.waiting.pop_front()
         {
             if waiting.since.elapsed() > patience {
                 let error = Error::DatabaseUnavailable("waited too long for a connection".into());
                 drop(waiting.told.send(Told::Outcome(Err(error))));
-            } else if sessions.insert(waiting.advance.session_id) {
+            } else if self.under_way.insert(waiting.advance.session_id) {
                 batch.push(waiting);
             } else {
                 later.push(waiting);
             }
         }
-        later.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
+        self.put_back(later);
         batch
+    }
+
+    fn put_back(&mut self, waiting: Vec<Waiting>) {
+        waiting.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
+    }
+
+    fn done(&mut self, sessions: impl IntoIterator<Item = SessionId>) {
+        for session in sessions {
+            self.under_way.remove(&session);
+        }
     }
 }
 
@@ -127,6 +142,7 @@ struct Turn<'a> {
     queue: &'a RotationQueue,
     store: &'a Store,
     lane: Lane,
+    sessions: Vec<SessionId>,
 }
 
 impl Turn<'_> {
@@ -144,6 +160,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut lane = std::mem::take(&mut self.lane);
         let mut queue = self.queue.lock();
+        queue.done(self.sessions.drain(..));
         loop {
             let mut batch = queue.take(self.store.deadline());
             let Some(Waiting { advance, told, .. }) = batch.pop() else {
@@ -153,8 +170,9 @@ impl Drop for Turn<'_> {
             // Whoever does not wait any more does not lead. Who is told and then given up would take the lane along: all
             // who wait are run to completion.
             match told.send(Told::Lead(lane, advance, batch)) {
-                Err(Told::Lead(back, _, others)) => {
-                    others.into_iter().rev().for_each(|waiting| queue.waiting.push_front(waiting));
+                Err(Told::Lead(back, gone, others)) => {
+                    queue.done(others.iter().map(|waiting| waiting.advance.session_id).chain([gone.session_id]));
+                    queue.put_back(others);
                     lane = back;
                 }
                 _ => return,
@@ -187,8 +205,9 @@ impl Accounts {
 
     /// Makes the rotations of a batch, tells the others, and gives the outcome of `own`.
     async fn rotate_all(&self, lane: Lane, own: Advance, others: Vec<Waiting>) -> Outcome {
-        let mut turn = Turn { queue: &self.rotations, store: &self.store, lane };
         let own_id = own.session_id;
+        let sessions = others.iter().map(|waiting| waiting.advance.session_id).chain([own_id]).collect();
+        let mut turn = Turn { queue: &self.rotations, store: &self.store, lane, sessions };
         let mut advances = vec![own];
         let mut telling = Vec::with_capacity(others.len());
         for Waiting { advance, told, .. } in others {
@@ -230,5 +249,37 @@ impl Accounts {
                 Err(error)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::domain::rotation::Step;
+
+    fn advance(session_id: SessionId) -> Advance {
+        let (now, step) = (OffsetDateTime::UNIX_EPOCH, Step::rotation(1).expect("a step"));
+        Advance { session_id, step, now, idle_expires_at: now, client: None }
+    }
+
+    #[test]
+    fn a_session_that_is_under_way_waits_and_holds_up_no_other() {
+        let rotations = RotationQueue::default();
+        let [a, b, c] = [(); 3].map(|()| SessionId::new(OffsetDateTime::UNIX_EPOCH));
+        let first = rotations.free_lane_or_wait(advance(a)).expect("a lane");
+        let mut again = rotations.free_lane_or_wait(advance(a)).expect_err("it waits, with a lane free");
+        let other = rotations.free_lane_or_wait(advance(b)).expect("a lane");
+        assert!(matches!((first, other), (Told::Lead(..), Told::Lead(..))));
+        let mut last = rotations.free_lane_or_wait(advance(c)).expect_err("no lane is free");
+        let mut queue = rotations.lock();
+        let ids = |batch: Vec<Waiting>| batch.iter().map(|waiting| waiting.advance.session_id).collect::<Vec<_>>();
+        assert_eq!(ids(queue.take(Duration::MAX)), [c], "past what waits");
+        queue.done([c]);
+        assert_eq!(ids(queue.take(Duration::MAX)), []);
+        queue.done([a]);
+        assert_eq!(ids(queue.take(Duration::MAX)), [a]);
+        assert!(again.try_recv().is_err() && last.try_recv().is_err(), "nobody was told");
     }
 }

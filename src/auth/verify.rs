@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::Auth;
 use crate::{
-    crypto::access_token,
+    crypto::{access_token, keyring::Keyring, verified_tokens::Verified},
     domain::claims::{Expected, Principal, unix},
     error::{Error, Rejection},
     revocation::Freshness,
@@ -20,17 +20,18 @@ pub struct Demand<'a> {
 }
 
 /// What is to be said of the tokens of a batch, in their order.
-pub type Verdicts = Vec<Result<Arc<Principal>, Rejection>>;
+pub type Verdicts = Vec<Result<Arc<Verified>, Rejection>>;
 
 impl Auth {
     /// Verifies one token.
     ///
     /// # Errors
     /// [`Error::RevocationsStale`], [`Error::Rejected`], [`Error::KeyUnusable`].
-    pub fn verify(&self, token: &str, demand: Demand<'_>) -> Result<(Arc<Principal>, Freshness), Error> {
+    pub fn verify(&self, token: &str, demand: Demand<'_>) -> Result<(Arc<Verified>, Freshness), Error> {
         let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
-        let principal = self.accept(token, demand.audience, freshness)?;
-        Ok((principal, freshness))
+        let verified = self.accept(token, &self.keys.ring(), demand.audience, freshness)?;
+        self.accounts.revocations.look_up(freshness).check(&verified.principal)?;
+        Ok((verified, freshness))
     }
 
     /// Verifies many tokens as of one moment.
@@ -43,35 +44,47 @@ impl Auth {
         demand: Demand<'_>,
     ) -> Result<(Verdicts, Freshness), Error> {
         let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
-        let verdict = |token| match self.accept(token, demand.audience, freshness) {
-            Ok(principal) => Ok(Ok(principal)),
+        let ring = self.keys.ring();
+        let accepted = |token| match self.accept(token, &ring, demand.audience, freshness) {
+            Ok(verified) => Ok(Ok(verified)),
             Err(Error::Rejected(rejection)) => Ok(Err(rejection)),
             // Undecided: no answer for this token is right.
             Err(error) => Err(error),
         };
-        let results: Result<Vec<_>, Error> = tokens.into_iter().map(verdict).collect();
-        Ok((results?, freshness))
+        let mut verdicts: Verdicts = tokens.into_iter().map(accepted).collect::<Result<_, Error>>()?;
+        let revoked = self.accounts.revocations.look_up(freshness);
+        for verdict in &mut verdicts {
+            if let Some(rejection) = verdict.as_ref().ok().and_then(|v| revoked.check(&v.principal).err()) {
+                *verdict = Err(rejection);
+            }
+        }
+        Ok((verdicts, freshness))
     }
 
-    /// The one definition of a valid access token. That one of our keys has signed it does not change as long as we have the
-    /// key; all else is asked each time.
-    fn accept(&self, token: &str, audience: Option<&str>, freshness: Freshness) -> Result<Arc<Principal>, Error> {
-        let ring = self.keys.ring();
+    /// The one definition of a valid access token, but for what the revocation index says. That one of our keys has signed
+    /// it does not change as long as we have the key; all else is asked each time.
+    fn accept(
+        &self,
+        token: &str,
+        ring: &Keyring,
+        audience: Option<&str>,
+        freshness: Freshness,
+    ) -> Result<Arc<Verified>, Error> {
         let remembered = ring.verified().get(token);
-        let principal = match &remembered {
-            Some(principal) => Arc::clone(principal),
+        let is_new = remembered.is_none();
+        let verified = match remembered {
+            Some(verified) => verified,
             None => {
                 let claims = access_token::open(token, ring.verifying())?;
-                Arc::new(claims.identify(&self.accounts.policy.issuer)?)
+                Verified::new(claims.identify(&self.accounts.policy.issuer)?)
             }
         };
         let leeway = self.accounts.policy.leeway;
-        principal.check(Expected { audience, leeway }, self.accounts.clock.now())?;
-        if remembered.is_none() {
-            ring.verified().insert(token, Arc::clone(&principal));
+        verified.principal.check(Expected { audience, leeway }, freshness.asked_at())?;
+        if is_new {
+            ring.verified().insert(token, Arc::clone(&verified));
         }
-        self.accounts.revocations.check(&principal, freshness)?;
-        Ok(principal)
+        Ok(verified)
     }
 
     /// Forgets the tokens that have expired.

@@ -7,9 +7,10 @@ use std::{
     collections::hash_map::RandomState,
     fmt,
     hash::{Hash, Hasher},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
+use bytes::Bytes;
 use quick_cache::{
     Equivalent, UnitWeighter,
     sync::{Cache, DefaultLifecycle},
@@ -20,11 +21,31 @@ use crate::domain::claims::Principal;
 /// What is hashed of a token: most of its signature, which differs for each. By a key that is this process's own.
 const HASHED: usize = 64;
 
+/// A token that one of our keys has signed.
+#[derive(Debug)]
+pub struct Verified {
+    /// Whom it names.
+    pub principal: Principal,
+    answer: OnceLock<Bytes>,
+}
+
+impl Verified {
+    /// Of a token that names `principal`.
+    pub fn new(principal: Principal) -> Arc<Self> {
+        Arc::new(Self { principal, answer: OnceLock::new() })
+    }
+
+    /// What the edge says of the principal, which is made once.
+    pub fn answer(&self, make: impl FnOnce(&Principal) -> Bytes) -> Bytes {
+        self.answer.get_or_init(|| make(&self.principal)).clone()
+    }
+}
+
 /// The tokens that were verified last; bounded.
 #[derive(Default)]
 pub struct VerifiedTokens(Option<Remembered>);
 
-type Remembered = Cache<Token<Box<str>>, Arc<Principal>, UnitWeighter, RandomState>;
+type Remembered = Cache<Token<Box<str>>, Arc<Verified>, UnitWeighter, RandomState>;
 
 #[derive(Clone)]
 struct Token<T>(T);
@@ -60,22 +81,22 @@ impl VerifiedTokens {
         Self((capacity > 0).then(cache))
     }
 
-    /// Whom a token names, if it is remembered.
-    pub fn get(&self, token: &str) -> Option<Arc<Principal>> {
+    /// A token, if it is remembered.
+    pub fn get(&self, token: &str) -> Option<Arc<Verified>> {
         self.0.as_ref()?.get(&Token(token))
     }
 
     /// Remembers a token that one of our keys has signed.
-    pub fn insert(&self, token: &str, principal: Arc<Principal>) {
+    pub fn insert(&self, token: &str, verified: Arc<Verified>) {
         if let Some(cache) = &self.0 {
-            cache.insert(Token(token.into()), principal);
+            cache.insert(Token(token.into()), verified);
         }
     }
 
     /// Forgets those that `keep` does not want.
     pub fn retain(&self, keep: impl Fn(&Principal) -> bool) {
         if let Some(cache) = &self.0 {
-            cache.retain(|_, principal| keep(principal));
+            cache.retain(|_, verified| keep(&verified.principal));
         }
     }
 
@@ -104,8 +125,8 @@ mod tests {
     use super::*;
     use crate::domain::ids::{SessionId, UserId};
 
-    fn principal(expires_at: u64) -> Arc<Principal> {
-        Arc::new(Principal {
+    fn verified(expires_at: u64) -> Arc<Verified> {
+        Verified::new(Principal {
             user_id: UserId::new(OffsetDateTime::UNIX_EPOCH),
             session_id: SessionId::new(OffsetDateTime::UNIX_EPOCH),
             epoch: 0,
@@ -122,7 +143,7 @@ mod tests {
     fn a_token_that_differs_in_one_byte_is_another() {
         let tokens = VerifiedTokens::new(10);
         let token = format!("header.claims.{}", "s".repeat(86));
-        tokens.insert(&token, principal(1));
+        tokens.insert(&token, verified(1));
         assert!(tokens.get(&token).is_some());
         for place in 0..token.len() {
             let mut other = token.clone().into_bytes();
@@ -136,7 +157,7 @@ mod tests {
     fn no_more_are_remembered_than_there_is_room_for_and_none_that_has_to_go() {
         let tokens = VerifiedTokens::new(100);
         for n in 0..1000 {
-            tokens.insert(&n.to_string(), principal(n % 2));
+            tokens.insert(&n.to_string(), verified(n % 2));
         }
         assert!((1..=100).contains(&tokens.len()), "{}", tokens.len());
         tokens.retain(|principal| principal.expires_at == 1);
@@ -145,7 +166,7 @@ mod tests {
         tokens.retain(|_| false);
         assert!(tokens.is_empty());
         let none = VerifiedTokens::new(0);
-        none.insert("token", principal(1));
+        none.insert("token", verified(1));
         assert!(none.get("token").is_none() && none.is_empty());
     }
 }

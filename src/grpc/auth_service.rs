@@ -7,8 +7,9 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{
     decode, encode,
     service::{Patience, Service, deadline, respond},
+    services::auth_service_server::AuthService,
     v1,
-    v1::auth_service_server::AuthService,
+    verdict::{VerifyBatchResponse, VerifyResponse},
     watch::{self, Events},
 };
 use crate::auth::{login::LoggedIn, refresh::Exchange, revoke::Target, to_completion};
@@ -26,15 +27,12 @@ impl AuthService for Service {
         .await
     }
 
-    async fn verify(&self, request: Request<v1::VerifyRequest>) -> Result<Response<v1::VerifyResponse>, Status> {
+    async fn verify(&self, request: Request<v1::VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
         respond("verify", async {
             let request = request.get_ref();
             let demand = decode::demand(&request.audience, request.max_staleness.as_ref())?;
-            let (principal, freshness) = self.auth.verify(&request.access_token, demand)?;
-            Ok(v1::VerifyResponse {
-                principal: Some(encode::principal(&principal)),
-                revocations_as_of: encode::timestamp(freshness.as_of()),
-            })
+            let (verified, freshness) = self.auth.verify(&request.access_token, demand)?;
+            Ok(VerifyResponse::new(&verified, freshness.as_of()))
         })
         .await
     }
@@ -42,16 +40,13 @@ impl AuthService for Service {
     async fn verify_batch(
         &self,
         request: Request<v1::VerifyBatchRequest>,
-    ) -> Result<Response<v1::VerifyBatchResponse>, Status> {
+    ) -> Result<Response<VerifyBatchResponse>, Status> {
         respond("verify_batch", async {
             let request = request.get_ref();
             let demand = decode::demand(&request.audience, request.max_staleness.as_ref())?;
             let tokens = decode::batch(&request.access_tokens)?;
-            let (results, freshness) = self.auth.verify_batch(tokens, demand)?;
-            Ok(v1::VerifyBatchResponse {
-                results: results.into_iter().map(encode::result).collect(),
-                revocations_as_of: encode::timestamp(freshness.as_of()),
-            })
+            let (verdicts, freshness) = self.auth.verify_batch(tokens, demand)?;
+            Ok(VerifyBatchResponse::new(&verdicts, freshness.as_of()))
         })
         .await
     }

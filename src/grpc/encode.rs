@@ -1,11 +1,9 @@
 //! Writes answers.
 
-use std::sync::Arc;
-
 use prost_types::Timestamp;
 use time::OffsetDateTime;
 
-use super::{status, v1};
+use super::v1;
 use crate::{
     auth::{Page, import::Outcome, revoke::Revoked, tokens::TokenPair},
     domain::{
@@ -14,7 +12,6 @@ use crate::{
         session::Session,
         user::User,
     },
-    error::Rejection,
 };
 
 pub fn tokens(tokens: TokenPair) -> v1::TokenPair {
@@ -38,15 +35,6 @@ pub fn principal(principal: &Principal) -> v1::Principal {
         expires_at: seconds(principal.expires_at),
         username: String::new(),
     }
-}
-
-pub fn result(result: Result<Arc<Principal>, Rejection>) -> v1::VerifyResult {
-    use v1::verify_result::Result as R;
-    let result = match result {
-        Ok(valid) => R::Principal(principal(&valid)),
-        Err(rejection) => R::Rejection(status::rejection(rejection).into()),
-    };
-    v1::VerifyResult { result: Some(result) }
 }
 
 pub fn revoked(revoked: Revoked, confirmed: bool) -> v1::RevokeResponse {

@@ -16,6 +16,7 @@ mod server;
 mod service;
 mod status;
 mod user_service;
+mod verdict;
 mod watch;
 
 pub use caller::Administration;
@@ -28,4 +29,10 @@ pub use server::{Health, serve};
 #[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
 pub mod v1 {
     tonic::include_proto!("countersign.v1");
+}
+
+/// The generated traits of the services.
+#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
+mod services {
+    include!(concat!(env!("OUT_DIR"), "/services/countersign.v1.rs"));
 }

@@ -13,7 +13,7 @@ use super::{
     caller::Administration,
     contract::ContractLayer,
     service::Service,
-    v1::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
+    services::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
 use crate::{auth::Auth, error::Error};
 

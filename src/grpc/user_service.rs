@@ -7,9 +7,9 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::{
     decode, encode, import,
     service::{Patience, Service, respond},
+    services::user_service_server::UserService,
     status::status,
     v1,
-    v1::user_service_server::UserService,
 };
 use crate::{
     auth::{revoke::CONFIRM_WITHIN, to_completion},

@@ -245,16 +245,16 @@ impl Follower {
     }
 
     async fn load(&self, conn: &mut Conn) -> Result<Position, Error> {
-        let (head, entries) = revocations::load(conn, 0).await?;
+        let log = revocations::load(conn, 0).await?;
         // After the head was read, so that what changes from now on is heard of.
         (self.install_keys)(keys::all(conn).await?.keys);
         let known = self.revocations.live();
-        self.revocations.apply(entries.iter().map(|entry| &entry.revocation), Origin::Log);
-        let restored = restore::put_back(conn, known, (head, &entries), self.clock.now(), self.hints.are_on()).await?;
+        self.revocations.apply(&log.revocations, Origin::Log);
+        let restored = restore::put_back(conn, known, &log, self.clock.now(), self.hints.are_on()).await?;
         if restored > 0 {
             tracing::error!(restored, "the database has lost revocations that were acknowledged: they were put back");
         }
-        let position = at(head, &entries);
+        let position = Position { seq: log.head, id: log.newest };
         self.revocations.feed().reset(position);
         Ok(position)
     }

@@ -80,6 +80,13 @@ impl Lifetime {
 }
 
 impl Index {
+    /// Makes room for so many sessions, if there are none yet.
+    pub fn expect(&mut self, sessions: usize) {
+        if self.sessions.is_empty() {
+            self.sessions.reserve(sessions);
+        }
+    }
+
     /// Adds a revocation, `boot` being the time since boot.
     pub fn apply(&mut self, revocation: &Revocation, origin: Origin, boot: Boot) {
         let fresh = Lifetime::new(revocation.expires_at, boot, origin);

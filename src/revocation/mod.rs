@@ -12,7 +12,7 @@ mod restore;
 
 use std::{
     sync::{
-        Mutex, MutexGuard, PoisonError, RwLock,
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -35,7 +35,7 @@ use index::{Index, Origin};
 
 /// No load has succeeded yet, or this replica is about to stop.
 const NEVER: u64 = 0;
-/// How many revocations are added while look-ups wait.
+/// How many revocations are added while look-ups wait; more at once are a load.
 const APPLIED_AT_ONCE: usize = 1000;
 
 /// The revocations that this replica knows.
@@ -53,11 +53,21 @@ pub struct Revocations {
 /// Proof that the state was fresh when a look-up began.
 #[derive(Clone, Copy, Debug)]
 pub struct Freshness {
+    asked_at: OffsetDateTime,
     as_of: OffsetDateTime,
     as_of_boot: Boot,
 }
 
+/// Look-ups of one moment. Revocations are not added as long as it lives: nothing is to be done meanwhile but look up.
+#[derive(Debug)]
+pub struct LookUp<'a>(RwLockReadGuard<'a, Index>);
+
 impl Freshness {
+    /// When the state was seen to be fresh; by this machine's wall clock.
+    pub fn asked_at(self) -> OffsetDateTime {
+        self.asked_at
+    }
+
     /// Every revocation acknowledged before this moment has been applied; by this machine's wall clock.
     pub fn as_of(self) -> OffsetDateTime {
         self.as_of
@@ -66,6 +76,16 @@ impl Freshness {
     /// The same moment by the clock that does not jump.
     pub fn as_of_boot(self) -> Boot {
         self.as_of_boot
+    }
+}
+
+impl LookUp<'_> {
+    /// Whether the token of `principal` has been revoked.
+    ///
+    /// # Errors
+    /// [`Rejection::Revoked`], [`Rejection::Expired`].
+    pub fn check(&self, principal: &Principal) -> Result<(), Rejection> {
+        self.0.check(principal)
     }
 }
 
@@ -96,34 +116,39 @@ impl Revocations {
         if age > bound {
             return Err(Error::RevocationsStale);
         }
-        Ok(Freshness { as_of: self.clock.now() - age, as_of_boot })
+        let asked_at = self.clock.now();
+        Ok(Freshness { asked_at, as_of: asked_at - age, as_of_boot })
     }
 
-    /// Whether the token of `principal` has been revoked. Asks for the proof, so that it cannot come second.
-    ///
-    /// # Errors
-    /// [`Rejection::Revoked`], [`Rejection::Expired`].
-    pub fn check(&self, principal: &Principal, _: Freshness) -> Result<(), Rejection> {
-        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-        index.check(principal)
+    /// Begins to look up which tokens have been revoked. Asks for the proof, so that it cannot come second.
+    pub fn look_up(&self, _: Freshness) -> LookUp<'_> {
+        LookUp(self.index())
     }
 
     /// Whether a session, opened under that epoch of its user, is known to have ended; fresh or not. The database may have
     /// lost that (REQUIREMENTS V4).
     pub fn has_ended(&self, session: SessionId, user: UserId, epoch: i64) -> bool {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).has_ended(session, user, epoch)
+        self.index().has_ended(session, user, epoch)
     }
 
     /// Adds revocations. Adding one twice changes nothing.
     pub fn apply<'a>(&self, revocations: impl IntoIterator<Item = &'a Revocation>, origin: Origin) {
         let boot = self.clock.boot();
         let mut revocations = revocations.into_iter().peekable();
+        self.expect(revocations.size_hint().0);
         // In small pieces, because Verify waits meanwhile.
         while revocations.peek().is_some() {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             for revocation in revocations.by_ref().take(APPLIED_AT_ONCE) {
                 index.apply(revocation, origin, boot);
             }
+        }
+    }
+
+    /// Makes room for a first load: a map that grows step by step hashes everything again at each.
+    fn expect(&self, count: usize) {
+        if count > APPLIED_AT_ONCE {
+            self.index.write().unwrap_or_else(PoisonError::into_inner).expect(count);
         }
     }
 
@@ -144,13 +169,17 @@ impl Revocations {
         }
     }
 
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn feed(&self) -> MutexGuard<'_, Feed> {
         self.feed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All that a token could still match.
     fn live(&self) -> Vec<Revocation> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).live(self.clock.now())
+        self.index().live(self.clock.now())
     }
 
     /// Forgets what no token can match any more.

@@ -9,36 +9,39 @@ use crate::{
     domain::{
         audit::{Actor, Event, Kind},
         ids::{SessionId, UserId},
-        revocation::{LogEntry, Reason, Revocation, Subject},
+        revocation::{Reason, Revocation, Subject},
     },
     error::Error,
-    store::{Conn, audit, refresh_tokens, revocations, users},
+    store::{
+        Conn, audit, refresh_tokens,
+        revocations::{self, Log},
+        users,
+    },
 };
 
 /// How many are put back in one transaction.
 const BATCH: usize = 1000;
 
-/// Writes what of `known` is not `logged`, which is the log up to a number, and marks the rows that it ends. Says how many
-/// the log had lost.
+/// Writes what of `known` the `log` does not say, and marks the rows that it ends. Says how many the log had lost.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn put_back(
     conn: &mut Conn,
     known: Vec<Revocation>,
-    (mut head, logged): (i64, &[LogEntry]),
+    log: &Log,
     now: OffsetDateTime,
     hint: bool,
 ) -> Result<usize, Error> {
-    let (mut restored, mut since) = (0, Vec::new());
-    for batch in missing(known, logged).chunks(BATCH) {
+    let (mut restored, mut head, mut since) = (0, log.head, Vec::new());
+    for batch in missing(known, &log.revocations).chunks(BATCH) {
         conn.begin().await?;
         let ended = mark(conn, batch, now).await?;
         // What was revoked while the log was read, or put back by another replica, is there by now.
         revocations::lock(conn).await?;
-        let (newest, added) = revocations::load(conn, head).await?;
-        since.extend(added);
-        head = newest;
+        let added = revocations::load(conn, head).await?;
+        since.extend(added.revocations);
+        head = added.head;
         let lost: Vec<(Revocation, Reason)> =
             missing(batch.to_vec(), &since).into_iter().map(|revocation| (revocation, Reason::Restored)).collect();
         if !lost.is_empty() {
@@ -54,11 +57,14 @@ pub async fn put_back(
 }
 
 /// What of `known` the log does not say, or not as much of.
-fn missing(known: Vec<Revocation>, logged: &[LogEntry]) -> Vec<Revocation> {
+fn missing(known: Vec<Revocation>, logged: &[Revocation]) -> Vec<Revocation> {
+    if known.is_empty() {
+        return known;
+    }
     let mut sessions: HashSet<SessionId> = HashSet::new();
     let mut users: HashMap<UserId, i64> = HashMap::new();
-    for entry in logged {
-        match entry.revocation.subject {
+    for revocation in logged {
+        match revocation.subject {
             Subject::Session(id) => drop(sessions.insert(id)),
             Subject::User(id, epoch) => {
                 let least = users.entry(id).or_insert(epoch);
@@ -109,9 +115,8 @@ mod tests {
         let (here, gone) = (SessionId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
         let user = |id: u128, epoch| Subject::User(UserId(Uuid::from_u128(id)), epoch);
         let log = [Subject::Session(here), user(1, 4), user(2, 2), user(2, 1), Subject::Keys];
-        let entry = |subject| LogEntry { seq: 1, id: Uuid::nil(), revocation: revocation(subject) };
         let known = [Subject::Session(here), Subject::Session(gone), user(1, 4), user(2, 3), user(3, 1)];
-        let lost = missing(known.map(revocation).into(), &log.map(entry));
+        let lost = missing(known.map(revocation).into(), &log.map(revocation));
         let lost: Vec<Subject> = lost.into_iter().map(|revocation| revocation.subject).collect();
         assert_eq!(lost, [Subject::Session(gone), user(2, 3), user(3, 1)]);
     }

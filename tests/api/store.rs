@@ -16,7 +16,8 @@ use countersign::{
         Store, StoreSettings,
         refresh_tokens::{self, Advance},
         replicas::{self, Beat},
-        revocations, users,
+        revocations::{self, Log},
+        users,
     },
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -64,21 +65,42 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
         writer.await.expect("joined");
     }
     let mut conn = store.acquire().await.expect("connection");
-    let (head, mut entries) = revocations::load(&mut conn, 0).await.expect("loaded");
-    entries.sort_by_key(|entry| entry.seq);
+    let log = revocations::load(&mut conn, 0).await.expect("loaded");
+    let head = log.head;
     assert!(head > 12);
-    assert!(entries.iter().map(|entry| entry.seq).eq(1..=head), "{head} {entries:?}");
     let beat = Beat { replica: Uuid::nil(), applied_seq: 3, count: 1, max_staleness: Duration::from_secs(7) };
     let heard = replicas::beat(&mut conn, beat).await.expect("heard");
     assert!(
-        heard.entries == entries[2..] && heard.head == head,
-        "what is read is what was written, from the known row"
+        heard.head == head && heard.entries.iter().map(|entry| entry.seq).eq(3..=head),
+        "no number is missing from the known row on: {heard:?}"
     );
+    assert_eq!(log.newest, heard.entries.last().map(|entry| entry.id));
+    assert_eq!(log.revocations.len(), usize::try_from(head).expect("small"));
+    let mut read = heard.entries.iter().map(|entry| &entry.revocation);
+    assert!(read.all(|revocation| log.revocations.contains(revocation)), "what is read is what was written");
     let listing = replicas::list(&mut conn).await.expect("listed");
     let [listed] = &listing.replicas[..] else {
         panic!("{listing:?}");
     };
     assert_eq!((listing.head, listed.applied_seq, listed.max_staleness), (head, 3, Duration::from_secs(7)));
+}
+
+#[tokio::test]
+async fn a_load_of_the_log_gives_every_kind_of_row() {
+    let store = store(&database().await);
+    let now = Clock::system().now().replace_nanosecond(0).expect("a whole second");
+    let subjects = [Subject::User(UserId::new(now), 7), Subject::Session(SessionId::new(now)), Subject::Keys];
+    let written = subjects.map(|subject| Revocation { subject, expires_at: now + RETENTION });
+    let mut tx = store.acquire().await.expect("connection");
+    tx.begin().await.expect("begun");
+    let rows = written.clone().map(|revocation| (revocation, Reason::Revoked));
+    revocations::append(&mut tx, &rows, now, false).await.expect("appended");
+    tx.commit().await.expect("committed");
+    for (after, count) in [(0, 3), (2, 1), (3, 0)] {
+        let log = revocations::load(&mut tx, after).await.expect("loaded");
+        assert_eq!((log.head, log.newest.is_some(), log.revocations.len()), (3, true, count), "after {after}");
+        assert!(log.revocations.iter().all(|revocation| written.contains(revocation)), "{log:?}");
+    }
 }
 
 #[tokio::test]
@@ -185,7 +207,7 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
     revocations::append(&mut tx, &[(revocation(now), Reason::Revoked)], now, true).await.expect("appended");
     drop(tx);
     let mut conn = store.acquire().await.expect("connection");
-    assert_eq!(revocations::load(&mut conn, 0).await.expect("loaded"), (0, vec![]));
+    assert_eq!(revocations::load(&mut conn, 0).await.expect("loaded"), Log::default());
 }
 
 #[tokio::test]
