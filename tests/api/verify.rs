@@ -74,24 +74,34 @@ async fn p3_every_answer_says_how_fresh_it_is_and_a_caller_may_ask_for_more() {
 }
 
 #[tokio::test]
-async fn a_batch_answers_for_each_token_in_order() {
+async fn p1_a_batch_answers_for_each_token_in_order_verified_before_or_not() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
     let (valid, revoked) = (alice.login().await, alice.login().await);
     alice.revoke(Target::SessionId(revoked.session_id.clone())).await.expect("revoked");
+    let rejected = |rejection: Rejection| Some(verify_result::Result::Rejection(rejection.into()));
     let batch = VerifyBatchRequest {
         access_tokens: vec![valid.access_token, "garbage".into(), revoked.access_token],
         ..Default::default()
     };
-    let answer = server.auth_client().verify_batch(batch).await.expect("answered").into_inner();
-    assert!(answer.revocations_as_of.is_some());
-    let results: Vec<_> = answer.results.into_iter().map(|r| r.result.expect("set")).collect();
-    let [verify_result::Result::Principal(principal), malformed, revoked] = &results[..] else {
-        panic!("{results:?}");
+    let answer = async || {
+        let answer = server.auth_client().verify_batch(batch.clone()).await.expect("answered").into_inner();
+        assert!(answer.revocations_as_of.is_some());
+        let [first, rest @ ..] = &answer.results[..] else {
+            panic!("no results");
+        };
+        let expected = [Rejection::TokenMalformed, Rejection::TokenRevoked].map(rejected);
+        assert!(rest.iter().map(|result| result.result.clone()).eq(expected), "{rest:?}");
+        first.result.clone()
     };
-    assert_eq!(principal.user_id, alice.id);
-    assert_eq!(malformed, &verify_result::Result::Rejection(Rejection::TokenMalformed.into()));
-    assert_eq!(revoked, &verify_result::Result::Rejection(Rejection::TokenRevoked.into()));
+    for _ in 0..2 {
+        let Some(verify_result::Result::Principal(principal)) = answer().await else {
+            panic!("the first is valid");
+        };
+        assert_eq!((principal.user_id, principal.session_id), (alice.id.clone(), valid.session_id.clone()));
+    }
+    alice.revoke(Target::SessionId(valid.session_id)).await.expect("revoked");
+    assert_eq!(answer().await, rejected(Rejection::TokenRevoked));
 }
 
 #[tokio::test]
