@@ -1,0 +1,205 @@
+"""The document of a run, from its figures.
+
+    python3 benches/scale/document.py RESULTS DOCS
+"""
+
+import json
+import pathlib
+import statistics
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from calls import HASHES
+from common import NOISE, number, table
+
+COST, TAIL = 1.2, 1.2
+FILE = "benchmarks-scale.md"
+
+TEXT = """\
+# Benchmarks at scale
+
+What calls cost with {large} sessions, beside {small}; what deleting expired sessions does to others; what it takes of memory and
+disk. Made by `just bench-scale` (`benches/scale`), which writes this file anew. Client, servers and both Postgres share the
+machine: the ratios say more than the figures.
+
+- {date}, commit {commit}, {rustc}
+- {cores} cores of {cpu}, {memory} of memory, {system}; load of the machine before the run: {load_before:.2f}{noise}
+- Postgres {postgres}, shared_buffers {shared_buffers}, data checksums, commits synced, no checkpoint within the rounds
+
+| goal | figure | met |
+| --- | --- | --- |
+{goals}
+
+## Cost of a call
+
+CPU microseconds for each call, as `{small}, {large}`: the lowest of {rounds} rounds that alternate between the two. The client makes
+64 calls at a time (8 connections with 8 streams), each of another session, all over the table, or of a user drawn at random.
+Database is all processes of Postgres. The goal is for server and database together; a round whose neighbours were loud is no
+lowest one, and the ratio of the medians stands beside it.
+
+{calls}
+
+- **Refresh** is the first of a session since the checkpoint. Postgres writes the image of a page into its log when the page is
+  changed for the first time after a checkpoint (`full_page_writes`). {small} sessions have few pages, which soon have been written;
+  of {large} nearly each call meets a new one. **Refresh, again** is the same sessions once more: what a refresh costs
+  when many share a page between two checkpoints.
+- Revoke, Login and DeleteUser write pages of up to three indexes likewise.
+- {hashes} hash a password, which hides the rest. ListSessions gives 100 sessions, ListUsers 100 users; a DeleteUser deletes 100
+  sessions.
+- Verify asks no database: what is seen there is what the idle server and Postgres do by themselves.
+- Not measured: ChangePassword, which is a Login and a SetPassword; GetJwks and WatchRevocations, which read no table of sessions
+  or users.
+
+## Clean-up while serving
+
+A server deletes what has expired in turns, 30 seconds apart, of 32 statements of 1000 sessions each. {expired} of the {large} sessions
+were made to be expired. In {seconds} s of load {deleted} of them were deleted (rows counted before and after) in {turns} turns, which took
+{lengths} s each. Latency is from when a call was due (open loop), in milliseconds. Beside a turn are the five seconds before it and after
+it; there and in a turn, the figures are medians over the turns.
+
+{cleanup}
+
+## Memory and disk
+
+MiB. Resident memory of the server before and after the rounds; of Postgres the shared memory in use (counted once) and what its
+processes have to themselves, after the rounds.
+
+{places}
+
+## How
+
+```
+just bench-scale            # all of it, {minutes}
+just bench-scale --quick    # a smoke run, into target/bench
+```
+
+| figure | command |
+| --- | --- |
+| seed | `countersign bench seed --users {users} --sessions {sessions} --json`, as `migrate` has left the database; then `pg_prewarm` of all tables and indexes |
+| cost, clean-up, memory | `countersign serve` over that database, and the client of `benches/scale`: `calls.py`, `cleanup.py`, `place.py` |
+| size | `pg_table_size` of table and indexes |
+"""
+MINUTES = "about 15 minutes, 12 GB of disk"
+
+
+def short(count):
+    count = int(count)
+    return f"{count // 10**6}M" if count % 10**6 == 0 else f"{count // 1000}k"
+
+
+class Cost:
+    """Of a call at one place."""
+
+    def __init__(self, rounds, choose):
+        self.server = choose([one["server"] for one in rounds])
+        self.database = choose([one["database"] for one in rounds])
+        self.both = choose([one["server"] + one["database"] for one in rounds])
+        self.wal = choose([one["wal"] for one in rounds])
+        self.faults = choose([one["faults"] for one in rounds])
+
+
+def costs(small, large, name):
+    """The lowest and the medians of both places."""
+    return [[Cost(place["figures"][name], choose) for place in [small, large]] for choose in [min, statistics.median]]
+
+
+def ratios(small, large):
+    """Of both together, for each call: by the lowest, and by the medians."""
+    names = small["figures"]
+    return {name: [b.both / a.both for a, b in costs(small, large, name)] for name in names}
+
+
+def calls_table(small, large):
+    rows = []
+    for name, (by_lowest, by_medians) in ratios(small, large).items():
+        lowest = costs(small, large, name)[0]
+        pair = lambda part: ", ".join(number(getattr(cost, part)) for cost in lowest)
+        ratio = lambda part: f"{getattr(lowest[1], part) / getattr(lowest[0], part):.2f}" if getattr(lowest[0], part) > 3 else ""
+        medians = costs(small, large, name)[1]
+        wal = ", ".join(f"{cost.wal:.0f}" for cost in medians)
+        faults = ", ".join(f"{cost.faults:.1f}" for cost in medians)
+        rows.append([name, pair("server"), pair("database"), ratio("server"), ratio("database"), f"{by_lowest:.2f}", f"{by_medians:.2f}", wal, faults])
+    head = ["call", "server", "database", "server, ratio", "database, ratio", "both, ratio", "by medians", "bytes of log", "pages mapped"]
+    return table(head, rows)
+
+
+def turn(figures, part, quantile):
+    """The median over the turns: of the turn itself, or of what is beside it."""
+    return statistics.median(pair[part][quantile] for pair in figures["turns"])
+
+
+def cleanup_table(report):
+    rows = []
+    for name, figures in report["calls"].items():
+        label = f"{name}, {figures['rate']}/s"
+        for what, when in [("between", "between turns"), ("all", "all of the time")]:
+            rows.append([f"{label}, {when}", figures[what]["calls"], number(figures[what]["p50"]), number(figures[what]["p99"])])
+        for part, when in [(1, "beside a turn"), (0, "in a turn")]:
+            latencies = [number(turn(figures, part, quantile)) for quantile in ["p50", "p99"]]
+            rows.append([f"{label}, {when}", sum(pair[part]["calls"] for pair in figures["turns"]), *latencies])
+    return table(["load", "calls", "p50", "p99"], rows)
+
+
+def places_table(places):
+    sizes = list(next(iter(places.values()))["size"])
+    after = lambda place, what: number(place["memory_after"][what])
+    lines = {
+        "server before": lambda place: number(place["memory_before"]["server"]),
+        "server after": lambda place: after(place, "server"),
+        "Postgres, shared": lambda place: after(place, "postgres_shared"),
+        "Postgres, private": lambda place: after(place, "postgres_private"),
+        **{f"disk: {name}": lambda place, name=name: number(place["size"][name]) for name in sizes},
+        "bytes of disk for each session": lambda place: number(place["size"]["database"] * 2**20 / place["users"] / 100),
+        "seconds of the seed": lambda place: number(place["seed_seconds"]),
+    }
+    return table(["", *(short(count) for count in places)], [[name, *map(line, places.values())] for name, line in lines.items()])
+
+
+def goals_table(small, large, report):
+    verdict = lambda values, limit: "yes" if max(values) <= limit else "no" if min(values) > limit else "not clear"
+    rows = []
+    for name, both in ratios(small, large).items():
+        rows.append([f"{name}: at most {COST} times", " and ".join(f"{value:.2f}" for value in both), verdict(both, COST)])
+    for name, figures in report["cleanup"]["calls"].items():
+        inside = statistics.median(pair[0]["p99"] / pair[1]["p99"] for pair in figures["turns"])
+        times = [figures["all"]["p99"] / figures["between"]["p99"], inside]
+        figure = f"{times[0]:.2f} with turns to without, {times[1]:.2f} in a turn to beside it"
+        rows.append([f"p99 of {name} unchanged by the clean-up (up to {TAIL} times)", figure, verdict(times, TAIL)])
+    seconds = large["seed_seconds"]
+    rows.append(["seeding: minutes", f"{seconds / 60:.1f} minutes", "yes" if seconds < 600 else "no"])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def write(results, docs):
+    report = json.loads((results / "scale.json").read_text())
+    places, clean = report["places"], report["cleanup"]
+    (small_name, small), (large_name, large) = places.items()
+    text = TEXT.format(
+        **report["machine"],
+        noise=NOISE if report["machine"]["load_before"] > 0.5 else "",
+        small=short(small_name),
+        large=short(large_name),
+        postgres=report["postgres"],
+        shared_buffers=report["shared_buffers"],
+        rounds=report["rounds"],
+        goals=goals_table(small, large, report),
+        calls=calls_table(small, large),
+        hashes=", ".join(HASHES[:-1]) + " and " + HASHES[-1],
+        expired=clean["expired"],
+        deleted=clean["deleted"],
+        seconds=clean["seconds"],
+        turns=len(clean["turns"]),
+        lengths=", ".join(f"{length:.1f}" for length in clean["turns"]),
+        cleanup=cleanup_table(clean),
+        places=places_table(places),
+        minutes=MINUTES,
+        users=large["users"],
+        sessions=large_name,
+    )
+    docs.mkdir(parents=True, exist_ok=True)
+    (docs / FILE).write_text(text)
+    return docs / FILE
+
+
+if __name__ == "__main__":
+    write(*map(pathlib.Path, sys.argv[1:3]))
