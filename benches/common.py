@@ -36,6 +36,7 @@ def machine():
         "cores": os.cpu_count(),
         "cpu": first("/proc/cpuinfo", "model name"),
         "memory": first("/proc/meminfo", "MemTotal"),
+        "huge_pages": first("/proc/meminfo", "HugePages_Total"),
         "system": platform.system() + " " + platform.release().split("-")[0],
         "load_before": os.getloadavg()[0],
     }

@@ -208,22 +208,24 @@ def find(record, name):
 class Place:
     def __init__(self, binary, directory, postgres, sessions):
         self.postgres, self.sessions, self.users = postgres, sessions, sessions // 100
-        self.admin_token = os.urandom(32).hex()
-        self.master_key = subprocess.run([binary, "keys", "generate-master"], check=True, stdout=subprocess.PIPE, text=True).stdout
-        files = {"master_key": self.master_key, "admin_token": self.admin_token}
-        self.files = {name: directory / f"{name}-{sessions}" for name in files}
-        for name, content in files.items():
+        self.admin_token, self.master_key = os.urandom(32).hex(), self.run(binary, "keys", "generate-master")
+        contents = {"master_key": self.master_key, "admin_token": self.admin_token}
+        self.files = {name: directory / f"{name}-{sessions}" for name in contents}
+        for name, content in contents.items():
             self.files[name].write_text(content)
-        variables = environment(COUNTERSIGN_DATABASE_URL=postgres.url())
-        subprocess.run([binary, "migrate"], check=True, stdout=subprocess.DEVNULL, env=variables)
-        seed = [binary, "bench", "seed", "--users", str(self.users), "--sessions", str(sessions), "--json"]
-        seeded = subprocess.run(seed, check=True, stdout=subprocess.PIPE, text=True, env=variables).stdout
-        self.seeded = json.loads(seeded)
+        self.run(binary, "migrate")
+        seed = ["--users", str(self.users), "--sessions", str(sessions), "--json"]
+        self.seeded = json.loads(self.run(binary, "bench", "seed", *seed))
         self.password = self.seeded.pop("password")
         # As after hours of service: what fits into the memory of Postgres is there.
         postgres.ask("CREATE EXTENSION pg_prewarm")
-        postgres.ask("SELECT pg_prewarm(oid) FROM pg_class WHERE relkind IN ('r', 'i') AND relnamespace = 'public'::regnamespace")
+        tables = "SELECT oid FROM pg_class WHERE relkind IN ('r', 'i') AND relnamespace = 'public'::regnamespace"
+        postgres.ask(f"SELECT pg_prewarm(oid) FROM ({tables}) AS tables")
         postgres.ask("CHECKPOINT")
+
+    def run(self, *command):
+        variables = environment(COUNTERSIGN_DATABASE_URL=self.postgres.url())
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=variables).stdout
 
     def serve(self, binary):
         self.server = Server(binary, self.postgres, **self.files)
