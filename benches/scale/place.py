@@ -26,6 +26,8 @@ SETTINGS = {
 }
 # One user in so many is there to be ended; the others keep their sessions.
 DOOMED = 5
+# Of a seed of ten million sessions (src/store/seed.rs).
+PASSES, PASS = 40, 250_000
 
 
 def cpu_of(pid):
@@ -217,11 +219,26 @@ class Place:
         seed = ["--users", str(self.users), "--sessions", str(sessions), "--json"]
         self.seeded = json.loads(self.run(binary, "bench", "seed", *seed))
         self.password = self.seeded.pop("password")
+        if sessions < PASSES * PASS:
+            self.scatter()
         # As after hours of service: what fits into the memory of Postgres is there.
         postgres.ask("CREATE EXTENSION pg_prewarm")
         tables = "SELECT oid FROM pg_class WHERE relkind IN ('r', 'i') AND relnamespace = 'public'::regnamespace"
         postgres.ask(f"SELECT pg_prewarm(oid) FROM ({tables}) AS tables")
         postgres.ask("CHECKPOINT")
+
+    def scatter(self):
+        """The seed lays a user's sessions side by side within each pass of 250,000, so that those of a small table lie on 3
+        pages, and of a large one on 40: gives them to users as ten million would have them."""
+        rows = max(1, self.sessions // PASSES)
+        self.postgres.ask(
+            "WITH s AS (SELECT session_id, row_number() OVER (ORDER BY session_id) - 1 AS n FROM refresh_tokens), "
+            "u AS (SELECT id, row_number() OVER (ORDER BY id) - 1 AS n FROM users) "
+            "UPDATE refresh_tokens t SET user_id = u.id FROM s, u WHERE t.session_id = s.session_id "
+            f"AND u.n = s.n % {rows} * {self.users} / {rows}"
+        )
+        self.postgres.ask("CLUSTER refresh_tokens USING refresh_tokens_pkey")
+        self.postgres.ask("VACUUM (ANALYZE) refresh_tokens")
 
     def run(self, *command):
         variables = environment(COUNTERSIGN_DATABASE_URL=self.postgres.url())
