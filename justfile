@@ -30,6 +30,11 @@ bench *arguments:
     cargo build --release --locked
     benches/load/run target/release/countersign {{ arguments }}
 
+# Calls with 10 million sessions beside 100 thousand, and the clean-up: writes docs/benchmarks-scale.md. With --quick a smoke run.
+bench-scale *arguments:
+    cargo build --release --locked
+    benches/scale/run target/release/countersign {{ arguments }}
+
 # Signing and verifying beside the bare signature; Login beside bare hashes; the revocation protocol beside bare commits.
 bench-parts:
     cargo bench --locked

@@ -9,6 +9,9 @@ import pathlib
 import statistics
 import sys
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from common import NOISE, number, table
+
 COLOURS = ["#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#17becf", "#7f7f7f"]
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 420, 80, 170, 40, 60
 
@@ -82,21 +85,6 @@ h2load --duration=5 --warm-up-time=1 -c 8 -m 8 -t 1 -d body -H 'content-type: ap
 ```
 """
 BY_RATE = ["login", "refresh", "revoke-by-id"]
-NOISE = ".\n  **The machine was not quiet**: other work took from all figures, and not from all alike"
-
-
-def number(value):
-    """Three significant digits, or all before the point."""
-    if value is None:
-        return ""
-    if value >= 100:
-        return f"{value:.0f}"
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
-
-
-def table(head, rows):
-    aligned = ["---"] + ["---:"] * (len(head) - 1)
-    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, aligned, *rows])
 
 
 def shape(report):
