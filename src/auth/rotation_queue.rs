@@ -165,6 +165,7 @@ impl Drop for Turn<'_> {
             let mut batch = queue.take(self.store.deadline());
             let Some(Waiting { advance, told, .. }) = batch.pop() else {
                 queue.free.push(lane);
+                debug_assert!(queue.free.len() < LANES || queue.under_way.is_empty(), "a session is held for ever");
                 return;
             };
             // Whoever does not wait any more does not lead. Who is told and then given up would take the lane along: all
@@ -257,7 +258,7 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::domain::rotation::Step;
+    use crate::{domain::rotation::Step, store::StoreSettings};
 
     fn advance(session_id: SessionId) -> Advance {
         let (now, step) = (OffsetDateTime::UNIX_EPOCH, Step::rotation(1).expect("a step"));
@@ -281,5 +282,23 @@ mod tests {
         queue.done([a]);
         assert_eq!(ids(queue.take(Duration::MAX)), [a]);
         assert!(again.try_recv().is_err() && last.try_recv().is_err(), "nobody was told");
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_wait_any_more_does_not_lead_and_holds_no_session() {
+        let rotations = RotationQueue::default();
+        let url = "postgres://nobody@localhost/nothing".to_owned();
+        let store = Store::new(&StoreSettings { url, connections: 1, deadline: Duration::MAX }).expect("settings");
+        let [a, b, gone, next] = [(); 4].map(|()| SessionId::new(OffsetDateTime::UNIX_EPOCH));
+        let Ok(Told::Lead(lane, ..)) = rotations.free_lane_or_wait(advance(a)) else { panic!("a lane is free") };
+        let other = rotations.free_lane_or_wait(advance(b)).expect("a lane");
+        let mut leads = rotations.free_lane_or_wait(advance(next)).expect_err("no lane is free");
+        drop(rotations.free_lane_or_wait(advance(gone)).expect_err("no lane is free"));
+        drop(Turn { queue: &rotations, store: &store, lane, sessions: vec![a] });
+        assert!(
+            matches!(leads.try_recv(), Ok(Told::Lead(_, own, others)) if own.session_id == next && others.is_empty())
+        );
+        assert_eq!(rotations.lock().under_way, HashSet::from([b, next]));
+        drop(other);
     }
 }

@@ -4,11 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use super::Auth;
 use crate::{
-    crypto::{access_token, keyring::Keyring, verified_tokens::Verified},
+    crypto::{access_token, verified_tokens::Verified},
     domain::claims::{Expected, Principal, unix},
     error::{Error, Rejection},
     revocation::Freshness,
 };
+
+/// How many tokens of a batch are looked up while no revocation can be added.
+const LOOKED_UP_AT_ONCE: usize = 64;
 
 /// What a caller asks of tokens.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +32,7 @@ impl Auth {
     /// [`Error::RevocationsStale`], [`Error::Rejected`], [`Error::KeyUnusable`].
     pub fn verify(&self, token: &str, demand: Demand<'_>) -> Result<(Arc<Verified>, Freshness), Error> {
         let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
-        let verified = self.accept(token, &self.keys.ring(), demand.audience, freshness)?;
+        let verified = self.accept(token, demand.audience, freshness)?;
         self.accounts.revocations.look_up(freshness).check(&verified.principal)?;
         Ok((verified, freshness))
     }
@@ -44,18 +47,19 @@ impl Auth {
         demand: Demand<'_>,
     ) -> Result<(Verdicts, Freshness), Error> {
         let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
-        let ring = self.keys.ring();
-        let accepted = |token| match self.accept(token, &ring, demand.audience, freshness) {
+        let accepted = |token| match self.accept(token, demand.audience, freshness) {
             Ok(verified) => Ok(Ok(verified)),
             Err(Error::Rejected(rejection)) => Ok(Err(rejection)),
             // Undecided: no answer for this token is right.
             Err(error) => Err(error),
         };
         let mut verdicts: Verdicts = tokens.into_iter().map(accepted).collect::<Result<_, Error>>()?;
-        let revoked = self.accounts.revocations.look_up(freshness);
-        for verdict in &mut verdicts {
-            if let Some(rejection) = verdict.as_ref().ok().and_then(|v| revoked.check(&v.principal).err()) {
-                *verdict = Err(rejection);
+        for some in verdicts.chunks_mut(LOOKED_UP_AT_ONCE) {
+            let revoked = self.accounts.revocations.look_up(freshness);
+            for verdict in some {
+                if let Some(rejection) = verdict.as_ref().ok().and_then(|v| revoked.check(&v.principal).err()) {
+                    *verdict = Err(rejection);
+                }
             }
         }
         Ok((verdicts, freshness))
@@ -63,13 +67,9 @@ impl Auth {
 
     /// The one definition of a valid access token, but for what the revocation index says. That one of our keys has signed
     /// it does not change as long as we have the key; all else is asked each time.
-    fn accept(
-        &self,
-        token: &str,
-        ring: &Keyring,
-        audience: Option<&str>,
-        freshness: Freshness,
-    ) -> Result<Arc<Verified>, Error> {
+    fn accept(&self, token: &str, audience: Option<&str>, freshness: Freshness) -> Result<Arc<Verified>, Error> {
+        // Not before the state was seen to be fresh, and each time: a key may be killed at any moment.
+        let ring = self.keys.ring();
         let remembered = ring.verified().get(token);
         let is_new = remembered.is_none();
         let verified = match remembered {

@@ -39,8 +39,12 @@ impl Caller {
                 messages.learn(answer);
             }
             let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
-            if due >= self.pace.measured_from {
+            let is_measured = due >= self.pace.measured_from;
+            if is_measured {
                 tally.heard(now);
+            }
+            // What goes wrong before that makes the figures wrong as well.
+            if is_measured || !tally.expects(index, &answer) {
                 tally.count(index, now - due, &answer);
             }
             if answer.is_err_and(|reason| is_broken(&reason)) {

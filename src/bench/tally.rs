@@ -42,17 +42,23 @@ impl Tally {
 
     /// Counts the answer to the call of that index.
     pub(super) fn count(&mut self, part: usize, latency: Duration, answer: &Answer) {
+        let is_expected = self.expects(part, answer);
         let Some(counts) = self.parts.get_mut(part) else {
             return;
         };
-        let refusal = answer.as_ref().err().map(AsRef::as_ref);
-        if refusal == counts.call.expected() {
+        if is_expected {
             counts.latencies.saturating_record(u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX));
             return;
         }
         // OK where a refusal was expected is as wrong as the reverse.
         let reason = answer.as_ref().err().cloned().unwrap_or_else(|| "OK".into());
         *counts.unexpected.entry(reason).or_default() += 1;
+    }
+
+    /// Whether this is how the call of that index is to be answered.
+    pub(super) fn expects(&self, part: usize, answer: &Answer) -> bool {
+        let refusal = answer.as_ref().err().map(AsRef::as_ref);
+        self.parts.get(part).is_some_and(|counts| refusal == counts.call.expected())
     }
 
     /// Notes that an answer has come.

@@ -35,7 +35,7 @@ impl Verified {
         Arc::new(Self { principal, answer: OnceLock::new() })
     }
 
-    /// What the edge says of the principal, which is made once.
+    /// The principal as the only edge that there is answers it, made once.
     pub fn answer(&self, make: impl FnOnce(&Principal) -> Bytes) -> Bytes {
         self.answer.get_or_init(|| make(&self.principal)).clone()
     }

@@ -4,8 +4,8 @@
 //!
 //! When the log says that the keys have changed they are read again, before the new state counts as known.
 //!
-//! Any gap (a new connection, a row that is not the one that was known, numbers that do not follow on) means a full load;
-//! what is known is united with what is loaded, and what the database has lost is put back (REQUIREMENTS V4).
+//! Any gap (a new connection, a row that is not the one that was known, numbers that do not follow on) means a full load
+//! (`full_load.rs`).
 
 use std::{
     fmt,
@@ -24,7 +24,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Revocations, feed::Position, index::Origin, restore};
+use super::{Revocations, feed::Position, index::Origin};
 use crate::{
     clock::{Boot, Clock},
     config::Hints,
@@ -34,7 +34,6 @@ use crate::{
         Conn, Store,
         keys::{self, StoredKey},
         replicas::{self, Beat, Heard},
-        revocations,
     },
 };
 
@@ -242,21 +241,6 @@ impl Follower {
         progress.position = at(heard.head, &heard.entries);
         self.revocations.extend_feed(heard.entries.into_iter().filter(|entry| entry.seq > applied), progress.position);
         Ok(true)
-    }
-
-    async fn load(&self, conn: &mut Conn) -> Result<Position, Error> {
-        let log = revocations::load(conn, 0).await?;
-        // After the head was read, so that what changes from now on is heard of.
-        (self.install_keys)(keys::all(conn).await?.keys);
-        let known = self.revocations.live();
-        self.revocations.apply(&log.revocations, Origin::Log);
-        let restored = restore::put_back(conn, known, &log, self.clock.now(), self.hints.are_on()).await?;
-        if restored > 0 {
-            tracing::error!(restored, "the database has lost revocations that were acknowledged: they were put back");
-        }
-        let position = Position { seq: log.head, id: log.newest };
-        self.revocations.feed().reset(position);
-        Ok(position)
     }
 
     fn report(&self, applied_seq: i64) -> Beat {

@@ -15,6 +15,8 @@ use crate::{
 };
 
 const NANOS: u64 = 1_000_000_000;
+/// What is expected takes 60 MiB at most, whatever the numbers of the log say.
+const MOST_EXPECTED: usize = 1_000_000;
 
 /// What is dead.
 #[derive(Debug, Default)]
@@ -80,11 +82,13 @@ impl Lifetime {
 }
 
 impl Index {
-    /// Makes room for so many sessions, if there are none yet.
-    pub fn expect(&mut self, sessions: usize) {
-        if self.sessions.is_empty() {
-            self.sessions.reserve(sessions);
+    /// Makes room for so many sessions if nothing has been added yet; says whether that is so.
+    pub fn expect(&mut self, sessions: usize) -> bool {
+        let empty = self.sessions.is_empty() && self.users.is_empty();
+        if empty {
+            self.sessions.reserve(sessions.min(MOST_EXPECTED));
         }
+        empty
     }
 
     /// Adds a revocation, `boot` being the time since boot.

@@ -7,6 +7,7 @@
 pub mod confirm;
 pub mod feed;
 pub mod follower;
+mod full_load;
 pub mod index;
 mod restore;
 
@@ -35,7 +36,7 @@ use index::{Index, Origin};
 
 /// No load has succeeded yet, or this replica is about to stop.
 const NEVER: u64 = 0;
-/// How many revocations are added while look-ups wait; more at once are a load.
+/// How many revocations are added while look-ups wait.
 const APPLIED_AT_ONCE: usize = 1000;
 
 /// The revocations that this replica knows.
@@ -135,7 +136,6 @@ impl Revocations {
     pub fn apply<'a>(&self, revocations: impl IntoIterator<Item = &'a Revocation>, origin: Origin) {
         let boot = self.clock.boot();
         let mut revocations = revocations.into_iter().peekable();
-        self.expect(revocations.size_hint().0);
         // In small pieces, because Verify waits meanwhile.
         while revocations.peek().is_some() {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
@@ -145,11 +145,10 @@ impl Revocations {
         }
     }
 
-    /// Makes room for a first load: a map that grows step by step hashes everything again at each.
-    fn expect(&self, count: usize) {
-        if count > APPLIED_AT_ONCE {
-            self.index.write().unwrap_or_else(PoisonError::into_inner).expect(count);
-        }
+    /// Makes room for a first load, if nothing is known yet; says whether that is so. A map that grows step by step hashes
+    /// everything again at each.
+    fn expect(&self, count: usize) -> bool {
+        self.index.write().unwrap_or_else(PoisonError::into_inner).expect(count)
     }
 
     /// What a watcher that knows everything up to `known` is to be told.

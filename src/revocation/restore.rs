@@ -14,34 +14,34 @@ use crate::{
     error::Error,
     store::{
         Conn, audit, refresh_tokens,
-        revocations::{self, Log},
-        users,
+        revocation_log::{self, Extent},
+        revocations, users,
     },
 };
 
 /// How many are put back in one transaction.
 const BATCH: usize = 1000;
 
-/// Writes what of `known` the `log` does not say, and marks the rows that it ends. Says how many the log had lost.
+/// Writes what of `known` is not `logged`, which is all of the log's `extent`, and marks the rows that it ends. Says how many the log had lost.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn put_back(
     conn: &mut Conn,
     known: Vec<Revocation>,
-    log: &Log,
+    (extent, logged): (Extent, &[Revocation]),
     now: OffsetDateTime,
     hint: bool,
 ) -> Result<usize, Error> {
-    let (mut restored, mut head, mut since) = (0, log.head, Vec::new());
-    for batch in missing(known, &log.revocations).chunks(BATCH) {
+    let (mut restored, mut head, mut since) = (0, extent.head, Vec::new());
+    for batch in missing(known, logged).chunks(BATCH) {
         conn.begin().await?;
         let ended = mark(conn, batch, now).await?;
         // What was revoked while the log was read, or put back by another replica, is there by now.
         revocations::lock(conn).await?;
-        let added = revocations::load(conn, head).await?;
-        since.extend(added.revocations);
-        head = added.head;
+        let (extent, added) = revocation_log::load(conn, head).await?;
+        since.extend(added);
+        head = extent.head;
         let lost: Vec<(Revocation, Reason)> =
             missing(batch.to_vec(), &since).into_iter().map(|revocation| (revocation, Reason::Restored)).collect();
         if !lost.is_empty() {

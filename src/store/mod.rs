@@ -16,6 +16,7 @@ pub mod login_throttle;
 pub mod opening;
 pub mod refresh_tokens;
 pub mod replicas;
+pub mod revocation_log;
 pub mod revocations;
 pub mod seed;
 pub mod session_sweep;

@@ -42,9 +42,6 @@ macro_rules! hinting {
     };
 }
 
-/// How many rows a page of the log may have.
-const PAGE: i64 = 50_000;
-
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
     pub(super) seq: i64,
@@ -198,60 +195,6 @@ pub async fn end_sessions(
         ended.insert(session, event);
     }
     Ok(ended)
-}
-
-/// What the log says.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Log {
-    /// The number of its newest row, 0 before the first.
-    pub head: i64,
-    /// The id of that row.
-    pub newest: Option<Uuid>,
-    /// In no order.
-    pub revocations: Vec<Revocation>,
-}
-
-/// Reads the rows after `after` up to the newest one. Expired ones too: this replica's clock may be wrong today and right
-/// tomorrow. Page by page, so that a long log takes many short statements; what is below a number that was seen is
-/// complete, so the pages need no common snapshot.
-///
-/// # Errors
-/// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
-pub async fn load(conn: &mut Conn, after: i64) -> Result<Log, Error> {
-    let ends = query_as::<_, (i64, Option<Uuid>, Option<i64>)>(
-        "SELECT h.seq, (SELECT id FROM revocations r WHERE r.seq = h.seq), (SELECT min(seq) FROM revocations) \
-         FROM revocation_head h",
-    );
-    let Some((head, newest, oldest)) = conn.fetch_optional(ends).await? else {
-        return Err(Error::internal("the revocation log has no head row"));
-    };
-    let (mut read, mut revocations) = (oldest.map_or(head, |oldest| after.max(oldest - 1)), Vec::new());
-    while read < head {
-        let upto = head.min(read.saturating_add(PAGE));
-        load_page(conn, (read, upto), &mut revocations).await?;
-        read = upto;
-    }
-    Ok(Log { head, newest, revocations })
-}
-
-/// Nearly all rows end a session: those come as two columns, which costs half of what rows cost, here and in the database.
-async fn load_page(conn: &mut Conn, (after, upto): (i64, i64), revocations: &mut Vec<Revocation>) -> Result<(), Error> {
-    let sessions = query_as::<_, (Option<Vec<Uuid>>, Option<Vec<OffsetDateTime>>)>(
-        "SELECT array_agg(subject), array_agg(expires_at) FROM revocations \
-         WHERE kind = 'session' AND seq > $1 AND seq <= $2",
-    );
-    if let Some((Some(ids), Some(expiries))) = conn.fetch_optional(sessions.bind(after).bind(upto)).await? {
-        let subjects = ids.into_iter().map(|id| Subject::Session(SessionId(id)));
-        revocations.extend(subjects.zip(expiries).map(|(subject, expires_at)| Revocation { subject, expires_at }));
-    }
-    let others = query_as::<_, Row>(
-        "SELECT seq, id, kind, subject, epoch, expires_at FROM revocations \
-         WHERE kind <> 'session' AND seq > $1 AND seq <= $2",
-    );
-    for row in conn.fetch_all(others.bind(after).bind(upto)).await? {
-        revocations.push(LogEntry::try_from(row)?.revocation);
-    }
-    Ok(())
 }
 
 /// Deletes of the `limit` oldest rows of the log those that have expired, by `now` and by the database's clock: never the

@@ -15,7 +15,7 @@ use std::{
 
 use countersign::{
     clock::Clock,
-    grpc::v1::{RevokeRequest, VerifyRequest, revoke_request::Target},
+    grpc::v1::{RevokeRequest, VerifyBatchRequest, VerifyRequest, VerifyResult, revoke_request::Target, verify_result},
     postgres::{Cluster, Durability},
     store::{Store, StoreSettings},
 };
@@ -117,28 +117,50 @@ async fn open_sessions(world: Arc<World>) {
 async fn verify(world: Arc<World>) {
     while world.goes_on() {
         let at = world.random.below(REPLICAS);
-        let chosen = world.with(|sessions| {
+        let wanted = [1, 5][world.random.below(2)];
+        let (chosen, tokens): (Vec<usize>, Vec<String>) = world.with(|sessions| {
             let count = sessions.len();
             // Mostly of those that changed last.
             let recent = count.min(40);
-            let chosen = (count > 0).then(|| count - 1 - world.random.below(recent));
-            chosen.map(|chosen| (chosen, sessions[chosen].access_token.clone()))
+            let chosen = (0..wanted.min(recent)).map(|_| count - 1 - world.random.below(recent));
+            chosen.map(|chosen| (chosen, sessions[chosen].access_token.clone())).unzip()
         });
-        let Some((chosen, access_token)) = chosen else {
+        if chosen.is_empty() {
             for_a_while(Duration::from_millis(5)).await;
             continue;
-        };
+        }
         let began = Instant::now();
-        let answer =
-            world.replicas[at].auth_client().verify(VerifyRequest { access_token, ..Default::default() }).await;
-        match answer {
-            Ok(_) => world.with(|sessions| sessions[chosen].valid.push((at, began))),
-            Err(status) if status.code() == Code::Unavailable => {}
-            Err(status) => {
-                let asked = world.with(|sessions| sessions[chosen].asked);
-                assert!(asked, "a session that nobody ended was refused: {status}");
+        for (chosen, accepted) in chosen.into_iter().zip(accepted(&world.replicas[at], tokens).await) {
+            match accepted {
+                Ok(()) => world.with(|sessions| sessions[chosen].valid.push((at, began))),
+                Err(why) => {
+                    let asked = world.with(|sessions| sessions[chosen].asked);
+                    assert!(asked, "a session that nobody ended was refused: {why}");
+                }
             }
         }
+    }
+}
+
+/// What Verify says of one token, or VerifyBatch of several; nothing if the replica cannot tell.
+async fn accepted(server: &TestServer, mut tokens: Vec<String>) -> Vec<Result<(), String>> {
+    let mut client = server.auth_client();
+    let said = if let [token] = &mut tokens[..] {
+        let access_token = std::mem::take(token);
+        client.verify(VerifyRequest { access_token, ..Default::default() }).await.map(|_| vec![Ok(())])
+    } else {
+        let batch = VerifyBatchRequest { access_tokens: tokens, ..Default::default() };
+        let result = |result: VerifyResult| match result.result {
+            Some(verify_result::Result::Principal(_)) => Ok(()),
+            other => Err(format!("{other:?}")),
+        };
+        let answer = client.verify_batch(batch).await;
+        answer.map(|answer| answer.into_inner().results.into_iter().map(result).collect())
+    };
+    match said {
+        Ok(said) => said,
+        Err(status) if status.code() == Code::Unavailable => vec![],
+        Err(status) => vec![Err(status.to_string())],
     }
 }
 

@@ -1,6 +1,6 @@
 //! The database's side of the promises: statements that meet, constraints, keys, and a log without gaps.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use countersign::{
     clock::Clock,
@@ -16,8 +16,8 @@ use countersign::{
         Store, StoreSettings,
         refresh_tokens::{self, Advance},
         replicas::{self, Beat},
-        revocations::{self, Log},
-        users,
+        revocation_log::{self, Extent},
+        revocations, users,
     },
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -65,8 +65,8 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
         writer.await.expect("joined");
     }
     let mut conn = store.acquire().await.expect("connection");
-    let log = revocations::load(&mut conn, 0).await.expect("loaded");
-    let head = log.head;
+    let (extent, logged) = revocation_log::load(&mut conn, 0).await.expect("loaded");
+    let head = extent.head;
     assert!(head > 12);
     let beat = Beat { replica: Uuid::nil(), applied_seq: 3, count: 1, max_staleness: Duration::from_secs(7) };
     let heard = replicas::beat(&mut conn, beat).await.expect("heard");
@@ -74,10 +74,10 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
         heard.head == head && heard.entries.iter().map(|entry| entry.seq).eq(3..=head),
         "no number is missing from the known row on: {heard:?}"
     );
-    assert_eq!(log.newest, heard.entries.last().map(|entry| entry.id));
-    assert_eq!(log.revocations.len(), usize::try_from(head).expect("small"));
+    assert_eq!(extent.newest, heard.entries.last().map(|entry| entry.id));
+    assert_eq!((extent.rows(), logged.len()), (logged.len(), usize::try_from(head).expect("small")));
     let mut read = heard.entries.iter().map(|entry| &entry.revocation);
-    assert!(read.all(|revocation| log.revocations.contains(revocation)), "what is read is what was written");
+    assert!(read.all(|revocation| logged.contains(revocation)), "what is read is what was written");
     let listing = replicas::list(&mut conn).await.expect("listed");
     let [listed] = &listing.replicas[..] else {
         panic!("{listing:?}");
@@ -97,9 +97,27 @@ async fn a_load_of_the_log_gives_every_kind_of_row() {
     revocations::append(&mut tx, &rows, now, false).await.expect("appended");
     tx.commit().await.expect("committed");
     for (after, count) in [(0, 3), (2, 1), (3, 0)] {
-        let log = revocations::load(&mut tx, after).await.expect("loaded");
-        assert_eq!((log.head, log.newest.is_some(), log.revocations.len()), (3, true, count), "after {after}");
-        assert!(log.revocations.iter().all(|revocation| written.contains(revocation)), "{log:?}");
+        let (extent, logged) = revocation_log::load(&mut tx, after).await.expect("loaded");
+        assert_eq!((extent.head, extent.newest.is_some(), logged.len()), (3, true, count), "after {after}");
+        assert!(logged.iter().all(|revocation| written.contains(revocation)), "{logged:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_log_is_loaded_page_by_page_and_each_row_once() {
+    let url = database().await;
+    run(
+        &url,
+        "INSERT INTO revocations (seq, id, kind, subject, expires_at, revoked_at, reason) \
+         SELECT i, gen_random_uuid(), 'session', gen_random_uuid(), now(), now(), 'x' FROM generate_series(3, 120000) i",
+    )
+    .await;
+    run(&url, "UPDATE revocation_head SET seq = 120000").await;
+    let mut conn = store(&url).acquire().await.expect("connection");
+    for (after, count) in [(0, 119_998), (2, 119_998), (3, 119_997), (100_003, 19_997), (120_000, 0)] {
+        let (extent, logged) = revocation_log::load(&mut conn, after).await.expect("loaded");
+        let different: HashSet<String> = logged.iter().map(|revocation| format!("{:?}", revocation.subject)).collect();
+        assert_eq!((extent.rows(), logged.len(), different.len()), (119_998, count, count), "after {after}");
     }
 }
 
@@ -114,7 +132,7 @@ async fn v5_a_row_of_the_log_that_cannot_be_read_is_an_error_and_never_skipped()
     .await;
     run(&url, "UPDATE revocation_head SET seq = 1").await;
     let mut conn = store(&url).acquire().await.expect("connection");
-    assert!(matches!(revocations::load(&mut conn, 0).await, Err(Error::Internal(_))));
+    assert!(matches!(revocation_log::load(&mut conn, 0).await, Err(Error::Internal(_))));
     let beat = Beat { replica: Uuid::nil(), applied_seq: 0, count: 1, max_staleness: Duration::from_secs(1) };
     assert!(matches!(replicas::beat(&mut conn, beat).await, Err(Error::Internal(_))));
 }
@@ -207,7 +225,7 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
     revocations::append(&mut tx, &[(revocation(now), Reason::Revoked)], now, true).await.expect("appended");
     drop(tx);
     let mut conn = store.acquire().await.expect("connection");
-    assert_eq!(revocations::load(&mut conn, 0).await.expect("loaded"), Log::default());
+    assert_eq!(revocation_log::load(&mut conn, 0).await.expect("loaded"), (Extent::default(), vec![]));
 }
 
 #[tokio::test]

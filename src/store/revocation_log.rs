@@ -1,0 +1,107 @@
+//! The log of revocations (table `revocations`), read in full, page by page.
+
+use sqlx::query_as;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Conn, revocations::Row};
+use crate::{
+    domain::{
+        ids::SessionId,
+        revocation::{LogEntry, Revocation, Subject},
+    },
+    error::Error,
+};
+
+/// How many rows a page may have.
+const PAGE: i64 = 50_000;
+
+/// From where to where the log goes, as of one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// The number of its newest row, 0 before the first.
+    pub head: i64,
+    /// The id of that row.
+    pub newest: Option<Uuid>,
+    oldest: Option<i64>,
+}
+
+impl Extent {
+    /// How many rows there are at most.
+    pub fn rows(self) -> usize {
+        self.oldest.map_or(0, |oldest| usize::try_from(self.head - oldest + 1).unwrap_or(0))
+    }
+}
+
+/// Where the log begins and ends now.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn extent(conn: &mut Conn) -> Result<Extent, Error> {
+    let statement = query_as::<_, (i64, Option<Uuid>, Option<i64>)>(
+        "SELECT h.seq, (SELECT id FROM revocations r WHERE r.seq = h.seq), (SELECT min(seq) FROM revocations) \
+         FROM revocation_head h",
+    );
+    let Some((head, newest, oldest)) = conn.fetch_optional(statement).await? else {
+        return Err(Error::internal("the revocation log has no head row"));
+    };
+    Ok(Extent { head, newest, oldest })
+}
+
+/// Gives what the rows after `after` say up to the end of `extent`, in no order. Expired ones too: this replica's clock may be
+/// wrong today and right tomorrow. Page by page, so that a long log takes many short statements; what is below a number that
+/// was seen is complete, so the pages need no common snapshot. While a page is taken, the database reads the next.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
+pub async fn read(
+    conn: &mut Conn,
+    extent: Extent,
+    after: i64,
+    mut take: impl FnMut(Vec<Revocation>),
+) -> Result<(), Error> {
+    let Extent { head, oldest, .. } = extent;
+    let mut read = oldest.map_or(head, |oldest| after.max(oldest - 1));
+    let mut page = Vec::new();
+    while read < head {
+        let upto = head.min(read.saturating_add(PAGE));
+        let last = std::mem::take(&mut page);
+        let (next, ()) = tokio::join!(biased; read_page(conn, read, upto), async { take(last) });
+        page = next?;
+        read = upto;
+    }
+    take(page);
+    Ok(())
+}
+
+/// All of the rows after `after`, and where the log ended.
+///
+/// # Errors
+/// As for [`read`].
+pub async fn load(conn: &mut Conn, after: i64) -> Result<(Extent, Vec<Revocation>), Error> {
+    let extent = extent(conn).await?;
+    let mut revocations = Vec::new();
+    read(conn, extent, after, |page| revocations.extend(page)).await?;
+    Ok((extent, revocations))
+}
+
+/// Nearly all rows end a session: those come as two columns, which costs half of what rows cost, here and in the database.
+async fn read_page(conn: &mut Conn, after: i64, upto: i64) -> Result<Vec<Revocation>, Error> {
+    let mut revocations = Vec::new();
+    let sessions = query_as::<_, (Option<Vec<Uuid>>, Option<Vec<OffsetDateTime>>)>(
+        "SELECT array_agg(subject), array_agg(expires_at) FROM revocations \
+         WHERE kind = 'session' AND epoch IS NULL AND seq > $1 AND seq <= $2",
+    );
+    if let Some((Some(ids), Some(expiries))) = conn.fetch_optional(sessions.bind(after).bind(upto)).await? {
+        let subjects = ids.into_iter().map(|id| Subject::Session(SessionId(id)));
+        revocations.extend(subjects.zip(expiries).map(|(subject, expires_at)| Revocation { subject, expires_at }));
+    }
+    let others = query_as::<_, Row>(
+        "SELECT seq, id, kind, subject, epoch, expires_at FROM revocations \
+         WHERE NOT (kind = 'session' AND epoch IS NULL) AND seq > $1 AND seq <= $2",
+    );
+    for row in conn.fetch_all(others.bind(after).bind(upto)).await? {
+        revocations.push(LogEntry::try_from(row)?.revocation);
+    }
+    Ok(revocations)
+}
