@@ -1,5 +1,8 @@
 //! Revocations of single sessions share statements: whoever asks while one is under way goes with the next, all together;
 //! whoever asks alone goes at once. The head of the log is locked once for all of them.
+//!
+//! The statement takes longer to plan than to carry out. One session alone is ended on a connection that keeps its plan; a
+//! plan that is made for no number of sessions would be a bad one for many.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,8 +22,14 @@ use crate::{
         revocation::RETENTION,
     },
     error::Error,
-    store::revocations::{self, Ending},
+    store::{
+        Conn, Lane,
+        revocations::{self, Ending},
+    },
 };
+
+/// What was ended, and which of them were live.
+type Ended = (Revoked, HashSet<SessionId>);
 
 /// The most that go into one transaction.
 const BATCH: usize = 500;
@@ -29,8 +38,8 @@ const BATCH: usize = 500;
 #[derive(Debug, Default)]
 pub struct RevocationQueue {
     waiting: Mutex<Vec<Waiting>>,
-    /// Held by whoever carries out a batch.
-    turn: tokio::sync::Mutex<()>,
+    /// Held by whoever carries out a batch: the connection for one that is alone.
+    turn: tokio::sync::Mutex<Lane>,
 }
 
 #[derive(Debug)]
@@ -68,7 +77,7 @@ impl Accounts {
         let (answer, mut answered) = oneshot::channel();
         self.queue.lock().push(Waiting { session, cause, answer });
         loop {
-            let _turn = self.queue.turn.lock().await;
+            let mut lane = self.queue.turn.lock().await;
             // Whoever had the turn before may have taken this one along.
             if let Ok(outcome) = answered.try_recv() {
                 return outcome;
@@ -77,14 +86,13 @@ impl Accounts {
             if batch.is_empty() {
                 return Err(Error::internal("a batch of revocations was given up"));
             }
-            self.carry_out(batch).await;
+            self.carry_out(&mut lane, batch).await;
         }
     }
 
-    async fn carry_out(&self, batch: Vec<Waiting>) {
+    async fn carry_out(&self, lane: &mut Lane, batch: Vec<Waiting>) {
         let sessions: HashMap<SessionId, Cause> = batch.iter().map(|w| (w.session, w.cause.clone())).collect();
-        let outcome = retrying(async || self.end_sessions(&sessions).await).await;
-        match outcome {
+        match self.end_together(lane, &sessions).await {
             Ok((revoked, mut live)) => {
                 for waiting in batch {
                     let sessions = usize::from(live.remove(&waiting.session));
@@ -102,12 +110,22 @@ impl Accounts {
         }
     }
 
-    /// Ends sessions by one statement; says which were live.
-    async fn end_sessions(&self, sessions: &HashMap<SessionId, Cause>) -> Result<(Revoked, HashSet<SessionId>), Error> {
-        let mut conn = self.store.acquire().await?;
+    async fn end_together(&self, lane: &mut Lane, sessions: &HashMap<SessionId, Cause>) -> Result<Ended, Error> {
+        if sessions.len() == 1 {
+            match self.end_sessions(self.store.enter(lane).await?, sessions).await {
+                // Somebody holds its row for longer than a lane waits.
+                Err(Error::Conflict) => {}
+                outcome => return outcome,
+            }
+        }
+        retrying(async || self.end_sessions(&mut self.store.acquire().await?, sessions).await).await
+    }
+
+    /// Ends sessions by one statement.
+    async fn end_sessions(&self, conn: &mut Conn, sessions: &HashMap<SessionId, Cause>) -> Result<Ended, Error> {
         let now = self.clock.now();
         let ending = Ending { sessions, operator: self.operator, now, expires_at: later(now, RETENTION) };
-        let ended = revocations::end_sessions(&mut conn, ending, self.policy.hints.are_on()).await?;
+        let ended = revocations::end_sessions(conn, ending, self.policy.hints.are_on()).await?;
         // Those that had ended before too: perhaps on another replica a moment ago.
         let (logged, known): (Vec<_>, Vec<_>) = sessions.keys().partition(|id| ended.contains_key(id));
         let revocations =

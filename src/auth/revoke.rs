@@ -187,18 +187,18 @@ impl Accounts {
         tx.commit().await?;
         audit::log(&ended.events);
         let logged: Vec<Revocation> = ended.logged.into_iter().map(|(revocation, _)| revocation).collect();
-        Ok(Revoked { sessions: ended.sessions, ..self.committed(tx, &logged, &ended.known).await })
+        Ok(Revoked { sessions: ended.sessions, ..self.committed(&mut tx, &logged, &ended.known).await })
     }
 
     /// After a commit of what is `logged`: makes this replica know it, and finds out what to wait for.
-    pub(super) async fn committed(&self, mut conn: Conn, logged: &[Revocation], known: &[Revocation]) -> Revoked {
+    pub(super) async fn committed(&self, conn: &mut Conn, logged: &[Revocation], known: &[Revocation]) -> Revoked {
         if logged.is_empty() && known.is_empty() {
             return Revoked::nothing(self.clock.now());
         }
         self.revocations.apply(logged, Origin::Log);
         self.revocations.apply(known, Origin::Repeated);
         // After the commit: a replica that is not on the list by now reads the log after it.
-        let (bound, confirmable) = match self.confirmations.after_commit(&mut conn).await {
+        let (bound, confirmable) = match self.confirmations.after_commit(conn).await {
             Ok((bound, mark)) => (bound, Confirmable::From(mark)),
             Err(_) => (MAX_STALENESS, Confirmable::Never),
         };

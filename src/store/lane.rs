@@ -1,4 +1,4 @@
-//! A connection for rotations that share statements.
+//! A connection that keeps its plans, for what is done often by one statement.
 
 use std::time::Duration;
 
