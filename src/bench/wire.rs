@@ -1,7 +1,7 @@
 //! A gRPC client that costs as little as it can, because it shares the machine with the server that it measures: HTTP/2
 //! frames and bytes that were encoded before. Plaintext; one message each way.
 
-use std::{future::poll_fn, net::SocketAddr, sync::Arc};
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use h2::{client, client::SendRequest};
@@ -13,6 +13,9 @@ use crate::{error::Error, grpc};
 
 /// The length of the flag and the length before a message (gRPC over HTTP/2, Length-Prefixed-Message).
 const PREFIX: usize = 5;
+/// How often a server that is overloaded is asked again, and after how long.
+const PATIENCE: usize = 30;
+const PAUSE: Duration = Duration::from_secs(1);
 /// Never reached by the answers of one connection's streams, so that nothing waits for a window.
 const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 64 * 1024 * 1024;
@@ -133,7 +136,7 @@ impl Stream {
         }
     }
 
-    /// Makes one call, and reads the answer.
+    /// Makes one call, and reads the answer. A server that has too much to do is asked again.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for `setting`, with the reason of a refusal.
@@ -143,7 +146,15 @@ impl Stream {
         template: &Template,
         request: &impl Message,
     ) -> Result<A, Error> {
-        let answer = self.call(template, frame(request)).await;
+        let message = frame(request);
+        let mut answer = self.call(template, message.clone()).await;
+        for _ in 0..PATIENCE {
+            if !answer.as_ref().is_err_and(|reason| &**reason == "OVERLOADED") {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+            answer = self.call(template, message.clone()).await;
+        }
         let message = answer.map_err(|reason| Error::invalid(setting, format!("the server refused it: {reason}")))?;
         A::decode(message).map_err(|_| Error::internal("the answer is no message of this method"))
     }
