@@ -14,7 +14,7 @@ use crate::{
 };
 
 const SESSIONS: i64 = 400_000;
-const CALLERS: [usize; 3] = [1, 32, 256];
+const CALLERS: [usize; 3] = [1, 64, 256];
 const ROUNDS: usize = 3;
 /// For how long each figure is measured in each round.
 const TURN: Duration = Duration::from_secs(2);
