@@ -41,8 +41,8 @@ process of its own: 400 bytes in, 150 bytes out.
 A closed loop: each stream calls again when it has its answer. CPU is that of the server's process, for each call; the
 generator's own stands beside it. The reference of a call is what it has to do at least:
 
-- Verify of warm, revoked, expired and garbage tokens: the CPU of the empty call
-- Verify of cold tokens: that and one EdDSA signature
+- Verify of warm, revoked and garbage tokens: the CPU of the empty call
+- Verify of cold tokens, and of expired ones, which nobody remembers: that and one EdDSA signature
 - VerifyBatch (100 warm tokens): the CPU of the empty call, for one token of the batch
 - Login: bare password hashes a second
 - Refresh and Revoke: single-row commits a second by as many callers
@@ -152,7 +152,7 @@ def ratio(reference, call, report):
         return rate / commits if commits else None
     if not cpu or not empty or "=" in call:
         return None
-    if call == "verify-cold":
+    if call in ("verify-cold", "verify-expired"):
         return cpu / (empty + reference["eddsa_verify_us"])
     return cpu / 100 / empty if call == "verify-batch" else cpu / empty
 
