@@ -27,11 +27,44 @@ struct Manual {
     wall_start: OffsetDateTime,
     boot_start: Boot,
     elapsed_nanos: AtomicI64,
+    /// How far the wall clock has been set ahead of the time that has passed.
+    ahead_nanos: AtomicI64,
 }
 
 /// Time since boot, suspend included (`CLOCK_BOOTTIME`). Never compared between machines (REQUIREMENTS V1, V7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Boot(Duration);
+
+/// A moment by two clocks of one machine: `CLOCK_BOOTTIME`, which stands still while a virtual machine is paused, and the wall
+/// clock, which may be set. What has passed since is the larger of what the two say (REQUIREMENTS V13).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Moment {
+    boot: Boot,
+    /// Nanoseconds since 1970.
+    wall: u64,
+}
+
+impl Moment {
+    /// A moment by what both clocks said: time since boot, and nanoseconds since 1970.
+    pub const fn new(boot: Boot, wall_nanos: u64) -> Self {
+        Self { boot, wall: wall_nanos }
+    }
+
+    /// Time since boot at that moment.
+    pub fn boot(self) -> Boot {
+        self.boot
+    }
+
+    /// Nanoseconds since 1970 at that moment, by the wall clock.
+    pub fn wall_nanos(self) -> u64 {
+        self.wall
+    }
+
+    /// The time from `earlier` to `self`: the larger of what the two clocks say, zero if both say that `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.boot.since(earlier.boot).max(Duration::from_nanos(self.wall.saturating_sub(earlier.wall)))
+    }
+}
 
 impl Boot {
     /// The time from `earlier` to `self`; zero if `earlier` is later.
@@ -62,6 +95,7 @@ impl Clock {
             wall_start: system_now(),
             boot_start: system_boot(),
             elapsed_nanos: AtomicI64::new(0),
+            ahead_nanos: AtomicI64::new(0),
         })))
     }
 
@@ -69,8 +103,26 @@ impl Clock {
     pub fn now(&self) -> OffsetDateTime {
         match &self.0 {
             Kind::System => system_now(),
-            Kind::Manual(manual) => manual.wall_start + manual.elapsed(),
+            Kind::Manual(manual) => manual.wall_start + manual.elapsed() + manual.ahead(),
         }
+    }
+
+    /// Both clocks at once.
+    pub fn moment(&self) -> Moment {
+        let wall = u64::try_from(self.now().unix_timestamp_nanos()).unwrap_or(0);
+        Moment { boot: self.boot(), wall }
+    }
+
+    /// How far the wall clock is from another machine's, which said `theirs` after `asked` and before `answered`.
+    pub fn distance_from(&self, theirs: OffsetDateTime, asked: Moment, answered: Moment) -> Duration {
+        let theirs = match &self.0 {
+            Kind::System => theirs,
+            // As much has passed there as here.
+            Kind::Manual(manual) => theirs + manual.elapsed(),
+        };
+        let theirs = u64::try_from(theirs.unix_timestamp_nanos()).unwrap_or(0);
+        let (earliest, latest) = (asked.wall.min(answered.wall), asked.wall.max(answered.wall));
+        Duration::from_nanos(earliest.saturating_sub(theirs).max(theirs.saturating_sub(latest)))
     }
 
     /// Time since boot.
@@ -88,9 +140,21 @@ impl Clock {
             manual.elapsed_nanos.fetch_add(nanos, Ordering::SeqCst);
         }
     }
+
+    /// Sets the wall clock of a manual clock ahead, as if time had passed that the other clock did not count.
+    pub fn set_wall_ahead(&self, by: Duration) {
+        if let Kind::Manual(manual) = &self.0 {
+            let nanos = i64::try_from(by.as_nanos()).unwrap_or(i64::MAX);
+            manual.ahead_nanos.fetch_add(nanos, Ordering::SeqCst);
+        }
+    }
 }
 
 impl Manual {
+    fn ahead(&self) -> Duration {
+        Duration::from_nanos(self.ahead_nanos.load(Ordering::SeqCst).unsigned_abs())
+    }
+
     fn elapsed(&self) -> Duration {
         Duration::from_nanos(self.elapsed_nanos.load(Ordering::SeqCst).unsigned_abs())
     }
@@ -125,5 +189,36 @@ mod tests {
         assert_eq!(clock.now() - wall, Duration::from_secs(31));
         assert_eq!(clock.boot().since(boot), Duration::from_secs(31));
         assert_eq!(boot.since(clock.boot()), Duration::ZERO);
+    }
+
+    #[test]
+    fn v13_what_has_passed_is_the_larger_of_what_two_clocks_say() {
+        let clock = Clock::manual();
+        let before = clock.moment();
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(clock.moment().since(before), Duration::from_secs(2));
+        clock.set_wall_ahead(Duration::from_secs(60));
+        let after = clock.moment();
+        assert_eq!(
+            (after.since(before), after.boot().since(before.boot())),
+            (Duration::from_secs(62), Duration::from_secs(2))
+        );
+        let stepped_back = Moment::new(after.boot(), 0);
+        assert_eq!(stepped_back.since(before), Duration::from_secs(2), "a wall clock that was set back hides nothing");
+    }
+
+    #[test]
+    fn the_distance_from_another_clock_allows_for_the_time_of_the_answer() {
+        let clock = Clock::manual();
+        let (asked, theirs) = (clock.moment(), clock.now());
+        clock.advance(Duration::from_secs(3));
+        let answered = clock.moment();
+        let second = Duration::from_secs(1);
+        let theirs = theirs - 3 * second;
+        for (offset, expected) in [(0, 0), (3, 0), (8, 5)] {
+            let distance = clock.distance_from(theirs + offset * second, asked, answered);
+            assert_eq!(distance, expected * second, "{offset} seconds after the question");
+        }
+        assert_eq!(clock.distance_from(theirs - 2 * second, asked, answered), 2 * second);
     }
 }

@@ -39,6 +39,28 @@ pub enum Subject {
     Keys,
 }
 
+/// A place in the log: its row is the last one that was read, or that was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The row's number, 0 before the first.
+    pub seq: i64,
+    /// The row's id, by which a log that took the same number again is told apart.
+    pub id: Option<Uuid>,
+}
+
+/// The history of commits that a log belongs to: another one begins with each promotion of a standby, and with each restore
+/// into another cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LogIdentity {
+    /// The system identifier of the Postgres cluster.
+    pub system: i64,
+    /// Its timeline.
+    pub timeline: Timeline,
+}
+
+/// The number of a timeline of Postgres; 0 for a server that accepts no writes.
+pub type Timeline = i64;
+
 /// A revocation with its place in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogEntry {
@@ -48,6 +70,13 @@ pub struct LogEntry {
     pub id: Uuid,
     /// What it says.
     pub revocation: Revocation,
+}
+
+impl LogEntry {
+    /// Its place.
+    pub fn position(&self) -> Position {
+        Position { seq: self.seq, id: Some(self.id) }
+    }
 }
 
 /// Why sessions ended or keys changed; stored for the operator, never sent.

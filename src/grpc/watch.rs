@@ -15,9 +15,10 @@ use super::{encode, status::status, v1, v1::watch_revocations_response::Event};
 use crate::{
     auth::Auth,
     clock::Boot,
+    domain::revocation::Position,
     domain::{key::Algorithm, revocation::Revocation},
     error::Error,
-    revocation::feed::{News, Position},
+    revocation::feed::News,
 };
 
 /// The longest pause between two heartbeats.

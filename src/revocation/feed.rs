@@ -4,26 +4,15 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use uuid::Uuid;
-
 use crate::{
     clock::Boot,
-    domain::revocation::{LogEntry, Revocation},
+    domain::revocation::{LogEntry, Position, Revocation},
 };
 
 /// How many rows of the log are kept for those who are behind.
 const KEPT: usize = 65_536;
 /// For how long a snapshot serves those who begin; what has happened since comes after it. Slow readers hold on to theirs.
 const SNAPSHOT_SERVES: std::time::Duration = std::time::Duration::from_secs(10);
-
-/// A place in the log: its row is the last one that was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The row's number, 0 before the first.
-    pub seq: i64,
-    /// The row's id, by which a log that took the same number again is told apart.
-    pub id: Option<Uuid>,
-}
 
 /// What a watcher is to be told next.
 #[derive(Clone, Debug)]
@@ -117,6 +106,7 @@ impl Feed {
 #[cfg(test)]
 mod tests {
     use time::OffsetDateTime;
+    use uuid::Uuid;
 
     use super::*;
     use crate::domain::{ids::SessionId, revocation::Subject};

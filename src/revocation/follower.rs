@@ -24,11 +24,11 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Revocations, feed::Position, index::Origin};
+use super::{Revocations, index::Origin};
 use crate::{
     clock::{Boot, Clock},
     config::Hints,
-    domain::revocation::{LogEntry, Subject},
+    domain::revocation::{LogEntry, Position, Subject},
     error::Error,
     store::{
         Conn, Store,

@@ -1,8 +1,9 @@
 //! The follower's reading of the whole log: at the start, and after a gap, when what is known is united with what is read and
 //! what the database has lost is put back (REQUIREMENTS V4).
 
-use super::{feed::Position, follower::Follower, index::Origin, restore};
+use super::{follower::Follower, index::Origin, restore};
 use crate::{
+    domain::revocation::Position,
     error::Error,
     store::{
         Conn, keys,

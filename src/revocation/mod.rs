@@ -9,6 +9,7 @@ pub mod feed;
 pub mod follower;
 mod full_load;
 pub mod index;
+pub mod protocol;
 mod restore;
 
 use std::{
@@ -27,11 +28,11 @@ use crate::{
     domain::{
         claims::Principal,
         ids::{SessionId, UserId},
-        revocation::{LogEntry, Revocation},
+        revocation::{LogEntry, Position, Revocation},
     },
     error::{Error, Rejection},
 };
-use feed::{Feed, News, Position};
+use feed::{Feed, News};
 use index::{Index, Origin};
 
 /// No load has succeeded yet, or this replica is about to stop.

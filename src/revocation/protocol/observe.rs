@@ -1,0 +1,196 @@
+//! The observer's half: from when on it may be said that no replica accepts what was revoked. When each has applied the log
+//! that far, or has been silent for so long that it refuses by itself, as seen in a log that holds the revocation.
+//!
+//! Silence is measured by the observer's own clock: a counter in the replica's row did not move between two readings. No wall
+//! clock is compared, and a stepped one confirms nothing.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use uuid::Uuid;
+
+use super::Standing;
+use crate::{
+    clock::Boot,
+    domain::revocation::{Position, Timeline},
+};
+
+/// A replica as it stands on the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Listed {
+    /// Made at the start of its process.
+    pub id: Uuid,
+    /// The newest row of the log that it has applied; 0 if the row that it named is not in this log.
+    pub applied_seq: i64,
+    /// How many heartbeats it has sent.
+    pub count: i64,
+    /// It refuses to verify when it has heard nothing for longer than this.
+    pub max_staleness: Duration,
+}
+
+/// A reading of the list, as of one moment of one log.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The timeline that was read.
+    pub timeline: Timeline,
+    /// All replicas.
+    pub replicas: Vec<Listed>,
+    /// Those of the rows asked for that this log holds, by number and id.
+    pub shown: Vec<Position>,
+}
+
+/// Something that was committed, and from when on its confirmation counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mark {
+    /// Its row of the log.
+    pub row: Position,
+    /// Readings up to this one began before it was committed.
+    pub reading: u64,
+}
+
+/// The outcome of a reading.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Observed {
+    /// The number of the reading, from 1.
+    pub reading: u64,
+    /// Whether confirmations count in the log that was read (rule A3).
+    pub confirms: bool,
+    /// Every replica that may accept tokens has applied the log up to here.
+    pub applied_by_all: i64,
+    /// The rows that this log holds, of those that were asked for.
+    pub shown: Vec<Position>,
+}
+
+impl Mark {
+    /// Whether it is confirmed by a reading. The reading has to show its row, number and id (rule M3), for "applied",
+    /// "silent" and "not on the list" alike: another log says nothing of what was committed in this one.
+    pub fn is_reached(&self, observed: &Observed) -> bool {
+        observed.confirms
+            && observed.reading > self.reading
+            && observed.applied_by_all >= self.row.seq
+            && observed.shown.contains(&self.row)
+    }
+}
+
+/// How long the counter of each other replica has stood still.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Observer(BTreeMap<Uuid, Seen>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Seen {
+    count: i64,
+    /// The counter had this value already.
+    since: Boot,
+}
+
+impl Observer {
+    /// How long the counter of `replica`, read by a statement that was sent at `asked_at`, is known to have stood still.
+    pub fn silent_for(&self, replica: &Listed, asked_at: Boot) -> Duration {
+        let seen = self.0.get(&replica.id).filter(|seen| seen.count == replica.count);
+        seen.map_or(Duration::ZERO, |seen| asked_at.since(seen.since))
+    }
+
+    /// Takes over a list that was answered at `answered_at`.
+    pub fn observe(&mut self, list: &[Listed], answered_at: Boot) {
+        let before = std::mem::take(&mut self.0);
+        for replica in list {
+            let fresh = Seen { count: replica.count, since: answered_at };
+            let seen = before.get(&replica.id).copied().filter(|seen| seen.count == replica.count).unwrap_or(fresh);
+            self.0.insert(replica.id, seen);
+        }
+    }
+
+    /// The outcome of the `number`th reading, which was asked for at `asked_at` by the replica `own`: it applies what it
+    /// revokes before it says so, and needs no confirmation.
+    pub fn conclude(&self, own: Uuid, number: u64, asked_at: Boot, reading: Reading, standing: &Standing) -> Observed {
+        // A little more than its bound: no two clocks run at quite the same rate.
+        let is_silent =
+            |replica: &Listed| self.silent_for(replica, asked_at) > replica.max_staleness + replica.max_staleness / 100;
+        let waited_for = reading.replicas.iter().filter(|replica| replica.id != own && !is_silent(replica));
+        Observed {
+            reading: number,
+            confirms: standing.confirms(reading.timeline),
+            applied_by_all: waited_for.map(|replica| replica.applied_seq).min().unwrap_or(i64::MAX),
+            shown: reading.shown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::revocation::LogIdentity;
+
+    const OWN: Uuid = Uuid::from_u128(9);
+
+    fn at(seconds: u64) -> Boot {
+        Boot::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn listed(id: u128, count: i64, applied_seq: i64) -> Listed {
+        Listed { id: Uuid::from_u128(id), applied_seq, count, max_staleness: Duration::from_secs(10) }
+    }
+
+    fn conclude(observer: &Observer, list: &[Listed], asked: u64) -> i64 {
+        let reading = Reading { timeline: 1, replicas: list.to_vec(), shown: vec![] };
+        observer.conclude(OWN, 1, at(asked), reading, &Standing::default()).applied_by_all
+    }
+
+    fn observe(observer: &mut Observer, list: &[Listed], seconds: u64) -> i64 {
+        observer.observe(list, at(seconds));
+        conclude(observer, list, seconds)
+    }
+
+    #[test]
+    fn everybody_counts_until_it_has_been_silent_for_its_bound() {
+        let mut observer = Observer::default();
+        assert_eq!(observe(&mut observer, &[], 0), i64::MAX, "nobody else is there");
+        assert_eq!(observe(&mut observer, &[Listed { id: OWN, ..listed(0, 5, 1) }], 0), i64::MAX, "nor is oneself");
+        let list = [listed(1, 5, 7), listed(2, 5, 4)];
+        assert_eq!(observe(&mut observer, &list, 0), 4);
+        for (moved, seconds, expected) in [(6, 10, 4), (7, 11, 7), (8, 1000, 7)] {
+            let list = [listed(1, moved, 7), listed(2, 5, 4)];
+            assert_eq!(observe(&mut observer, &list, seconds), expected, "at {seconds}");
+        }
+        let back = [listed(1, 9, 7), listed(2, 6, 4)];
+        assert_eq!(observe(&mut observer, &back, 1001), 4, "one that beats again counts again");
+        assert_eq!(observe(&mut observer, &back[..1], 1002), 7, "one that has left does not");
+    }
+
+    #[test]
+    fn silence_is_measured_from_the_answer_of_one_reading_to_the_question_of_another() {
+        let list = [listed(1, 5, 4)];
+        let mut observer = Observer::default();
+        observer.observe(&list, at(8));
+        observer.observe(&list, at(30));
+        assert_eq!(conclude(&observer, &list, 11), 4, "asked three seconds after the first answer");
+        assert_eq!(conclude(&observer, &list, 31), i64::MAX);
+    }
+
+    #[test]
+    fn v11_a_reading_confirms_only_if_it_shows_the_row_by_number_and_id() {
+        let row = |seq, id| Position { seq, id: Some(Uuid::from_u128(id)) };
+        let mark = Mark { row: row(7, 1), reading: 3 };
+        let good = Observed { reading: 4, confirms: true, applied_by_all: 7, shown: vec![row(6, 9), row(7, 1)] };
+        assert!(mark.is_reached(&good));
+        assert!(mark.is_reached(&Observed { applied_by_all: i64::MAX, ..good.clone() }), "all are silent or gone");
+        for bad in [
+            Observed { reading: 3, ..good.clone() },
+            Observed { applied_by_all: 6, ..good.clone() },
+            Observed { shown: vec![], applied_by_all: i64::MAX, ..good.clone() },
+            Observed { shown: vec![row(7, 2)], applied_by_all: i64::MAX, ..good.clone() },
+            Observed { confirms: false, ..good },
+        ] {
+            assert!(!mark.is_reached(&bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn v12_a_reading_of_a_log_without_standing_confirms_nothing() {
+        let mut standing = Standing::default();
+        standing.heard(LogIdentity { system: 7, timeline: 2 }, true, at(0));
+        for (timeline, expected) in [(1, false), (2, true)] {
+            let reading = Reading { timeline, replicas: vec![], shown: vec![] };
+            assert_eq!(Observer::default().conclude(OWN, 1, at(1), reading, &standing).confirms, expected);
+        }
+    }
+}

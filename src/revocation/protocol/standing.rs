@@ -1,0 +1,88 @@
+//! The standing of a log: how long it has been known, and whether confirmations on it count (rule A3).
+//!
+//! When a standby is promoted that had not received all commits, a replica may be fresh from the old primary and on no list
+//! of the new one. So nothing is confirmed in a log that is new until every state that is fresh from the one before has
+//! become too old.
+
+use std::time::Duration;
+
+use super::connection_lifetime;
+use crate::{
+    clock::Boot,
+    domain::revocation::{LogIdentity, Timeline},
+};
+
+/// The log that this replica follows, and since when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Standing(Option<Known>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Known {
+    log: LogIdentity,
+    /// When the first answer of it was there.
+    since: Boot,
+    settled: bool,
+}
+
+impl Standing {
+    /// An answer of `log` is there at `now`, which says whether some replica has settled it already. Says whether this log is
+    /// another than the one before.
+    pub fn heard(&mut self, log: LogIdentity, settled: bool, now: Boot) -> bool {
+        let before = self.0.replace(Known { log, since: now, settled });
+        if let Some(same) = before.filter(|before| before.log == log) {
+            self.0 = Some(Known { settled: same.settled || settled, ..same });
+            return false;
+        }
+        before.is_some()
+    }
+
+    /// Takes note of it when every state from an earlier log is too old by now, where `largest` is the largest bound of any
+    /// replica. Gives the log if that is news.
+    pub fn settle(&mut self, largest: Duration, now: Boot) -> Option<LogIdentity> {
+        let known = self.0.as_mut().filter(|known| !known.settled)?;
+        known.settled = now.since(known.since) > connection_lifetime(largest) + largest;
+        known.settled.then_some(known.log)
+    }
+
+    /// Whether a reading of this timeline may confirm anything.
+    pub fn confirms(&self, timeline: Timeline) -> bool {
+        self.0.is_some_and(|known| known.settled && known.log.timeline == timeline)
+    }
+
+    /// Whether what was committed on this timeline was committed in the log that is followed.
+    pub fn is_followed(&self, timeline: Timeline) -> bool {
+        self.0.is_none_or(|known| known.log.timeline == timeline)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: LogIdentity = LogIdentity { system: 7, timeline: 1 };
+    const PROMOTED: LogIdentity = LogIdentity { system: 7, timeline: 2 };
+    const BOUND: Duration = Duration::from_secs(30);
+
+    fn at(seconds: u64) -> Boot {
+        Boot::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn p1_a_log_that_is_new_confirms_nothing_until_what_was_fresh_before_it_is_stale() {
+        let mut standing = Standing::default();
+        assert!(!standing.confirms(1), "nothing is known");
+        assert!(!standing.heard(LOG, true, at(0)), "the first");
+        assert!(standing.confirms(1) && !standing.confirms(2));
+        assert!(standing.heard(PROMOTED, false, at(10)), "another");
+        assert!(!standing.confirms(1) && !standing.confirms(2));
+        assert!(!standing.heard(PROMOTED, false, at(40)), "heard of again, and as old as before");
+        assert_eq!(standing.settle(BOUND, at(45)), None);
+        assert_eq!(standing.settle(BOUND, at(46)), Some(PROMOTED));
+        assert_eq!(standing.settle(BOUND, at(47)), None, "said once");
+        assert!(standing.confirms(2));
+        let mut later = Standing::default();
+        later.heard(PROMOTED, false, at(46));
+        later.heard(PROMOTED, true, at(47));
+        assert!(later.confirms(2), "another replica has settled it");
+    }
+}
