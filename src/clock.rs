@@ -50,6 +50,11 @@ impl Moment {
         Self { boot, wall: wall_nanos }
     }
 
+    /// A moment by what both clocks said.
+    pub fn at(boot: Boot, wall: OffsetDateTime) -> Self {
+        Self { boot, wall: u64::try_from(wall.unix_timestamp_nanos()).unwrap_or(0) }
+    }
+
     /// Time since boot at that moment.
     pub fn boot(self) -> Boot {
         self.boot
@@ -109,8 +114,7 @@ impl Clock {
 
     /// Both clocks at once.
     pub fn moment(&self) -> Moment {
-        let wall = u64::try_from(self.now().unix_timestamp_nanos()).unwrap_or(0);
-        Moment { boot: self.boot(), wall }
+        Moment::at(self.boot(), self.now())
     }
 
     /// How far the wall clock is from another machine's, which said `theirs` after `asked` and before `answered`.

@@ -39,6 +39,8 @@ pub enum Error {
     KeyUnusable,
     /// The revocation state is older than the bound.
     RevocationsStale,
+    /// This machine's wall clock is too far from the database's: it signs nothing.
+    ClockWrong,
     /// Tokens are signed by a secret, which is not given away.
     SigningKeySecret,
     /// The service is stopping.
@@ -124,6 +126,7 @@ impl fmt::Display for Error {
             Self::Conflict => f.write_str("transaction conflict"),
             Self::KeyUnusable => f.write_str("a key that is needed cannot be used here"),
             Self::RevocationsStale => f.write_str("revocation state too old"),
+            Self::ClockWrong => f.write_str("this machine's clock is wrong"),
             Self::SigningKeySecret => f.write_str("the signing key is a secret"),
             Self::ShuttingDown => f.write_str("shutting down"),
             Self::DeadlineExceeded => f.write_str("deadline exceeded"),

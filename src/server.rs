@@ -3,12 +3,7 @@
 
 mod background;
 
-use std::{
-    future::Future,
-    sync::{Arc, atomic::AtomicI64},
-    thread::available_parallelism,
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, thread::available_parallelism, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -152,17 +147,17 @@ impl Server {
 }
 
 fn follower(auth: &Arc<Auth>) -> Follower {
-    let Accounts { replica, store, revocations, clock, wake, policy, .. } = &auth.accounts;
+    let Accounts { replica, store, revocations, confirmations, clock, wake, policy, .. } = &auth.accounts;
     let installing = Arc::clone(auth);
     Follower {
         replica: *replica,
         store: store.clone(),
         revocations: Arc::clone(revocations),
+        confirmations: Arc::clone(confirmations),
         clock: clock.clone(),
         wake: Arc::clone(wake),
         hints: policy.hints,
         hinted: Notify::new(),
-        beats: AtomicI64::new(0),
         install_keys: Box::new(move |stored| drop(installing.keys.install(stored, &installing.accounts))),
     }
 }
@@ -184,7 +179,9 @@ pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock:
         password_rules: PasswordRules::new(passwords.password_blocklist.clone(), passwords.password_min_score),
         replica,
         revocations: Arc::new(Revocations::new(policy.max_staleness, clock.clone())),
-        confirmations: Confirmations::new(replica, clock.clone()),
+        confirmations: Arc::new(Confirmations::new(replica, policy.max_staleness, clock.clone())),
+        session_reads: Arc::default(),
+        credential_reads: Arc::default(),
         queue: RevocationQueue::default(),
         rotations: RotationQueue::default(),
         turns: Turns::default(),

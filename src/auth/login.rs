@@ -73,15 +73,22 @@ pub(super) struct Candidate {
     pub(super) refused_as: Kind,
 }
 
+/// What a password is, against what is stored.
+enum Compared {
+    Right(Credentials),
+    Wrong(Failure),
+}
+
 impl Auth {
     /// Checks the password and opens a session.
     ///
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::SessionLimitReached`], [`Error::InvalidArgument`] for an unknown audience,
-    /// [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`].
+    /// [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`],
+    /// [`Error::ClockWrong`].
     pub async fn login(self: &Arc<Self>, request: LoginRequest) -> Result<LoggedIn, Error> {
         // Who has not heard of the keys for long must not sign: others may not accept it any more.
-        self.accounts.revocations.fresh(None)?;
+        self.accounts.may_sign()?;
         let audience = self.accounts.policy.choose_audience(request.audience)?;
         let device = self.keys.ring().decode_device(request.device_hint.expose());
         let source = Source { ip: request.client.ip.clone(), device };
@@ -148,19 +155,43 @@ impl Accounts {
         self.hasher.admit(Some(until))?;
         let (store, name) = (self.store.clone(), candidate.username.clone());
         // No connection is held while the password is hashed.
-        let found = to_completion(async move {
+        let mut found = to_completion(async move {
             let mut conn = store.acquire_for_login().await?;
             users::find_credentials(&mut conn, &name).await
         })
         .await?;
         let user = found.as_ref().map(|c| &c.user);
-        let refused = |failure| self.refused(candidate.refused_as, user, &candidate.source.ip, failure);
         let attempt = self.charge(&candidate.username, user, &candidate.source, until).await;
         if let Err(Error::LoginThrottled { .. }) = &attempt {
-            refused(Failure::Throttled);
+            self.refused(candidate.refused_as, user, &candidate.source.ip, Failure::Throttled);
         }
         let attempt = attempt?;
-        let stored = match &found {
+        for _ in 0..ATTEMPTS {
+            let failure = match self.compare(candidate, found.as_ref(), until).await? {
+                Compared::Right(credentials) => return attempt.forgive().await.map(|()| credentials),
+                Compared::Wrong(failure) => failure,
+            };
+            // What was read may be of a database that has been left behind: it is read again by one that commits.
+            let proven = self.prove_credentials(&candidate.username).await?;
+            if found.as_ref().map(Credentials::decisive) == proven.as_ref().map(Credentials::decisive) {
+                let user = found.as_ref().map(|c| &c.user);
+                self.refused(candidate.refused_as, user, &candidate.source.ip, failure);
+                attempt.stands();
+                return Err(Error::InvalidCredentials);
+            }
+            found = proven;
+        }
+        Err(Error::Conflict)
+    }
+
+    /// Compares the password with what was `found`.
+    async fn compare(
+        &self,
+        candidate: &Candidate,
+        found: Option<&Credentials>,
+        until: Instant,
+    ) -> Result<Compared, Error> {
+        let stored = match found {
             Some(known) => Some(PasswordHash::from_stored(known.password_hash.0.clone())),
             None => self.decoys.of(&candidate.username),
         };
@@ -169,20 +200,12 @@ impl Accounts {
             self.hear_of_keys().await?;
         }
         let verdict = self.hasher.verify(candidate.password.clone(), stored.as_ref(), Some(until)).await?;
-        let failure = match (user, verdict) {
-            (None, _) => Some(Failure::UnknownUser),
-            (Some(_), Verdict::Wrong) => Some(Failure::WrongPassword),
-            (Some(user), Verdict::Right) => user.disabled_at.map(|_| Failure::UserDisabled),
-        };
-        if let Some(failure) = failure {
-            refused(failure);
-        }
-        let Some(credentials) = found.filter(|_| failure.is_none()) else {
-            attempt.stands();
-            return Err(Error::InvalidCredentials);
-        };
-        attempt.forgive().await?;
-        Ok(credentials)
+        Ok(match (found, verdict) {
+            (None, _) => Compared::Wrong(Failure::UnknownUser),
+            (Some(_), Verdict::Wrong) => Compared::Wrong(Failure::WrongPassword),
+            (Some(known), Verdict::Right) if known.user.disabled_at.is_some() => Compared::Wrong(Failure::UserDisabled),
+            (Some(known), Verdict::Right) => Compared::Right(known.clone()),
+        })
     }
 
     /// Replaces a hash that is weaker than those of today, or of another pepper, by one of the same password. Nobody waits for

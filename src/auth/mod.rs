@@ -11,6 +11,7 @@ pub mod keys;
 mod known_keys;
 pub mod login;
 pub mod pepper;
+pub mod proven;
 pub mod refresh;
 pub mod revocation_queue;
 pub mod revoke;
@@ -28,17 +29,17 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use self::{
-    audit::Refusals, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue, rotation_queue::RotationQueue,
-    throttle::Turns,
+    audit::Refusals, decoys::Decoys, keys::Keys, proven::ProvenReads, revocation_queue::RevocationQueue,
+    rotation_queue::RotationQueue, throttle::Turns,
 };
 use crate::{
     clock::Clock,
     config::Policy,
     crypto::{password::PasswordHasher, password_rules::PasswordRules},
-    domain::audit::Actor,
+    domain::{audit::Actor, ids::SessionId, session::Session, user::Username},
     error::Error,
     revocation::{Revocations, confirm::Confirmations},
-    store::Store,
+    store::{Store, users::Credentials},
 };
 
 /// Users and their sessions: all that needs no key. The command line works with this alone.
@@ -55,7 +56,11 @@ pub struct Accounts {
     /// What is known of revocations.
     pub revocations: Arc<Revocations>,
     /// What is known of the other replicas.
-    pub confirmations: Confirmations,
+    pub confirmations: Arc<Confirmations>,
+    /// Those who wait to read a session.
+    pub session_reads: Arc<ProvenReads<SessionId, Session>>,
+    /// Those who wait to read a user's password hash.
+    pub credential_reads: Arc<ProvenReads<Username, Credentials>>,
     /// Those who wait to end a session.
     pub queue: RevocationQueue,
     /// Those who wait to rotate one.
@@ -95,14 +100,17 @@ pub struct Page {
 }
 
 impl Accounts {
-    /// By how much this replica's wall clock and the database's differ. Nothing that is decided depends on it but how
-    /// long tokens live: an operator should know.
+    /// Passes if this replica may sign tokens now: it has heard of the keys within the bound, and its wall clock, which is
+    /// written into each token, is near enough to the database's.
     ///
     /// # Errors
-    /// [`Error::DatabaseUnavailable`].
-    pub async fn clock_skew(&self) -> Result<Duration, Error> {
-        let theirs = self.store.clock().await?;
-        Ok((self.clock.now() - theirs).unsigned_abs())
+    /// [`Error::RevocationsStale`], [`Error::ClockWrong`].
+    pub(crate) fn may_sign(&self) -> Result<(), Error> {
+        self.revocations.fresh(None)?;
+        if self.revocations.clock_distance() > self.policy.max_clock_distance {
+            return Err(Error::ClockWrong);
+        }
+        Ok(())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::{
         session::{ClientInfo, Session},
     },
     error::{Error, Rejection},
-    store::refresh_tokens::{self, Advance},
+    store::refresh_tokens::Advance,
 };
 
 /// How often a Refresh looks again because another one moved the session meanwhile. Each look means that the session
@@ -55,10 +55,11 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenReused`], [`Error::Rejected`] for the access token,
-    /// [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`]: nothing is lost then, the same token may be tried again.
+    /// [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`], [`Error::ClockWrong`]: nothing is lost then, the same token may
+    /// be tried again.
     pub async fn refresh(&self, request: RefreshRequest) -> Result<Refreshed, Error> {
         // Who has not heard of the keys for long may take a new one for none.
-        self.accounts.revocations.fresh(None)?;
+        self.accounts.may_sign()?;
         // A token that was never issued ends here, before any statement.
         let token = self.read_refresh_token(request.refresh_token.expose()).await?;
         let token = token.ok_or(Error::RefreshTokenInvalid)?;
@@ -105,8 +106,8 @@ impl Auth {
             if let Some(session) = self.accounts.rotate(advance).await? {
                 return Ok((session, Exchange::New));
             }
-            let mut conn = self.accounts.store.acquire().await?;
-            let session = refresh_tokens::find(&mut conn, token.session_id).await?;
+            // Whatever is answered from here on rests on what is read.
+            let session = self.accounts.prove_session(token.session_id).await?;
             let session = session.ok_or(Error::RefreshTokenInvalid)?;
             // It may have ended while this one waited.
             if matches!(session.rotation.liveness, Liveness::Until(end) if end <= self.accounts.clock.now()) {
@@ -115,10 +116,7 @@ impl Auth {
             match decide(&session.rotation, token.generation, self.accounts.policy.rotation, now) {
                 Decision::Rotate(next) | Decision::Skip(next) => step = next,
                 Decision::Replay => return Ok((session, Exchange::Replayed)),
-                Decision::Reuse => {
-                    drop(conn);
-                    return Err(self.end_reused(&session, client).await);
-                }
+                Decision::Reuse => return Err(self.end_reused(&session, client).await),
                 Decision::Refuse => return Err(Error::RefreshTokenInvalid),
             }
         }

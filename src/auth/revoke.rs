@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{Accounts, Auth, audit, later, retrying};
 use crate::{
@@ -15,8 +16,12 @@ use crate::{
         user::User,
     },
     error::{Error, Rejection},
-    revocation::{confirm::Mark, index::Origin},
-    store::{self, Conn, refresh_tokens, revocations, users},
+    revocation::{confirm::Pending, index::Origin, protocol::everywhere_within},
+    store::{
+        self, Conn, refresh_tokens,
+        revocations::{self, Logged},
+        users,
+    },
 };
 
 /// What to end.
@@ -33,23 +38,23 @@ pub enum Target {
 }
 
 /// What was ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Revoked {
     /// How many live sessions.
     pub sessions: usize,
-    /// From this moment no replica accepts their tokens, whatever is broken.
-    pub everywhere_by: OffsetDateTime,
+    /// From this moment no replica accepts their tokens, whatever is broken; None if nothing was asked to end.
+    pub everywhere_by: Option<OffsetDateTime>,
     /// What to wait for, so that it is true sooner.
     pub(super) confirmable: Confirmable,
 }
 
 /// Whether it can be known that every replica has heard.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Confirmable {
-    /// There is nothing to hear.
-    Already,
+    /// Nothing was asked to end: there is nothing to hear, and nothing to confirm.
+    Nothing,
     /// When the others have applied this.
-    From(Mark),
+    From(Pending),
     /// The list of replicas could not be read.
     Never,
 }
@@ -71,10 +76,8 @@ impl Auth {
 }
 
 impl Revoked {
-    /// There was nothing to end.
-    fn nothing(now: OffsetDateTime) -> Self {
-        Self { sessions: 0, everywhere_by: now, confirmable: Confirmable::Already }
-    }
+    /// Nothing was asked to end, or what was asked for means nothing.
+    const NOTHING: Self = Self { sessions: 0, everywhere_by: None, confirmable: Confirmable::Nothing };
 }
 
 /// What a transaction ended.
@@ -116,7 +119,7 @@ impl Auth {
         }
         // That it means nothing can be said only by who knows all keys (REQUIREMENTS R37).
         self.accounts.revocations.fresh(None)?;
-        Ok(Revoked::nothing(self.accounts.clock.now()))
+        Ok(Revoked::NOTHING)
     }
 }
 
@@ -125,18 +128,18 @@ impl Accounts {
         retrying(async || {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
-            let ended = match users::lock(&mut tx, id).await {
-                Ok(mut user) => {
+            let ended = match users::find_for_update(&mut tx, id).await? {
+                Some(mut user) => {
                     let mut ended = self.end_all(&mut tx, &mut user, keep, Reason::Revoked).await?;
                     let event = Event::new(Kind::SessionsEnded, self.operator).about(&user).times(ended.sessions);
                     ended.events.push(Event { reason: Reason::Revoked.as_str(), ..event });
                     ended
                 }
-                Err(Error::UserNotFound) => {
+                // Deleted, or lost by a failover or a restore: its tokens may live (rule M2).
+                None => {
                     let everything = user_revocation(id, i64::MAX, self.clock.now());
-                    Ended { known: vec![everything], ..Ended::default() }
+                    Ended { logged: vec![(everything, Reason::Revoked)], ..Ended::default() }
                 }
-                Err(error) => return Err(error),
             };
             self.commit(tx, ended).await
         })
@@ -153,7 +156,10 @@ impl Accounts {
         reason: Reason,
     ) -> Result<Ended, Error> {
         let now = self.clock.now();
-        if let Some(keep) = keep {
+        // A user that was lost and came back has had all epochs: then its sessions end one by one.
+        let next_epoch = user.epoch.checked_add(1);
+        let kept = keep.or(next_epoch.is_none().then_some(SessionId(Uuid::nil())));
+        if let Some(keep) = kept {
             let earlier = now.checked_sub(time::Duration::try_from(RETENTION).map_err(Error::internal)?);
             let known = refresh_tokens::revoked_since(tx, user.id, earlier.unwrap_or(now)).await?;
             let ended = refresh_tokens::revoke_others(tx, user, keep, reason, now).await?;
@@ -170,7 +176,7 @@ impl Accounts {
             });
         }
         let sessions = refresh_tokens::count_live(tx, user, now).await?;
-        user.epoch += 1;
+        user.epoch = next_epoch.unwrap_or(i64::MAX);
         user.updated_at = now;
         users::update(tx, user).await?;
         let logged = vec![(user_revocation(user.id, user.epoch, now), reason)];
@@ -179,39 +185,55 @@ impl Accounts {
 
     /// Writes the events and the log, commits, and makes this replica know it before anybody is answered.
     pub(super) async fn commit(&self, mut tx: Conn, ended: Ended) -> Result<Revoked, Error> {
+        let Ended { sessions, logged, known, events } = ended;
         // Before the log, whose head is locked from then on.
-        store::audit::insert(&mut tx, &ended.events, self.clock.now()).await?;
-        if !ended.logged.is_empty() {
-            revocations::append(&mut tx, &ended.logged, self.clock.now(), self.policy.hints.are_on()).await?;
+        store::audit::insert(&mut tx, &events, self.clock.now()).await?;
+        if logged.is_empty() && known.is_empty() {
+            tx.commit().await?;
+            audit::log(&events);
+            return Ok(Revoked::NOTHING);
         }
+        // Also when all had ended before: that may be said only by a database that commits.
+        let place = revocations::append(&mut tx, &logged, self.clock.now()).await?;
         tx.commit().await?;
-        audit::log(&ended.events);
-        let logged: Vec<Revocation> = ended.logged.into_iter().map(|(revocation, _)| revocation).collect();
-        Ok(Revoked { sessions: ended.sessions, ..self.committed(&mut tx, &logged, &ended.known).await })
+        audit::log(&events);
+        let logged: Vec<Revocation> = logged.into_iter().map(|(revocation, _)| revocation).collect();
+        Ok(Revoked { sessions, ..self.committed(&mut tx, place, &logged, &known).await })
     }
 
-    /// After a commit of what is `logged`: makes this replica know it, and finds out what to wait for.
-    pub(super) async fn committed(&self, conn: &mut Conn, logged: &[Revocation], known: &[Revocation]) -> Revoked {
-        if logged.is_empty() && known.is_empty() {
-            return Revoked::nothing(self.clock.now());
-        }
+    /// After a commit that has written the log up to `place`, with what is `logged`: makes this replica know it, and finds out
+    /// what to wait for.
+    pub(super) async fn committed(
+        &self,
+        conn: &mut Conn,
+        place: Logged,
+        logged: &[Revocation],
+        known: &[Revocation],
+    ) -> Revoked {
         self.revocations.apply(logged, Origin::Log);
         self.revocations.apply(known, Origin::Repeated);
+        // Committed in another log than the one that is followed: whichever of them was left behind, the other must hold it.
+        if !self.confirmations.is_followed(place.timeline) {
+            self.revocations.distrust();
+            self.wake.notify_one();
+        }
+        // What is not announced is heard of with the next heartbeat.
+        if self.policy.hints.are_on() && !logged.is_empty() {
+            drop(revocations::notify(conn).await);
+        }
         // After the commit: a replica that is not on the list by now reads the log after it.
-        let (bound, confirmable) = match self.confirmations.after_commit(conn).await {
-            Ok((bound, mark)) => (bound, Confirmable::From(mark)),
-            Err(_) => (MAX_STALENESS, Confirmable::Never),
+        let (within, confirmable) = match self.confirmations.after_commit(conn, place.row).await {
+            Ok(pending) => (pending.everywhere_within, Confirmable::From(pending)),
+            Err(_) => (everywhere_within(MAX_STALENESS), Confirmable::Never),
         };
-        let everywhere_by = later(self.clock.now(), bound.max(self.policy.max_staleness));
-        Revoked { sessions: 0, everywhere_by, confirmable }
+        Revoked { sessions: 0, everywhere_by: Some(later(self.clock.now(), within)), confirmable }
     }
 
     /// Whether no replica accepts the tokens any more, within `wait` at the latest (promise P1).
     pub async fn confirm(&self, revoked: &Revoked, wait: Duration) -> bool {
-        match revoked.confirmable {
-            Confirmable::Already => true,
-            Confirmable::From(mark) => self.confirmations.confirm(mark, wait).await,
-            Confirmable::Never => false,
+        match &revoked.confirmable {
+            Confirmable::From(pending) => self.confirmations.confirm(pending, wait).await,
+            Confirmable::Nothing | Confirmable::Never => false,
         }
     }
 

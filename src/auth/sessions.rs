@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     store::{
         opening::{self, Opening},
-        refresh_tokens,
+        proofs, refresh_tokens,
         session_sweep::{self, Step},
         users::{self, Credentials},
     },
@@ -43,14 +43,14 @@ impl Accounts {
             tx.begin().await?;
             // Before counting: whoever else logs this user in has committed what it opened, or waits.
             let user = match users::lock(&mut tx, session.user_id).await {
-                Err(Error::UserNotFound) => return tx.commit().await.map(|()| None),
+                Err(Error::UserNotFound) => return Ok(None),
                 locked => locked?,
             };
             let now = self.clock.now();
             let mut surplus =
                 refresh_tokens::live_but_newest(&mut tx, &user, limit.most.saturating_sub(1), now).await?;
             if limit.action == SessionLimitAction::Refuse && !surplus.is_empty() {
-                tx.commit().await?;
+                proofs::commit(&mut tx).await?;
                 return Err(Error::SessionLimitReached);
             }
             if opening::open(&mut tx, session, credentials).await? == Opening::UserMoved {

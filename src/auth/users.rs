@@ -19,7 +19,7 @@ use crate::{
     },
     error::Error,
     store::{
-        Conn, refresh_tokens,
+        Conn, proofs, refresh_tokens,
         users::{self, StoredHash},
     },
 };
@@ -79,7 +79,13 @@ impl Accounts {
         };
         let mut tx = self.store.acquire().await?;
         tx.begin().await?;
-        users::insert(&mut tx, &user, hash.as_str()).await?;
+        match users::insert(&mut tx, &user, hash.as_str()).await {
+            Err(Error::UsernameTaken) => {
+                proofs::commit(&mut tx).await?;
+                return Err(Error::UsernameTaken);
+            }
+            inserted => inserted?,
+        }
         let event = Event::new(Kind::UserCreated, self.operator).about(&user).detail(user.roles.join(","));
         self.commit(tx, Ended { events: vec![event], ..Ended::default() }).await?;
         Ok(user)

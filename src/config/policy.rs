@@ -10,7 +10,7 @@ use super::{
 use crate::{
     domain::{
         key::{Algorithm, KeyPolicy},
-        revocation::MAX_ACCESS_TOKEN_TTL,
+        revocation::{MAX_ACCESS_TOKEN_TTL, MAX_CLOCK_SKEW},
         rotation::RotationPolicy,
         throttle::LoginFailures,
     },
@@ -72,6 +72,10 @@ pub struct PolicySettings {
     /// Verify refuses when it has not heard of revocations for longer; 2s to 5m
     #[arg(long, env = "COUNTERSIGN_MAX_STALENESS", default_value = "30s", value_parser = humantime::parse_duration)]
     pub max_staleness: Duration,
+
+    /// Signs no tokens while its wall clock is further from the database's; 5s to 1h
+    #[arg(long, env = "COUNTERSIGN_MAX_CLOCK_DISTANCE", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub max_clock_distance: Duration,
 
     /// Whether Postgres tells of revocations (NOTIFY), so that they are known in milliseconds; without, replicas ask ten
     /// times a second
@@ -168,6 +172,8 @@ pub struct Policy {
     pub rotation: RotationPolicy,
     /// The bound of promise P1.
     pub max_staleness: Duration,
+    /// How far the wall clock may be from the database's before no tokens are signed.
+    pub max_clock_distance: Duration,
     /// Whether hints of revocations are sent and listened for.
     pub hints: Hints,
     /// Grace past the end of an access token.
@@ -206,7 +212,7 @@ impl PolicySettings {
         if violations.is_empty() { Ok(self.policy()) } else { Err(Error::InvalidArgument(violations)) }
     }
 
-    fn rules(&self) -> [Rule; 18] {
+    fn rules(&self) -> [Rule; 19] {
         let plain = |c: char| !c.is_control() && c != '"' && c != '\\';
         let text = |value: &str| (1..=256).contains(&value.len()) && value.chars().all(plain);
         // As JSON writes them, so that a token stays below what Verify reads.
@@ -230,6 +236,7 @@ impl PolicySettings {
             ("refresh-grace", self.refresh_grace <= seconds(300), "0s to 5m"),
             ("refresh-late-retry", self.refresh_late_retry <= 30 * DAY, "0s to 30d"),
             ("max-staleness", within(self.max_staleness, seconds(2), seconds(300)), "2s to 5m"),
+            ("max-clock-distance", within(self.max_clock_distance, seconds(5), MAX_CLOCK_SKEW), "5s to 1h"),
             ("leeway", self.leeway <= seconds(10), "0s to 10s"),
             ("password-min-length", (8..=256).contains(&self.password_min_length), "8 to 256"),
             ("verify-cache", self.verify_cache <= 10_000_000, "0 to 10000000"),
@@ -258,6 +265,7 @@ impl PolicySettings {
             audit_retention: self.audit.audit_retention,
             rotation: RotationPolicy { grace: self.refresh_grace, late_retry: self.refresh_late_retry },
             max_staleness: self.max_staleness,
+            max_clock_distance: self.max_clock_distance,
             hints: self.hints,
             leeway: self.leeway,
             verify_cache: self.verify_cache,

@@ -41,7 +41,7 @@ pub fn revoked(revoked: Revoked, confirmed: bool) -> v1::RevokeResponse {
     v1::RevokeResponse {
         sessions_revoked: i32::try_from(revoked.sessions).unwrap_or(i32::MAX),
         confirmed,
-        everywhere_by: timestamp(revoked.everywhere_by),
+        everywhere_by: revoked.everywhere_by.and_then(timestamp),
     }
 }
 

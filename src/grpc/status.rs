@@ -57,6 +57,9 @@ fn describe(error: &Error) -> (Code, &'static str, &'static str) {
         Error::RevocationsStale => {
             (Unavailable, "REVOCATIONS_STALE", "this replica's revocation state is too old, try another")
         }
+        Error::ClockWrong => {
+            (Unavailable, "CLOCK_WRONG", "this replica's clock is too far from the database's, try another")
+        }
         Error::SigningKeySecret => {
             (FailedPrecondition, "SIGNING_KEY_SECRET", "tokens are signed by a secret key: call Verify")
         }
@@ -107,6 +110,8 @@ fn log(rpc: &'static str, error: &Error) {
         // That a key cannot be used was said when it was read; anybody can name it.
         | Error::KeyUnusable
         | Error::RevocationsStale
+        // Said once by the task that watches the clock.
+        | Error::ClockWrong
         | Error::SigningKeySecret
         | Error::ShuttingDown
         | Error::DeadlineExceeded

@@ -11,10 +11,7 @@ use std::{
     fmt,
     future::pending,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,16 +21,22 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Revocations, index::Origin};
+use super::{
+    Revocations,
+    confirm::Confirmations,
+    index::Origin,
+    protocol::{Follow, Next, Outcome, Reply},
+};
 use crate::{
-    clock::{Boot, Clock},
+    clock::Clock,
     config::Hints,
     domain::revocation::{LogEntry, Position, Subject},
     error::Error,
     store::{
-        Conn, Store,
+        Conn, Store, identity,
         keys::{self, StoredKey},
-        replicas::{self, Beat, Heard},
+        replicas::{self, Heard, Member},
+        revocations,
     },
 };
 
@@ -62,6 +65,8 @@ pub struct Follower {
     pub store: Store,
     /// What it keeps fresh.
     pub revocations: Arc<Revocations>,
+    /// What is to know which log is followed.
+    pub confirmations: Arc<Confirmations>,
     /// The time.
     pub clock: Clock,
     /// Asks for a beat before it is due.
@@ -70,28 +75,30 @@ pub struct Follower {
     pub hints: Hints,
     /// There may be something new.
     pub hinted: Notify,
-    /// How many statements have moved this replica's counter.
-    pub beats: AtomicI64,
     /// Called when the keys have changed.
     pub install_keys: InstallKeys,
 }
 
-/// How far it has come on its connection.
-#[derive(Clone, Copy, Debug)]
-struct Progress {
-    /// When the last statement was sent that moved this replica's counter.
-    beaten_at: Boot,
-    /// What is applied.
-    position: Position,
-    /// Up to where that has been reported.
-    reported: i64,
+/// What the follower is at: the protocol's state, and the connection that it speaks of.
+pub(super) struct Following {
+    pub(super) protocol: Follow,
+    conn: Option<Conn>,
+    /// Whether the last attempt succeeded.
+    healthy: bool,
 }
 
-/// The next statement.
+/// What comes after a pause.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Beat,
     Read,
+    Stop,
+}
+
+impl Following {
+    pub(super) fn conn(&mut self) -> Result<&mut Conn, Error> {
+        self.conn.as_mut().ok_or_else(|| Error::internal("the follower has no connection"))
+    }
 }
 
 impl Follower {
@@ -106,12 +113,16 @@ impl Follower {
 
     async fn follow_until(&self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
-        let (mut healthy, mut back_off) = (true, BACK_OFF);
+        let protocol = Follow::new(self.revocations.max_staleness);
+        let mut following = Following { protocol, conn: None, healthy: true };
+        let mut back_off = BACK_OFF;
         loop {
-            let Err(error) = self.follow(stop.as_mut(), &mut healthy).await else {
+            let Err(error) = self.follow(stop.as_mut(), &mut following).await else {
                 return;
             };
-            if std::mem::replace(&mut healthy, false) {
+            following.protocol.disconnected();
+            following.conn = None;
+            if std::mem::replace(&mut following.healthy, false) {
                 tracing::error!(%error, "the revocation log cannot be followed; verifying goes on until the bound");
                 back_off = BACK_OFF;
             }
@@ -146,46 +157,43 @@ impl Follower {
     }
 
     /// Ends without an error when `stop` has resolved.
-    async fn follow(&self, mut stop: Pin<&mut impl Future<Output = ()>>, healthy: &mut bool) -> Result<(), Error> {
-        let mut conn = self.store.connect().await?;
-        let beaten_at = self.clock.boot();
-        // On the list before the first beat is sent, so that a Revoke either counts this replica's bound or is read by
-        // that beat.
-        replicas::register(&mut conn, self.report(0)).await?;
-        let mut progress = Progress { beaten_at, position: self.load(&mut conn).await?, reported: 0 };
-        let (mut step, mut sent_at) = (Step::Beat, Instant::now());
-        let (mut due, mut collected_at) = (sent_at, sent_at);
+    async fn follow(&self, mut stop: Pin<&mut impl Future<Output = ()>>, at: &mut Following) -> Result<(), Error> {
+        let mut collected_at = Instant::now();
+        let mut step = Step::Beat;
         loop {
+            // From when it is sent: what a slow answer says is old already.
+            let began = Instant::now();
+            let mut due = began + self.pause();
             let whole = match step {
                 Step::Beat => {
-                    // From when it is sent: what a slow answer says is old already.
-                    sent_at = Instant::now();
-                    due = sent_at + self.pause();
                     if collected_at.elapsed() > COLLECT_EVERY {
                         self.revocations.collect();
-                        collected_at = sent_at;
+                        collected_at = began;
                     }
-                    self.beat(&mut conn, &mut progress).await?
+                    self.beat(at).await?
                 }
-                Step::Read => self.read(&mut conn, &mut progress).await?,
+                Step::Read => self.read(at).await?,
+                Step::Stop => {
+                    // Nobody waits for this replica from now on; if that cannot be said, the others wait for the bound.
+                    self.revocations.end();
+                    if let Some(conn) = &mut at.conn {
+                        drop(replicas::leave(conn, self.replica).await);
+                    }
+                    return Ok(());
+                }
             };
             if !whole {
                 due = Instant::now();
             }
-            if !std::mem::replace(healthy, true) {
+            if !std::mem::replace(&mut at.healthy, true) {
                 tracing::info!("the revocation log is followed again");
             }
             step = tokio::select! {
                 biased;
-                () = stop.as_mut() => {
-                    // Nobody waits for this replica from now on; if that cannot be said, the others wait for the bound.
-                    self.revocations.end();
-                    drop(replicas::leave(&mut conn, self.replica).await);
-                    return Ok(());
-                }
+                () = stop.as_mut() => Step::Stop,
                 () = sleep_until(due) => Step::Beat,
-                () = self.asked_for_a_beat(sent_at) => Step::Beat,
-                () = self.something_to_do(progress) => Step::Read,
+                () = self.asked_for_a_beat(began) => Step::Beat,
+                () = self.something_to_do(&at.protocol) => Step::Read,
             };
         }
     }
@@ -196,57 +204,133 @@ impl Follower {
     }
 
     /// What is new is reported at once, because somebody may wait for it.
-    async fn something_to_do(&self, progress: Progress) {
-        if progress.reported == progress.position.seq {
+    async fn something_to_do(&self, protocol: &Follow) {
+        if !protocol.has_news() {
             self.hinted.notified().await;
         }
     }
 
-    /// Only a beat makes the state fresh, because only a beat commits a write: a database that accepts none is not the
-    /// one that revocations are written to (REQUIREMENTS V9).
-    ///
-    /// And only a beat that was answered within the bound since the last one was sent. Others may have taken this replica
-    /// for silent, and confirmed what this beat was too early to read; the next one reads it. Says whether it made fresh.
-    async fn beat(&self, conn: &mut Conn, progress: &mut Progress) -> Result<bool, Error> {
-        let sent_at = self.clock.boot();
-        let heard = replicas::beat(conn, self.report(progress.position.seq)).await?;
-        let broke_silence = self.clock.boot().since(progress.beaten_at) > self.revocations.max_staleness;
-        progress.beaten_at = sent_at;
-        let whole = self.take_over(conn, progress, heard).await? && !broke_silence;
-        if whole {
-            self.revocations.publish(sent_at);
+    /// Does what comes before a heartbeat, and then sends one. Says whether it made fresh.
+    async fn beat(&self, at: &mut Following) -> Result<bool, Error> {
+        if self.revocations.take_distrust() {
+            at.protocol.distrust();
         }
-        Ok(whole)
+        loop {
+            match at.protocol.next(self.clock.moment()) {
+                Next::Connect => self.connect(at).await?,
+                Next::Register => self.register(at).await?,
+                Next::Load => self.load(at).await?,
+                Next::Heartbeat => return self.heartbeat(at).await,
+            }
+        }
+    }
+
+    async fn connect(&self, at: &mut Following) -> Result<(), Error> {
+        let began_at = self.clock.moment();
+        at.conn = Some(self.store.connect().await?);
+        at.protocol.connected(began_at);
+        Ok(())
+    }
+
+    async fn register(&self, at: &mut Following) -> Result<(), Error> {
+        let (sent_at, report) = (self.clock.moment(), at.protocol.report());
+        let origin = replicas::register(at.conn()?, self.member(), report).await?;
+        self.heard_of(origin);
+        at.protocol.registered(sent_at, origin.log());
+        Ok(())
+    }
+
+    async fn heartbeat(&self, at: &mut Following) -> Result<bool, Error> {
+        let (sent_at, report) = (self.clock.moment(), at.protocol.report());
+        let applied = at.protocol.position();
+        let heard = replicas::beat(at.conn()?, self.member(), report).await?;
+        let answered_at = self.clock.moment();
+        self.revocations.note_clock(self.clock.distance_from(heard.clock, sent_at, answered_at));
+        let (origin, rows) = (heard.origin, positions(&heard));
+        let keys = self.new_keys(at, &heard).await?;
+        // From here on nothing waits: what the protocol calls applied is applied.
+        let reply = Reply { log: origin.log(), head: heard.head, rows: &rows };
+        let outcome = at.protocol.heartbeat_answered(sent_at, self.clock.moment(), reply);
+        self.take_over(at, outcome, (applied, heard), keys);
+        self.heard_of(origin);
+        if let Outcome::Fresh(as_of) = outcome {
+            self.revocations.publish(as_of);
+        }
+        self.settle(at, origin).await?;
+        Ok(matches!(outcome, Outcome::Fresh(_)))
     }
 
     /// Makes nothing fresh. Says whether what was read followed on what was known.
-    async fn read(&self, conn: &mut Conn, progress: &mut Progress) -> Result<bool, Error> {
-        let heard = replicas::read(conn, self.replica, progress.position.seq).await?;
-        self.take_over(conn, progress, heard).await
+    async fn read(&self, at: &mut Following) -> Result<bool, Error> {
+        let applied = at.protocol.position();
+        let heard = replicas::read(at.conn()?, self.replica, applied).await?;
+        let rows = positions(&heard);
+        let keys = self.new_keys(at, &heard).await?;
+        let reply = Reply { log: heard.origin.log(), head: heard.head, rows: &rows };
+        let outcome = at.protocol.read_answered(reply);
+        self.take_over(at, outcome, (applied, heard), keys);
+        Ok(outcome != Outcome::Gap)
     }
 
-    /// Applies what was read, or loads everything if it does not follow on what is known: then it says false.
-    async fn take_over(&self, conn: &mut Conn, progress: &mut Progress, heard: Heard) -> Result<bool, Error> {
-        let applied = progress.position.seq;
-        progress.reported = applied;
-        if !follows_on(progress.position, heard.head, &heard.entries) {
-            tracing::warn!(applied, head = heard.head, "gap in the revocation log: loading it in full");
-            progress.position = self.load(conn).await?;
-            return Ok(false);
+    /// The keys, if what was heard says that they have changed. Read before anything of it is applied, from the log that said
+    /// so.
+    async fn new_keys(&self, at: &mut Following, heard: &Heard) -> Result<Option<Vec<StoredKey>>, Error> {
+        let applied = at.protocol.position().seq;
+        let is_news = |entry: &&LogEntry| entry.seq > applied && entry.revocation.subject == Subject::Keys;
+        let Some(changed) = heard.entries.iter().rev().find(is_news) else {
+            return Ok(None);
+        };
+        let stored = keys::all_since(at.conn()?, changed.position()).await?;
+        let stored = stored.ok_or_else(|| Error::DatabaseUnavailable("the keys are of another log".into()))?;
+        Ok(Some(stored.keys))
+    }
+
+    /// Applies what was heard, unless it does not follow on what was `applied`.
+    fn take_over(
+        &self,
+        at: &Following,
+        outcome: Outcome,
+        (applied, heard): (Position, Heard),
+        keys: Option<Vec<StoredKey>>,
+    ) {
+        if outcome == Outcome::Gap {
+            tracing::warn!(applied = applied.seq, head = heard.head, "gap in the revocation log: loading it in full");
+            return;
         }
-        if heard.entries.iter().any(|entry| entry.seq > applied && entry.revocation.subject == Subject::Keys) {
-            (self.install_keys)(keys::all(conn).await?.keys);
+        if let Some(keys) = keys {
+            (self.install_keys)(keys);
         }
         self.revocations.apply(heard.entries.iter().map(|entry| &entry.revocation), Origin::Log);
-        progress.position = at(heard.head, &heard.entries);
-        self.revocations.extend_feed(heard.entries.into_iter().filter(|entry| entry.seq > applied), progress.position);
-        Ok(true)
+        let new = heard.entries.into_iter().filter(|entry| entry.seq > applied.seq);
+        self.revocations.extend_feed(new, at.protocol.position());
     }
 
-    fn report(&self, applied_seq: i64) -> Beat {
-        // Counted here: a counter that the database has lost must not come back to a number that it has had.
-        let count = self.beats.fetch_add(1, Ordering::Relaxed) + 1;
-        Beat { replica: self.replica, applied_seq, count, max_staleness: self.revocations.max_staleness }
+    /// When it is another log than before, the connections that lead to the one before are used no more.
+    fn heard_of(&self, origin: replicas::Origin) {
+        if self.confirmations.heard(origin.log(), origin.settled) {
+            tracing::warn!("the database is another one than before: a standby was promoted, or a backup was restored");
+            self.store.retire_connections();
+        }
+    }
+
+    /// Notes in the database that confirmations count on this log, so that replicas that start later need not find out again.
+    async fn settle(&self, at: &mut Following, origin: replicas::Origin) -> Result<(), Error> {
+        if self.confirmations.settle().is_some() {
+            tracing::info!("revocations are confirmed again");
+        }
+        if !origin.settled && self.confirmations.is_settled(origin.log()) {
+            identity::settle(at.conn()?, origin.log()).await?;
+        }
+        Ok(())
+    }
+
+    /// Wakes the followers of all replicas.
+    pub(super) async fn announce(&self, conn: &mut Conn) -> Result<(), Error> {
+        if self.hints.are_on() { revocations::notify(conn).await } else { Ok(()) }
+    }
+
+    fn member(&self) -> Member {
+        Member { replica: self.replica, max_staleness: self.revocations.max_staleness }
     }
 
     fn pause(&self) -> Duration {
@@ -269,62 +353,6 @@ impl fmt::Debug for Follower {
     }
 }
 
-/// The position after the row `head`.
-fn at(head: i64, entries: &[LogEntry]) -> Position {
-    Position { seq: head, id: entries.iter().find(|entry| entry.seq == head).map(|entry| entry.id) }
-}
-
-/// Whether `entries` are exactly the known row and those after it up to `head`.
-fn follows_on(position: Position, head: i64, entries: &[LogEntry]) -> bool {
-    let (known, new) = match entries.split_first() {
-        Some((first, rest)) if first.seq == position.seq => (Some(first.id), rest),
-        _ => (None, entries),
-    };
-    known == position.id && position.seq <= head && new.iter().map(|entry| entry.seq).eq(position.seq + 1..=head)
-}
-
-#[cfg(test)]
-mod tests {
-    use time::OffsetDateTime;
-
-    use super::*;
-    use crate::domain::{
-        ids::{SessionId, new_v7},
-        revocation::Revocation,
-    };
-
-    /// Rows with these numbers, whose ids begin a new log at `generation`.
-    fn entries(seqs: &[i64], generation: u128) -> Vec<LogEntry> {
-        let now = OffsetDateTime::UNIX_EPOCH;
-        let entry = |seq: &i64| LogEntry {
-            seq: *seq,
-            id: Uuid::from_u128(generation + u128::from(seq.unsigned_abs())),
-            revocation: Revocation { subject: Subject::Session(SessionId(new_v7(now))), expires_at: now },
-        };
-        seqs.iter().map(entry).collect()
-    }
-
-    #[test]
-    fn v4_a_gap_of_any_kind_is_noticed() {
-        let (start, fourth) = (at(0, &[]), at(4, &entries(&[4], 0)));
-        for (position, head, seqs, expected) in [
-            (start, 0, &[][..], true),
-            (start, 2, &[1, 2], true),
-            (start, 2, &[2], false),
-            (fourth, 4, &[4], true),
-            (fourth, 6, &[4, 5, 6], true),
-            (fourth, 4, &[], false),
-            (fourth, 6, &[5, 6], false),
-            (fourth, 6, &[4, 6], false),
-            (fourth, 6, &[4, 5], false),
-            (fourth, 6, &[4], false),
-            (fourth, 7, &[4, 5, 7], false),
-            (fourth, 3, &[], false),
-        ] {
-            assert_eq!(follows_on(position, head, &entries(seqs, 0)), expected, "{position:?} {head} {seqs:?}");
-            // The same numbers in a log that was written anew.
-            let known = position.seq == 0;
-            assert_eq!(follows_on(position, head, &entries(seqs, 1000)), expected && known);
-        }
-    }
+fn positions(heard: &Heard) -> Vec<Position> {
+    heard.entries.iter().map(LogEntry::position).collect()
 }

@@ -15,7 +15,7 @@ mod restore;
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -24,7 +24,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::{
-    clock::{Boot, Clock},
+    clock::{Boot, Clock, Moment},
     domain::{
         claims::Principal,
         ids::{SessionId, UserId},
@@ -37,6 +37,8 @@ use index::{Index, Origin};
 
 /// No load has succeeded yet, or this replica is about to stop.
 const NEVER: u64 = 0;
+/// The database's clock has not been heard of yet: then nothing is fresh either.
+const NO_DISTANCE: u64 = 0;
 /// How many revocations are added while look-ups wait.
 const APPLIED_AT_ONCE: usize = 1000;
 
@@ -45,8 +47,14 @@ const APPLIED_AT_ONCE: usize = 1000;
 pub struct Revocations {
     index: RwLock<Index>,
     feed: Mutex<Feed>,
-    /// The moment, in nanoseconds since boot, as of which the index is complete.
+    /// The moment as of which the index is complete, by two clocks: in nanoseconds since boot, and since 1970. Whoever reads
+    /// one of them older than the other takes the state for older than it is.
     as_of: AtomicU64,
+    as_of_wall: AtomicU64,
+    /// How far the wall clock is from the database's, in milliseconds.
+    clock_distance: AtomicU64,
+    /// The log that is followed may lack what was committed.
+    distrusted: AtomicBool,
     published: watch::Sender<Option<Boot>>,
     max_staleness: Duration,
     clock: Clock,
@@ -98,6 +106,9 @@ impl Revocations {
             index: RwLock::new(Index::default()),
             feed: Mutex::default(),
             as_of: AtomicU64::new(NEVER),
+            as_of_wall: AtomicU64::new(NEVER),
+            clock_distance: AtomicU64::new(NO_DISTANCE),
+            distrusted: AtomicBool::new(false),
             published: watch::Sender::new(None),
             max_staleness,
             clock,
@@ -114,11 +125,12 @@ impl Revocations {
             NEVER => return Err(Error::RevocationsStale),
             nanos => Boot::from_nanos(nanos),
         };
-        let age = self.clock.boot().since(as_of_boot);
+        let as_of = Moment::new(as_of_boot, self.as_of_wall.load(Ordering::Acquire));
+        let (boot, asked_at) = (self.clock.boot(), self.clock.now());
+        let age = Moment::at(boot, asked_at).since(as_of);
         if age > bound {
             return Err(Error::RevocationsStale);
         }
-        let asked_at = self.clock.now();
         Ok(Freshness { asked_at, as_of: asked_at - age, as_of_boot })
     }
 
@@ -189,9 +201,28 @@ impl Revocations {
     }
 
     /// Declares the index complete as of `as_of`, which was read before the statement was sent.
-    fn publish(&self, as_of: Boot) {
-        self.as_of.store(as_of.as_nanos(), Ordering::Release);
-        self.published.send_replace(Some(as_of));
+    fn publish(&self, as_of: Moment) {
+        self.as_of_wall.store(as_of.wall_nanos(), Ordering::Release);
+        self.as_of.store(as_of.boot().as_nanos(), Ordering::Release);
+        self.published.send_replace(Some(as_of.boot()));
+    }
+
+    /// The distance of this machine's wall clock from the database's, as it was seen last.
+    pub fn clock_distance(&self) -> Duration {
+        Duration::from_millis(self.clock_distance.load(Ordering::Relaxed))
+    }
+
+    fn note_clock(&self, distance: Duration) {
+        self.clock_distance.store(u64::try_from(distance.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Has the whole log loaded before anything counts as fresh again: something was committed that it may not hold.
+    pub fn distrust(&self) {
+        self.distrusted.store(true, Ordering::SeqCst);
+    }
+
+    fn take_distrust(&self) -> bool {
+        self.distrusted.swap(false, Ordering::SeqCst)
     }
 
     /// Refuses every look-up from now on: the others wait for this replica no more.

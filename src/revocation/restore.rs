@@ -31,9 +31,8 @@ pub async fn put_back(
     known: Vec<Revocation>,
     (extent, logged): (Extent, &[Revocation]),
     now: OffsetDateTime,
-    hint: bool,
 ) -> Result<usize, Error> {
-    let (mut restored, mut head, mut since) = (0, extent.head, Vec::new());
+    let (mut restored, mut head, mut since) = (0, extent.newest.seq, Vec::new());
     for batch in missing(known, logged).chunks(BATCH) {
         conn.begin().await?;
         let ended = mark(conn, batch, now).await?;
@@ -41,11 +40,11 @@ pub async fn put_back(
         revocations::lock(conn).await?;
         let (extent, added) = revocation_log::load(conn, head).await?;
         since.extend(added);
-        head = extent.head;
+        head = extent.newest.seq;
         let lost: Vec<(Revocation, Reason)> =
             missing(batch.to_vec(), &since).into_iter().map(|revocation| (revocation, Reason::Restored)).collect();
         if !lost.is_empty() {
-            revocations::append(conn, &lost, now, hint).await?;
+            revocations::append(conn, &lost, now).await?;
             restored += lost.len();
         }
         conn.commit().await?;

@@ -9,13 +9,13 @@ use crate::{auth::Auth, grpc::Health};
 
 /// How often health is looked at when nothing happens.
 const HEALTH_PAUSE: Duration = Duration::from_millis(500);
-/// How often the wall clock is compared with the database's, and how far apart they may be without a word.
-const CLOCK_PAUSE: Duration = Duration::from_secs(60);
+/// How often it is looked whether the wall clock differs from the database's, and how far apart they may be without a word.
+const CLOCK_PAUSE: Duration = Duration::from_secs(5);
 /// How often refusals are written.
 const AUDIT_PAUSE: Duration = Duration::from_secs(1);
 const CLEAN_PAUSE: Duration = Duration::from_secs(30);
 const SAMPLE_PAUSE: Duration = Duration::from_secs(600);
-const CLOCK_SKEW: Duration = Duration::from_secs(5);
+const CLOCK_DISTANCE: Duration = Duration::from_secs(5);
 
 /// Starts all of it.
 pub(super) fn start(auth: &Arc<Auth>, health: &Health) -> JoinSet<()> {
@@ -87,20 +87,22 @@ async fn clean(auth: Arc<Auth>) {
     }
 }
 
-/// Says when the wall clock begins to differ: tokens of one replica are refused by another whose clock is far behind.
+/// Says when the wall clock begins to differ: tokens of one replica are refused by another whose clock is far behind, and too
+/// far away none are signed.
 async fn watch_clock(auth: Arc<Auth>) {
     let mut said = false;
     loop {
-        if let Ok(skew) = auth.accounts.clock_skew().await {
-            let differs = skew > CLOCK_SKEW;
-            if differs && !said {
-                tracing::warn!(
-                    ?skew,
-                    "this machine's clock and the database's differ: tokens live too short or too long"
-                );
-            }
-            said = differs;
+        let distance = auth.accounts.revocations.clock_distance();
+        let differs = distance > CLOCK_DISTANCE;
+        if differs && !said {
+            let signs = distance <= auth.accounts.policy.max_clock_distance;
+            tracing::warn!(
+                ?distance,
+                signs,
+                "this machine's clock and the database's differ: tokens live too short or too long, and too far away none are signed"
+            );
         }
+        said = differs;
         tokio::time::sleep(CLOCK_PAUSE).await;
     }
 }

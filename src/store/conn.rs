@@ -94,7 +94,7 @@ impl Conn {
     }
 
     /// One round trip, with nothing to prepare.
-    async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
+    pub(super) async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
         let deadline = self.deadline;
         self.guarded(async |c| within(deadline, sqlx::raw_sql(statement).execute(c)).await).await.map(drop)
     }

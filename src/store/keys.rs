@@ -8,9 +8,12 @@ use std::time::Duration;
 use sqlx::{query, query_as};
 use time::OffsetDateTime;
 
-use super::Conn;
+use super::{Conn, proofs::proving};
 use crate::{
-    domain::key::{Key, Stage},
+    domain::{
+        key::{Key, Stage},
+        revocation::Position,
+    },
     error::Error,
 };
 
@@ -65,21 +68,43 @@ impl Row {
     }
 }
 
-/// Reads all keys and the clock.
+macro_rules! all_keys {
+    () => {
+        "SELECT c.witnessed_ms, k.purpose, k.number, k.kid, k.algorithm, k.sealed_key, k.stage, k.stage_at_ms, \
+           k.created_at FROM service_clock c LEFT JOIN keys k ON true "
+    };
+}
+
+/// Reads all keys and the clock, as a database has them that commits.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
 pub async fn all(conn: &mut Conn) -> Result<StoredKeys, Error> {
-    let statement = query_as::<_, Row>(
-        "SELECT c.witnessed_ms, k.purpose, k.number, k.kid, k.algorithm, k.sealed_key, k.stage, k.stage_at_ms, \
-           k.created_at \
-         FROM service_clock c LEFT JOIN keys k ON true ORDER BY k.purpose, k.number",
-    );
-    let rows = conn.fetch_all(statement).await?;
-    let witnessed_ms = rows.first().map(|row| row.witnessed_ms);
-    let witnessed_ms = witnessed_ms.ok_or_else(|| Error::internal("the service's clock has no row"))?;
-    let keys: Result<Vec<StoredKey>, Error> = rows.into_iter().filter_map(Row::key).collect();
-    Ok(StoredKeys { witnessed_ms, keys: keys? })
+    let statement = query_as::<_, Row>(proving!(all_keys!(), "ORDER BY k.purpose, k.number"));
+    let stored = StoredKeys::read(conn.fetch_all(statement).await?)?;
+    stored.ok_or_else(|| Error::internal("the service's clock has no row"))
+}
+
+/// Reads all keys from the log that holds this row; None from another one.
+///
+/// # Errors
+/// As for [`all`].
+pub async fn all_since(conn: &mut Conn, row: Position) -> Result<Option<StoredKeys>, Error> {
+    let statement = query_as::<_, Row>(concat!(
+        all_keys!(),
+        "WHERE EXISTS (SELECT FROM revocations WHERE seq = $1 AND id = $2) ORDER BY k.purpose, k.number",
+    ));
+    StoredKeys::read(conn.fetch_all(statement.bind(row.seq).bind(row.id)).await?)
+}
+
+impl StoredKeys {
+    fn read(rows: Vec<Row>) -> Result<Option<Self>, Error> {
+        let Some(witnessed_ms) = rows.first().map(|row| row.witnessed_ms) else {
+            return Ok(None);
+        };
+        let keys: Result<Vec<StoredKey>, Error> = rows.into_iter().filter_map(Row::key).collect();
+        Ok(Some(Self { witnessed_ms, keys: keys? }))
+    }
 }
 
 /// Moves the service's clock on by what the caller has witnessed, unless it stands elsewhere than at `seen_ms`. Says

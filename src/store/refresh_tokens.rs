@@ -4,7 +4,7 @@ use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Conn;
+use super::{Conn, proofs::proving};
 use crate::{
     domain::{
         ids::{SessionId, UserId},
@@ -74,18 +74,18 @@ impl TryFrom<Row> for Session {
     }
 }
 
-/// The session of that id, whatever became of it.
+/// The sessions of these ids, whatever became of them, as a database has them that commits (rule M1).
 ///
 /// # Errors
-/// [`Error::DatabaseUnavailable`].
-pub async fn find(conn: &mut Conn, id: SessionId) -> Result<Option<Session>, Error> {
-    let text = concat!(
+/// [`Error::DatabaseUnavailable`], [`Error::Conflict`]: nothing is known.
+pub async fn find_all(conn: &mut Conn, ids: &[SessionId]) -> Result<Vec<Session>, Error> {
+    let text = proving!(
         "SELECT ",
         columns!(),
-        " FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = $1",
+        " FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = ANY($1)",
     );
-    let row = conn.fetch_optional(query_as::<_, Row>(text).bind(id.0)).await?;
-    row.map(Session::try_from).transpose()
+    let rows = conn.fetch_all(query_as::<_, Row>(text).bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())).await?;
+    rows.into_iter().map(Session::try_from).collect()
 }
 
 /// What a rotation writes.
@@ -171,7 +171,7 @@ pub async fn advance_all(conn: &mut Conn, advances: &[Advance]) -> Result<Vec<Se
     rows.into_iter().map(Session::try_from).collect()
 }
 
-/// Up to `limit` live sessions of a user after `after`, by id.
+/// Up to `limit` live sessions of a user after `after`, by id, as a database has them that commits.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
@@ -182,7 +182,7 @@ pub async fn list(
     limit: i64,
     now: OffsetDateTime,
 ) -> Result<Vec<Session>, Error> {
-    let text = concat!(
+    let text = proving!(
         "SELECT ",
         columns!(),
         " FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.user_id = $1 AND s.session_id > $2 \

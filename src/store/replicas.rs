@@ -6,33 +6,62 @@ use sqlx::query_as;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Conn, revocations};
-use crate::{domain::revocation::LogEntry, error::Error};
+use super::{
+    Conn,
+    identity::{here, timeline},
+    revocations,
+};
+use crate::{
+    domain::{
+        replica::{Listed, Reading, Report},
+        revocation::{LogEntry, LogIdentity, Position, Timeline},
+    },
+    error::Error,
+};
 
-/// What a replica says of itself with each beat.
+/// A replica, and the bound that it promises.
 #[derive(Clone, Copy, Debug)]
-pub struct Beat {
+pub struct Member {
     /// Made at the start of the process.
     pub replica: Uuid,
-    /// The newest row of the log that it has applied.
-    pub applied_seq: i64,
-    /// How many beats it has sent: its counter.
-    pub count: i64,
     /// It refuses to verify when it has heard nothing for longer than this.
     pub max_staleness: Duration,
 }
 
-/// What a replica hears with each beat.
+/// Which log answered.
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+pub struct Origin {
+    system: i64,
+    timeline: Timeline,
+    /// Whether confirmations count on it, as some replica has noted.
+    pub settled: bool,
+}
+
+/// What a replica hears with each heartbeat.
 #[derive(Debug)]
 pub struct Heard {
+    /// Which log it is.
+    pub origin: Origin,
+    /// The database's wall clock, after the question and before the answer.
+    pub clock: OffsetDateTime,
     /// The number of the newest row of the log.
     pub head: i64,
-    /// The row of `applied_seq`, if it is there, and those after it, in order.
+    /// The row that was reported, if it is there, and those after it, in order.
     pub entries: Vec<LogEntry>,
+}
+
+impl Origin {
+    /// Which log it is.
+    pub fn log(self) -> LogIdentity {
+        LogIdentity { system: self.system, timeline: self.timeline }
+    }
 }
 
 #[derive(sqlx::FromRow)]
 struct Row {
+    #[sqlx(flatten)]
+    origin: Origin,
+    clock: OffsetDateTime,
     head: i64,
     seq: Option<i64>,
     id: Option<Uuid>,
@@ -42,58 +71,88 @@ struct Row {
     expires_at: Option<OffsetDateTime>,
 }
 
-/// Puts a replica on the list, so that its bound counts before it accepts the first token.
+/// The number that a report counts as: 0 in a log that does not hold the row that it names (rule M4).
+macro_rules! counted {
+    () => {
+        "(CASE WHEN EXISTS (SELECT FROM revocations WHERE seq = $2 AND id = $3) THEN $2 ELSE 0 END)"
+    };
+}
+
+/// What a heartbeat and a reading between two of them ask for: the row that is known, and those after it.
+macro_rules! news {
+    () => {
+        concat!(
+            "SELECT here.*, clock_timestamp() AS clock, h.seq AS head, r.seq, r.id, r.kind, r.subject, r.epoch, r.expires_at \
+             FROM ",
+            here!(),
+            " here, revocation_head h LEFT JOIN revocations r ON r.seq >= $2 ORDER BY r.seq"
+        )
+    };
+}
+
+/// Puts a replica on the list, so that its bound counts before it accepts the first token. Gives the log that it is on.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn register(conn: &mut Conn, beat: Beat) -> Result<(), Error> {
-    let statement = sqlx::query(
-        "INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, $2, $4, $3) \
-         ON CONFLICT (id) DO UPDATE SET applied_seq = $2, beats = $4, max_staleness_ms = $3",
-    )
-    .bind(beat.replica)
-    .bind(beat.applied_seq)
-    .bind(millis(beat.max_staleness))
-    .bind(beat.count);
-    conn.execute(statement).await.map(drop)
+pub async fn register(conn: &mut Conn, member: Member, report: Report) -> Result<Origin, Error> {
+    let statement = query_as::<_, Origin>(concat!(
+        "WITH registered AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, ",
+        counted!(),
+        ", $5, $4) ON CONFLICT (id) DO UPDATE SET applied_seq = EXCLUDED.applied_seq, beats = $5, max_staleness_ms = $4) \
+         SELECT * FROM ",
+        here!(),
+        " here",
+    ));
+    let origin = conn.fetch_optional(bind(statement, member, report)).await?;
+    origin.ok_or_else(|| Error::internal("the database does not say which it is"))
 }
 
-/// One statement: moves the counter, reports, and reads what is new. It commits a write, so that a primary that was cut off from its
-/// synchronous standby cannot answer it (REQUIREMENTS V9).
+/// One statement: moves the counter, reports, and reads what is new. It commits a write, so that a primary that was cut off
+/// from its synchronous standby cannot answer it (REQUIREMENTS V9).
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row of the log that cannot be read.
-pub async fn beat(conn: &mut Conn, beat: Beat) -> Result<Heard, Error> {
-    let statement = query_as::<_, Row>(
-        "WITH beat AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, $2, $4, $3) \
-           ON CONFLICT (id) DO UPDATE SET applied_seq = $2, beats = $4) \
-         SELECT h.seq AS head, r.seq, r.id, r.kind, r.subject, r.epoch, r.expires_at \
-         FROM revocation_head h LEFT JOIN revocations r ON r.seq >= $2 ORDER BY r.seq",
-    )
-    .bind(beat.replica)
-    .bind(beat.applied_seq)
-    .bind(millis(beat.max_staleness))
-    .bind(beat.count);
-    heard(conn.fetch_all(statement).await?)
+pub async fn beat(conn: &mut Conn, member: Member, report: Report) -> Result<Heard, Error> {
+    let statement = query_as::<_, Row>(concat!(
+        "WITH beat AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, ",
+        counted!(),
+        ", $5, $4) ON CONFLICT (id) DO UPDATE SET applied_seq = EXCLUDED.applied_seq, beats = $5) ",
+        news!(),
+    ));
+    heard(conn.fetch_all(bind(statement, member, report)).await?)
 }
 
-/// Between two beats: reports, and reads what is new. Waits for no disk and no standby, and moves no counter, so that a
+fn bind<'q, T>(statement: Statement<'q, T>, member: Member, report: Report) -> Statement<'q, T> {
+    statement
+        .bind(member.replica)
+        .bind(report.applied.seq)
+        .bind(report.applied.id)
+        .bind(millis(member.max_staleness))
+        .bind(report.count)
+}
+
+type Statement<'q, T> = sqlx::query::QueryAs<'q, sqlx::Postgres, T, sqlx::postgres::PgArguments>;
+
+/// Between two heartbeats: reports, and reads what is new. Waits for no disk and no standby, and moves no counter, so that a
 /// crash of the database may forget it: then the replica is only waited for longer. Makes nothing fresh.
 ///
 /// # Errors
 /// As for [`beat`].
-pub async fn read(conn: &mut Conn, replica: Uuid, applied_seq: i64) -> Result<Heard, Error> {
-    let statement = query_as::<_, Row>(
-        "WITH report AS (UPDATE replicas SET applied_seq = $2 WHERE id = $1 AND applied_seq <> $2) \
-         SELECT h.seq AS head, r.seq, r.id, r.kind, r.subject, r.epoch, r.expires_at \
-         FROM set_config('synchronous_commit', 'off', true), revocation_head h \
-         LEFT JOIN revocations r ON r.seq >= $2 ORDER BY r.seq",
-    );
-    heard(conn.fetch_all(statement.bind(replica).bind(applied_seq)).await?)
+pub async fn read(conn: &mut Conn, replica: Uuid, applied: Position) -> Result<Heard, Error> {
+    let statement = query_as::<_, Row>(concat!(
+        "WITH mode AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)), \
+         report AS (UPDATE replicas SET applied_seq = ",
+        counted!(),
+        " FROM mode WHERE id = $1 AND applied_seq <> $2) ",
+        news!(),
+    ));
+    heard(conn.fetch_all(statement.bind(replica).bind(applied.seq).bind(applied.id)).await?)
 }
 
 fn heard(rows: Vec<Row>) -> Result<Heard, Error> {
-    let head = rows.first().map(|row| row.head);
+    let Some((origin, clock, head)) = rows.first().map(|row| (row.origin, row.clock, row.head)) else {
+        return Err(Error::internal("the revocation log has no head row"));
+    };
     let entries: Result<Vec<LogEntry>, Error> = rows
         .into_iter()
         .filter_map(|row| {
@@ -108,57 +167,55 @@ fn heard(rows: Vec<Row>) -> Result<Heard, Error> {
         })
         .map(LogEntry::try_from)
         .collect();
-    let head = head.ok_or_else(|| Error::internal("the revocation log has no head row"))?;
-    Ok(Heard { head, entries: entries? })
+    Ok(Heard { origin, clock, head, entries: entries? })
 }
 
-/// A replica as it stands on the list.
-#[derive(Clone, Copy, Debug)]
-pub struct Replica {
-    /// Made at the start of its process.
-    pub id: Uuid,
-    /// The newest row of the log that it has applied.
-    pub applied_seq: i64,
-    /// How many beats it has sent.
-    pub beats: i64,
-    /// It refuses to verify when it has heard nothing for longer than this.
-    pub max_staleness: Duration,
-}
-
-/// The list, and how far the log goes, as of one moment.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    /// The number of the newest row of the log.
-    pub head: i64,
-    /// All replicas.
-    pub replicas: Vec<Replica>,
-}
-
-/// Reads the list.
+/// Reads the list, as of one moment, and which of the rows of the log that are asked for are there.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn list(conn: &mut Conn) -> Result<Listing, Error> {
-    let statement = query_as::<_, (i64, Option<Uuid>, Option<i64>, Option<i64>, Option<i64>)>(
-        "SELECT h.seq, r.id, r.applied_seq, r.beats, r.max_staleness_ms FROM revocation_head h LEFT JOIN replicas r ON true",
-    );
-    let rows = conn.fetch_all(statement).await?;
-    let head = rows.first().map(|(head, ..)| *head);
-    let replica = |(_, id, applied_seq, beats, bound): (i64, Option<Uuid>, Option<i64>, Option<i64>, Option<i64>)| {
-        let max_staleness = Duration::from_millis(bound?.unsigned_abs());
-        Some(Replica { id: id?, applied_seq: applied_seq?, beats: beats?, max_staleness })
+pub async fn list(conn: &mut Conn, asked: &[Position]) -> Result<Reading, Error> {
+    let statement = query_as::<_, ListRow>(concat!(
+        "SELECT h.*, r.id, r.applied_seq, r.beats, r.max_staleness_ms FROM (SELECT ",
+        timeline!(),
+        " AS timeline, array_agg(seq) AS seqs, array_agg(id) AS ids FROM revocations WHERE seq = ANY($1)) h \
+         LEFT JOIN replicas r ON true",
+    ));
+    let rows = conn.fetch_all(statement.bind(asked.iter().map(|row| row.seq).collect::<Vec<_>>())).await?;
+    let Some(first) = rows.first() else {
+        return Err(Error::internal("the list of replicas cannot be read"));
     };
-    let head = head.ok_or_else(|| Error::internal("the revocation log has no head row"))?;
-    Ok(Listing { head, replicas: rows.into_iter().filter_map(replica).collect() })
+    let (timeline, seqs, ids) = (first.timeline, first.seqs.iter().flatten(), first.ids.iter().flatten());
+    let there = seqs.zip(ids).map(|(seq, id)| Position { seq: *seq, id: Some(*id) });
+    let shown = there.filter(|row| asked.contains(row)).collect();
+    Ok(Reading { timeline, replicas: rows.into_iter().filter_map(ListRow::replica).collect(), shown })
+}
+
+#[derive(sqlx::FromRow)]
+struct ListRow {
+    timeline: Timeline,
+    seqs: Option<Vec<i64>>,
+    ids: Option<Vec<Uuid>>,
+    id: Option<Uuid>,
+    applied_seq: Option<i64>,
+    beats: Option<i64>,
+    max_staleness_ms: Option<i64>,
+}
+
+impl ListRow {
+    fn replica(self) -> Option<Listed> {
+        let max_staleness = Duration::from_millis(self.max_staleness_ms?.unsigned_abs());
+        Some(Listed { id: self.id?, applied_seq: self.applied_seq?, count: self.beats?, max_staleness })
+    }
 }
 
 /// Takes off the list a replica whose counter has not moved since it was read. Should it live, it puts itself back.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn forget(conn: &mut Conn, replica: &Replica) -> Result<(), Error> {
+pub async fn forget(conn: &mut Conn, replica: &Listed) -> Result<(), Error> {
     let statement = sqlx::query("DELETE FROM replicas WHERE id = $1 AND beats = $2");
-    conn.execute(statement.bind(replica.id).bind(replica.beats)).await.map(drop)
+    conn.execute(statement.bind(replica.id).bind(replica.count)).await.map(drop)
 }
 
 /// Takes the replica off the list, when it stops.

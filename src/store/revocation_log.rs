@@ -4,11 +4,11 @@ use sqlx::query_as;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Conn, revocations::Row};
+use super::{Conn, identity::here, revocations::Row};
 use crate::{
     domain::{
         ids::SessionId,
-        revocation::{LogEntry, Revocation, Subject},
+        revocation::{LogEntry, LogIdentity, Position, Revocation, Subject, Timeline},
     },
     error::Error,
 };
@@ -17,19 +17,28 @@ use crate::{
 const PAGE: i64 = 50_000;
 
 /// From where to where the log goes, as of one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct Extent {
-    /// The number of its newest row, 0 before the first.
-    pub head: i64,
-    /// The id of that row.
-    pub newest: Option<Uuid>,
+    /// Which log it is.
+    pub log: LogIdentity,
+    /// Its newest row.
+    pub newest: Position,
+    oldest: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct ExtentRow {
+    system: i64,
+    timeline: Timeline,
+    head: i64,
+    newest: Option<Uuid>,
     oldest: Option<i64>,
 }
 
 impl Extent {
     /// How many rows there are at most.
     pub fn rows(self) -> usize {
-        self.oldest.map_or(0, |oldest| usize::try_from(self.head - oldest + 1).unwrap_or(0))
+        self.oldest.map_or(0, |oldest| usize::try_from(self.newest.seq - oldest + 1).unwrap_or(0))
     }
 }
 
@@ -38,14 +47,20 @@ impl Extent {
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn extent(conn: &mut Conn) -> Result<Extent, Error> {
-    let statement = query_as::<_, (i64, Option<Uuid>, Option<i64>)>(
-        "SELECT h.seq, (SELECT id FROM revocations r WHERE r.seq = h.seq), (SELECT min(seq) FROM revocations) \
-         FROM revocation_head h",
-    );
-    let Some((head, newest, oldest)) = conn.fetch_optional(statement).await? else {
+    let statement = query_as::<_, ExtentRow>(concat!(
+        "SELECT here.system, here.timeline, h.seq AS head, (SELECT id FROM revocations r WHERE r.seq = h.seq) AS newest, \
+           (SELECT min(seq) FROM revocations) AS oldest FROM revocation_head h, ",
+        here!(),
+        " here",
+    ));
+    let Some(row) = conn.fetch_optional(statement).await? else {
         return Err(Error::internal("the revocation log has no head row"));
     };
-    Ok(Extent { head, newest, oldest })
+    Ok(Extent {
+        log: LogIdentity { system: row.system, timeline: row.timeline },
+        newest: Position { seq: row.head, id: row.newest },
+        oldest: row.oldest,
+    })
 }
 
 /// Gives what the rows after `after` say up to the end of `extent`, in no order. Expired ones too: this replica's clock may be
@@ -60,7 +75,7 @@ pub async fn read(
     after: i64,
     mut take: impl FnMut(Vec<Revocation>),
 ) -> Result<(), Error> {
-    let Extent { head, oldest, .. } = extent;
+    let Extent { newest: Position { seq: head, .. }, oldest, .. } = extent;
     let mut read = oldest.map_or(head, |oldest| after.max(oldest - 1));
     let mut page = Vec::new();
     while read < head {

@@ -9,38 +9,19 @@ use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Conn;
+use super::{Conn, identity::timeline};
 use crate::{
     domain::{
         audit::{Actor, Cause, Event, Kind},
         ids::{SessionId, UserId, new_v7},
-        revocation::{LogEntry, Reason, Revocation, Subject},
+        revocation::{LogEntry, Position, Reason, Revocation, Subject, Timeline},
         user::Username,
     },
     error::Error,
 };
 
 /// The channel of the hint that follows a commit. A hint that is lost costs time, never correctness.
-pub(super) const CHANNEL: &str = channel!();
-
-macro_rules! channel {
-    () => {
-        "countersign_revocations"
-    };
-}
-use channel;
-
-/// A statement with a list of returned columns between two halves: with `hint`, one more column, which wakes the followers
-/// at the commit. Not every engine that speaks the protocol of Postgres has NOTIFY.
-macro_rules! hinting {
-    ($hint:expr, $before:literal, $after:literal) => {
-        if $hint {
-            concat!($before, ", pg_notify('", channel!(), "', '')::text", $after)
-        } else {
-            concat!($before, $after)
-        }
-    };
-}
+pub(super) const CHANNEL: &str = "countersign_revocations";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
@@ -70,17 +51,34 @@ impl TryFrom<Row> for LogEntry {
     }
 }
 
-/// Appends to the log and keeps its head locked until the transaction ends, so it comes last. With `hint` the commit
-/// wakes the followers: NOTIFY ends group commit, but commits that hold the head pass one by one in any case.
+/// The place up to which a statement has written the log, or found it, and on which timeline.
+#[derive(Clone, Copy, Debug)]
+pub struct Logged {
+    /// The newest row of the log.
+    pub row: Position,
+    /// The history of commits that it is of.
+    pub timeline: Timeline,
+}
+
+#[derive(sqlx::FromRow)]
+struct Head {
+    seq: i64,
+    id: Option<Uuid>,
+    timeline: Timeline,
+}
+
+impl From<Head> for Logged {
+    fn from(head: Head) -> Self {
+        Self { row: Position { seq: head.seq, id: head.id }, timeline: head.timeline }
+    }
+}
+
+/// Appends to the log and keeps its head locked until the transaction ends, so it comes last. Appending nothing locks the
+/// head and writes it too: what was found to have been logged before is then known to be in this log.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn append(
-    tx: &mut Conn,
-    revocations: &[(Revocation, Reason)],
-    now: OffsetDateTime,
-    hint: bool,
-) -> Result<(), Error> {
+pub async fn append(tx: &mut Conn, revocations: &[(Revocation, Reason)], now: OffsetDateTime) -> Result<Logged, Error> {
     let (mut kinds, mut subjects, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
     for (revocation, _) in revocations {
         let (kind, subject, epoch) = match revocation.subject {
@@ -96,29 +94,36 @@ pub async fn append(
     let expiries: Vec<OffsetDateTime> = revocations.iter().map(|(r, _)| r.expires_at).collect();
     let reasons: Vec<&str> = revocations.iter().map(|(_, reason)| reason.as_str()).collect();
     let count = i64::try_from(revocations.len()).map_err(Error::internal)?;
-    let text = hinting!(
-        hint,
-        "WITH head AS (UPDATE revocation_head SET seq = seq + $1 RETURNING seq) \
-         INSERT INTO revocations (seq, id, kind, subject, epoch, expires_at, revoked_at, reason) \
-         SELECT head.seq - $1 + n.place, n.id, n.kind, n.subject, n.epoch, n.expires_at, $7, n.reason \
-         FROM head, unnest($2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[], $8::text[]) \
-           WITH ORDINALITY AS n (id, kind, subject, epoch, expires_at, reason, place) \
-         RETURNING subject",
-        ""
-    );
-    let statement = query(text)
-        .bind(count)
-        .bind(ids)
-        .bind(kinds)
-        .bind(subjects)
-        .bind(epochs)
-        .bind(expiries)
-        .bind(now)
-        .bind(reasons);
-    match tx.execute(statement).await? {
-        rows if rows == revocations.len() as u64 => Ok(()),
-        _ => Err(Error::internal("the revocation log has no head row")),
-    }
+    let statement = query_as::<_, Head>(concat!(
+        "WITH head AS (UPDATE revocation_head SET seq = seq + $1, id = COALESCE($9, id) RETURNING seq, id), \
+         logged AS (INSERT INTO revocations (seq, id, kind, subject, epoch, expires_at, revoked_at, reason) \
+           SELECT head.seq - $1 + n.place, n.id, n.kind, n.subject, n.epoch, n.expires_at, $7, n.reason \
+           FROM head, unnest($2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[], $8::text[]) \
+             WITH ORDINALITY AS n (id, kind, subject, epoch, expires_at, reason, place)) \
+         SELECT seq, id, ",
+        timeline!(),
+        " AS timeline FROM head",
+    ))
+    .bind(count)
+    .bind(&ids)
+    .bind(kinds)
+    .bind(subjects)
+    .bind(epochs)
+    .bind(expiries)
+    .bind(now)
+    .bind(reasons)
+    .bind(ids.last());
+    let head = tx.fetch_optional(statement).await?;
+    head.map(Logged::from).ok_or_else(|| Error::internal("the revocation log has no head row"))
+}
+
+/// Wakes the followers of all replicas. After the commit, by a statement of its own: not every pooler and engine lets it be
+/// part of another.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn notify(conn: &mut Conn) -> Result<(), Error> {
+    conn.control("NOTIFY countersign_revocations").await
 }
 
 /// Which sessions are to end, and what is written of them.
@@ -134,58 +139,80 @@ pub struct Ending<'a> {
     pub expires_at: OffsetDateTime,
 }
 
-/// Marks sessions as ended and logs those that were not marked yet; says which those are, and of those that had time left
-/// the audit event that it has written. One statement, which commits by itself. It locks the rows of the sessions in one
-/// order, and the head of the log after them. With `hint` it wakes the followers.
+/// What became of sessions that were to end.
+#[derive(Debug)]
+pub struct EndedSessions {
+    /// Where the log stands after it.
+    pub logged: Logged,
+    /// Those that this statement has ended or logged, with the audit event of those that had time left.
+    pub ended: HashMap<SessionId, Option<Event>>,
+}
+
+#[derive(sqlx::FromRow)]
+struct EndedRow {
+    #[sqlx(flatten)]
+    head: Head,
+    session_id: Option<Uuid>,
+    live: Option<bool>,
+    user_id: Option<Uuid>,
+    username: Option<String>,
+}
+
+/// Marks sessions as ended and logs those that were not marked yet, and those that have no row: a failover or a restore may
+/// have lost it, and their tokens live (rule M2). One statement, which commits by itself, and which writes whatever it finds,
+/// so that its answer is that of a database that commits (rule M1). It locks the rows of the sessions in one order, and the
+/// head of the log after them.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]: it may or may not have happened.
-pub async fn end_sessions(
-    conn: &mut Conn,
-    ending: Ending<'_>,
-    hint: bool,
-) -> Result<HashMap<SessionId, Option<Event>>, Error> {
+pub async fn end_sessions(conn: &mut Conn, ending: Ending<'_>) -> Result<EndedSessions, Error> {
     let Ending { sessions, operator, now, expires_at } = ending;
     let subjects: Vec<Uuid> = sessions.keys().map(|id| id.0).collect();
     let column = |value: &dyn Fn(&Cause) -> String| sessions.values().map(value).collect::<Vec<_>>();
     let ids: Vec<Uuid> = sessions.iter().map(|_| new_v7(now)).collect();
     // The head comes after the events: it is locked until the commit, and holds up everybody.
-    let statement = hinting!(
-        hint,
-        "WITH due AS (SELECT s.session_id, s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 AS live, \
+    let statement = query_as::<_, EndedRow>(concat!(
+        "WITH asked AS (SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $6::text[], $7::text[], $8::text[], \
+             $9::text[], $10::text[]) AS a (session_id, reason, id, kind, actor, ip, user_agent, device)), \
+         due AS (SELECT s.session_id, s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 AS live, \
            u.username FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = ANY($1) \
            AND s.revoked_at IS NULL ORDER BY s.session_id FOR UPDATE OF s), \
          marked AS (UPDATE refresh_tokens s SET revoked_at = $4, revoked_reason = asked.reason \
-           FROM due JOIN unnest($1::uuid[], $2::text[], $3::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], \
-             $10::text[]) AS asked (session_id, reason, id, kind, actor, ip, user_agent, device) USING (session_id) \
+           FROM due JOIN asked USING (session_id) \
            WHERE s.session_id = due.session_id RETURNING s.session_id, s.user_id, due.live, due.username, asked.reason, \
              asked.id, asked.kind, asked.actor, asked.ip, asked.user_agent, asked.device), \
          audited AS (INSERT INTO audit_events (id, at, kind, actor, user_id, username, session_id, reason, client_ip, \
              client_user_agent, client_device) SELECT id, $4, kind, actor, user_id, username, session_id, reason, \
              ip, user_agent, device FROM marked WHERE live RETURNING 1), \
-         head AS (UPDATE revocation_head SET seq = seq + (SELECT count(*) FROM marked) \
-           WHERE EXISTS (SELECT FROM marked) AND (SELECT count(*) FROM audited) >= 0 \
-           RETURNING seq - (SELECT count(*) FROM marked) AS before), \
+         ended AS (SELECT session_id, live, user_id, username, reason, id FROM marked \
+           UNION ALL SELECT session_id, false, NULL, NULL, reason, id FROM asked \
+             WHERE NOT EXISTS (SELECT FROM refresh_tokens s WHERE s.session_id = asked.session_id)), \
+         numbered AS (SELECT *, row_number() OVER () AS place, count(*) OVER () AS places FROM ended), \
+         head AS (UPDATE revocation_head SET seq = seq + (SELECT count(*) FROM numbered), \
+             id = COALESCE((SELECT n.id FROM numbered n WHERE n.place = n.places), id) \
+           WHERE (SELECT count(*) FROM audited) >= 0 RETURNING seq, id), \
          logged AS (INSERT INTO revocations (seq, id, kind, subject, expires_at, revoked_at, reason) \
-           SELECT head.before + row_number() OVER (), id, 'session', session_id, $5, $4, reason FROM head, marked \
-           RETURNING subject",
-        ") SELECT session_id, live, user_id, username FROM marked JOIN logged ON logged.subject = marked.session_id"
-    );
-    let statement = query_as::<_, (Uuid, bool, Uuid, String)>(statement)
-        .bind(subjects)
-        .bind(column(&|cause| cause.reason.as_str().to_owned()))
-        .bind(ids)
-        .bind(now)
-        .bind(expires_at)
-        .bind(column(&|cause| Kind::of_end(cause.reason).as_str().to_owned()))
-        .bind(column(&|cause| Actor::of_end(cause.reason, operator).as_str().to_owned()))
-        .bind(column(&|cause| cause.client.ip.clone()))
-        .bind(column(&|cause| cause.client.user_agent.clone()))
-        .bind(column(&|cause| cause.client.device.clone()));
-    let mut ended = HashMap::new();
-    for (id, live, user_id, username) in conn.fetch_all(statement).await? {
-        let (session, user) = (SessionId(id), (UserId(user_id), Username::from_stored(username)));
-        let event = sessions.get(&session).filter(|_| live).map(|cause| Event {
+           SELECT head.seq - n.places + n.place, n.id, 'session', n.session_id, $5, $4, n.reason FROM head, numbered n) \
+         SELECT head.seq, head.id, ",
+        timeline!(),
+        " AS timeline, n.session_id, n.live, n.user_id, n.username FROM head LEFT JOIN numbered n ON true",
+    ))
+    .bind(subjects)
+    .bind(column(&|cause| cause.reason.as_str().to_owned()))
+    .bind(ids)
+    .bind(now)
+    .bind(expires_at)
+    .bind(column(&|cause| Kind::of_end(cause.reason).as_str().to_owned()))
+    .bind(column(&|cause| Actor::of_end(cause.reason, operator).as_str().to_owned()))
+    .bind(column(&|cause| cause.client.ip.clone()))
+    .bind(column(&|cause| cause.client.user_agent.clone()))
+    .bind(column(&|cause| cause.client.device.clone()));
+    let (mut ended, mut logged) = (HashMap::new(), None);
+    for EndedRow { head, session_id, live, user_id, username } in conn.fetch_all(statement).await? {
+        logged = Some(Logged::from(head));
+        let Some(session) = session_id.map(SessionId) else { continue };
+        let user = user_id.map(UserId).zip(username.map(Username::from_stored)).filter(|_| live == Some(true));
+        let event = sessions.get(&session).zip(user).map(|(cause, user)| Event {
             user: Some(user),
             session: Some(session),
             reason: cause.reason.as_str(),
@@ -194,7 +221,8 @@ pub async fn end_sessions(
         });
         ended.insert(session, event);
     }
-    Ok(ended)
+    let logged = logged.ok_or_else(|| Error::internal("the revocation log has no head row"))?;
+    Ok(EndedSessions { logged, ended })
 }
 
 /// Deletes of the `limit` oldest rows of the log those that have expired, by `now` and by the database's clock: never the

@@ -4,7 +4,10 @@ use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Conn;
+use super::{
+    Conn,
+    proofs::{self, proving},
+};
 use crate::{
     domain::{
         ids::UserId,
@@ -28,8 +31,15 @@ pub struct Credentials {
     pub password_hash: StoredHash,
 }
 
+impl Credentials {
+    /// What decides whether a password is right and its user may log in.
+    pub fn decisive(&self) -> (UserId, &StoredHash, Option<OffsetDateTime>) {
+        (self.user.id, &self.password_hash, self.user.disabled_at)
+    }
+}
+
 /// The password hash of a row. Never printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct StoredHash(pub String);
 
 impl std::fmt::Debug for StoredHash {
@@ -129,31 +139,32 @@ pub async fn insert_many(conn: &mut Conn, users: &[Credentials]) -> Result<Vec<U
     Ok(conn.fetch_all(statement).await?.into_iter().map(|(id,)| UserId(id)).collect())
 }
 
-/// Those of the names that are taken.
+/// Those of the names that are taken, as a database has them that commits.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn taken(conn: &mut Conn, names: &[&Username]) -> Result<Vec<Username>, Error> {
     let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
-    let statement = query_as::<_, (String,)>("SELECT username FROM users WHERE username = ANY($1)").bind(names);
+    let statement =
+        query_as::<_, (String,)>(proving!("SELECT username FROM users WHERE username = ANY($1)")).bind(names);
     Ok(conn.fetch_all(statement).await?.into_iter().map(|(name,)| Username::from_stored(name)).collect())
 }
 
-/// The user of that id.
+/// The user of that id, as a database has it that commits.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn find(conn: &mut Conn, id: UserId) -> Result<Option<User>, Error> {
-    let statement = query_as::<_, Row>(concat!("SELECT ", columns!(), " FROM users WHERE id = $1"));
+    let statement = query_as::<_, Row>(proving!("SELECT ", columns!(), " FROM users WHERE id = $1"));
     Ok(conn.fetch_optional(statement.bind(id.0)).await?.map(User::from))
 }
 
-/// The user of that name.
+/// The user of that name, as a database has it that commits.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn find_by_name(conn: &mut Conn, name: &Username) -> Result<Option<User>, Error> {
-    let statement = query_as::<_, Row>(concat!("SELECT ", columns!(), " FROM users WHERE username = $1"));
+    let statement = query_as::<_, Row>(proving!("SELECT ", columns!(), " FROM users WHERE username = $1"));
     let row = conn.fetch_optional(statement.bind(name.as_str())).await?;
     Ok(row.map(User::from))
 }
@@ -168,12 +179,23 @@ pub async fn find_credentials(conn: &mut Conn, name: &Username) -> Result<Option
     Ok(conn.fetch_optional(statement).await?.map(Credentials::from))
 }
 
-/// Up to `limit` users after `after`, by id.
+/// The users of these names, as a database has them that commits (rule M1).
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`], [`Error::Conflict`]: nothing is known.
+pub async fn find_all_credentials(conn: &mut Conn, names: &[Username]) -> Result<Vec<Credentials>, Error> {
+    let text = proving!("SELECT ", columns!(), ", password_hash FROM users WHERE username = ANY($1)");
+    let names: Vec<&str> = names.iter().map(Username::as_str).collect();
+    let rows = conn.fetch_all(query_as::<_, CredentialsRow>(text).bind(names)).await?;
+    Ok(rows.into_iter().map(Credentials::from).collect())
+}
+
+/// Up to `limit` users after `after`, by id, as a database has them that commits.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn list(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<User>, Error> {
-    let text = concat!("SELECT ", columns!(), " FROM users WHERE id > $1 ORDER BY id LIMIT $2");
+    let text = proving!("SELECT ", columns!(), " FROM users WHERE id > $1 ORDER BY id LIMIT $2");
     let statement = query_as::<_, Row>(text).bind(after).bind(limit);
     let rows = conn.fetch_all(statement).await?;
     Ok(rows.into_iter().map(User::from).collect())
@@ -192,12 +214,25 @@ pub async fn list_credentials(conn: &mut Conn, after: Uuid, limit: i64) -> Resul
 /// Locks the user's row until the transaction ends, so that no Login opens a session meanwhile.
 ///
 /// # Errors
-/// [`Error::UserNotFound`].
+/// [`Error::UserNotFound`]: the transaction was committed, because the answer rests on it.
 pub async fn lock(tx: &mut Conn, id: UserId) -> Result<User, Error> {
+    match find_for_update(tx, id).await? {
+        Some(user) => Ok(user),
+        None => {
+            proofs::commit(tx).await?;
+            Err(Error::UserNotFound)
+        }
+    }
+}
+
+/// As [`lock`], of a user that may not exist; the transaction goes on.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn find_for_update(tx: &mut Conn, id: UserId) -> Result<Option<User>, Error> {
     let text = concat!("SELECT ", columns!(), " FROM users WHERE id = $1 FOR UPDATE");
-    let statement = query_as::<_, Row>(text).bind(id.0);
-    let row = tx.fetch_optional(statement).await?;
-    row.map(User::from).ok_or(Error::UserNotFound)
+    let row = tx.fetch_optional(query_as::<_, Row>(text).bind(id.0)).await?;
+    Ok(row.map(User::from))
 }
 
 /// Writes what may change of a user that [`lock`] holds: roles, epoch, disabled_at, updated_at.

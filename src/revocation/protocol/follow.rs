@@ -11,7 +11,10 @@ use std::time::Duration;
 use super::connection_lifetime;
 use crate::{
     clock::Moment,
-    domain::revocation::{LogIdentity, Position},
+    domain::{
+        replica::Report,
+        revocation::{LogIdentity, Position},
+    },
 };
 
 /// The state of a follower. It outlives its connections.
@@ -53,15 +56,6 @@ pub enum Next {
     Load,
     /// Send a heartbeat, when it is due.
     Heartbeat,
-}
-
-/// What a replica says of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Report {
-    /// The last row that it has applied. It counts only in a log that holds this row (rule M4).
-    pub applied: Position,
-    /// Its counter.
-    pub count: i64,
 }
 
 /// The part of an answer that the protocol looks at.

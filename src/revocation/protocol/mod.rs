@@ -9,10 +9,11 @@ mod standing;
 use std::time::Duration;
 
 pub use self::{
-    follow::{Follow, Next, Outcome, Reply, Report},
-    observe::{Listed, Mark, Observed, Observer, Reading},
+    follow::{Follow, Next, Outcome, Reply},
+    observe::{Mark, Observed, Observer},
     standing::Standing,
 };
+pub use crate::domain::replica::{Listed, Reading, Report};
 
 /// The longest time after a connection began to be made at which a heartbeat on it still makes a state fresh, for a replica
 /// with this bound (rule A1). A sixth of it, so that an address that has moved is noticed well within the bound.

@@ -49,6 +49,11 @@ impl Standing {
         self.0.is_some_and(|known| known.settled && known.log.timeline == timeline)
     }
 
+    /// Whether confirmations count on this log.
+    pub fn is_settled(&self, log: LogIdentity) -> bool {
+        self.0.is_some_and(|known| known.settled && known.log == log)
+    }
+
     /// Whether what was committed on this timeline was committed in the log that is followed.
     pub fn is_followed(&self, timeline: Timeline) -> bool {
         self.0.is_none_or(|known| known.log.timeline == timeline)
