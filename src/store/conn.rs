@@ -14,6 +14,7 @@ use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 use super::{
     Failures, PING,
     error::{classify, out_of_time},
+    notice,
 };
 use crate::error::Error;
 
@@ -40,7 +41,7 @@ enum Link {
 enum State {
     Idle,
     InTransaction,
-    /// A statement is under way or was cut short.
+    /// A statement is under way, was cut short, or may not be done though the server says so.
     Unknown,
 }
 
@@ -123,13 +124,18 @@ impl Conn {
         self.guarded(async |c| within(deadline, query.fetch_all(c)).await).await
     }
 
-    /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark.
+    /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark. What
+    /// the server warned of is not done, whatever it answered, and its connection is not used again.
     async fn guarded<T>(
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let before = std::mem::replace(&mut self.state, State::Unknown);
-        let result = statement(self.link.connection()?).await;
+        let (mut result, warning) = notice::listening(statement(self.link.connection()?)).await;
+        if let Some(warning) = warning {
+            tracing::warn!(warning, "the database warned of what it answered: taken as not done");
+            result = result.and(Err(Error::DatabaseUnavailable(warning.into())));
+        }
         match &result {
             Err(Error::DatabaseUnavailable(_)) => self.failures.note(),
             _ => self.state = before,

@@ -13,6 +13,7 @@ mod error;
 pub mod keys;
 mod lane;
 pub mod login_throttle;
+mod notice;
 pub mod opening;
 pub mod refresh_tokens;
 pub mod replicas;

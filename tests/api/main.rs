@@ -33,6 +33,7 @@ mod sessions;
 mod shared_refresh;
 mod store;
 mod support;
+mod synchronous;
 mod throttle;
 mod users;
 mod verify;

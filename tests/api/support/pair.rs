@@ -119,6 +119,11 @@ impl Pair {
     pub async fn until_standby_says(&self, query: &'static str, expected: impl Fn(i64) -> bool) {
         until(&self.standby_url(), query, expected).await;
     }
+
+    /// Waits until the count that the primary answers is as expected.
+    pub async fn until_primary_says(&self, query: &'static str, expected: impl Fn(i64) -> bool) {
+        until(&self.primary_url(), query, expected).await;
+    }
 }
 
 impl Drop for Pair {
