@@ -17,6 +17,7 @@ mod notice;
 pub mod opening;
 pub mod refresh_tokens;
 pub mod replicas;
+mod retirement;
 pub mod revocation_log;
 pub mod revocations;
 pub mod seed;
@@ -41,8 +42,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::error::{code, migration_failed, out_of_time, unreachable};
 pub use self::{conn::Conn, lane::Lane};
+use self::{
+    error::{code, migration_failed, out_of_time, unreachable},
+    retirement::{Generation, Retirement},
+};
 use crate::error::Error;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -71,6 +75,7 @@ pub struct Store {
     options: PgConnectOptions,
     deadline: Duration,
     failures: Failures,
+    retirement: Retirement,
     /// Half of the connections.
     logins: Arc<Semaphore>,
     /// A quarter of them.
@@ -111,18 +116,22 @@ impl Store {
         let deadline = settings.deadline;
         let failures = Failures::default();
         let failed = failures.clone();
+        let retirement = Retirement::none();
+        let retired = retirement.clone();
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections)
             .acquire_timeout(deadline)
             .test_before_acquire(false)
             .before_acquire(move |connection, rested| {
-                let good = failed.is_fresh(rested.idle_for);
-                Box::pin(async move { Ok(good || timeout(PING, connection.ping()).await.is_ok_and(|p| p.is_ok())) })
+                let (ours, good) = (retired.spares(rested.age), failed.is_fresh(rested.idle_for));
+                Box::pin(async move {
+                    Ok(ours && (good || timeout(PING, connection.ping()).await.is_ok_and(|pong| pong.is_ok())))
+                })
             })
             .connect_lazy_with(with_server_deadlines(options.clone(), deadline));
         let share =
             |part: u32| Arc::new(Semaphore::new(usize::try_from(settings.connections / part).unwrap_or(1).max(1)));
-        Ok(Self { pool, options, deadline, failures, logins: share(2), waits: share(4) })
+        Ok(Self { pool, options, deadline, failures, retirement, logins: share(2), waits: share(4) })
     }
 
     /// A connection of the pool, for one request.
@@ -130,8 +139,21 @@ impl Store {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn acquire(&self) -> Result<Conn, Error> {
-        let connection = self.pool.acquire().await.map_err(unreachable)?;
-        Ok(Conn::pooled(connection, self.deadline, self.failures.clone()))
+        loop {
+            let generation = self.retirement.begin();
+            let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+            if !generation.is_retired() {
+                return Ok(Conn::pooled(connection, generation, self));
+            }
+            // It may have begun to connect before.
+            connection.close_on_drop();
+        }
+    }
+
+    /// From now on no connection is used that has begun to connect by now: of the pool, of the lanes, of the listener, or
+    /// held by anybody. What is under way on one fails.
+    pub fn retire_connections(&self) {
+        self.retirement.retire();
     }
 
     /// A connection of the pool for a Login. All of them together have half: a flood must not keep Refresh and Revoke from
@@ -186,8 +208,9 @@ impl Store {
             listener.listen(revocations::CHANNEL).await?;
             Ok(listener)
         };
-        let listener = timeout(self.deadline, connect).await.map_err(out_of_time)?;
-        listener.map(Listener).map_err(unreachable)
+        let generation = self.retirement.begin();
+        let listener = timeout(self.deadline, connect).await.map_err(out_of_time)?.map_err(unreachable)?;
+        Ok(Listener { listener, generation })
     }
 
     /// Applies the migrations that are missing. They may take as long as they need.
@@ -231,8 +254,9 @@ impl Store {
 
     async fn connect_with(&self, settings: &[(&str, &str)]) -> Result<Conn, Error> {
         let options = with_server_deadlines(self.options.clone(), self.deadline).options(settings.iter().copied());
+        let generation = self.retirement.begin();
         let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
-        Ok(Conn::own(connection.map_err(unreachable)?, self.deadline, self.failures.clone()))
+        Ok(Conn::own(connection.map_err(unreachable)?, generation, self))
     }
 
     /// A connection without the server's deadlines, for migrations.
@@ -252,18 +276,23 @@ fn with_server_deadlines(options: PgConnectOptions, deadline: Duration) -> PgCon
 
 /// Hears the hint of each revocation.
 #[derive(Debug)]
-pub struct Listener(PgListener);
+pub struct Listener {
+    listener: PgListener,
+    generation: Generation,
+}
 
 impl Listener {
     /// Waits for the next hint.
     ///
     /// # Errors
-    /// [`Error::DatabaseUnavailable`] when the connection was lost; hints may have been missed.
+    /// [`Error::DatabaseUnavailable`] when the connection was lost or retired; hints may have been missed.
     pub async fn hint(&mut self) -> Result<(), Error> {
-        match self.0.try_recv().await.map_err(unreachable)? {
-            Some(_) => Ok(()),
-            None => Err(Error::DatabaseUnavailable("listener lost".into())),
-        }
+        let heard = tokio::select! {
+            biased;
+            () = self.generation.retired() => None,
+            heard = self.listener.try_recv() => heard.map_err(unreachable)?,
+        };
+        heard.map(drop).ok_or_else(|| Error::DatabaseUnavailable("listener lost".into()))
     }
 }
 

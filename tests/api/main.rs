@@ -28,6 +28,7 @@ mod password_rules;
 mod pepper;
 mod refresh;
 mod restore;
+mod retirement;
 mod revoke;
 mod sessions;
 mod shared_refresh;
