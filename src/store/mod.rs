@@ -12,6 +12,7 @@ mod conn;
 mod error;
 pub mod keys;
 mod lane;
+mod listener;
 pub mod login_throttle;
 mod notice;
 pub mod opening;
@@ -20,6 +21,7 @@ pub mod replicas;
 mod retirement;
 pub mod revocation_log;
 pub mod revocations;
+mod schema;
 pub mod seed;
 pub mod session_sweep;
 pub mod users;
@@ -32,9 +34,8 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection,
-    migrate::{Migrate as _, MigrateError, Migrator},
-    postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions},
+    ConnectOptions as _, Connection as _,
+    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
 };
 use time::OffsetDateTime;
 use tokio::{
@@ -42,20 +43,17 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-pub use self::{conn::Conn, lane::Lane};
+pub use self::{conn::Conn, lane::Lane, listener::Listener};
 use self::{
-    error::{code, migration_failed, out_of_time, unreachable},
-    retirement::{Generation, Retirement},
+    error::{out_of_time, unreachable},
+    retirement::Retirement,
 };
 use crate::error::Error;
-
-static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// A pooled connection that was idle for longer, or since before another one failed, is tried before it is used, for so
 /// long at most: a database that has restarted is an outage for one request at most, not for one of each connection.
 const RESTED: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_millis(500);
-const UNDEFINED_TABLE: &str = "42P01";
 
 /// How to reach the database.
 #[derive(Clone)]
@@ -195,48 +193,6 @@ impl Store {
         self.deadline
     }
 
-    /// A connection that hears the hint of each revocation.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`].
-    pub async fn listen(&self) -> Result<Listener, Error> {
-        let connect = async {
-            // A pool of its own, because a listener keeps its connection.
-            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
-            let mut listener = PgListener::connect_with(&pool).await?;
-            listener.eager_reconnect(false);
-            listener.listen(revocations::CHANNEL).await?;
-            Ok(listener)
-        };
-        let generation = self.retirement.begin();
-        let listener = timeout(self.deadline, connect).await.map_err(out_of_time)?.map_err(unreachable)?;
-        Ok(Listener { listener, generation })
-    }
-
-    /// Applies the migrations that are missing. They may take as long as they need.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a schema that is not ours.
-    pub async fn migrate(&self) -> Result<(), Error> {
-        let mut connection = self.connect_bare().await?;
-        MIGRATIONS.run(&mut connection).await.map_err(migration_failed)
-    }
-
-    /// How many migrations the database lacks.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`].
-    pub async fn missing_migrations(&self) -> Result<usize, Error> {
-        let mut connection = self.connect_bare().await?;
-        let listing = connection.list_applied_migrations("_sqlx_migrations");
-        let applied = match timeout(self.deadline, listing).await.map_err(out_of_time)? {
-            Err(MigrateError::Execute(error)) if code(&error).is_some_and(|code| code == UNDEFINED_TABLE) => vec![],
-            listed => listed.map_err(migration_failed)?,
-        };
-        let missing = |version: i64| !applied.iter().any(|done| done.version == version);
-        Ok(MIGRATIONS.iter().filter(|m| missing(m.version)).count())
-    }
-
     /// What the database's clock says.
     ///
     /// # Errors
@@ -258,42 +214,12 @@ impl Store {
         let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
         Ok(Conn::own(connection.map_err(unreachable)?, generation, self))
     }
-
-    /// A connection without the server's deadlines, for migrations.
-    async fn connect_bare(&self) -> Result<PgConnection, Error> {
-        // Without the notices that what is already there is skipped.
-        let options = self.options.clone().options([("client_min_messages", "warning")]);
-        let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
-        connection.map_err(unreachable)
-    }
 }
 
 /// The server cuts short what we have given up on: the backend of a lost replica would hold its locks until TCP notices.
 fn with_server_deadlines(options: PgConnectOptions, deadline: Duration) -> PgConnectOptions {
     let millis = deadline.as_millis().to_string();
     options.options([("statement_timeout", millis.as_str()), ("idle_in_transaction_session_timeout", millis.as_str())])
-}
-
-/// Hears the hint of each revocation.
-#[derive(Debug)]
-pub struct Listener {
-    listener: PgListener,
-    generation: Generation,
-}
-
-impl Listener {
-    /// Waits for the next hint.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`] when the connection was lost or retired; hints may have been missed.
-    pub async fn hint(&mut self) -> Result<(), Error> {
-        let heard = tokio::select! {
-            biased;
-            () = self.generation.retired() => None,
-            heard = self.listener.try_recv() => heard.map_err(unreachable)?,
-        };
-        heard.map(drop).ok_or_else(|| Error::DatabaseUnavailable("listener lost".into()))
-    }
 }
 
 /// The options hold a password.
