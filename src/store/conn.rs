@@ -12,8 +12,10 @@ use sqlx::{
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
-    Failures, PING,
+    Failures, PING, Store,
     error::{classify, out_of_time},
+    notice,
+    retirement::Generation,
 };
 use crate::error::Error;
 
@@ -23,6 +25,7 @@ pub struct Conn {
     link: Link,
     deadline: Duration,
     failures: Failures,
+    generation: Generation,
     /// Of those who may have only so many connections together.
     share: Option<OwnedSemaphorePermit>,
     state: State,
@@ -40,22 +43,32 @@ enum Link {
 enum State {
     Idle,
     InTransaction,
-    /// A statement is under way or was cut short.
+    /// A statement is under way, was cut short, or may not be done though the server says so.
     Unknown,
 }
 
 impl Conn {
-    pub(super) fn pooled(connection: PoolConnection<Postgres>, deadline: Duration, failures: Failures) -> Self {
-        Self { link: Link::Pooled(Some(connection)), deadline, failures, share: None, state: State::Idle }
+    pub(super) fn pooled(connection: PoolConnection<Postgres>, generation: Generation, store: &Store) -> Self {
+        Self::new(Link::Pooled(Some(connection)), generation, store)
     }
 
-    pub(super) fn own(connection: PgConnection, deadline: Duration, failures: Failures) -> Self {
-        Self { link: Link::Own(Box::new(connection)), deadline, failures, share: None, state: State::Idle }
+    pub(super) fn own(connection: PgConnection, generation: Generation, store: &Store) -> Self {
+        Self::new(Link::Own(Box::new(connection)), generation, store)
+    }
+
+    fn new(link: Link, generation: Generation, store: &Store) -> Self {
+        let (deadline, failures) = (store.deadline, store.failures.clone());
+        Self { link, deadline, failures, generation, share: None, state: State::Idle }
+    }
+
+    /// Whether [`Store::retire_connections`] was called since it began to connect. Its statements fail from then on.
+    pub fn is_retired(&self) -> bool {
+        self.generation.is_retired()
     }
 
     /// Whether it is fit to be used again.
-    pub(super) fn is_idle(&self) -> bool {
-        self.state == State::Idle
+    pub(super) fn is_fit(&self) -> bool {
+        self.state == State::Idle && !self.is_retired()
     }
 
     /// Plans each statement anew when it is used next.
@@ -123,18 +136,31 @@ impl Conn {
         self.guarded(async |c| within(deadline, query.fetch_all(c)).await).await
     }
 
-    /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark.
+    /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark. What
+    /// the server warned of is not done, whatever it answered, and its connection is not used again; nor is one that was
+    /// retired, be it meanwhile.
     async fn guarded<T>(
         &mut self,
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let before = std::mem::replace(&mut self.state, State::Unknown);
-        let result = statement(self.link.connection()?).await;
-        match &result {
-            Err(Error::DatabaseUnavailable(_)) => self.failures.note(),
-            _ => self.state = before,
+        self.check_generation()?;
+        let (mut result, warning) = notice::listening(statement(self.link.connection()?)).await;
+        if let Some(warning) = warning {
+            tracing::warn!(warning, "the database warned of what it answered: taken as not done");
+            result = result.and(Err(Error::DatabaseUnavailable(warning.into())));
         }
+        if let Err(Error::DatabaseUnavailable(_)) = &result {
+            self.failures.note();
+            return result;
+        }
+        self.check_generation()?;
+        self.state = before;
         result
+    }
+
+    fn check_generation(&self) -> Result<(), Error> {
+        if self.is_retired() { Err(Error::DatabaseUnavailable("the connection was retired".into())) } else { Ok(()) }
     }
 }
 
@@ -158,7 +184,7 @@ impl Drop for Conn {
             return;
         };
         match Handle::try_current() {
-            Ok(runtime) if self.state == State::Idle => {
+            Ok(runtime) if self.is_fit() => {
                 runtime.spawn(timeout(self.deadline, connection.return_to_pool()));
             }
             _ => connection.close_on_drop(),

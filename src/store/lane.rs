@@ -41,7 +41,7 @@ impl Store {
     pub async fn enter<'l>(&self, lane: &'l mut Lane) -> Result<&'l mut Conn, Error> {
         let now = Instant::now();
         let entered = match lane.0.take() {
-            Some(last) if last.conn.is_idle() => self.again(last).await,
+            Some(last) if last.conn.is_fit() => self.again(last).await,
             _ => None,
         };
         let entered = match entered {

@@ -13,13 +13,17 @@ mod error;
 pub mod identity;
 pub mod keys;
 mod lane;
+mod listener;
 pub mod login_throttle;
+mod notice;
 pub mod opening;
 pub mod proofs;
 pub mod refresh_tokens;
 pub mod replicas;
+mod retirement;
 pub mod revocation_log;
 pub mod revocations;
+mod schema;
 pub mod seed;
 pub mod session_sweep;
 pub mod users;
@@ -32,9 +36,8 @@ use std::{
 };
 
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection,
-    migrate::{Migrate as _, MigrateError, Migrator},
-    postgres::{PgConnectOptions, PgListener, PgPool, PgPoolOptions},
+    ConnectOptions as _, Connection as _,
+    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
 };
 use time::OffsetDateTime;
 use tokio::{
@@ -42,17 +45,17 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use self::error::{code, migration_failed, out_of_time, unreachable};
-pub use self::{conn::Conn, lane::Lane};
+pub use self::{conn::Conn, lane::Lane, listener::Listener};
+use self::{
+    error::{out_of_time, unreachable},
+    retirement::Retirement,
+};
 use crate::error::Error;
-
-static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// A pooled connection that was idle for longer, or since before another one failed, is tried before it is used, for so
 /// long at most: a database that has restarted is an outage for one request at most, not for one of each connection.
 const RESTED: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_millis(500);
-const UNDEFINED_TABLE: &str = "42P01";
 
 /// How to reach the database.
 #[derive(Clone)]
@@ -72,6 +75,7 @@ pub struct Store {
     options: PgConnectOptions,
     deadline: Duration,
     failures: Failures,
+    retirement: Retirement,
     /// Half of the connections.
     logins: Arc<Semaphore>,
     /// A quarter of them.
@@ -112,18 +116,22 @@ impl Store {
         let deadline = settings.deadline;
         let failures = Failures::default();
         let failed = failures.clone();
+        let retirement = Retirement::none();
+        let retired = retirement.clone();
         let pool = PgPoolOptions::new()
             .max_connections(settings.connections)
             .acquire_timeout(deadline)
             .test_before_acquire(false)
             .before_acquire(move |connection, rested| {
-                let good = failed.is_fresh(rested.idle_for);
-                Box::pin(async move { Ok(good || timeout(PING, connection.ping()).await.is_ok_and(|p| p.is_ok())) })
+                let (ours, good) = (retired.spares(rested.age), failed.is_fresh(rested.idle_for));
+                Box::pin(async move {
+                    Ok(ours && (good || timeout(PING, connection.ping()).await.is_ok_and(|pong| pong.is_ok())))
+                })
             })
             .connect_lazy_with(with_server_deadlines(options.clone(), deadline));
         let share =
             |part: u32| Arc::new(Semaphore::new(usize::try_from(settings.connections / part).unwrap_or(1).max(1)));
-        Ok(Self { pool, options, deadline, failures, logins: share(2), waits: share(4) })
+        Ok(Self { pool, options, deadline, failures, retirement, logins: share(2), waits: share(4) })
     }
 
     /// A connection of the pool, for one request.
@@ -131,8 +139,21 @@ impl Store {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn acquire(&self) -> Result<Conn, Error> {
-        let connection = self.pool.acquire().await.map_err(unreachable)?;
-        Ok(Conn::pooled(connection, self.deadline, self.failures.clone()))
+        loop {
+            let generation = self.retirement.begin();
+            let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+            if !generation.is_retired() {
+                return Ok(Conn::pooled(connection, generation, self));
+            }
+            // It may have begun to connect before.
+            connection.close_on_drop();
+        }
+    }
+
+    /// From now on no connection is used that has begun to connect by now: of the pool, of the lanes, of the listener, or
+    /// held by anybody. What is under way on one fails.
+    pub fn retire_connections(&self) {
+        self.retirement.retire();
     }
 
     /// A connection of the pool for a Login. All of them together have half: a flood must not keep Refresh and Revoke from
@@ -174,47 +195,6 @@ impl Store {
         self.deadline
     }
 
-    /// A connection that hears the hint of each revocation.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`].
-    pub async fn listen(&self) -> Result<Listener, Error> {
-        let connect = async {
-            // A pool of its own, because a listener keeps its connection.
-            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
-            let mut listener = PgListener::connect_with(&pool).await?;
-            listener.eager_reconnect(false);
-            listener.listen(revocations::CHANNEL).await?;
-            Ok(listener)
-        };
-        let listener = timeout(self.deadline, connect).await.map_err(out_of_time)?;
-        listener.map(Listener).map_err(unreachable)
-    }
-
-    /// Applies the migrations that are missing. They may take as long as they need.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a schema that is not ours.
-    pub async fn migrate(&self) -> Result<(), Error> {
-        let mut connection = self.connect_bare().await?;
-        MIGRATIONS.run(&mut connection).await.map_err(migration_failed)
-    }
-
-    /// How many migrations the database lacks.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`].
-    pub async fn missing_migrations(&self) -> Result<usize, Error> {
-        let mut connection = self.connect_bare().await?;
-        let listing = connection.list_applied_migrations("_sqlx_migrations");
-        let applied = match timeout(self.deadline, listing).await.map_err(out_of_time)? {
-            Err(MigrateError::Execute(error)) if code(&error).is_some_and(|code| code == UNDEFINED_TABLE) => vec![],
-            listed => listed.map_err(migration_failed)?,
-        };
-        let missing = |version: i64| !applied.iter().any(|done| done.version == version);
-        Ok(MIGRATIONS.iter().filter(|m| missing(m.version)).count())
-    }
-
     /// What the database's clock says.
     ///
     /// # Errors
@@ -232,16 +212,9 @@ impl Store {
 
     async fn connect_with(&self, settings: &[(&str, &str)]) -> Result<Conn, Error> {
         let options = with_server_deadlines(self.options.clone(), self.deadline).options(settings.iter().copied());
+        let generation = self.retirement.begin();
         let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
-        Ok(Conn::own(connection.map_err(unreachable)?, self.deadline, self.failures.clone()))
-    }
-
-    /// A connection without the server's deadlines, for migrations.
-    async fn connect_bare(&self) -> Result<PgConnection, Error> {
-        // Without the notices that what is already there is skipped.
-        let options = self.options.clone().options([("client_min_messages", "warning")]);
-        let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
-        connection.map_err(unreachable)
+        Ok(Conn::own(connection.map_err(unreachable)?, generation, self))
     }
 }
 
@@ -249,23 +222,6 @@ impl Store {
 fn with_server_deadlines(options: PgConnectOptions, deadline: Duration) -> PgConnectOptions {
     let millis = deadline.as_millis().to_string();
     options.options([("statement_timeout", millis.as_str()), ("idle_in_transaction_session_timeout", millis.as_str())])
-}
-
-/// Hears the hint of each revocation.
-#[derive(Debug)]
-pub struct Listener(PgListener);
-
-impl Listener {
-    /// Waits for the next hint.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`] when the connection was lost; hints may have been missed.
-    pub async fn hint(&mut self) -> Result<(), Error> {
-        match self.0.try_recv().await.map_err(unreachable)? {
-            Some(_) => Ok(()),
-            None => Err(Error::DatabaseUnavailable("listener lost".into())),
-        }
-    }
 }
 
 /// The options hold a password.

@@ -1,12 +1,15 @@
-//! What the stories share: clusters and databases, servers, actors, a proxy that can be cut.
+//! What the stories share: clusters and databases, a primary with a standby, servers, actors, a proxy that can be
+//! cut.
 
 mod actor;
 mod cluster;
+mod pair;
 mod proxy;
 mod server;
 
 pub use actor::{PASSWORD, User, live_sessions};
 pub use cluster::{database, so_many_wait, somebody_waits};
+pub use pair::{Pair, Replication};
 pub use proxy::{Proxy, for_a_while};
 pub use server::{MASTER_KEY, Setup, TestServer, administering, bearer};
 use tonic::{Code, Status};

@@ -47,6 +47,8 @@ pub struct Proxy {
     target: Arc<Mutex<PathBuf>>,
     mode: watch::Sender<Mode>,
     lose: Lose,
+    /// How many connections have been made to it.
+    accepted: watch::Sender<usize>,
     task: JoinHandle<()>,
 }
 
@@ -63,8 +65,10 @@ impl Proxy {
         let listener = UnixListener::bind(dir.join(".s.PGSQL.5432")).expect("bind");
         let mode = watch::Sender::new(Mode::Open);
         let lose = Lose::default();
-        let task = tokio::spawn(accept(listener, Arc::clone(&target), mode.clone(), Arc::clone(&lose)));
-        Self { dir, database: server.to_owned(), target, mode, lose, task }
+        let accepted = watch::Sender::new(0);
+        let accepting = accept(listener, Arc::clone(&target), mode.clone(), Arc::clone(&lose), accepted.clone());
+        let task = tokio::spawn(accepting);
+        Self { dir, database: server.to_owned(), target, mode, lose, accepted, task }
     }
 
     pub fn url(&self) -> String {
@@ -74,6 +78,12 @@ impl Proxy {
     /// New connections go to another server.
     pub fn redirect(&self, url: &str) {
         *self.target.lock().expect("not poisoned") = socket(url);
+    }
+
+    /// Waits until so many connections have been made to the proxy since its start.
+    pub async fn until_accepted(&self, count: usize) {
+        let accepted = async { drop(self.accepted.subscribe().wait_for(|accepted| *accepted >= count).await) };
+        timeout(Duration::from_secs(60), accepted).await.expect("in time");
     }
 
     pub fn cut(&self) {
@@ -113,10 +123,17 @@ fn socket(url: &str) -> PathBuf {
     Path::new(options.split('&').next().expect("host")).join(".s.PGSQL.5432")
 }
 
-async fn accept(listener: UnixListener, target: Arc<Mutex<PathBuf>>, mode: watch::Sender<Mode>, lose: Lose) {
+async fn accept(
+    listener: UnixListener,
+    target: Arc<Mutex<PathBuf>>,
+    mode: watch::Sender<Mode>,
+    lose: Lose,
+    accepted: watch::Sender<usize>,
+) {
     while let Ok((client, _)) = listener.accept().await {
         let target = target.lock().expect("not poisoned").clone();
         tokio::spawn(forward(client, target, mode.subscribe(), Arc::clone(&lose)));
+        accepted.send_modify(|accepted| *accepted += 1);
     }
 }
 

@@ -1,0 +1,54 @@
+//! A connection of its own that hears the hint of each revocation. A hint may be missed: the log is what counts.
+
+use sqlx::postgres::{PgListener, PgPoolOptions};
+use tokio::time::timeout;
+
+use super::{
+    Store,
+    error::{out_of_time, unreachable},
+    retirement::Generation,
+    revocations,
+};
+use crate::error::Error;
+
+impl Store {
+    /// A connection that hears the hint of each revocation.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn listen(&self) -> Result<Listener, Error> {
+        let connect = async {
+            // A pool of its own, because a listener keeps its connection.
+            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.eager_reconnect(false);
+            listener.listen(revocations::CHANNEL).await?;
+            Ok(listener)
+        };
+        let generation = self.retirement.begin();
+        let listener = timeout(self.deadline, connect).await.map_err(out_of_time)?.map_err(unreachable)?;
+        Ok(Listener { listener, generation })
+    }
+}
+
+/// Hears the hint of each revocation.
+#[derive(Debug)]
+pub struct Listener {
+    listener: PgListener,
+    generation: Generation,
+}
+
+impl Listener {
+    /// Waits for the next hint.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`] when the connection was lost or retired; hints may have been missed.
+    pub async fn hint(&mut self) -> Result<(), Error> {
+        let heard = tokio::select! {
+            biased;
+            () = self.generation.retired() => None,
+            heard = self.listener.try_recv() => heard.map_err(unreachable)?,
+        };
+        heard.map(drop).ok_or_else(|| Error::DatabaseUnavailable("listener lost".into()))
+    }
+}

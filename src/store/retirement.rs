@@ -1,0 +1,69 @@
+//! Connections that are not used any more, because what they lead to is not what we want to talk to: another server is the
+//! primary now, or the address leads elsewhere. Each remembers when it began to connect, not when it was connected: one that
+//! was under way while all were retired may have come out at the old place.
+
+use std::time::Duration;
+
+use tokio::{sync::watch, time::Instant};
+
+/// When all connections were retired last.
+#[derive(Clone, Debug)]
+pub(super) struct Retirement(watch::Sender<Option<Instant>>);
+
+impl Retirement {
+    /// Nothing has been retired yet.
+    pub(super) fn none() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    /// Retires all connections that have begun to connect.
+    pub(super) fn retire(&self) {
+        self.0.send_replace(Some(Instant::now()));
+    }
+
+    /// For a connection that begins to connect now.
+    pub(super) fn begin(&self) -> Generation {
+        Generation(self.0.subscribe())
+    }
+
+    /// Whether a connection of the pool that is so old was made after all were retired.
+    pub(super) fn spares(&self, age: Duration) -> bool {
+        self.0.borrow().is_none_or(|at| age < at.elapsed())
+    }
+}
+
+/// A connection's part: whether all were retired since it began to connect.
+#[derive(Clone, Debug)]
+pub(super) struct Generation(watch::Receiver<Option<Instant>>);
+
+impl Generation {
+    pub(super) fn is_retired(&self) -> bool {
+        self.0.has_changed().unwrap_or(false)
+    }
+
+    /// Waits until it is.
+    pub(super) async fn retired(&self) {
+        // Of a receiver of its own: what was seen there is not seen here.
+        if self.0.clone().changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_began_before_is_retired_and_what_begins_after_is_not() {
+        let retirement = Retirement::none();
+        let before = retirement.begin();
+        assert!(!before.is_retired() && retirement.spares(Duration::from_secs(3600)));
+        retirement.retire();
+        assert!(before.is_retired() && !retirement.spares(Duration::from_secs(3600)));
+        before.retired().await;
+        assert!(before.is_retired(), "it stays so");
+        assert!(!retirement.begin().is_retired());
+        assert!(retirement.spares(Duration::ZERO), "made after that");
+    }
+}

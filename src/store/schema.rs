@@ -1,0 +1,51 @@
+//! The schema: which migrations there are, which the database lacks, and applying them.
+
+use sqlx::{
+    ConnectOptions as _, PgConnection,
+    migrate::{Migrate as _, MigrateError, Migrator},
+};
+use tokio::time::timeout;
+
+use super::{
+    Store,
+    error::{code, migration_failed, out_of_time, unreachable},
+};
+use crate::error::Error;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+const UNDEFINED_TABLE: &str = "42P01";
+
+impl Store {
+    /// Applies the migrations that are missing. They may take as long as they need.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a schema that is not ours.
+    pub async fn migrate(&self) -> Result<(), Error> {
+        let mut connection = self.connect_bare().await?;
+        MIGRATIONS.run(&mut connection).await.map_err(migration_failed)
+    }
+
+    /// How many migrations the database lacks.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn missing_migrations(&self) -> Result<usize, Error> {
+        let mut connection = self.connect_bare().await?;
+        let listing = connection.list_applied_migrations("_sqlx_migrations");
+        let applied = match timeout(self.deadline, listing).await.map_err(out_of_time)? {
+            Err(MigrateError::Execute(error)) if code(&error).is_some_and(|code| code == UNDEFINED_TABLE) => vec![],
+            listed => listed.map_err(migration_failed)?,
+        };
+        let missing = |version: i64| !applied.iter().any(|done| done.version == version);
+        Ok(MIGRATIONS.iter().filter(|m| missing(m.version)).count())
+    }
+
+    /// A connection without the server's deadlines, for migrations.
+    pub(super) async fn connect_bare(&self) -> Result<PgConnection, Error> {
+        // Without the notices that what is already there is skipped.
+        let options = self.options.clone().options([("client_min_messages", "warning")]);
+        let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
+        connection.map_err(unreachable)
+    }
+}
