@@ -111,7 +111,7 @@ async fn report(database: &Database, url: &str, auth: &Arc<Auth>, mut tokens: Ve
 /// The tokens of a session that has none yet.
 async fn first(auth: &Arc<Auth>, id: SessionId) -> TokenPair {
     let mut conn = auth.accounts.store.acquire().await.expect("connected");
-    let session = refresh_tokens::find(&mut conn, id).await.expect("read").expect("there");
+    let session = refresh_tokens::find_all(&mut conn, &[id]).await.expect("read").remove(0);
     auth.token_pair(&session, auth.accounts.clock.now()).expect("signed")
 }
 

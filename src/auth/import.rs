@@ -15,7 +15,10 @@ use crate::{
         user::{User, Username, parse_roles},
     },
     error::{Error, Violation},
-    store::users::{self, Credentials, StoredHash},
+    store::{
+        proofs,
+        users::{self, Credentials, StoredHash},
+    },
 };
 
 /// Whether an import writes.

@@ -24,7 +24,7 @@ impl Auth {
     }
 
     async fn try_to_kill(&self, kid: &str) -> Result<Revoked, Error> {
-        let stored = self.stored_keys().await?;
+        let stored = self.prove_keys().await?;
         let Some(killed) = stored.keys.iter().find(|s| s.key.kid == kid) else {
             return self.bury(kid, &stored).await;
         };

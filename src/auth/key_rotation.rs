@@ -204,7 +204,7 @@ impl Auth {
         if purpose == Purpose::Pepper {
             return self.rotate_pepper().await;
         }
-        let stored = self.stored_keys().await?;
+        let stored = self.prove_keys().await?;
         let at = |stage: Stage| stored.of(purpose).find(|s| s.key.stage == stage);
         let (Some(active), Some(next)) = (at(Stage::Active), at(Stage::Next)) else {
             return Err(Error::invalid("rotate", "there is no next key yet: a running server makes one"));
@@ -226,6 +226,11 @@ impl Auth {
 
     pub(super) async fn stored_keys(&self) -> Result<StoredKeys, Error> {
         super::keys::stored(&self.accounts.store).await
+    }
+
+    /// The keys as an operator may be told of them.
+    pub(super) async fn prove_keys(&self) -> Result<StoredKeys, Error> {
+        keys::prove_all(&mut self.accounts.store.acquire().await?).await
     }
 
     pub(super) async fn make_key(

@@ -60,7 +60,7 @@ impl Keys {
 impl Auth {
     /// Makes a pepper that new hashes are made with from now on, and gives its name. Nobody has to know it before: see above.
     pub(super) async fn rotate_pepper(&self) -> Result<String, Error> {
-        let stored = self.stored_keys().await?;
+        let stored = self.prove_keys().await?;
         let active = stored.of(Purpose::Pepper).find(|s| s.key.stage == Stage::Active);
         let none =
             || Error::invalid("rotate", "there is no pepper: a server with COUNTERSIGN_PASSWORD_PEPPER=on makes one");

@@ -80,9 +80,9 @@ impl Keys {
             }
             Action::Kill { sealed, kid } => {
                 let auth = sealed.auth().await?;
-                let by = auth.kill_key(&kid).await?.everywhere_by;
+                let by = auth.kill_key(&kid).await?.everywhere_by.map(moment).unwrap_or_default();
                 auth.accounts.store.close().await;
-                say(format_args!("killed {kid}; its tokens are refused by every replica by {}", moment(by)))
+                say(format_args!("killed {kid}; its tokens are refused by every replica by {by}"))
             }
             Action::Reseal(sealed) => reseal(&sealed.auth().await?).await,
             Action::ExportPeppers(sealed) => export_peppers(&sealed.auth().await?).await,

@@ -143,7 +143,7 @@ async fn list(accounts: &Accounts) -> Result<(), Error> {
 }
 
 fn report(what: &str, revoked: Revoked) -> Result<(), Error> {
-    let (sessions, by) = (revoked.sessions, moment(revoked.everywhere_by));
+    let (sessions, by) = (revoked.sessions, revoked.everywhere_by.map(moment).unwrap_or_default());
     say(format_args!("{what}; {sessions} sessions ended, on every replica by {by}"))
 }
 

@@ -96,6 +96,11 @@ enum Step {
 }
 
 impl Following {
+    fn disconnect(&mut self) {
+        self.protocol.disconnected();
+        self.conn = None;
+    }
+
     pub(super) fn conn(&mut self) -> Result<&mut Conn, Error> {
         self.conn.as_mut().ok_or_else(|| Error::internal("the follower has no connection"))
     }
@@ -120,8 +125,7 @@ impl Follower {
             let Err(error) = self.follow(stop.as_mut(), &mut following).await else {
                 return;
             };
-            following.protocol.disconnected();
-            following.conn = None;
+            following.disconnect();
             if std::mem::replace(&mut following.healthy, false) {
                 tracing::error!(%error, "the revocation log cannot be followed; verifying goes on until the bound");
                 back_off = BACK_OFF;
@@ -235,8 +239,8 @@ impl Follower {
     async fn register(&self, at: &mut Following) -> Result<(), Error> {
         let (sent_at, report) = (self.clock.moment(), at.protocol.report());
         let origin = replicas::register(at.conn()?, self.member(), report).await?;
-        self.heard_of(origin);
         at.protocol.registered(sent_at, origin.log());
+        self.heard_of(origin, at);
         Ok(())
     }
 
@@ -252,7 +256,9 @@ impl Follower {
         let reply = Reply { log: origin.log(), head: heard.head, rows: &rows };
         let outcome = at.protocol.heartbeat_answered(sent_at, self.clock.moment(), reply);
         self.take_over(at, outcome, (applied, heard), keys);
-        self.heard_of(origin);
+        if self.heard_of(origin, at) {
+            return Ok(false);
+        }
         if let Outcome::Fresh(as_of) = outcome {
             self.revocations.publish(as_of);
         }
@@ -305,12 +311,16 @@ impl Follower {
         self.revocations.extend_feed(new, at.protocol.position());
     }
 
-    /// When it is another log than before, the connections that lead to the one before are used no more.
-    fn heard_of(&self, origin: replicas::Origin) {
-        if self.confirmations.heard(origin.log(), origin.settled) {
+    /// When it is another log than before, all connections that were made so far are used no more, because they may lead to
+    /// the one before; this one too. Says whether it is.
+    fn heard_of(&self, origin: replicas::Origin, at: &mut Following) -> bool {
+        let moved = self.confirmations.heard(origin.log(), origin.settled);
+        if moved {
             tracing::warn!("the database is another one than before: a standby was promoted, or a backup was restored");
             self.store.retire_connections();
+            at.disconnect();
         }
+        moved
     }
 
     /// Notes in the database that confirmations count on this log, so that replicas that start later need not find out again.

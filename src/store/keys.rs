@@ -75,14 +75,26 @@ macro_rules! all_keys {
     };
 }
 
-/// Reads all keys and the clock, as a database has them that commits.
+/// Reads all keys and the clock.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
 pub async fn all(conn: &mut Conn) -> Result<StoredKeys, Error> {
+    let statement = query_as::<_, Row>(concat!(all_keys!(), "ORDER BY k.purpose, k.number"));
+    StoredKeys::read(conn.fetch_all(statement).await?)?.ok_or_else(no_clock)
+}
+
+/// Reads all keys and the clock, as they may be answered (`proofs.rs`).
+///
+/// # Errors
+/// As for [`all`].
+pub async fn prove_all(conn: &mut Conn) -> Result<StoredKeys, Error> {
     let statement = query_as::<_, Row>(proving!(all_keys!(), "ORDER BY k.purpose, k.number"));
-    let stored = StoredKeys::read(conn.fetch_all(statement).await?)?;
-    stored.ok_or_else(|| Error::internal("the service's clock has no row"))
+    StoredKeys::read(conn.fetch_all(statement).await?)?.ok_or_else(no_clock)
+}
+
+fn no_clock() -> Error {
+    Error::internal("the service's clock has no row")
 }
 
 /// Reads all keys from the log that holds this row; None from another one.

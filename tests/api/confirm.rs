@@ -57,7 +57,8 @@ async fn p1_a_single_replica_needs_nobody() {
     let server = TestServer::start().await;
     let tokens = server.user("alice").await.login().await;
     assert!(revoke(&server, &tokens.session_id, Some(Duration::ZERO)).await.confirmed);
-    assert!(revoke(&server, &uuid::Uuid::nil().to_string(), Some(Duration::ZERO)).await.confirmed, "nothing to end");
+    let answer = revoke(&server, &uuid::Uuid::nil().to_string(), Some(Duration::ZERO)).await;
+    assert!(answer.confirmed && answer.sessions_revoked == 0, "a session without a row");
 }
 
 #[tokio::test]
@@ -154,7 +155,7 @@ async fn whatever_ends_sessions_says_whether_it_is_confirmed() {
     let answer = set().await;
     assert!(!answer.confirmed);
     let by = answer.everywhere_by.expect("bound").seconds - server.clock.now().unix_timestamp();
-    assert!((29..=31).contains(&by), "{by}");
+    assert!((34..=36).contains(&by), "the bound, and what a connection may outlive its address: {by}");
 }
 
 /// The follower's half of the bargain. A replica stands still, is taken for silent, and wakes up with a statement under

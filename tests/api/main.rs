@@ -23,6 +23,7 @@ mod keys;
 mod kill_matrix;
 mod login;
 mod logs;
+mod moved;
 mod outage;
 mod password_rules;
 mod pepper;

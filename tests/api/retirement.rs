@@ -26,7 +26,7 @@ async fn split() -> (Pair, Proxy, Store) {
 
 /// Whether the connection leads to the new primary.
 async fn is_new(conn: &mut Conn) -> bool {
-    !replicas::list(conn).await.expect("listed").replicas.is_empty()
+    !replicas::list(conn, &[]).await.expect("listed").replicas.is_empty()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -45,7 +45,7 @@ async fn no_connection_that_was_retired_is_used_again() {
     store.retire_connections();
     for conn in [&mut held, &mut own] {
         assert!(conn.is_retired());
-        assert!(matches!(replicas::list(conn).await, Err(Error::DatabaseUnavailable(_))));
+        assert!(matches!(replicas::list(conn, &[]).await, Err(Error::DatabaseUnavailable(_))));
     }
     drop(held);
     assert!(timeout(Duration::from_secs(60), listener.hint()).await.expect("it is told").is_err());

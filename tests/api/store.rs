@@ -6,7 +6,8 @@ use countersign::{
     clock::Clock,
     domain::{
         ids::{SessionId, UserId},
-        revocation::{RETENTION, Reason, Revocation, Subject},
+        replica::Report,
+        revocation::{LogEntry, Position, RETENTION, Reason, Revocation, Subject},
         rotation::{Decision, RotationPolicy, Step, decide},
         user::{User, Username},
     },
@@ -15,9 +16,8 @@ use countersign::{
     store::{
         Store, StoreSettings,
         refresh_tokens::{self, Advance},
-        replicas::{self, Beat},
-        revocation_log::{self, Extent},
-        revocations, users,
+        replicas::{self, Member},
+        revocation_log, revocations, users,
     },
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -54,7 +54,7 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
             let mut tx = store.acquire().await.expect("connection");
             tx.begin().await.expect("begun");
             let batch = vec![(revocation(now), Reason::Revoked); 1 + i % 3];
-            revocations::append(&mut tx, &batch, now, true).await.expect("appended");
+            revocations::append(&mut tx, &batch, now).await.expect("appended");
             // Every fourth is rolled back: its numbers must not be missing.
             if i % 4 != 0 {
                 tx.commit().await.expect("committed");
@@ -66,23 +66,36 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
     }
     let mut conn = store.acquire().await.expect("connection");
     let (extent, logged) = revocation_log::load(&mut conn, 0).await.expect("loaded");
-    let head = extent.head;
+    let head = extent.newest.seq;
     assert!(head > 12);
-    let beat = Beat { replica: Uuid::nil(), applied_seq: 3, count: 1, max_staleness: Duration::from_secs(7) };
-    let heard = replicas::beat(&mut conn, beat).await.expect("heard");
+    let member = Member { replica: Uuid::nil(), max_staleness: Duration::from_secs(7) };
+    let report = |applied| Report { applied, count: 1 };
+    let all = replicas::beat(&mut conn, member, report(Position::default())).await.expect("heard").entries;
+    let heard = replicas::beat(&mut conn, member, report(all[2].position())).await.expect("heard");
     assert!(
         heard.head == head && heard.entries.iter().map(|entry| entry.seq).eq(3..=head),
         "no number is missing from the known row on: {heard:?}"
     );
-    assert_eq!(extent.newest, heard.entries.last().map(|entry| entry.id));
+    assert_eq!((Some(extent.newest), extent.log), (heard.entries.last().map(LogEntry::position), heard.origin.log()));
+    assert!(heard.origin.settled, "the log that the schema was made in");
     assert_eq!((extent.rows(), logged.len()), (logged.len(), usize::try_from(head).expect("small")));
     let mut read = heard.entries.iter().map(|entry| &entry.revocation);
     assert!(read.all(|revocation| logged.contains(revocation)), "what is read is what was written");
-    let listing = replicas::list(&mut conn).await.expect("listed");
-    let [listed] = &listing.replicas[..] else {
-        panic!("{listing:?}");
-    };
-    assert_eq!((listing.head, listed.applied_seq, listed.max_staleness), (head, 3, Duration::from_secs(7)));
+    let forged = Position { seq: 4, id: Some(Uuid::nil()) };
+    for (applied, counted) in [(all[2].position(), 3), (forged, 0), (Position { seq: head + 1, ..forged }, 0)] {
+        replicas::beat(&mut conn, member, report(applied)).await.expect("heard");
+        let reading = replicas::list(&mut conn, &[forged, all[4].position()]).await.expect("listed");
+        let [listed] = &reading.replicas[..] else {
+            panic!("{reading:?}");
+        };
+        assert_eq!((listed.applied_seq, listed.max_staleness), (counted, Duration::from_secs(7)), "{applied:?}");
+        assert_eq!((&reading.shown[..], reading.timeline), (&[all[4].position()][..], heard.origin.log().timeline));
+        for (applied, counted) in [(forged, 0), (all[2].position(), 3)] {
+            replicas::read(&mut conn, member.replica, applied).await.expect("heard");
+            let listed = replicas::list(&mut conn, &[]).await.expect("listed").replicas;
+            assert_eq!(listed[0].applied_seq, counted, "between heartbeats: {applied:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -94,11 +107,11 @@ async fn a_load_of_the_log_gives_every_kind_of_row() {
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
     let rows = written.clone().map(|revocation| (revocation, Reason::Revoked));
-    revocations::append(&mut tx, &rows, now, false).await.expect("appended");
+    revocations::append(&mut tx, &rows, now).await.expect("appended");
     tx.commit().await.expect("committed");
     for (after, count) in [(0, 3), (2, 1), (3, 0)] {
         let (extent, logged) = revocation_log::load(&mut tx, after).await.expect("loaded");
-        assert_eq!((extent.head, extent.newest.is_some(), logged.len()), (3, true, count), "after {after}");
+        assert_eq!((extent.newest.seq, extent.newest.id.is_some(), logged.len()), (3, true, count), "after {after}");
         assert!(logged.iter().all(|revocation| written.contains(revocation)), "{logged:?}");
     }
 }
@@ -133,8 +146,9 @@ async fn v5_a_row_of_the_log_that_cannot_be_read_is_an_error_and_never_skipped()
     run(&url, "UPDATE revocation_head SET seq = 1").await;
     let mut conn = store(&url).acquire().await.expect("connection");
     assert!(matches!(revocation_log::load(&mut conn, 0).await, Err(Error::Internal(_))));
-    let beat = Beat { replica: Uuid::nil(), applied_seq: 0, count: 1, max_staleness: Duration::from_secs(1) };
-    assert!(matches!(replicas::beat(&mut conn, beat).await, Err(Error::Internal(_))));
+    let member = Member { replica: Uuid::nil(), max_staleness: Duration::from_secs(1) };
+    let report = Report { applied: Position::default(), count: 1 };
+    assert!(matches!(replicas::beat(&mut conn, member, report).await, Err(Error::Internal(_))));
 }
 
 #[tokio::test]
@@ -177,7 +191,7 @@ async fn the_rotation_statement_agrees_with_the_decision_table() {
                 let id = SessionId::parse(&alice.login().await.session_id).expect("id");
                 run(&server.database_url, setup).await;
                 let mut conn = store.acquire().await.expect("connection");
-                let session = refresh_tokens::find(&mut conn, id).await.expect("read").expect("there");
+                let session = refresh_tokens::find_all(&mut conn, &[id]).await.expect("read").remove(0);
                 let now = session.created_at + after;
                 let decided = decide(&session.rotation, presented, policy, now);
                 let step = Step::rotation(presented).expect("below the end");
@@ -222,10 +236,11 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
     let now = Clock::system().now();
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
-    revocations::append(&mut tx, &[(revocation(now), Reason::Revoked)], now, true).await.expect("appended");
+    revocations::append(&mut tx, &[(revocation(now), Reason::Revoked)], now).await.expect("appended");
     drop(tx);
     let mut conn = store.acquire().await.expect("connection");
-    assert_eq!(revocation_log::load(&mut conn, 0).await.expect("loaded"), (Extent::default(), vec![]));
+    let (extent, logged) = revocation_log::load(&mut conn, 0).await.expect("loaded");
+    assert_eq!((extent.newest, logged), (Position::default(), vec![]));
 }
 
 #[tokio::test]

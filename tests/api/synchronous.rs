@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use countersign::{
     clock::Clock,
+    domain::{replica::Report, revocation::Position},
     error::Error,
     grpc::v1::revoke_request::Target,
     store::{
         Store, StoreSettings,
-        replicas::{self, Beat},
+        replicas::{self, Member},
     },
 };
 use tokio::time::timeout;
@@ -63,11 +64,12 @@ async fn p1_a_beat_whose_wait_for_the_standby_was_cancelled_is_none() {
     let settings = StoreSettings { url: pair.primary_url(), connections: 1, deadline: DEADLINE };
     let store = Store::new(&settings).expect("settings");
     let mut conn = store.connect().await.expect("connected");
-    let beat = Beat { replica: Uuid::from_u128(1), applied_seq: 0, count: 1, max_staleness: Duration::from_secs(30) };
-    replicas::beat(&mut conn, beat).await.expect("the standby confirms");
+    let member = Member { replica: Uuid::from_u128(1), max_staleness: Duration::from_secs(30) };
+    let report = |count| Report { applied: Position::default(), count };
+    replicas::beat(&mut conn, member, report(1)).await.expect("the standby confirms");
 
     pair.stop_standby();
-    let beating = tokio::spawn(async move { replicas::beat(&mut conn, Beat { count: 2, ..beat }).await });
+    let beating = tokio::spawn(async move { replicas::beat(&mut conn, member, report(2)).await });
     pair.until_primary_says(WAITING, |waiting| waiting > 0).await;
     cancel_waits(&pair).await;
     assert!(matches!(beating.await.expect("it ends"), Err(Error::DatabaseUnavailable(_))));
