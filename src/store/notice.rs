@@ -36,6 +36,11 @@ thread_local! {
     static HEARD: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
+/// To be called before the first connection is made, so that no warning is ever said while nobody is there to want it.
+pub(super) fn prepare() {
+    LazyLock::force(&EARS);
+}
+
 /// Runs `statement`, and says what the server warned of while it did: the first warning, if there was any.
 pub(super) async fn listening<T>(statement: impl Future<Output = T>) -> (T, Option<String>) {
     let mut statement = pin!(statement);

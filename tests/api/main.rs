@@ -18,6 +18,7 @@ mod discovery;
 mod failover;
 mod hash;
 mod history;
+mod hosts;
 mod import;
 mod keys;
 mod kill_matrix;
