@@ -27,6 +27,7 @@ mod logs;
 mod outage;
 mod password_rules;
 mod pepper;
+mod pooler;
 mod refresh;
 mod restore;
 mod retirement;
