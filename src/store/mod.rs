@@ -29,6 +29,7 @@ pub mod seed;
 pub mod session_sweep;
 mod setup;
 pub mod users;
+mod version;
 
 use std::{fmt, sync::Arc, time::Duration};
 
