@@ -119,6 +119,7 @@ fn master_keys(settings: &MasterKeySettings) -> Result<MasterKeys, Error> {
 }
 
 async fn require_schema(store: &Store) -> Result<(), Error> {
+    store.check_version().await?;
     match store.missing_migrations().await? {
         0 => Ok(()),
         missing => {

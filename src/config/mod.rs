@@ -29,7 +29,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How to reach the database.
 #[derive(Args, Clone)]
 pub struct DatabaseSettings {
-    /// Postgres, as postgres://user:password@host/database
+    /// Postgres, as postgres://user:password@host/database; several hosts with commas
     #[arg(long, env = "COUNTERSIGN_DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
 

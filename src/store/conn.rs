@@ -1,7 +1,7 @@
 //! A connection that knows whether it is fit to be used again. Statements go through it alone, so that each has a deadline
 //! and leaves a mark while it is under way.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use sqlx::{
     Connection as _, PgConnection, Postgres,
@@ -12,8 +12,9 @@ use sqlx::{
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
-    Failures, PING, Store,
+    PING, Store,
     error::{classify, out_of_time},
+    health::Health,
     notice,
     retirement::Generation,
 };
@@ -24,7 +25,7 @@ use crate::error::Error;
 pub struct Conn {
     link: Link,
     deadline: Duration,
-    failures: Failures,
+    health: Arc<Health>,
     generation: Generation,
     /// Of those who may have only so many connections together.
     share: Option<OwnedSemaphorePermit>,
@@ -57,8 +58,8 @@ impl Conn {
     }
 
     fn new(link: Link, generation: Generation, store: &Store) -> Self {
-        let (deadline, failures) = (store.deadline, store.failures.clone());
-        Self { link, deadline, failures, generation, share: None, state: State::Idle }
+        let (deadline, health) = (store.deadline, Arc::clone(&store.health));
+        Self { link, deadline, health, generation, share: None, state: State::Idle }
     }
 
     /// Whether [`Store::retire_connections`] was called since it began to connect. Its statements fail from then on.
@@ -151,7 +152,7 @@ impl Conn {
             result = result.and(Err(Error::DatabaseUnavailable(warning.into())));
         }
         if let Err(Error::DatabaseUnavailable(_)) = &result {
-            self.failures.note();
+            self.health.note_failure();
             return result;
         }
         self.check_generation()?;

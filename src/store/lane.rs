@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Conn, Store};
+use super::{Conn, Store, health::Judgement};
 use crate::error::Error;
 
 /// How long a plan is used: the tables grow, and a plan that is made while one is empty reads all of it.
@@ -52,7 +52,9 @@ impl Store {
     }
 
     async fn again(&self, mut last: Entered) -> Option<Entered> {
-        if !self.failures.is_fresh(last.used.elapsed()) && !last.conn.is_alive().await {
+        // A retired one was sorted out before.
+        let judgement = self.health.judge(Duration::ZERO, last.used.elapsed());
+        if judgement != Judgement::Fresh && !last.conn.is_alive().await {
             return None;
         }
         last.used = Instant::now();

@@ -18,16 +18,17 @@ impl Store {
     /// [`Error::DatabaseUnavailable`].
     pub async fn listen(&self) -> Result<Listener, Error> {
         let connect = async {
+            self.settle().await;
+            let generation = self.health.begin();
             // A pool of its own, because a listener keeps its connection.
-            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.options.clone());
-            let mut listener = PgListener::connect_with(&pool).await?;
+            let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.hosts.current()?.clone());
+            let mut listener = PgListener::connect_with(&pool).await.map_err(unreachable)?;
             listener.eager_reconnect(false);
-            listener.listen(revocations::CHANNEL).await?;
-            Ok(listener)
+            listener.listen(revocations::CHANNEL).await.map_err(unreachable)?;
+            Ok(Listener { listener, generation })
         };
-        let generation = self.retirement.begin();
-        let listener = timeout(self.deadline, connect).await.map_err(out_of_time)?.map_err(unreachable)?;
-        Ok(Listener { listener, generation })
+        let connected = timeout(self.deadline, connect).await.map_err(out_of_time);
+        connected.and_then(|connected| connected).inspect_err(|_| self.health.doubt())
     }
 }
 

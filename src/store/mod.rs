@@ -6,10 +6,13 @@
 //!
 //! Architecture invariant: no secret reaches this folder but sealed or hashed.
 
+mod address;
 pub mod audit;
 pub mod commits;
 mod conn;
 mod error;
+mod health;
+mod hosts;
 pub mod identity;
 pub mod keys;
 mod lane;
@@ -26,41 +29,38 @@ pub mod revocations;
 mod schema;
 pub mod seed;
 pub mod session_sweep;
+mod setup;
 pub mod users;
+mod version;
 
-use std::{
-    fmt,
-    str::FromStr as _,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use sqlx::{
-    ConnectOptions as _, Connection as _,
-    postgres::{PgConnectOptions, PgPool, PgPoolOptions},
+    ConnectOptions as _, Connection as _, PgConnection,
+    postgres::{PgPool, PgPoolOptions},
 };
 use time::OffsetDateTime;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Semaphore, time::timeout};
 
-pub use self::{conn::Conn, lane::Lane, listener::Listener};
 use self::{
+    address::{Address, Wanted},
     error::{out_of_time, unreachable},
-    retirement::Retirement,
+    health::{Health, Judgement},
+    hosts::Hosts,
+    retirement::Generation,
+    setup::Setup,
 };
+pub use self::{conn::Conn, lane::Lane, listener::Listener};
 use crate::error::Error;
 
-/// A pooled connection that was idle for longer, or since before another one failed, is tried before it is used, for so
-/// long at most: a database that has restarted is an outage for one request at most, not for one of each connection.
-const RESTED: Duration = Duration::from_secs(1);
+/// A connection is tried for so long at most: a database that has restarted is an outage for one request at most, not for
+/// one of each connection.
 const PING: Duration = Duration::from_millis(500);
 
 /// How to reach the database.
 #[derive(Clone)]
 pub struct StoreSettings {
-    /// A `postgres://` URL.
+    /// A `postgres://` URL, of one host or several.
     pub url: String,
     /// The most connections that requests share.
     pub connections: u32,
@@ -72,30 +72,14 @@ pub struct StoreSettings {
 #[derive(Clone)]
 pub struct Store {
     pool: PgPool,
-    options: PgConnectOptions,
+    hosts: Arc<Hosts>,
+    wanted: Wanted,
     deadline: Duration,
-    failures: Failures,
-    retirement: Retirement,
+    health: Arc<Health>,
     /// Half of the connections.
     logins: Arc<Semaphore>,
     /// A quarter of them.
     waits: Arc<Semaphore>,
-}
-
-/// When a connection failed last.
-#[derive(Clone, Debug, Default)]
-struct Failures(Arc<Mutex<Option<Instant>>>);
-
-impl Failures {
-    fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-    }
-
-    /// Whether a connection that was used so long ago need not be tried first.
-    fn is_fresh(&self, rested: Duration) -> bool {
-        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        rested < RESTED && last.is_none_or(|last| last.elapsed() > rested)
-    }
 }
 
 impl Store {
@@ -104,34 +88,16 @@ impl Store {
     /// # Errors
     /// [`Error::InvalidArgument`] for a URL that cannot be read.
     pub fn new(settings: &StoreSettings) -> Result<Self, Error> {
-        // sqlx reads a URL of any scheme.
-        let options = Some(settings.url.as_str())
-            .filter(|url| url.starts_with("postgres://") || url.starts_with("postgresql://"))
-            .and_then(|url| PgConnectOptions::from_str(url).ok())
-            .ok_or_else(|| Error::invalid("database-url", "a postgres:// URL"))?
-            .application_name("countersign")
-            // Compiling a statement takes longer than any of ours.
-            .options([("jit", "off")])
-            .disable_statement_logging();
-        let deadline = settings.deadline;
-        let failures = Failures::default();
-        let failed = failures.clone();
-        let retirement = Retirement::none();
-        let retired = retirement.clone();
-        let pool = PgPoolOptions::new()
-            .max_connections(settings.connections)
-            .acquire_timeout(deadline)
-            .test_before_acquire(false)
-            .before_acquire(move |connection, rested| {
-                let (ours, good) = (retired.spares(rested.age), failed.is_fresh(rested.idle_for));
-                Box::pin(async move {
-                    Ok(ours && (good || timeout(PING, connection.ping()).await.is_ok_and(|pong| pong.is_ok())))
-                })
-            })
-            .connect_lazy_with(with_server_deadlines(options.clone(), deadline));
+        notice::prepare();
+        let address = Address::parse(&settings.url)?;
+        let (wanted, deadline) = (address.wanted, settings.deadline);
+        let hosts = Hosts::new(address, Setup::new(wanted, deadline, &[]));
+        let health = Arc::new(Health::new());
+        let pool =
+            pool(settings, Setup::new(wanted, deadline, &[]), &health).connect_lazy_with(hosts.current()?.clone());
         let share =
             |part: u32| Arc::new(Semaphore::new(usize::try_from(settings.connections / part).unwrap_or(1).max(1)));
-        Ok(Self { pool, options, deadline, failures, retirement, logins: share(2), waits: share(4) })
+        Ok(Self { pool, hosts: Arc::new(hosts), wanted, deadline, health, logins: share(2), waits: share(4) })
     }
 
     /// A connection of the pool, for one request.
@@ -139,9 +105,14 @@ impl Store {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn acquire(&self) -> Result<Conn, Error> {
+        timeout(self.deadline, self.acquire_good()).await.map_err(out_of_time)?
+    }
+
+    async fn acquire_good(&self) -> Result<Conn, Error> {
         loop {
-            let generation = self.retirement.begin();
-            let mut connection = self.pool.acquire().await.map_err(unreachable)?;
+            self.settle().await;
+            let generation = self.health.begin();
+            let mut connection = self.pool.acquire().await.inspect_err(|_| self.health.doubt()).map_err(unreachable)?;
             if !generation.is_retired() {
                 return Ok(Conn::pooled(connection, generation, self));
             }
@@ -153,7 +124,7 @@ impl Store {
     /// From now on no connection is used that has begun to connect by now: of the pool, of the lanes, of the listener, or
     /// held by anybody. What is under way on one fails.
     pub fn retire_connections(&self) {
-        self.retirement.retire();
+        self.health.retire();
     }
 
     /// A connection of the pool for a Login. All of them together have half: a flood must not keep Refresh and Revoke from
@@ -211,17 +182,44 @@ impl Store {
     }
 
     async fn connect_with(&self, settings: &[(&str, &str)]) -> Result<Conn, Error> {
-        let options = with_server_deadlines(self.options.clone(), self.deadline).options(settings.iter().copied());
-        let generation = self.retirement.begin();
-        let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
-        Ok(Conn::own(connection.map_err(unreachable)?, generation, self))
+        let (connection, generation) = self.connect_by(&Setup::new(self.wanted, self.deadline, settings)).await?;
+        Ok(Conn::own(connection, generation, self))
+    }
+
+    async fn connect_by(&self, setup: &Setup) -> Result<(PgConnection, Generation), Error> {
+        let connect = async {
+            self.settle().await;
+            let generation = self.health.begin();
+            let mut connection = self.hosts.current()?.connect().await.map_err(unreachable)?;
+            setup.apply(&mut connection).await.map_err(unreachable)?;
+            Ok((connection, generation))
+        };
+        let connected = timeout(self.deadline, connect).await.map_err(out_of_time);
+        connected.and_then(|connected| connected).inspect_err(|_| self.health.doubt())
     }
 }
 
-/// The server cuts short what we have given up on: the backend of a lost replica would hold its locks until TCP notices.
-fn with_server_deadlines(options: PgConnectOptions, deadline: Duration) -> PgConnectOptions {
-    let millis = deadline.as_millis().to_string();
-    options.options([("statement_timeout", millis.as_str()), ("idle_in_transaction_session_timeout", millis.as_str())])
+/// How the pool treats its connections.
+fn pool(settings: &StoreSettings, setup: Setup, health: &Arc<Health>) -> PgPoolOptions {
+    let (idle, new) = (Arc::clone(health), Arc::clone(health));
+    PgPoolOptions::new()
+        .max_connections(settings.connections)
+        .acquire_timeout(settings.deadline)
+        .test_before_acquire(false)
+        .after_connect(move |connection, _| {
+            let (setup, health) = (setup.clone(), Arc::clone(&new));
+            Box::pin(async move { setup.apply(connection).await.inspect_err(|_| health.doubt()) })
+        })
+        .before_acquire(move |connection, rested| {
+            let judgement = idle.judge(rested.age, rested.idle_for);
+            Box::pin(async move {
+                Ok(match judgement {
+                    Judgement::Fresh => true,
+                    Judgement::Rested => timeout(PING, connection.ping()).await.is_ok_and(|pong| pong.is_ok()),
+                    Judgement::Retired => false,
+                })
+            })
+        })
 }
 
 /// The options hold a password.

@@ -26,21 +26,29 @@ use tracing::{
 /// Where sqlx says what the server sent as a notice.
 const TARGET: &str = "sqlx::postgres::notice";
 
-/// One for all threads: making one asks every place of the program that logs whether it is wanted.
-static EAR: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Ear));
+/// One for all threads: making one asks every place of the program that logs whether it is wanted. And a second one, which is
+/// never used: as long as there is one only, `tracing` asks a new place's thread for its subscriber instead of all that there
+/// are, and remembers that nobody wants what was said outside of a statement first.
+static EARS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [Dispatch::new(Ear), Dispatch::new(Ear)]);
 
 thread_local! {
     /// The first warning of the poll that is under way.
     static HEARD: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
+/// To be called before the first connection is made, so that no warning is ever said while nobody is there to want it.
+pub(super) fn prepare() {
+    LazyLock::force(&EARS);
+}
+
 /// Runs `statement`, and says what the server warned of while it did: the first warning, if there was any.
 pub(super) async fn listening<T>(statement: impl Future<Output = T>) -> (T, Option<String>) {
     let mut statement = pin!(statement);
+    let [ear, _] = &*EARS;
     let mut warning = None;
     let result = poll_fn(|cx| {
         HEARD.take();
-        let polled = with_default(&EAR, || statement.as_mut().poll(cx));
+        let polled = with_default(ear, || statement.as_mut().poll(cx));
         if let Some(heard) = HEARD.take() {
             warning.get_or_insert(heard);
         }
@@ -131,8 +139,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_said_outside_is_not_heard() {
-        tracing::warn!(target: TARGET, message = "before");
+    async fn what_was_said_outside_is_not_heard_and_its_place_is_once_it_is_inside() {
+        let say = || tracing::warn!(target: TARGET, message = "said");
         assert_eq!(listening(async {}).await, ((), None));
+        say();
+        assert_eq!(listening(async {}).await, ((), None));
+        assert_eq!(listening(async { say() }).await, ((), Some("said".to_owned())));
     }
 }

@@ -1,14 +1,15 @@
 //! The schema: which migrations there are, which the database lacks, and applying them.
 
 use sqlx::{
-    ConnectOptions as _, PgConnection,
+    PgConnection,
     migrate::{Migrate as _, MigrateError, Migrator},
 };
 use tokio::time::timeout;
 
 use super::{
     Store,
-    error::{code, migration_failed, out_of_time, unreachable},
+    error::{code, migration_failed, out_of_time},
+    setup::Setup,
 };
 use crate::error::Error;
 
@@ -43,9 +44,6 @@ impl Store {
 
     /// A connection without the server's deadlines, for migrations.
     pub(super) async fn connect_bare(&self) -> Result<PgConnection, Error> {
-        // Without the notices that what is already there is skipped.
-        let options = self.options.clone().options([("client_min_messages", "warning")]);
-        let connection = timeout(self.deadline, options.connect()).await.map_err(out_of_time)?;
-        connection.map_err(unreachable)
+        Ok(self.connect_by(&Setup::patient(self.wanted)).await?.0)
     }
 }

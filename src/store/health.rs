@@ -1,0 +1,76 @@
+//! What is known of the connections together: when one failed last, and which are retired.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::retirement::{Generation, Retirement};
+
+/// A connection that was idle for longer, or since before another one failed, is tried before it is used.
+const RESTED: Duration = Duration::from_secs(1);
+
+/// Of the connections of a store.
+#[derive(Debug)]
+pub(super) struct Health {
+    failed: Mutex<Option<Instant>>,
+    retirement: Retirement,
+    /// How often there was reason to ask whether the host is still the right one.
+    doubts: AtomicU64,
+}
+
+impl Health {
+    pub(super) fn new() -> Self {
+        Self { failed: Mutex::new(None), retirement: Retirement::none(), doubts: AtomicU64::new(1) }
+    }
+
+    /// A connection has failed.
+    pub(super) fn note_failure(&self) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.doubt();
+    }
+
+    /// Whether a connection that is so old, and was used so long ago, may be used. If so, whether it may be untried.
+    pub(super) fn judge(&self, age: Duration, rested: Duration) -> Judgement {
+        let last = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.retirement.spares(age) {
+            Judgement::Retired
+        } else if rested < RESTED && last.is_none_or(|last| last.elapsed() > rested) {
+            Judgement::Fresh
+        } else {
+            Judgement::Rested
+        }
+    }
+
+    pub(super) fn begin(&self) -> Generation {
+        self.retirement.begin()
+    }
+
+    pub(super) fn retire(&self) {
+        self.retirement.retire();
+    }
+
+    pub(super) fn doubt(&self) {
+        self.doubts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    pub(super) fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Acquire)
+    }
+}
+
+/// What may be done with a connection that nobody uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// Used as it is.
+    Fresh,
+    /// Tried first.
+    Rested,
+    /// Closed.
+    Retired,
+}

@@ -1,0 +1,99 @@
+//! Which of the hosts the connections go to: the last good one, until something fails. Then the hosts are asked, one after
+//! the other and the last good one first, and if the first that is wanted is another one, all connections are retired.
+
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use sqlx::{ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
+use tokio::{sync::Mutex, time::timeout};
+
+use super::{
+    Store,
+    address::Address,
+    error::{out_of_time, unreachable},
+    setup::Setup,
+};
+use crate::error::Error;
+
+/// The hosts, and which is in use.
+pub(super) struct Hosts {
+    list: Vec<PgConnectOptions>,
+    probe: Setup,
+    current: AtomicUsize,
+    /// The doubts that there had been when it was chosen.
+    settled: AtomicU64,
+    /// Held while one is chosen.
+    choosing: Mutex<()>,
+}
+
+impl Hosts {
+    pub(super) fn new(address: Address, probe: Setup) -> Self {
+        let list = address.hosts;
+        Self { list, probe, current: AtomicUsize::new(0), settled: AtomicU64::new(0), choosing: Mutex::new(()) }
+    }
+
+    /// How to reach the one in use.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when there is none.
+    pub(super) fn current(&self) -> Result<&PgConnectOptions, Error> {
+        self.list.get(self.current.load(Ordering::Acquire)).ok_or_else(|| Error::internal("no host"))
+    }
+
+    /// The first that is wanted. Each is given so much time that all of them leave some of the deadline.
+    async fn find(&self, deadline: Duration) -> Result<usize, Error> {
+        let limit = deadline / u32::try_from(self.list.len() + 1).unwrap_or(u32::MAX);
+        let last = self.current.load(Ordering::Acquire);
+        let mut result = Err(Error::internal("no host"));
+        for (at, host) in self.list.iter().enumerate().cycle().skip(last).take(self.list.len()) {
+            result = match timeout(limit, self.try_host(host)).await {
+                Ok(Ok(())) => return Ok(at),
+                Ok(Err(error)) => Err(unreachable(error)),
+                Err(elapsed) => Err(out_of_time(elapsed)),
+            };
+        }
+        result
+    }
+
+    async fn try_host(&self, host: &PgConnectOptions) -> Result<(), sqlx::Error> {
+        let mut connection = host.connect().await?;
+        self.probe.apply(&mut connection).await?;
+        connection.close().await
+    }
+}
+
+impl Store {
+    /// Chooses the host anew if anything has failed since it was chosen. If none is found, all stays as it was: what fails
+    /// then says why.
+    pub(super) async fn settle(&self) {
+        let doubts = self.health.doubts();
+        if self.hosts.list.len() == 1 || self.hosts.settled.load(Ordering::Acquire) >= doubts {
+            return;
+        }
+        let _turn = self.hosts.choosing.lock().await;
+        // Somebody else may have, meanwhile.
+        if self.hosts.settled.load(Ordering::Acquire) >= doubts {
+            return;
+        }
+        let doubts = self.health.doubts();
+        match self.hosts.find(self.deadline).await {
+            Ok(at) => {
+                self.move_to(at);
+                self.hosts.settled.store(doubts, Ordering::Release);
+            }
+            Err(error) => tracing::warn!(%error, "none of the database's hosts accepts writes"),
+        }
+    }
+
+    fn move_to(&self, at: usize) {
+        let last = self.hosts.current.swap(at, Ordering::AcqRel);
+        let Some(host) = self.hosts.list.get(at).filter(|_| at != last) else {
+            return;
+        };
+        tracing::info!(host = host.get_host(), port = host.get_port(), "goes on with this host of the database");
+        self.pool.set_connect_options(host.clone());
+        self.health.retire();
+    }
+}
