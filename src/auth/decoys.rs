@@ -16,7 +16,7 @@ use crate::{
     },
     domain::user::Username,
     error::Error,
-    store::users,
+    store::credentials,
 };
 
 /// How many users are looked at.
@@ -97,7 +97,7 @@ impl Auth {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn sample_hashes(&self) -> Result<(), Error> {
-        let hashes = users::sample_hashes(&mut self.accounts.store.acquire().await?, SAMPLE).await?;
+        let hashes = credentials::sample_hashes(&mut self.accounts.store.acquire().await?, SAMPLE).await?;
         if let Some(secret) = self.keys.ring().lasting_secret(b"decoys") {
             self.accounts.decoys.set(Mix::new(hashes, secret));
         }

@@ -16,8 +16,8 @@ use crate::{
     },
     error::{Error, Violation},
     store::{
-        proofs,
-        users::{self, Credentials, StoredHash},
+        credentials::{self, Credentials, StoredHash},
+        proofs, users,
     },
 };
 
@@ -181,7 +181,7 @@ impl Accounts {
         retrying(async || {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
-            let written: HashSet<UserId> = users::insert_many(&mut tx, new).await?.into_iter().collect();
+            let written: HashSet<UserId> = credentials::insert_many(&mut tx, new).await?.into_iter().collect();
             if written.is_empty() {
                 // That all are there already rests on what was read.
                 proofs::commit(&mut tx).await?;
@@ -211,6 +211,6 @@ impl Accounts {
             self.note(Event::new(Kind::UsersExported, self.operator)).await?;
         }
         let mut conn = self.store.acquire().await?;
-        users::list_credentials(&mut conn, page.after, page.size.into()).await
+        credentials::list(&mut conn, page.after, page.size.into()).await
     }
 }

@@ -24,8 +24,8 @@ use crate::{
     },
     error::Error,
     store::{
+        credentials::{self, Credentials},
         opening::{self, Opening},
-        users::{self, Credentials},
     },
 };
 
@@ -157,7 +157,7 @@ impl Accounts {
         // No connection is held while the password is hashed.
         let mut found = to_completion(async move {
             let mut conn = store.acquire_for_login().await?;
-            users::find_credentials(&mut conn, &name).await
+            credentials::find(&mut conn, &name).await
         })
         .await?;
         let user = found.as_ref().map(|c| &c.user);
@@ -219,7 +219,8 @@ impl Accounts {
         let (hasher, store) = (Arc::clone(&self.hasher), self.store.clone());
         let replaced = async move {
             let fresh = hasher.hash(password, None).await?;
-            users::replace_hash(&mut store.acquire_for_login().await?, user.id, fresh.as_str(), &password_hash).await
+            credentials::replace_hash(&mut store.acquire_for_login().await?, user.id, fresh.as_str(), &password_hash)
+                .await
         };
         tokio::spawn(async move {
             if let Err(error) = replaced.await {

@@ -39,7 +39,7 @@ use crate::{
     domain::{audit::Actor, ids::SessionId, session::Session, user::Username},
     error::Error,
     revocation::{Revocations, confirm::Confirmations},
-    store::{Store, users::Credentials},
+    store::{Store, credentials::Credentials},
 };
 
 /// Users and their sessions: all that needs no key. The command line works with this alone.

@@ -15,8 +15,9 @@ use crate::{
     domain::{ids::SessionId, session::Session, user::Username},
     error::Error,
     store::{
-        Conn, Lane, Store, refresh_tokens,
-        users::{self, Credentials},
+        Conn, Lane, Store,
+        credentials::{self, Credentials},
+        refresh_tokens,
     },
 };
 
@@ -132,6 +133,6 @@ async fn find_sessions(conn: &mut Conn, ids: &[SessionId]) -> Result<HashMap<Ses
 }
 
 async fn find_credentials(conn: &mut Conn, names: &[Username]) -> Result<HashMap<Username, Credentials>, Error> {
-    let found = users::find_all_credentials(conn, names).await?;
+    let found = credentials::find_all(conn, names).await?;
     Ok(found.into_iter().map(|found| (found.user.username.clone(), found)).collect())
 }

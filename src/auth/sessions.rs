@@ -15,10 +15,11 @@ use crate::{
     },
     error::Error,
     store::{
+        credentials::Credentials,
         opening::{self, Opening},
         proofs, refresh_tokens,
         session_sweep::{self, Step},
-        users::{self, Credentials},
+        users,
     },
 };
 

@@ -19,8 +19,9 @@ use crate::{
     },
     error::Error,
     store::{
-        Conn, proofs, refresh_tokens,
-        users::{self, StoredHash},
+        Conn,
+        credentials::{self, StoredHash},
+        proofs, refresh_tokens, users,
     },
 };
 
@@ -250,7 +251,7 @@ impl Accounts {
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
             let now = self.clock.now();
-            users::set_password(&mut tx, id, hash.as_str(), expected, now).await?;
+            credentials::set_password(&mut tx, id, hash.as_str(), expected, now).await?;
             let mut ended = self.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
             // Who sets a password need not know the old one.
             let actor = if expected.is_some() { Actor::User } else { self.operator };

@@ -10,7 +10,7 @@ use crate::{
     auth::{import::Row, users::Status},
     crypto::secret::Secret,
     error::Violation,
-    store::users::Credentials,
+    store::credentials::Credentials,
 };
 
 /// The longest line that is read, in bytes.

@@ -1,6 +1,7 @@
 //! Settings: each by flag and by `COUNTERSIGN_*` variable, read and checked before any port is bound.
 
 mod audit;
+mod hints;
 mod login;
 mod passwords;
 mod policy;
@@ -17,9 +18,10 @@ use clap::{Args, ValueEnum};
 use zeroize::Zeroizing;
 
 pub use self::{
+    hints::Hints,
     login::Peppering,
     passwords::PasswordSettings,
-    policy::{Hints, Policy, PolicySettings},
+    policy::{Policy, PolicySettings},
     sessions::{SessionLimit, SessionLimitAction, SessionSettings},
 };
 use crate::error::Error;

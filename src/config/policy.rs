@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{
-    DAY, PasswordSettings, Peppering, SessionLimit, SessionSettings, audit::AuditSettings, login::LoginSettings,
+    DAY, Hints, PasswordSettings, Peppering, SessionLimit, SessionSettings, audit::AuditSettings, login::LoginSettings,
 };
 use crate::{
     domain::{
@@ -121,22 +121,6 @@ pub struct PolicySettings {
     /// How long a stop waits for calls under way
     #[arg(long, env = "COUNTERSIGN_DRAIN_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
-}
-
-/// Whether revocations are announced by NOTIFY. A hint that is lost costs time, never correctness.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Hints {
-    /// They are.
-    On,
-    /// Replicas poll.
-    Off,
-}
-
-impl Hints {
-    /// Whether they are announced.
-    pub fn are_on(self) -> bool {
-        self == Self::On
-    }
 }
 
 /// What the deployment has chosen, checked.

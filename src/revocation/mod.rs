@@ -8,6 +8,8 @@ pub mod confirm;
 pub mod feed;
 pub mod follower;
 mod full_load;
+mod heartbeat;
+mod hints;
 pub mod index;
 pub mod protocol;
 mod restore;

@@ -10,6 +10,7 @@ mod address;
 pub mod audit;
 pub mod commits;
 mod conn;
+pub mod credentials;
 mod error;
 mod health;
 mod hosts;

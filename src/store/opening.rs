@@ -2,7 +2,7 @@
 
 use sqlx::query;
 
-use super::{Conn, users::Credentials};
+use super::{Conn, credentials::Credentials};
 use crate::{
     domain::{
         audit::{Actor, Kind},

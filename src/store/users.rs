@@ -22,34 +22,10 @@ macro_rules! columns {
     };
 }
 
-/// A user as it is stored, with its password hash.
-#[derive(Clone, Debug)]
-pub struct Credentials {
-    /// The user.
-    pub user: User,
-    /// In one of the forms that `crypto` reads.
-    pub password_hash: StoredHash,
-}
-
-impl Credentials {
-    /// What decides whether a password is right and its user may log in.
-    pub fn decisive(&self) -> (UserId, &StoredHash, Option<OffsetDateTime>) {
-        (self.user.id, &self.password_hash, self.user.disabled_at)
-    }
-}
-
-/// The password hash of a row. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StoredHash(pub String);
-
-impl std::fmt::Debug for StoredHash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StoredHash(..)")
-    }
-}
+pub(super) use columns;
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     id: Uuid,
     username: String,
     roles: Vec<String>,
@@ -58,13 +34,6 @@ struct Row {
     password_changed_at: OffsetDateTime,
     created_at: OffsetDateTime,
     updated_at: OffsetDateTime,
-}
-
-#[derive(sqlx::FromRow)]
-struct CredentialsRow {
-    #[sqlx(flatten)]
-    row: Row,
-    password_hash: String,
 }
 
 impl From<Row> for User {
@@ -79,12 +48,6 @@ impl From<Row> for User {
             created_at: row.created_at,
             updated_at: row.updated_at,
         }
-    }
-}
-
-impl From<CredentialsRow> for Credentials {
-    fn from(found: CredentialsRow) -> Self {
-        Self { user: found.row.into(), password_hash: StoredHash(found.password_hash) }
     }
 }
 
@@ -111,32 +74,6 @@ pub async fn insert(conn: &mut Conn, user: &User, password_hash: &str) -> Result
         1 => Ok(()),
         _ => Err(Error::UsernameTaken),
     }
-}
-
-/// Adds those users whose names are free, by one statement, and gives their ids. The rows are locked in one order.
-///
-/// # Errors
-/// [`Error::DatabaseUnavailable`], [`Error::Conflict`].
-pub async fn insert_many(conn: &mut Conn, users: &[Credentials]) -> Result<Vec<UserId>, Error> {
-    let column = |value: fn(&User) -> Option<OffsetDateTime>| users.iter().map(|c| value(&c.user)).collect::<Vec<_>>();
-    let text = |value: fn(&Credentials) -> String| users.iter().map(value).collect::<Vec<_>>();
-    // No role has a comma (domain/user.rs). A conflict is passed over: an error would put the name into the log.
-    let statement = query_as::<_, (Uuid,)>(
-        "INSERT INTO users (id, username, password_hash, roles, epoch, disabled_at, password_changed_at, created_at, \
-         updated_at) SELECT id, username, hash, string_to_array(roles, ','), 0, disabled_at, changed_at, created_at, \
-         updated_at FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[], \
-         $7::timestamptz[], $8::timestamptz[]) AS n (id, username, hash, roles, disabled_at, changed_at, created_at, \
-         updated_at) ORDER BY username ON CONFLICT (username) DO NOTHING RETURNING id",
-    )
-    .bind(users.iter().map(|c| c.user.id.0).collect::<Vec<_>>())
-    .bind(text(|c| c.user.username.as_str().to_owned()))
-    .bind(text(|c| c.password_hash.0.clone()))
-    .bind(text(|c| c.user.roles.join(",")))
-    .bind(column(|user| user.disabled_at))
-    .bind(column(|user| Some(user.password_changed_at)))
-    .bind(column(|user| Some(user.created_at)))
-    .bind(column(|user| Some(user.updated_at)));
-    Ok(conn.fetch_all(statement).await?.into_iter().map(|(id,)| UserId(id)).collect())
 }
 
 /// Those of the names that are taken, as a database has them that commits.
@@ -169,27 +106,6 @@ pub async fn find_by_name(conn: &mut Conn, name: &Username) -> Result<Option<Use
     Ok(row.map(User::from))
 }
 
-/// The user of that name, with the password hash and the epoch as of one moment.
-///
-/// # Errors
-/// [`Error::DatabaseUnavailable`].
-pub async fn find_credentials(conn: &mut Conn, name: &Username) -> Result<Option<Credentials>, Error> {
-    let text = concat!("SELECT ", columns!(), ", password_hash FROM users WHERE username = $1");
-    let statement = query_as::<_, CredentialsRow>(text).bind(name.as_str());
-    Ok(conn.fetch_optional(statement).await?.map(Credentials::from))
-}
-
-/// The users of these names, as a database has them that commits (rule M1).
-///
-/// # Errors
-/// [`Error::DatabaseUnavailable`], [`Error::Conflict`]: nothing is known.
-pub async fn find_all_credentials(conn: &mut Conn, names: &[Username]) -> Result<Vec<Credentials>, Error> {
-    let text = proving!("SELECT ", columns!(), ", password_hash FROM users WHERE username = ANY($1)");
-    let names: Vec<&str> = names.iter().map(Username::as_str).collect();
-    let rows = conn.fetch_all(query_as::<_, CredentialsRow>(text).bind(names)).await?;
-    Ok(rows.into_iter().map(Credentials::from).collect())
-}
-
 /// Up to `limit` users after `after`, by id, as a database has them that commits.
 ///
 /// # Errors
@@ -199,16 +115,6 @@ pub async fn list(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<User>,
     let statement = query_as::<_, Row>(text).bind(after).bind(limit);
     let rows = conn.fetch_all(statement).await?;
     Ok(rows.into_iter().map(User::from).collect())
-}
-
-/// As [`list`], with the password hashes.
-///
-/// # Errors
-/// [`Error::DatabaseUnavailable`].
-pub async fn list_credentials(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<Credentials>, Error> {
-    let text = concat!("SELECT ", columns!(), ", password_hash FROM users WHERE id > $1 ORDER BY id LIMIT $2");
-    let rows = conn.fetch_all(query_as::<_, CredentialsRow>(text).bind(after).bind(limit)).await?;
-    Ok(rows.into_iter().map(Credentials::from).collect())
 }
 
 /// Locks the user's row until the transaction ends, so that no Login opens a session meanwhile.
@@ -263,54 +169,6 @@ pub async fn raise_epochs(tx: &mut Conn, epochs: &[(UserId, i64)]) -> Result<(),
     tx.execute(statement.bind(ids).bind(least)).await.map(drop)
 }
 
-/// The password hashes of some `count` users, from pages chosen at random.
-///
-/// # Errors
-/// [`Error::DatabaseUnavailable`].
-pub async fn sample_hashes(conn: &mut Conn, count: u32) -> Result<Vec<String>, Error> {
-    let estimate = query_as::<_, (f32,)>("SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass");
-    let users = conn.fetch_optional(estimate).await?.map_or(0.0, |(users,)| users);
-    // Unknown (-1) and small: all.
-    let percent = if users <= 0.0 { 100.0 } else { (f64::from(count) * 100.0 / f64::from(users)).min(100.0) };
-    let sample = query_as::<_, (String,)>("SELECT password_hash FROM users TABLESAMPLE SYSTEM ($1) LIMIT $2");
-    let rows = conn.fetch_all(sample.bind(percent).bind(2 * i64::from(count))).await?;
-    Ok(rows.into_iter().map(|(hash,)| hash).collect())
-}
-
-/// Replaces a hash by another of the same password, if it is still `old`.
-///
-/// # Errors
-/// [`Error::DatabaseUnavailable`].
-pub async fn replace_hash(conn: &mut Conn, id: UserId, fresh: &str, old: &StoredHash) -> Result<(), Error> {
-    let statement = query("UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3");
-    conn.execute(statement.bind(id.0).bind(fresh).bind(&old.0)).await.map(drop)
-}
-
-/// Replaces the password hash. With `expected`, only if it still is that one.
-///
-/// # Errors
-/// [`Error::UserNotFound`]; [`Error::InvalidCredentials`] when the hash is another by now.
-pub async fn set_password(
-    tx: &mut Conn,
-    id: UserId,
-    password_hash: &str,
-    expected: Option<&StoredHash>,
-    now: OffsetDateTime,
-) -> Result<(), Error> {
-    let statement = query(
-        "UPDATE users SET password_hash = $2, password_changed_at = $3, updated_at = $3 \
-         WHERE id = $1 AND password_hash = COALESCE($4, password_hash)",
-    )
-    .bind(id.0)
-    .bind(password_hash)
-    .bind(now)
-    .bind(expected.map(|hash| hash.0.as_str()));
-    match tx.execute(statement).await? {
-        0 if expected.is_some() => Err(Error::InvalidCredentials),
-        rows => touched_one(rows),
-    }
-}
-
 /// Removes a user that has no session rows left.
 ///
 /// # Errors
@@ -319,7 +177,7 @@ pub async fn delete(tx: &mut Conn, id: UserId) -> Result<(), Error> {
     touched_one(tx.execute(query("DELETE FROM users WHERE id = $1").bind(id.0)).await?)
 }
 
-fn touched_one(rows: u64) -> Result<(), Error> {
+pub(super) fn touched_one(rows: u64) -> Result<(), Error> {
     match rows {
         1 => Ok(()),
         0 => Err(Error::UserNotFound),

@@ -14,7 +14,7 @@ use countersign::{
     error::Error,
     grpc::v1::{DeleteUserRequest, revoke_request::Target},
     store::{
-        Store, StoreSettings,
+        Store, StoreSettings, credentials,
         refresh_tokens::{self, Advance},
         replicas::{self, Member},
         revocation_log, revocations, users,
@@ -263,7 +263,7 @@ async fn r43_a_login_that_meets_a_password_change_opens_no_session() {
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
     users::lock(&mut tx, id).await.expect("locked");
-    users::set_password(&mut tx, id, "another hash", None, server.clock.now()).await.expect("set");
+    credentials::set_password(&mut tx, id, "another hash", None, server.clock.now()).await.expect("set");
     let login = tokio::spawn(async move { alice.login_with(PASSWORD).await });
     somebody_waits(&server.database_url).await;
     tx.commit().await.expect("committed");

@@ -1,0 +1,19 @@
+//! Whether replicas wake each other.
+
+use clap::ValueEnum;
+
+/// Whether revocations are announced by NOTIFY. A hint that is lost costs time, never correctness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Hints {
+    /// They are.
+    On,
+    /// Replicas poll.
+    Off,
+}
+
+impl Hints {
+    /// Whether they are announced.
+    pub fn are_on(self) -> bool {
+        self == Self::On
+    }
+}

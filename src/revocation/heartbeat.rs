@@ -1,0 +1,137 @@
+//! The follower's statements: what each step of the protocol sends, and what becomes of the answer.
+
+use super::{
+    follower::{Follower, Following},
+    index::Origin,
+    protocol::{Outcome, Reply},
+};
+use crate::{
+    domain::revocation::{LogEntry, Position, Subject},
+    error::Error,
+    store::{
+        Conn, identity,
+        keys::{self, StoredKey},
+        replicas::{self, Heard, Member},
+        revocations,
+    },
+};
+
+impl Follower {
+    pub(super) async fn connect(&self, at: &mut Following) -> Result<(), Error> {
+        let began_at = self.clock.moment();
+        at.conn = Some(self.store.connect().await?);
+        at.protocol.connected(began_at);
+        Ok(())
+    }
+
+    pub(super) async fn register(&self, at: &mut Following) -> Result<(), Error> {
+        let (sent_at, report) = (self.clock.moment(), at.protocol.report());
+        let origin = replicas::register(at.conn()?, self.member(), report).await?;
+        at.protocol.registered(sent_at, origin.log());
+        self.heard_of(origin, at);
+        Ok(())
+    }
+
+    pub(super) async fn heartbeat(&self, at: &mut Following) -> Result<bool, Error> {
+        let (sent_at, report) = (self.clock.moment(), at.protocol.report());
+        let applied = at.protocol.position();
+        let heard = replicas::beat(at.conn()?, self.member(), report).await?;
+        let answered_at = self.clock.moment();
+        self.revocations.note_clock(self.clock.distance_from(heard.clock, sent_at, answered_at));
+        let (origin, rows) = (heard.origin, positions(&heard));
+        let keys = self.new_keys(at, &heard).await?;
+        // From here on nothing waits: what the protocol calls applied is applied.
+        let reply = Reply { log: origin.log(), head: heard.head, rows: &rows };
+        let outcome = at.protocol.heartbeat_answered(sent_at, self.clock.moment(), reply);
+        self.take_over(at, outcome, (applied, heard), keys);
+        if self.heard_of(origin, at) {
+            return Ok(false);
+        }
+        if let Outcome::Fresh(as_of) = outcome {
+            self.revocations.publish(as_of);
+        }
+        self.settle(at, origin).await?;
+        Ok(matches!(outcome, Outcome::Fresh(_)))
+    }
+
+    /// Makes nothing fresh. Says whether what was read followed on what was known.
+    pub(super) async fn read(&self, at: &mut Following) -> Result<bool, Error> {
+        let applied = at.protocol.position();
+        let heard = replicas::read(at.conn()?, self.replica, applied).await?;
+        let rows = positions(&heard);
+        let keys = self.new_keys(at, &heard).await?;
+        let reply = Reply { log: heard.origin.log(), head: heard.head, rows: &rows };
+        let outcome = at.protocol.read_answered(reply);
+        self.take_over(at, outcome, (applied, heard), keys);
+        Ok(outcome != Outcome::Gap)
+    }
+
+    /// The keys, if what was heard says that they have changed. Read before anything of it is applied, from the log that said
+    /// so.
+    async fn new_keys(&self, at: &mut Following, heard: &Heard) -> Result<Option<Vec<StoredKey>>, Error> {
+        let applied = at.protocol.position().seq;
+        let is_news = |entry: &&LogEntry| entry.seq > applied && entry.revocation.subject == Subject::Keys;
+        let Some(changed) = heard.entries.iter().rev().find(is_news) else {
+            return Ok(None);
+        };
+        let stored = keys::all_since(at.conn()?, changed.position()).await?;
+        let stored = stored.ok_or_else(|| Error::DatabaseUnavailable("the keys are of another log".into()))?;
+        Ok(Some(stored.keys))
+    }
+
+    /// Applies what was heard, unless it does not follow on what was `applied`.
+    fn take_over(
+        &self,
+        at: &Following,
+        outcome: Outcome,
+        (applied, heard): (Position, Heard),
+        keys: Option<Vec<StoredKey>>,
+    ) {
+        if outcome == Outcome::Gap {
+            tracing::warn!(applied = applied.seq, head = heard.head, "gap in the revocation log: loading it in full");
+            return;
+        }
+        if let Some(keys) = keys {
+            (self.install_keys)(keys);
+        }
+        self.revocations.apply(heard.entries.iter().map(|entry| &entry.revocation), Origin::Log);
+        let new = heard.entries.into_iter().filter(|entry| entry.seq > applied.seq);
+        self.revocations.extend_feed(new, at.protocol.position());
+    }
+
+    /// When it is another log than before, all connections that were made so far are used no more, because they may lead to
+    /// the one before; this one too. Says whether it is.
+    fn heard_of(&self, origin: replicas::Origin, at: &mut Following) -> bool {
+        let moved = self.confirmations.heard(origin.log(), origin.settled);
+        if moved {
+            tracing::warn!("the database is another one than before: a standby was promoted, or a backup was restored");
+            self.store.retire_connections();
+            at.disconnect();
+        }
+        moved
+    }
+
+    /// Notes in the database that confirmations count on this log, so that replicas that start later need not find out again.
+    async fn settle(&self, at: &mut Following, origin: replicas::Origin) -> Result<(), Error> {
+        if self.confirmations.settle().is_some() {
+            tracing::info!("revocations are confirmed again");
+        }
+        if !origin.settled && self.confirmations.is_settled(origin.log()) {
+            identity::settle(at.conn()?, origin.log()).await?;
+        }
+        Ok(())
+    }
+
+    /// Wakes the followers of all replicas.
+    pub(super) async fn announce(&self, conn: &mut Conn) -> Result<(), Error> {
+        if self.hints.are_on() { revocations::notify(conn).await } else { Ok(()) }
+    }
+
+    fn member(&self) -> Member {
+        Member { replica: self.replica, max_staleness: self.revocations.max_staleness }
+    }
+}
+
+fn positions(heard: &Heard) -> Vec<Position> {
+    heard.entries.iter().map(LogEntry::position).collect()
+}

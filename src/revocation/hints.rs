@@ -1,0 +1,35 @@
+//! The hints that a revocation was committed (NOTIFY): a connection that listens for them, and wakes the follower. One that is
+//! lost costs time, never correctness.
+
+use std::{future::pending, time::Duration};
+
+use tokio::time::{sleep, timeout};
+
+use super::follower::{Follower, PAUSE};
+
+/// How long the hints' connection may be silent before it is made anew.
+const SILENCE: Duration = Duration::from_secs(60);
+
+impl Follower {
+    /// Turns hints into wake-ups until it is dropped. Without hints the follower polls.
+    pub(super) async fn listen(&self) {
+        if !self.hints.are_on() {
+            return pending().await;
+        }
+        loop {
+            if let Ok(mut listener) = self.store.listen().await {
+                self.hinted.notify_one();
+                // A connection that has been silent for long may be dead without knowing it: the next one at once.
+                while let Ok(heard) = timeout(SILENCE, listener.hint()).await {
+                    self.hinted.notify_one();
+                    if heard.is_err() {
+                        sleep(self.jittered(PAUSE)).await;
+                        break;
+                    }
+                }
+            } else {
+                sleep(self.jittered(PAUSE)).await;
+            }
+        }
+    }
+}
