@@ -39,6 +39,8 @@ pub enum Error {
     KeyUnusable,
     /// The revocation state is older than the bound.
     RevocationsStale,
+    /// The database was restored from a backup, and nobody has decided yet whether the sessions live that it shows.
+    RestoreUndecided,
     /// This machine's wall clock is too far from the database's: it signs nothing.
     ClockWrong,
     /// Tokens are signed by a secret, which is not given away.
@@ -126,6 +128,9 @@ impl fmt::Display for Error {
             Self::Conflict => f.write_str("transaction conflict"),
             Self::KeyUnusable => f.write_str("a key that is needed cannot be used here"),
             Self::RevocationsStale => f.write_str("revocation state too old"),
+            Self::RestoreUndecided => {
+                f.write_str("the database was restored, and an operator has to decide about its sessions")
+            }
             Self::ClockWrong => f.write_str("this machine's clock is wrong"),
             Self::SigningKeySecret => f.write_str("the signing key is a secret"),
             Self::ShuttingDown => f.write_str("shutting down"),

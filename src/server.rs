@@ -157,6 +157,7 @@ fn follower(auth: &Arc<Auth>) -> Follower {
         clock: clock.clone(),
         wake: Arc::clone(wake),
         hints: policy.hints,
+        after_restore: policy.after_restore,
         hinted: Notify::new(),
         install_keys: Box::new(move |stored| drop(installing.keys.install(stored, &installing.accounts))),
     }

@@ -60,6 +60,7 @@ fn check(index: &Index, sessions: &[SessionId], alive: bool) -> f64 {
         user_id: UserId::new(now),
         session_id: SessionId::new(now),
         epoch: 0,
+        opened_at: 0,
         token_id: String::new(),
         roles: vec![],
         audience: vec![],

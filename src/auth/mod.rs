@@ -13,6 +13,7 @@ pub mod login;
 pub mod pepper;
 pub mod proven;
 pub mod refresh;
+pub mod restores;
 pub mod revocation_queue;
 pub mod revoke;
 pub mod rotation_queue;

@@ -55,7 +55,8 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenReused`], [`Error::Rejected`] for the access token,
-    /// [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`], [`Error::ClockWrong`]: nothing is lost then, the same token may
+    /// [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`], [`Error::ClockWrong`],
+    /// [`Error::RestoreUndecided`]: nothing is lost then, the same token may
     /// be tried again.
     pub async fn refresh(&self, request: RefreshRequest) -> Result<Refreshed, Error> {
         // Who has not heard of the keys for long may take a new one for none.
@@ -69,7 +70,7 @@ impl Auth {
         let now = self.accounts.clock.now();
         let (session, exchange) = self.exchange(token, request.client, now).await?;
         // The database may have lost what this replica knows; then it is put back soon.
-        if self.accounts.revocations.has_ended(session.id, session.user_id, session.epoch) {
+        if self.accounts.revocations.has_ended(&session) {
             return Err(Error::RefreshTokenInvalid);
         }
         let tokens = self.token_pair(&session, now)?;
@@ -118,6 +119,7 @@ impl Auth {
                 Decision::Replay => return Ok((session, Exchange::Replayed)),
                 Decision::Reuse => return Err(self.end_reused(&session, client).await),
                 Decision::Refuse => return Err(Error::RefreshTokenInvalid),
+                Decision::Undecided => return Err(Error::RestoreUndecided),
             }
         }
         Err(Error::Conflict)

@@ -9,6 +9,7 @@ mod healthcheck;
 mod keys;
 mod migrate;
 mod serve;
+mod sessions;
 mod user;
 mod user_export;
 mod user_file;
@@ -60,6 +61,8 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Administer users
     User(Box<user::User>),
+    /// End all sessions, or decide about them after a restore
+    Sessions(Box<sessions::Sessions>),
     /// Show, rotate and kill the keys that sign tokens, the peppers of passwords, and the keys that seal both
     Keys(Box<keys::Keys>),
     /// Show who logged in, what was refused, ended and changed, and by whom
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Serve(command) => block_on(command.run()),
         Command::Migrate(command) => block_on(command.run()),
         Command::User(command) => block_on(command.run()),
+        Command::Sessions(command) => block_on(command.run()),
         Command::Keys(command) => block_on(command.run()),
         Command::Audit(command) => block_on(command.run()),
         Command::Hash(command) => block_on(command.run()),

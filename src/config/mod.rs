@@ -5,6 +5,7 @@ mod hints;
 mod login;
 mod passwords;
 mod policy;
+mod restores;
 mod sessions;
 
 use std::{
@@ -22,6 +23,7 @@ pub use self::{
     login::Peppering,
     passwords::PasswordSettings,
     policy::{Policy, PolicySettings},
+    restores::AfterRestore,
     sessions::{SessionLimit, SessionLimitAction, SessionSettings},
 };
 use crate::error::Error;

@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{
-    DAY, Hints, PasswordSettings, Peppering, SessionLimit, SessionSettings, audit::AuditSettings, login::LoginSettings,
+    AfterRestore, DAY, Hints, PasswordSettings, Peppering, SessionLimit, SessionSettings, audit::AuditSettings,
+    login::LoginSettings,
 };
 use crate::{
     domain::{
@@ -76,6 +77,10 @@ pub struct PolicySettings {
     /// Signs no tokens while its wall clock is further from the database's; 5s to 1h
     #[arg(long, env = "COUNTERSIGN_MAX_CLOCK_DISTANCE", default_value = "60s", value_parser = humantime::parse_duration)]
     pub max_clock_distance: Duration,
+
+    /// What becomes of sessions when the database was restored from a backup that is older than what replicas remember
+    #[arg(long, env = "COUNTERSIGN_AFTER_RESTORE", default_value = "ask", value_enum)]
+    pub after_restore: AfterRestore,
 
     /// Whether Postgres tells of revocations (NOTIFY), so that they are known in milliseconds; without, replicas ask ten
     /// times a second
@@ -158,6 +163,8 @@ pub struct Policy {
     pub max_staleness: Duration,
     /// How far the wall clock may be from the database's before no tokens are signed.
     pub max_clock_distance: Duration,
+    /// What becomes of sessions after a restore.
+    pub after_restore: AfterRestore,
     /// Whether hints of revocations are sent and listened for.
     pub hints: Hints,
     /// Grace past the end of an access token.
@@ -250,6 +257,7 @@ impl PolicySettings {
             rotation: RotationPolicy { grace: self.refresh_grace, late_retry: self.refresh_late_retry },
             max_staleness: self.max_staleness,
             max_clock_distance: self.max_clock_distance,
+            after_restore: self.after_restore,
             hints: self.hints,
             leeway: self.leeway,
             verify_cache: self.verify_cache,

@@ -130,6 +130,7 @@ mod tests {
             user_id: UserId::new(OffsetDateTime::UNIX_EPOCH),
             session_id: SessionId::new(OffsetDateTime::UNIX_EPOCH),
             epoch: 0,
+            opened_at: 0,
             token_id: "j".to_owned(),
             roles: vec![],
             audience: vec![],

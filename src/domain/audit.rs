@@ -96,6 +96,8 @@ names! {
         PasswordChanged = "password_changed",
         /// A ChangePassword was refused.
         PasswordChangeFailed = "password_change_failed",
+        /// The sessions of a database that was restored from a backup live.
+        RestoreAccepted = "restore_accepted",
         /// A key was made.
         KeyCreated = "key_created",
         /// A key began to sign.

@@ -58,6 +58,8 @@ pub struct Principal {
     pub session_id: SessionId,
     /// The user's epoch at the issue; compared with the revocation index.
     pub epoch: i64,
+    /// When the session was opened, seconds since 1970; compared with the revocation index.
+    pub opened_at: u64,
     /// The token's id.
     pub token_id: String,
     /// The user's roles at the issue.
@@ -98,6 +100,7 @@ impl Claims {
             user_id: UserId::parse(&self.sub).ok_or(Rejection::Malformed)?,
             session_id: SessionId::parse(&self.sid).ok_or(Rejection::Malformed)?,
             epoch: self.epoch,
+            opened_at: self.auth_time,
             token_id: self.jti,
             roles: self.roles,
             audience: self.aud,
@@ -137,6 +140,12 @@ impl Principal {
 /// Seconds since 1970; zero before.
 pub fn unix(at: OffsetDateTime) -> u64 {
     u64::try_from(at.unix_timestamp()).unwrap_or(0)
+}
+
+/// The moment so many seconds after 1970; the last one that there is for what is beyond.
+pub fn at(seconds: u64) -> OffsetDateTime {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::PrimitiveDateTime::MAX.assume_utc())
 }
 
 /// `aud` is a string or an array of strings (RFC 7519 section 4.1.3).

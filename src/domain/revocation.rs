@@ -35,6 +35,8 @@ pub enum Subject {
     Session(SessionId),
     /// All tokens of a user whose epoch is below.
     User(UserId, i64),
+    /// All tokens of sessions that were opened before this moment, in seconds since 1970.
+    OpenedBefore(u64),
     /// The keys have changed, perhaps because one was killed: they are to be read again.
     Keys,
 }

@@ -34,6 +34,8 @@ pub enum Liveness {
     Until(OffsetDateTime),
     /// It was revoked, or its user is disabled.
     Ended,
+    /// Nobody knows: the database was restored from a backup, and may have lost that it ended.
+    Undecided,
 }
 
 /// How long an exchanged token is forgiven.
@@ -58,6 +60,8 @@ pub enum Decision {
     Reuse,
     /// The session has ended.
     Refuse,
+    /// Nobody knows whether the session has ended.
+    Undecided,
 }
 
 /// The write that a rotation or a skip makes.
@@ -83,6 +87,7 @@ pub fn decide(state: &RotationState, presented: u32, policy: RotationPolicy, now
     match state.liveness {
         Liveness::Until(end) if now < end => {}
         Liveness::Until(_) | Liveness::Ended => return Decision::Refuse,
+        Liveness::Undecided => return Decision::Undecided,
     }
     let (current, previous) = (state.generation, state.previous_generation);
     if presented >= current {
@@ -212,7 +217,7 @@ mod tests {
         match decide(state, g, POLICY, now) {
             Decision::Rotate(step) | Decision::Skip(step) => apply(state, step, now),
             Decision::Replay => {}
-            Decision::Reuse | Decision::Refuse => {
+            Decision::Reuse | Decision::Refuse | Decision::Undecided => {
                 state.liveness = Liveness::Ended;
                 return None;
             }

@@ -51,6 +51,9 @@ pub fn revocation(revocation: &Revocation) -> Option<v1::Revocation> {
     let subject = match revocation.subject {
         Subject::Session(id) => S::SessionId(id.to_string()),
         Subject::User(id, least_epoch) => S::User(v1::UserRevocation { user_id: id.to_string(), least_epoch }),
+        Subject::OpenedBefore(moment) => {
+            S::OpenedBefore(Timestamp { seconds: moment.try_into().unwrap_or(i64::MAX), nanos: 0 })
+        }
         // Keys are sent by themselves.
         Subject::Keys => return None,
     };

@@ -57,6 +57,11 @@ fn describe(error: &Error) -> (Code, &'static str, &'static str) {
         Error::RevocationsStale => {
             (Unavailable, "REVOCATIONS_STALE", "this replica's revocation state is too old, try another")
         }
+        Error::RestoreUndecided => (
+            Unavailable,
+            "RESTORE_UNDECIDED",
+            "the database was restored from a backup: an operator has to decide about sessions that were opened before",
+        ),
         Error::ClockWrong => {
             (Unavailable, "CLOCK_WRONG", "this replica's clock is too far from the database's, try another")
         }
@@ -110,7 +115,8 @@ fn log(rpc: &'static str, error: &Error) {
         // That a key cannot be used was said when it was read; anybody can name it.
         | Error::KeyUnusable
         | Error::RevocationsStale
-        // Said once by the task that watches the clock.
+        // Said once by whoever noticed.
+        | Error::RestoreUndecided
         | Error::ClockWrong
         | Error::SigningKeySecret
         | Error::ShuttingDown

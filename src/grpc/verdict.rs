@@ -86,6 +86,7 @@ mod tests {
             user_id: UserId::new(now),
             session_id: SessionId::new(now),
             epoch: 7,
+            opened_at: 0,
             token_id: "the token's".to_owned(),
             roles: vec!["reader".to_owned(), "writer".to_owned()],
             audience: vec!["orders".to_owned()],

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    config::Hints,
+    config::{AfterRestore, Hints},
     error::Error,
     store::{Conn, Store, keys::StoredKey, replicas},
 };
@@ -63,6 +63,8 @@ pub struct Follower {
     pub wake: Arc<Notify>,
     /// Whether hints are listened for.
     pub hints: Hints,
+    /// What becomes of sessions after a restore.
+    pub after_restore: AfterRestore,
     /// There may be something new.
     pub hinted: Notify,
     /// Called when the keys have changed.

@@ -23,6 +23,8 @@ const MOST_EXPECTED: usize = 1_000_000;
 pub struct Index {
     sessions: HashMap<SessionId, Lifetime>,
     users: HashMap<UserId, (i64, Lifetime)>,
+    /// Sessions that were opened before this moment are dead, in seconds since 1970.
+    opened_before: Option<(u64, Lifetime)>,
     /// The latest end of an entry that was forgotten, in seconds since 1970. Tokens that it could have matched are refused,
     /// so that a wall clock that steps back revives nothing (REQUIREMENTS V6).
     forgotten_until: u64,
@@ -84,7 +86,7 @@ impl Lifetime {
 impl Index {
     /// Makes room for so many sessions if nothing has been added yet; says whether that is so.
     pub fn expect(&mut self, sessions: usize) -> bool {
-        let empty = self.sessions.is_empty() && self.users.is_empty();
+        let empty = self.sessions.is_empty() && self.users.is_empty() && self.opened_before.is_none();
         if empty {
             self.sessions.reserve(sessions.min(MOST_EXPECTED));
         }
@@ -104,6 +106,11 @@ impl Index {
                 *least = epoch.max(*least);
                 *lifetime = lifetime.max(fresh);
             }
+            Subject::OpenedBefore(moment) => {
+                let (latest, lifetime) = self.opened_before.get_or_insert((moment, fresh));
+                *latest = moment.max(*latest);
+                *lifetime = lifetime.max(fresh);
+            }
             // What the keys are is kept with the keys.
             Subject::Keys => {}
         }
@@ -114,7 +121,8 @@ impl Index {
     /// # Errors
     /// [`Rejection::Revoked`]; [`Rejection::Expired`] when what could be known of it has been forgotten.
     pub fn check(&self, principal: &Principal) -> Result<(), Rejection> {
-        if self.has_ended(principal.session_id, principal.user_id, principal.epoch) {
+        let Principal { session_id, user_id, epoch, opened_at, .. } = *principal;
+        if self.has_ended(session_id, user_id, epoch, opened_at) {
             return Err(Rejection::Revoked);
         }
         // A session that was revoked has no token that was issued later than that, even by another clock.
@@ -125,17 +133,20 @@ impl Index {
         Ok(())
     }
 
-    /// Whether a session, opened under that epoch of its user, is known to have ended.
-    pub fn has_ended(&self, session: SessionId, user: UserId, epoch: i64) -> bool {
+    /// Whether a session is known to have ended, opened at that second and under that epoch of its user.
+    pub fn has_ended(&self, session: SessionId, user: UserId, epoch: i64, opened_at: u64) -> bool {
         let least = self.users.get(&user).map(|(least, _)| *least);
-        self.sessions.contains_key(&session) || least.is_some_and(|least| epoch < least)
+        self.sessions.contains_key(&session)
+            || least.is_some_and(|least| epoch < least)
+            || self.opened_before.is_some_and(|(moment, _)| opened_at < moment)
     }
 
     /// What the log has said that has time left.
     pub fn live(&self, now: OffsetDateTime) -> Vec<Revocation> {
         let sessions = self.sessions.iter().map(|(id, lifetime)| (Subject::Session(*id), lifetime));
         let users = self.users.iter().map(|(id, (epoch, lifetime))| (Subject::User(*id, *epoch), lifetime));
-        let live = sessions.chain(users).filter(|(_, l)| l.origin == Origin::Log && !l.has_ended(now));
+        let opened = self.opened_before.iter().map(|(moment, lifetime)| (Subject::OpenedBefore(*moment), lifetime));
+        let live = sessions.chain(users).chain(opened).filter(|(_, l)| l.origin == Origin::Log && !l.has_ended(now));
         live.map(|(subject, lifetime)| Revocation { subject, expires_at: lifetime.until() }).collect()
     }
 
@@ -151,6 +162,7 @@ impl Index {
         };
         self.sessions.retain(|_, lifetime| stays(lifetime));
         self.users.retain(|_, (_, lifetime)| stays(lifetime));
+        self.opened_before = self.opened_before.filter(|(_, lifetime)| stays(lifetime));
         self.forgotten_until = forgotten_until;
     }
 }
@@ -169,6 +181,7 @@ mod tests {
             user_id,
             session_id,
             epoch,
+            opened_at: 0,
             token_id: "t".into(),
             roles: vec![],
             audience: vec![],
@@ -200,6 +213,20 @@ mod tests {
         assert_eq!(index.check(&principal(session, user, 2)), Err(Rejection::Revoked));
         assert_eq!(index.check(&principal(session, user, 3)), Ok(()));
         assert_eq!(index.check(&principal(session, UserId::new(T0), 0)), Ok(()));
+    }
+
+    #[test]
+    fn p1_tokens_of_sessions_that_were_opened_before_a_moment_are_dead() {
+        let opened = |opened_at| Principal { opened_at, ..principal(SessionId::new(T0), UserId::new(T0), 0) };
+        let mut index = Index::default();
+        for moment in [70, 50] {
+            index.apply(&revocation(Subject::OpenedBefore(moment)), Origin::Log, BOOT);
+        }
+        assert_eq!(index.check(&opened(69)), Err(Rejection::Revoked));
+        assert_eq!(index.check(&opened(70)), Ok(()));
+        assert_eq!(index.live(T0), [revocation(Subject::OpenedBefore(70))]);
+        index.collect(T0 + RETENTION, Boot::from_nanos(u64::MAX));
+        assert_eq!(index.check(&Principal { expires_at: u64::MAX, ..opened(69) }), Ok(()), "its row says it by then");
     }
 
     #[test]
@@ -246,7 +273,7 @@ mod tests {
         for origin in [Origin::Repeated, Origin::Log, Origin::Repeated] {
             index.apply(&revocation(Subject::Session(logged)), origin, BOOT);
         }
-        assert!(index.has_ended(repeated, user, 0) && index.has_ended(logged, user, 0));
+        assert!(index.has_ended(repeated, user, 0, 0) && index.has_ended(logged, user, 0, 0));
         assert_eq!(index.live(T0), [revocation(Subject::Session(logged))]);
     }
 

@@ -28,9 +28,9 @@ use tokio::sync::watch;
 use crate::{
     clock::{Boot, Clock, Moment},
     domain::{
-        claims::Principal,
-        ids::{SessionId, UserId},
+        claims::{Principal, unix},
         revocation::{LogEntry, Position, Revocation},
+        session::Session,
     },
     error::{Error, Rejection},
 };
@@ -141,10 +141,9 @@ impl Revocations {
         LookUp(self.index())
     }
 
-    /// Whether a session, opened under that epoch of its user, is known to have ended; fresh or not. The database may have
-    /// lost that (REQUIREMENTS V4).
-    pub fn has_ended(&self, session: SessionId, user: UserId, epoch: i64) -> bool {
-        self.index().has_ended(session, user, epoch)
+    /// Whether a session is known to have ended; fresh or not. The database may have lost that (REQUIREMENTS V4).
+    pub fn has_ended(&self, session: &Session) -> bool {
+        self.index().has_ended(session.id, session.user_id, session.epoch, unix(session.created_at))
     }
 
     /// Adds revocations. Adding one twice changes nothing.

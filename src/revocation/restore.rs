@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use crate::{
     domain::{
         audit::{Actor, Event, Kind},
+        claims::at,
         ids::{SessionId, UserId},
         revocation::{Reason, Revocation, Subject},
     },
@@ -15,7 +16,7 @@ use crate::{
     store::{
         Conn, audit, refresh_tokens,
         revocation_log::{self, Extent},
-        revocations, users,
+        revocations, session_floor, users,
     },
 };
 
@@ -62,6 +63,7 @@ fn missing(known: Vec<Revocation>, logged: &[Revocation]) -> Vec<Revocation> {
     }
     let mut sessions: HashSet<SessionId> = HashSet::new();
     let mut users: HashMap<UserId, i64> = HashMap::new();
+    let mut opened_before = None;
     for revocation in logged {
         match revocation.subject {
             Subject::Session(id) => drop(sessions.insert(id)),
@@ -69,12 +71,14 @@ fn missing(known: Vec<Revocation>, logged: &[Revocation]) -> Vec<Revocation> {
                 let least = users.entry(id).or_insert(epoch);
                 *least = epoch.max(*least);
             }
+            Subject::OpenedBefore(moment) => opened_before = opened_before.max(Some(moment)),
             Subject::Keys => {}
         }
     }
     let lost = |revocation: &Revocation| match revocation.subject {
         Subject::Session(id) => !sessions.contains(&id),
         Subject::User(id, epoch) => users.get(&id).is_none_or(|least| *least < epoch),
+        Subject::OpenedBefore(moment) => opened_before < Some(moment),
         Subject::Keys => false,
     };
     known.into_iter().filter(lost).collect()
@@ -87,6 +91,7 @@ async fn mark(tx: &mut Conn, revocations: &[Revocation], now: OffsetDateTime) ->
         match revocation.subject {
             Subject::Session(id) => sessions.push(id),
             Subject::User(id, epoch) => epochs.push((id, epoch)),
+            Subject::OpenedBefore(moment) => session_floor::raise(tx, at(moment)).await?,
             Subject::Keys => {}
         }
     }
@@ -113,10 +118,18 @@ mod tests {
     fn what_the_log_says_is_not_missing_and_a_lower_epoch_is_not_enough() {
         let (here, gone) = (SessionId(Uuid::from_u128(1)), SessionId(Uuid::from_u128(2)));
         let user = |id: u128, epoch| Subject::User(UserId(Uuid::from_u128(id)), epoch);
-        let log = [Subject::Session(here), user(1, 4), user(2, 2), user(2, 1), Subject::Keys];
-        let known = [Subject::Session(here), Subject::Session(gone), user(1, 4), user(2, 3), user(3, 1)];
+        let log = [Subject::Session(here), user(1, 4), user(2, 2), user(2, 1), Subject::Keys, Subject::OpenedBefore(5)];
+        let known = [
+            Subject::Session(here),
+            Subject::Session(gone),
+            user(1, 4),
+            user(2, 3),
+            user(3, 1),
+            Subject::OpenedBefore(5),
+            Subject::OpenedBefore(6),
+        ];
         let lost = missing(known.map(revocation).into(), &log.map(revocation));
         let lost: Vec<Subject> = lost.into_iter().map(|revocation| revocation.subject).collect();
-        assert_eq!(lost, [Subject::Session(gone), user(2, 3), user(3, 1)]);
+        assert_eq!(lost, [Subject::Session(gone), user(2, 3), user(3, 1), Subject::OpenedBefore(6)]);
     }
 }

@@ -125,7 +125,8 @@ impl StoredKeys {
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn witness(conn: &mut Conn, seen_ms: i64, passed_ms: i64) -> Result<bool, Error> {
-    let statement = query("UPDATE service_clock SET witnessed_ms = witnessed_ms + $2 WHERE witnessed_ms = $1");
+    let statement =
+        query("UPDATE service_clock SET witnessed_ms = witnessed_ms + $2, moved_at = now() WHERE witnessed_ms = $1");
     Ok(conn.execute(statement.bind(seen_ms).bind(passed_ms)).await? == 1)
 }
 

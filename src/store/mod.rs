@@ -29,6 +29,7 @@ pub mod revocation_log;
 pub mod revocations;
 mod schema;
 pub mod seed;
+pub mod session_floor;
 pub mod session_sweep;
 mod setup;
 pub mod users;

@@ -20,7 +20,8 @@ macro_rules! columns {
     () => {
         "s.session_id, s.user_id, s.generation, s.previous_generation, s.rotated_at, s.created_at, \
      s.expires_at, s.idle_expires_at, s.revoked_at, s.client_id, s.audience, s.client_ip, s.client_user_agent, \
-     s.client_device, s.epoch, u.roles, u.disabled_at IS NULL AND u.epoch = s.epoch AS user_allows"
+     s.client_device, s.epoch, u.roles, u.disabled_at IS NULL AND u.epoch = s.epoch AS user_allows, \
+     s.created_at < f.ended_before AS below_floor, s.created_at < f.undecided_before AS undecided"
     };
 }
 
@@ -43,13 +44,16 @@ struct Row {
     epoch: i64,
     roles: Vec<String>,
     user_allows: bool,
+    below_floor: bool,
+    undecided: bool,
 }
 
 impl TryFrom<Row> for Session {
     type Error = Error;
 
     fn try_from(row: Row) -> Result<Self, Error> {
-        let liveness = match (row.revoked_at, row.user_allows) {
+        let liveness = match (row.revoked_at, row.user_allows && !row.below_floor) {
+            (None, true) if row.undecided => Liveness::Undecided,
             (None, true) => Liveness::Until(row.expires_at.min(row.idle_expires_at)),
             _ => Liveness::Ended,
         };
@@ -82,7 +86,7 @@ pub async fn find_all(conn: &mut Conn, ids: &[SessionId]) -> Result<Vec<Session>
     let text = proving!(
         "SELECT ",
         columns!(),
-        " FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = ANY($1)",
+        " FROM refresh_tokens s JOIN users u ON u.id = s.user_id JOIN session_floor f ON f.one WHERE s.session_id = ANY($1)",
     );
     let rows = conn.fetch_all(query_as::<_, Row>(text).bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())).await?;
     rows.into_iter().map(Session::try_from).collect()
@@ -112,9 +116,10 @@ macro_rules! advance {
              client_user_agent = COALESCE(n.user_agent, s.client_user_agent), \
              client_device = COALESCE(n.device, s.client_device) FROM ",
             $from,
-            " AS n (id, since, upto, previous, now, idle_expires_at, ip, user_agent, device), users u \
+            " AS n (id, since, upto, previous, now, idle_expires_at, ip, user_agent, device), users u, session_floor f \
              WHERE s.session_id = n.id AND u.id = s.user_id AND s.generation = n.since AND s.revoked_at IS NULL \
              AND u.disabled_at IS NULL AND u.epoch = s.epoch AND s.expires_at > n.now AND s.idle_expires_at > n.now \
+             AND f.one AND s.created_at >= f.ended_before AND s.created_at >= f.undecided_before \
              RETURNING ",
             columns!(),
         )
@@ -185,8 +190,8 @@ pub async fn list(
     let text = proving!(
         "SELECT ",
         columns!(),
-        " FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.user_id = $1 AND s.session_id > $2 \
-          AND s.revoked_at IS NULL AND s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 ORDER BY s.session_id LIMIT $3",
+        " FROM refresh_tokens s JOIN users u ON u.id = s.user_id JOIN session_floor f ON f.one WHERE s.user_id = $1 \
+          AND s.session_id > $2 AND s.created_at >= f.ended_before AND s.revoked_at IS NULL AND s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 ORDER BY s.session_id LIMIT $3",
     );
     let statement = query_as::<_, Row>(text).bind(user.0).bind(after).bind(limit).bind(now);
     let rows = conn.fetch_all(statement).await?;
@@ -259,7 +264,7 @@ pub async fn revoked_since(conn: &mut Conn, user: UserId, since: OffsetDateTime)
 pub async fn count_live(conn: &mut Conn, user: &User, now: OffsetDateTime) -> Result<usize, Error> {
     let statement = query_as::<_, (i64,)>(
         "SELECT count(*) FROM (SELECT FROM refresh_tokens WHERE user_id = $1 AND epoch = $2 AND revoked_at IS NULL \
-         AND expires_at > $3 AND idle_expires_at > $3 LIMIT 10000) live",
+         AND expires_at > $3 AND idle_expires_at > $3 AND created_at >= (SELECT ended_before FROM session_floor) LIMIT 10000) live",
     )
     .bind(user.id.0)
     .bind(user.epoch)
@@ -281,7 +286,7 @@ pub async fn live_but_newest(
     let statement = query_as::<_, (Uuid,)>(
         "SELECT session_id FROM (SELECT session_id, row_number() OVER (ORDER BY created_at DESC, session_id DESC) AS place \
          FROM refresh_tokens WHERE user_id = $1 AND epoch = $2 AND revoked_at IS NULL AND expires_at > $3 \
-         AND idle_expires_at > $3) live WHERE place > $4 ORDER BY place DESC LIMIT 1000",
+         AND idle_expires_at > $3 AND created_at >= (SELECT ended_before FROM session_floor)) live WHERE place > $4 ORDER BY place DESC LIMIT 1000",
     );
     let statement = statement.bind(user.id.0).bind(user.epoch).bind(now).bind(i64::from(newest));
     Ok(tx.fetch_all(statement).await?.into_iter().map(|(id,)| SessionId(id)).collect())

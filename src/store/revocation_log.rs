@@ -1,5 +1,7 @@
 //! The log of revocations (table `revocations`), read in full, page by page.
 
+use std::time::Duration;
+
 use sqlx::query_as;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -23,6 +25,12 @@ pub struct Extent {
     pub log: LogIdentity,
     /// Its newest row.
     pub newest: Position,
+    /// Whether it holds the row that was asked for.
+    pub holds_known: bool,
+    /// Whether the database knows this history of commits: it was not promoted or restored since.
+    pub is_settled: bool,
+    /// How long ago the database was written to last by a running service, by its own clock.
+    pub age: Duration,
     oldest: Option<i64>,
 }
 
@@ -30,6 +38,9 @@ pub struct Extent {
 struct ExtentRow {
     system: i64,
     timeline: Timeline,
+    settled: bool,
+    holds_known: bool,
+    age: f64,
     head: i64,
     newest: Option<Uuid>,
     oldest: Option<i64>,
@@ -42,23 +53,27 @@ impl Extent {
     }
 }
 
-/// Where the log begins and ends now.
+/// Where the log begins and ends now, and whether it holds the row `known`.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn extent(conn: &mut Conn) -> Result<Extent, Error> {
+pub async fn extent(conn: &mut Conn, known: Position) -> Result<Extent, Error> {
     let statement = query_as::<_, ExtentRow>(concat!(
-        "SELECT here.system, here.timeline, h.seq AS head, (SELECT id FROM revocations r WHERE r.seq = h.seq) AS newest, \
+        "SELECT here.*, EXISTS (SELECT FROM revocations WHERE seq = $1 AND id = $2) AS holds_known, \
+           (SELECT extract(epoch FROM now() - moved_at)::float8 FROM service_clock) AS age, h.seq AS head, (SELECT id FROM revocations r WHERE r.seq = h.seq) AS newest, \
            (SELECT min(seq) FROM revocations) AS oldest FROM revocation_head h, ",
         here!(),
         " here",
     ));
-    let Some(row) = conn.fetch_optional(statement).await? else {
+    let Some(row) = conn.fetch_optional(statement.bind(known.seq).bind(known.id)).await? else {
         return Err(Error::internal("the revocation log has no head row"));
     };
     Ok(Extent {
         log: LogIdentity { system: row.system, timeline: row.timeline },
         newest: Position { seq: row.head, id: row.newest },
+        holds_known: row.holds_known || known == Position::default(),
+        is_settled: row.settled,
+        age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
         oldest: row.oldest,
     })
 }
@@ -94,7 +109,7 @@ pub async fn read(
 /// # Errors
 /// As for [`read`].
 pub async fn load(conn: &mut Conn, after: i64) -> Result<(Extent, Vec<Revocation>), Error> {
-    let extent = extent(conn).await?;
+    let extent = extent(conn, Position::default()).await?;
     let mut revocations = Vec::new();
     read(conn, extent, after, |page| revocations.extend(page)).await?;
     Ok((extent, revocations))

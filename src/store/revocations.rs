@@ -42,6 +42,9 @@ impl TryFrom<Row> for LogEntry {
             ("session", Some(id), None) => Subject::Session(SessionId(id)),
             ("user", Some(id), Some(epoch)) => Subject::User(UserId(id), epoch),
             ("key", None, None) => Subject::Keys,
+            ("opened_before", None, Some(seconds)) => {
+                Subject::OpenedBefore(u64::try_from(seconds).map_err(Error::internal)?)
+            }
             _ => {
                 return Err(Error::internal(format!("revocation {} cannot be read", row.seq)));
             }
@@ -85,6 +88,9 @@ pub async fn append(tx: &mut Conn, revocations: &[(Revocation, Reason)], now: Of
             Subject::Session(id) => ("session", Some(id.0), None),
             Subject::User(id, epoch) => ("user", Some(id.0), Some(epoch)),
             Subject::Keys => ("key", None, None),
+            Subject::OpenedBefore(seconds) => {
+                ("opened_before", None, Some(i64::try_from(seconds).map_err(Error::internal)?))
+            }
         };
         kinds.push(kind);
         subjects.push(subject);

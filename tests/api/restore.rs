@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use countersign::grpc::v1::{TokenPair, revoke_request::Target};
+use countersign::{
+    config::AfterRestore,
+    grpc::v1::{TokenPair, revoke_request::Target},
+};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::support::{Proxy, Setup, TestServer, User, refusal};
+use crate::{
+    support::{Proxy, Setup, TestServer, User, refusal},
+    watch::Watcher,
+};
 
 /// The database as it was, to go back to.
 struct Backup(PgConnection);
@@ -158,4 +164,127 @@ async fn a_replica_that_died_leaves_the_list_after_a_while_and_one_that_wakes_co
     connection.execute("DELETE FROM replicas").await.expect("as if this one had slept");
     server.catch_up().await;
     assert_eq!(sqlx::query_scalar::<_, i64>(listed).fetch_one(&mut connection).await.expect("counted"), 1);
+}
+
+/// As if a backup of `hours` ago had been restored over the running service.
+async fn restore_old(server: &TestServer, backup: &mut Backup, hours: u32) {
+    let aged = format!("UPDATE service_clock SET moved_at = now() - interval '{hours} hours'");
+    backup.restore(&aged).await;
+    server.catch_up().await;
+}
+
+/// REQUIREMENTS V14: what had ended since the backup is a live row again, and after three hours nobody remembers.
+#[tokio::test]
+async fn v14_after_a_restore_of_an_old_backup_no_session_is_refreshed_until_somebody_decides() {
+    let server = TestServer::start().await;
+    let other = server.replica().await;
+    let alice = server.user("alice").await;
+    let (ended, alive) = (alice.login().await, alice.login().await);
+    let mut backup = Backup::of(&server).await;
+    alice.revoke(Target::SessionId(ended.session_id.clone())).await.expect("revoked");
+    server.catch_up().await;
+    // Forgotten by all: long ago, for the replicas.
+    for replica in [&server, &other] {
+        replica.advance(Duration::from_secs(4 * 3600)).await;
+        replica.auth.accounts.revocations.collect();
+    }
+    restore_old(&server, &mut backup, 9).await;
+    for replica in [&server, &other, &server.replica().await] {
+        for tokens in [&ended, &alive] {
+            let refused = refusal(alice.at(replica).refresh(&tokens.refresh_token).await);
+            assert_eq!(refused, (tonic::Code::Unavailable, "RESTORE_UNDECIDED".to_owned()));
+        }
+    }
+    // Two minutes later, because the database's clock decides what was opened before.
+    server.advance(Duration::from_secs(120)).await;
+    let since = alice.login().await;
+    alice.rotate(&since.refresh_token).await;
+
+    let decide = || Setup::on(server.database_url.clone(), server.clock.clone()).without_start();
+    assert!(decide().accounts.accept_restore().await.expect("accepted"));
+    assert!(!decide().accounts.accept_restore().await.expect("accepted"), "once");
+    alice.rotate(&alive.refresh_token).await;
+    alice.rotate(&ended.refresh_token).await;
+}
+
+#[tokio::test]
+async fn v14_an_operator_ends_all_sessions_of_before_by_one_row_of_the_log() {
+    let server = TestServer::start().await;
+    let other = server.replica().await;
+    let alice = server.user("alice").await;
+    let before = [alice.login().await, alice.login().await];
+    let mut backup = Backup::of(&server).await;
+    alice.revoke(Target::SessionId(before[0].session_id.clone())).await.expect("revoked");
+    server.catch_up().await;
+    restore_old(&server, &mut backup, 9).await;
+    server.advance(Duration::from_secs(120)).await;
+    let operator = Setup::on(server.database_url.clone(), server.clock.clone()).without_start();
+    let too_late = operator.accounts.end_sessions_opened_before(server.clock.now() + Duration::from_secs(5)).await;
+    assert!(too_late.is_err(), "nobody knows what will be opened");
+    let moment = server.clock.now() - Duration::from_secs(10);
+    let mut watcher = Watcher::of(&server, "").await;
+    operator.accounts.end_sessions_opened_before(moment).await.expect("ended");
+    watcher.until(|known| known.opened_before >= moment.unix_timestamp()).await;
+    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM revocations WHERE kind = 'opened_before'")
+        .fetch_one(&mut backup.0)
+        .await
+        .expect("counted");
+    assert_eq!(rows, 1);
+    let since = alice.login().await;
+    for replica in [&server, &other] {
+        replica.catch_up().await;
+        for tokens in &before {
+            assert_eq!(refusal(alice.at(replica).verify(&tokens.access_token).await).1, "TOKEN_REVOKED");
+            assert_eq!(refusal(alice.at(replica).refresh(&tokens.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
+        }
+        alice.at(replica).verify(&since.access_token).await.expect("opened since");
+    }
+    let listed = countersign::grpc::v1::ListSessionsRequest { user_id: alice.id.clone(), ..Default::default() };
+    let listed = server.auth_client().list_sessions(listed).await.expect("listed").into_inner().sessions;
+    assert_eq!(listed.len(), 1);
+    alice.rotate(&since.refresh_token).await;
+    // Long after the log has forgotten it, and after the database has lost the floor and a replica has put it back.
+    backup.0.execute("UPDATE session_floor SET ended_before = 'epoch'; DELETE FROM revocations").await.expect("lost");
+    server.catch_up().await;
+    server.advance(Duration::from_secs(4 * 3600)).await;
+    server.auth.accounts.revocations.collect();
+    assert_eq!(refusal(alice.refresh(&before[1].refresh_token).await).1, "REFRESH_TOKEN_INVALID");
+}
+
+#[tokio::test]
+async fn v14_a_setting_decides_beforehand() {
+    for (setting, refreshed) in [(AfterRestore::EndAll, false), (AfterRestore::Accept, true)] {
+        let mut setup = Setup::new().await;
+        setup.settings.after_restore = setting;
+        let server = setup.start().await;
+        let alice = server.user("alice").await;
+        let (lost, alive) = (alice.login().await, alice.login().await);
+        let mut backup = Backup::of(&server).await;
+        alice.revoke(Target::SessionId(lost.session_id.clone())).await.expect("revoked");
+        server.catch_up().await;
+        server.advance(Duration::from_secs(10)).await;
+        restore_old(&server, &mut backup, 9).await;
+        let answer = alice.refresh(&alive.refresh_token).await;
+        assert_eq!(answer.is_ok(), refreshed, "{setting:?} {answer:?}");
+    }
+}
+
+/// Replicas that start with a restored database remember nothing: its own note of where it was tells.
+#[tokio::test]
+async fn v14_a_service_that_starts_on_a_restored_database_asks() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let url = server.database_url.clone();
+    let clock = server.clock.clone();
+    server.stop().await.expect("stopped");
+    let mut connection = PgConnection::connect(&url).await.expect("connect");
+    let restored = "UPDATE log_identity SET timeline = timeline + 1; UPDATE service_clock SET moved_at = now() - interval '9 hours'";
+    connection.execute(restored).await.expect("as if it had come from elsewhere");
+    let started = Setup::on(url, clock).start().await;
+    assert_eq!(refusal(alice.at(&started).refresh(&tokens.refresh_token).await).1, "RESTORE_UNDECIDED");
+    let audit = "SELECT count(*) FROM audit_events WHERE kind = 'restore_accepted'";
+    started.auth.accounts.accept_restore().await.expect("accepted");
+    alice.at(&started).rotate(&tokens.refresh_token).await;
+    assert_eq!(sqlx::query_scalar::<_, i64>(audit).fetch_one(&mut connection).await.expect("counted"), 1);
 }

@@ -16,17 +16,18 @@ use tonic::{Code, Streaming};
 use crate::support::{Proxy, Setup, TestServer, refusal};
 
 /// A verifier that keeps what it hears.
-struct Watcher {
+pub struct Watcher {
     events: Streaming<WatchRevocationsResponse>,
     jwks: String,
     sessions: HashSet<String>,
     users: HashSet<(String, i64)>,
+    pub opened_before: i64,
     position: String,
     snapshots: usize,
 }
 
 impl Watcher {
-    async fn of(server: &TestServer, position: &str) -> Self {
+    pub async fn of(server: &TestServer, position: &str) -> Self {
         let request = WatchRevocationsRequest { position: position.to_owned() };
         let events = server.auth_client().watch_revocations(request).await.expect("watching").into_inner();
         Self {
@@ -34,6 +35,7 @@ impl Watcher {
             jwks: String::new(),
             sessions: HashSet::new(),
             users: HashSet::new(),
+            opened_before: 0,
             position: position.to_owned(),
             snapshots: 0,
         }
@@ -71,6 +73,7 @@ impl Watcher {
             match revocation.subject.expect("a subject") {
                 Subject::SessionId(id) => drop(self.sessions.insert(id)),
                 Subject::User(user) => drop(self.users.insert((user.user_id, user.least_epoch))),
+                Subject::OpenedBefore(moment) => self.opened_before = self.opened_before.max(moment.seconds),
             }
         }
     }
@@ -81,7 +84,7 @@ impl Watcher {
         }
     }
 
-    async fn until(&mut self, known: impl Fn(&Self) -> bool) {
+    pub async fn until(&mut self, known: impl Fn(&Self) -> bool) {
         while !known(self) {
             self.hear().await.expect("it goes on");
         }

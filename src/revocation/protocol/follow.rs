@@ -24,6 +24,8 @@ pub struct Follow {
     connection: Option<Connection>,
     /// The log that has been loaded and followed since; None before the first load and after a gap.
     followed: Option<LogIdentity>,
+    /// Whether a log was ever loaded.
+    loaded: bool,
     /// The last row that is applied.
     position: Position,
     /// The row that the database was last told of.
@@ -87,6 +89,7 @@ impl Follow {
             bound,
             connection: None,
             followed: None,
+            loaded: false,
             position: Position::default(),
             reported: Position::default(),
             counted_at: None,
@@ -116,6 +119,11 @@ impl Follow {
     /// The last row that is applied.
     pub fn position(&self) -> Position {
         self.position
+    }
+
+    /// Whether a log was ever loaded.
+    pub fn has_loaded(&self) -> bool {
+        self.loaded
     }
 
     /// The log that is followed.
@@ -151,6 +159,7 @@ impl Follow {
     /// The whole of this log has been read and applied, up to `position`, and what it lacked was put back.
     pub fn loaded(&mut self, log: LogIdentity, position: Position) {
         self.followed = Some(log);
+        self.loaded = true;
         self.position = position;
         self.reported = Position::default();
         if let Some(connection) = &mut self.connection {

@@ -2,6 +2,7 @@
 //! read here; `follower.rs` and `confirm.rs` carry out what these say, and `tests/explore` walks all their interleavings
 //! (docs/revocation.md has the rules and why each is needed).
 
+mod evidence;
 mod follow;
 mod observe;
 mod standing;
@@ -9,6 +10,7 @@ mod standing;
 use std::time::Duration;
 
 pub use self::{
+    evidence::Evidence,
     follow::{Follow, Next, Outcome, Reply},
     observe::{Mark, Observed, Observer},
     standing::Standing,

@@ -50,7 +50,7 @@ async fn make_template() {
     admin(&format!("CREATE DATABASE {TEMPLATE}")).await;
     let settings = StoreSettings { url: cluster().url(TEMPLATE), connections: 1, deadline: Duration::from_secs(10) };
     let store = Store::new(&settings).expect("settings");
-    assert_eq!(store.missing_migrations().await.expect("count"), 8);
+    assert_eq!(store.missing_migrations().await.expect("count"), 9);
     store.migrate().await.expect("migrated");
     assert_eq!(store.missing_migrations().await.expect("count"), 0);
     store.close().await;

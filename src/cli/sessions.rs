@@ -1,0 +1,68 @@
+//! `countersign sessions`: what an operator does with all sessions at once, straight on the database.
+
+use clap::{Args, Subcommand};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use super::{moment, require_schema, say, store};
+use crate::{
+    auth::Accounts,
+    clock::Clock,
+    config::{DatabaseSettings, PolicySettings},
+    domain::audit::Actor,
+    error::Error,
+    server,
+};
+
+#[derive(Args)]
+pub(super) struct Sessions {
+    #[command(flatten)]
+    database: DatabaseSettings,
+    #[command(flatten)]
+    policy: PolicySettings,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// End the sessions that were opened before a moment
+    EndAll {
+        /// As 2026-11-30T12:00:00Z; now, if it is not given
+        #[arg(long, value_parser = parse_moment)]
+        before: Option<OffsetDateTime>,
+    },
+    /// After a restore from a backup: let the sessions live that it shows, those too that had ended since
+    AcceptRestore,
+}
+
+impl Sessions {
+    pub(super) async fn run(self) -> Result<(), Error> {
+        let store = store(&self.database)?;
+        require_schema(&store).await?;
+        let accounts = server::accounts(store, &self.policy, Actor::CommandLine, Clock::system())?;
+        let said = self.action.run(&accounts).await;
+        accounts.store.close().await;
+        said
+    }
+}
+
+impl Action {
+    async fn run(self, accounts: &Accounts) -> Result<(), Error> {
+        match self {
+            Self::EndAll { before } => {
+                let before = before.unwrap_or(accounts.clock.now());
+                let by =
+                    accounts.end_sessions_opened_before(before).await?.everywhere_by.map(moment).unwrap_or_default();
+                say(format_args!("sessions opened before {} ended, on every replica by {by}", moment(before)))
+            }
+            Self::AcceptRestore => match accounts.accept_restore().await? {
+                true => say("the sessions of the restored database live"),
+                false => say("there was nothing to decide"),
+            },
+        }
+    }
+}
+
+fn parse_moment(text: &str) -> Result<OffsetDateTime, time::error::Parse> {
+    OffsetDateTime::parse(text, &Rfc3339)
+}
