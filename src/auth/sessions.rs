@@ -48,8 +48,7 @@ impl Accounts {
                 locked => locked?,
             };
             let now = self.clock.now();
-            let mut surplus =
-                refresh_tokens::live_but_newest(&mut tx, &user, limit.most.saturating_sub(1), now).await?;
+            let mut surplus = opening::live_but_newest(&mut tx, &user, limit.most.saturating_sub(1), now).await?;
             if limit.action == SessionLimitAction::Refuse && !surplus.is_empty() {
                 proofs::commit(&mut tx).await?;
                 return Err(Error::SessionLimitReached);

@@ -94,8 +94,9 @@ impl Follower {
         if let Some(keys) = keys {
             (self.install_keys)(keys);
         }
-        self.revocations.apply(heard.entries.iter().map(|entry| &entry.revocation), Origin::Log);
-        let new = heard.entries.into_iter().filter(|entry| entry.seq > applied.seq);
+        let mut new = heard.entries;
+        new.retain(|entry| entry.seq > applied.seq);
+        self.revocations.apply(new.iter().map(|entry| &entry.revocation), Origin::Log);
         self.revocations.extend_feed(new, at.protocol.position());
     }
 

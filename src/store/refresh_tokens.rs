@@ -273,25 +273,6 @@ pub async fn count_live(conn: &mut Conn, user: &User, now: OffsetDateTime) -> Re
     usize::try_from(count).map_err(Error::internal)
 }
 
-/// The live sessions of a user but the `newest`, the oldest first, 1,000 at most.
-///
-/// # Errors
-/// [`Error::DatabaseUnavailable`].
-pub async fn live_but_newest(
-    tx: &mut Conn,
-    user: &User,
-    newest: u32,
-    now: OffsetDateTime,
-) -> Result<Vec<SessionId>, Error> {
-    let statement = query_as::<_, (Uuid,)>(
-        "SELECT session_id FROM (SELECT session_id, row_number() OVER (ORDER BY created_at DESC, session_id DESC) AS place \
-         FROM refresh_tokens WHERE user_id = $1 AND epoch = $2 AND revoked_at IS NULL AND expires_at > $3 \
-         AND idle_expires_at > $3 AND created_at >= (SELECT ended_before FROM session_floor)) live WHERE place > $4 ORDER BY place DESC LIMIT 1000",
-    );
-    let statement = statement.bind(user.id.0).bind(user.epoch).bind(now).bind(i64::from(newest));
-    Ok(tx.fetch_all(statement).await?.into_iter().map(|(id,)| SessionId(id)).collect())
-}
-
 /// Removes up to 5,000 rows of a user; says how many.
 ///
 /// # Errors

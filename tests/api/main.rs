@@ -12,6 +12,7 @@
 mod admin;
 mod audit;
 mod bench;
+mod clocks;
 mod confirm;
 mod dev;
 mod discovery;
