@@ -147,8 +147,12 @@ async fn demo_password(server: &Server, dir: &Path) -> Result<String, Error> {
     let text = URL_SAFE_NO_PAD.encode(random::bytes::<PASSWORD_BYTES>()?);
     let password = Password::parse("password", &text)?;
     match found {
-        Some(user) => drop(auth.accounts.set_password(user.id, password).await?),
-        None => drop(auth.accounts.create_user(username, password, vec!["demo".to_owned()]).await?),
+        Some(user) => {
+            auth.accounts.set_password(user.id, password).await?;
+        }
+        None => {
+            auth.accounts.create_user(username, password, vec!["demo".to_owned()]).await?;
+        }
     }
     Ok(text)
 }

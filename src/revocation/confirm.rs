@@ -16,9 +16,9 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::protocol::{Mark, Observed, Observer, Standing, everywhere_within};
+use super::protocol::{Mark, Observed, Observer, Question, Standing, everywhere_within};
 use crate::{
-    clock::{Boot, Clock},
+    clock::Clock,
     domain::{
         replica::{Listed, Reading},
         revocation::{LogIdentity, Position, Timeline},
@@ -91,7 +91,7 @@ impl Confirmations {
         let asked_at = self.clock.boot();
         let reading = replicas::list(conn, &[row]).await?;
         self.note_bounds(&reading);
-        let observed = self.conclude(mark.reading + 1, asked_at, reading);
+        let observed = self.conclude(Question { number: mark.reading + 1, asked_at }, reading);
         let confirmed = mark.is_reached(&observed);
         Ok(Pending { mark, confirmed, everywhere_within: everywhere_within(self.largest_bound()) })
     }
@@ -143,13 +143,13 @@ impl Confirmations {
         let reading = replicas::list(conn, &rows).await?;
         self.note_bounds(&reading);
         self.observer().observe(&reading.replicas, self.clock.boot());
-        self.observed.send_replace(self.conclude(number, asked_at, reading));
+        self.observed.send_replace(self.conclude(Question { number, asked_at }, reading));
         Ok(())
     }
 
-    fn conclude(&self, number: u64, asked_at: Boot, reading: Reading) -> Observed {
+    fn conclude(&self, question: Question, reading: Reading) -> Observed {
         let standing = *self.standing();
-        self.observer().conclude(self.own, number, asked_at, reading, &standing)
+        self.observer().conclude(self.own, question, reading, &standing)
     }
 
     /// The follower has an answer of this log, which says whether confirmations count on it already. Says whether it is another

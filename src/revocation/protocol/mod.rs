@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use self::{
     evidence::Evidence,
     follow::{Follow, Next, Outcome, Reply},
-    observe::{Mark, Observed, Observer},
+    observe::{Mark, Observed, Observer, Question},
     standing::Standing,
 };
 pub use crate::domain::replica::{Listed, Reading, Report};

@@ -17,6 +17,15 @@ use crate::{
     },
 };
 
+/// The question that a reading answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// The number of the reading, from 1.
+    pub number: u64,
+    /// When it was sent.
+    pub asked_at: Boot,
+}
+
 /// Something that was committed, and from when on its confirmation counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mark {
@@ -78,15 +87,15 @@ impl Observer {
         }
     }
 
-    /// The outcome of the `number`th reading, which was asked for at `asked_at` by the replica `own`: it applies what it
-    /// revokes before it says so, and needs no confirmation.
-    pub fn conclude(&self, own: Uuid, number: u64, asked_at: Boot, reading: Reading, standing: &Standing) -> Observed {
+    /// The outcome of a reading by the replica `own`, which applies what it revokes before it says so, and needs no confirmation.
+    pub fn conclude(&self, own: Uuid, question: Question, reading: Reading, standing: &Standing) -> Observed {
         // A little more than its bound: no two clocks run at quite the same rate.
-        let is_silent =
-            |replica: &Listed| self.silent_for(replica, asked_at) > replica.max_staleness + replica.max_staleness / 100;
+        let is_silent = |replica: &Listed| {
+            self.silent_for(replica, question.asked_at) > replica.max_staleness + replica.max_staleness / 100
+        };
         let waited_for = reading.replicas.iter().filter(|replica| replica.id != own && !is_silent(replica));
         Observed {
-            reading: number,
+            reading: question.number,
             confirms: standing.confirms(reading.timeline),
             applied_by_all: waited_for.map(|replica| replica.applied_seq).min().unwrap_or(i64::MAX),
             shown: reading.shown,
@@ -105,13 +114,17 @@ mod tests {
         Boot::from_nanos(seconds * 1_000_000_000)
     }
 
+    fn question(seconds: u64) -> Question {
+        Question { number: 1, asked_at: at(seconds) }
+    }
+
     fn listed(id: u128, count: i64, applied_seq: i64) -> Listed {
         Listed { id: Uuid::from_u128(id), applied_seq, count, max_staleness: Duration::from_secs(10) }
     }
 
     fn conclude(observer: &Observer, list: &[Listed], asked: u64) -> i64 {
         let reading = Reading { timeline: 1, replicas: list.to_vec(), shown: vec![] };
-        observer.conclude(OWN, 1, at(asked), reading, &Standing::default()).applied_by_all
+        observer.conclude(OWN, question(asked), reading, &Standing::default()).applied_by_all
     }
 
     fn observe(observer: &mut Observer, list: &[Listed], seconds: u64) -> i64 {
@@ -169,7 +182,7 @@ mod tests {
         standing.heard(LogIdentity { system: 7, timeline: 2 }, true, at(0));
         for (timeline, expected) in [(1, false), (2, true)] {
             let reading = Reading { timeline, replicas: vec![], shown: vec![] };
-            assert_eq!(Observer::default().conclude(OWN, 1, at(1), reading, &standing).confirms, expected);
+            assert_eq!(Observer::default().conclude(OWN, question(1), reading, &standing).confirms, expected);
         }
     }
 }
