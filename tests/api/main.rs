@@ -33,6 +33,7 @@ mod refresh;
 mod restore;
 mod retirement;
 mod revoke;
+mod role;
 mod schema_change;
 mod sessions;
 mod shared_refresh;
