@@ -25,8 +25,8 @@ async fn fail_updates(server: &TestServer, code: &str, times: u32) {
 async fn what_the_database_asks_to_run_again_is_run_again_and_is_never_a_defect_of_ours() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
-    // Serialization failure, deadlock, a stale plan, "failure on connection marked as essential" of Citus.
-    for code in ["40001", "40P01", "0A000", "XX000"] {
+    // Serialization failure, deadlock, a stale plan, a prepared statement that is gone, "failure on connection marked as essential" of Citus.
+    for code in ["40001", "40P01", "0A000", "26000", "XX000"] {
         fail_updates(&server, code, 3).await;
         let revoked = alice.revoke(Target::UserId(alice.id.clone())).await;
         revoked.unwrap_or_else(|status| panic!("{code}: {status}"));
