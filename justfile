@@ -17,6 +17,10 @@ lint: clients-installed
 fuzz seconds="20":
     fuzz/run {{ seconds }}
 
+# Stories on each major version of Postgres that is supported: by default that a cancelled wait for a standby is no commit.
+versions *stories="synchronous::":
+    tests/versions/run 12 13 14 15 16 17 18 -- {{ stories }}
+
 # Wrong designs that the tests must notice; takes ten minutes.
 mutants name="":
     tests/mutants/run "{{ name }}"

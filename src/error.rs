@@ -33,7 +33,7 @@ pub enum Error {
     },
     /// The database did not answer, or not in time. A write may or may not have happened.
     DatabaseUnavailable(Source),
-    /// The database asks to run the transaction again (SQLSTATE 40001, 40P01); nothing was written.
+    /// The database asks to run the transaction again, or what failed may pass then (`store/error.rs`); nothing was written.
     Conflict,
     /// A token or a password hash names a key that is ours and cannot be used here, as the log says.
     KeyUnusable,

@@ -26,7 +26,7 @@ pub mod verify;
 use std::{future::Future, sync::Arc, time::Duration};
 
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 use uuid::Uuid;
 
 use self::{
@@ -36,7 +36,7 @@ use self::{
 use crate::{
     clock::Clock,
     config::Policy,
-    crypto::{password::PasswordHasher, password_rules::PasswordRules},
+    crypto::{password::PasswordHasher, password_rules::PasswordRules, random},
     domain::{audit::Actor, ids::SessionId, session::Session, user::Username},
     error::Error,
     revocation::{Revocations, confirm::Confirmations},
@@ -91,6 +91,9 @@ pub struct Auth {
     pub keys: Keys,
 }
 
+/// How often a transaction is run at most; the pauses between are 0.4 seconds together.
+const RUNS: u32 = 5;
+
 /// A page of a listing.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
@@ -126,18 +129,25 @@ pub async fn to_completion<T: Send + 'static>(
     tokio::spawn(work).await.map_err(Error::internal)?
 }
 
-/// Runs a transaction again when the database asks for it (SQLSTATE 40001, 40P01, 55P03), three times at most.
+/// Runs a transaction again when the database asks for it (SQLSTATE 40001, 40P01, 55P03, XX000), [`RUNS`] times at most.
 async fn retrying<T, F>(transaction: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    for _ in 0..2 {
+    for run in 1..RUNS {
         match transaction().await {
-            Err(Error::Conflict) => {}
+            Err(Error::Conflict) => sleep(pause_after(run)).await,
             result => return result,
         }
     }
     transaction().await
+}
+
+/// Three times as long after each run, and so that those who met do not meet again.
+fn pause_after(run: u32) -> Duration {
+    let longest = Duration::from_millis(10) * 3_u32.saturating_pow(run - 1);
+    let [random] = random::bytes().unwrap_or_default();
+    longest / 2 + longest / 2 * u32::from(random) / 255
 }
 
 /// `now + by`, at the end of time if it is beyond.
@@ -146,4 +156,35 @@ fn later(now: OffsetDateTime, by: Duration) -> OffsetDateTime {
         .ok()
         .and_then(|by| now.checked_add(by))
         .unwrap_or(time::PrimitiveDateTime::MAX.assume_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_transaction_is_run_again_with_pauses_and_then_given_up() {
+        let runs = AtomicU32::new(0);
+        let conflicts = |until: u32| {
+            let runs = &runs;
+            move || async move {
+                let run = runs.fetch_add(1, Ordering::Relaxed) + 1;
+                if run < until { Err(Error::Conflict) } else { Ok(run) }
+            }
+        };
+        assert_eq!(retrying(conflicts(3)).await.expect("done"), 3);
+        runs.store(0, Ordering::Relaxed);
+        assert!(matches!(retrying(conflicts(99)).await, Err(Error::Conflict)));
+        assert_eq!(runs.load(Ordering::Relaxed), RUNS);
+    }
+
+    #[test]
+    fn pauses_grow_and_differ() {
+        for (run, longest) in [(1, 10), (2, 30), (3, 90), (4, 270)] {
+            let longest = Duration::from_millis(longest);
+            assert!((0..100).all(|_| (longest / 2..=longest).contains(&pause_after(run))));
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! Where the Postgres programs are: PATH, what `pg_config` says, and the places in which Debian,
-//! Fedora and Homebrew put them.
+//! Fedora and Homebrew put them; or in the directory that `COUNTERSIGN_POSTGRES_BIN` names, alone.
 //!
 //! A directory counts only with all of `initdb`, `postgres` and `pg_ctl`; links are resolved first,
 //! because each program finds its siblings and its share directory from its own real path.
@@ -12,6 +12,9 @@ use std::process::Command;
 use super::error::LaunchError;
 
 const PROGRAMS: [&str; 3] = ["initdb", "postgres", "pg_ctl"];
+
+/// The variable that names the directory of the programs where the newest is not wanted.
+const CHOSEN: &str = "COUNTERSIGN_POSTGRES_BIN";
 
 /// Directories that hold one installation per version: parent, start of the name, rest.
 const VERSIONED: [(&str, &str, &str); 4] = [
@@ -66,6 +69,9 @@ impl Binaries {
 }
 
 fn places() -> Vec<PathBuf> {
+    if let Some(chosen) = env::var_os(CHOSEN).filter(|chosen| !chosen.is_empty()) {
+        return vec![PathBuf::from(chosen)];
+    }
     let path = env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<PathBuf> = env::split_paths(&path).collect();
     places.extend(pg_config());

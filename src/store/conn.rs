@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     PING, Store,
-    error::{classify, out_of_time},
+    error::{Failure, Verdict, out_of_time},
     health::Health,
     notice,
     retirement::Generation,
@@ -79,7 +79,7 @@ impl Conn {
 
     /// Whether it answers.
     pub(super) async fn is_alive(&mut self) -> bool {
-        self.guarded(async |c| timeout(PING, c.ping()).await.map_err(out_of_time)?.map_err(classify)).await.is_ok()
+        self.guarded(async |c| within(PING, c.ping()).await).await.is_ok()
     }
 
     /// Gives back `share` with the connection.
@@ -137,32 +137,45 @@ impl Conn {
         self.guarded(async |c| within(deadline, query.fetch_all(c)).await).await
     }
 
-    /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark. What
-    /// the server warned of is not done, whatever it answered, and its connection is not used again; nor is one that was
-    /// retired, be it meanwhile.
+    /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark.
     async fn guarded<T>(
         &mut self,
-        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Error>,
+        statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let before = std::mem::replace(&mut self.state, State::Unknown);
         self.check_generation()?;
-        let (mut result, warning) = notice::listening(statement(self.link.connection()?)).await;
-        if let Some(warning) = warning {
-            tracing::warn!(warning, "the database warned of what it answered: taken as not done");
-            result = result.and(Err(Error::DatabaseUnavailable(warning.into())));
+        let (result, warning) = notice::listening(statement(self.link.connection()?)).await;
+        let result = match warning {
+            Some(warning) => Err(warned(result, warning)),
+            None => result,
+        };
+        let Err(Failure { error, verdict }) = result else {
+            self.check_generation()?;
+            self.state = before;
+            return result.map_err(|failure| failure.error);
+        };
+        match verdict {
+            Verdict::Good => self.state = before,
+            Verdict::Broken => self.health.note_failure(),
+            Verdict::AllBroken => {
+                self.health.note_failure();
+                self.health.retire_stale();
+            }
         }
-        if let Err(Error::DatabaseUnavailable(_)) = &result {
-            self.health.note_failure();
-            return result;
-        }
-        self.check_generation()?;
-        self.state = before;
-        result
+        Err(error)
     }
 
+    /// The answer of a server that was another one's since does not count.
     fn check_generation(&self) -> Result<(), Error> {
         if self.is_retired() { Err(Error::DatabaseUnavailable("the connection was retired".into())) } else { Ok(()) }
     }
+}
+
+/// What the server warned of is not done, whatever it answered.
+fn warned<T>(result: Result<T, Failure>, warning: String) -> Failure {
+    tracing::warn!(warning, "the database warned of what it answered: taken as not done");
+    let error = result.err().map_or_else(|| Error::DatabaseUnavailable(warning.into()), |failure| failure.error);
+    Failure { error, verdict: Verdict::Broken }
 }
 
 impl Link {
@@ -193,9 +206,6 @@ impl Drop for Conn {
     }
 }
 
-async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
-    match timeout(deadline, work).await {
-        Ok(result) => result.map_err(classify),
-        Err(elapsed) => Err(out_of_time(elapsed)),
-    }
+async fn within<T>(deadline: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Failure> {
+    timeout(deadline, work).await.map_err(out_of_time)?.map_err(Failure::from)
 }

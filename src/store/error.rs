@@ -29,25 +29,71 @@ pub(super) fn code(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
-/// What the failure of a statement means.
+/// Why a statement failed, and what that says of the connection.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub error: Error,
+    pub verdict: Verdict,
+}
+
+/// What is to be done with connections after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is as good as before.
+    Good,
+    /// It is not used again.
+    Broken,
+    /// Nor are those that were made before the failure: it would be theirs too.
+    AllBroken,
+}
+
+impl Failure {
+    fn conflict(verdict: Verdict) -> Self {
+        Self { error: Error::Conflict, verdict }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let unavailable = matches!(error, Error::DatabaseUnavailable(_));
+        Self { error, verdict: if unavailable { Verdict::Broken } else { Verdict::Good } }
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        match code(&error).as_deref() {
+            // Serialization failure, deadlock, lock_timeout.
+            Some("40001" | "40P01" | "55P03") => Self::conflict(Verdict::Good),
+            // A plan whose columns have other types now, a prepared statement that is gone: sqlx would use it for ever.
+            Some("0A000" | "26000") => Self::conflict(Verdict::AllBroken),
+            // An internal error of the server; of Citus, a connection to another node that is essential, before any commit.
+            Some("XX000") => Self::conflict(Verdict::Broken),
+            // Read-only since a failover.
+            Some("25006") => Self { error: Error::DatabaseUnavailable(error.into()), verdict: Verdict::AllBroken },
+            _ => meaning(error).into(),
+        }
+    }
+}
+
+/// What the failure of a statement means, where its connection is not used again.
 pub(super) fn classify(error: sqlx::Error) -> Error {
-    let Some(code) = code(&error) else {
-        return match error {
+    Failure::from(error).error
+}
+
+fn meaning(error: sqlx::Error) -> Error {
+    match code(&error) {
+        None => match error {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::TypeNotFound { .. } => {
                 Error::internal(error)
             }
             error => Error::DatabaseUnavailable(error.into()),
-        };
-    };
-    match code.as_str() {
-        // Serialization failure, deadlock, lock_timeout.
-        "40001" | "40P01" | "55P03" => Error::Conflict,
-        // Read-only after a failover, transaction cut short.
-        "25006" | "25P03" => Error::DatabaseUnavailable(error.into()),
-        // Connection exceptions, resources, operator intervention (statement_timeout too), system errors.
-        code if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
+        },
+        // Transaction cut short, connection exceptions, resources, operator intervention (statement_timeout too), system
+        // errors.
+        Some(code) if code == "25P03" || ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
             Error::DatabaseUnavailable(error.into())
         }
-        _ => Error::internal(error),
+        Some(_) => Error::internal(error),
     }
 }

@@ -15,6 +15,10 @@ use super::retirement::{Generation, Retirement};
 /// A connection that was idle for longer, or since before another one failed, is tried before it is used.
 const RESTED: Duration = Duration::from_secs(1);
 
+/// How soon all connections are retired again because one was of no use any more. A statement that fails this way on each
+/// connection, however new, must not close them all each time.
+const STALE_AGAIN: Duration = Duration::from_secs(10);
+
 /// Of the connections of a store.
 #[derive(Debug)]
 pub(super) struct Health {
@@ -53,6 +57,11 @@ impl Health {
 
     pub(super) fn retire(&self) {
         self.retirement.retire();
+    }
+
+    /// Retires all unless that was done a moment ago.
+    pub(super) fn retire_stale(&self) {
+        self.retirement.retire_unless_within(STALE_AGAIN);
     }
 
     pub(super) fn doubt(&self) {

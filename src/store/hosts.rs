@@ -2,7 +2,7 @@
 //! the other and the last good one first, and if the first that is wanted is another one, all connections are retired.
 
 use std::{
-    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -24,14 +24,22 @@ pub(super) struct Hosts {
     current: AtomicUsize,
     /// The doubts that there had been when it was chosen.
     settled: AtomicU64,
+    /// None was found the last time, which the log says once.
+    lost: AtomicBool,
     /// Held while one is chosen.
     choosing: Mutex<()>,
 }
 
 impl Hosts {
     pub(super) fn new(address: Address, probe: Setup) -> Self {
-        let list = address.hosts;
-        Self { list, probe, current: AtomicUsize::new(0), settled: AtomicU64::new(0), choosing: Mutex::new(()) }
+        Self {
+            list: address.hosts,
+            probe,
+            current: AtomicUsize::new(0),
+            settled: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
+            choosing: Mutex::new(()),
+        }
     }
 
     /// How to reach the one in use.
@@ -40,6 +48,10 @@ impl Hosts {
     /// [`Error::Internal`] when there is none.
     pub(super) fn current(&self) -> Result<&PgConnectOptions, Error> {
         self.list.get(self.current.load(Ordering::Acquire)).ok_or_else(|| Error::internal("no host"))
+    }
+
+    fn is_settled(&self, doubts: u64) -> bool {
+        self.settled.load(Ordering::Acquire) >= doubts
     }
 
     /// The first that is wanted. Each is given so much time that all of them leave some of the deadline.
@@ -68,22 +80,25 @@ impl Store {
     /// Chooses the host anew if anything has failed since it was chosen. If none is found, all stays as it was: what fails
     /// then says why.
     pub(super) async fn settle(&self) {
-        let doubts = self.health.doubts();
-        if self.hosts.list.len() == 1 || self.hosts.settled.load(Ordering::Acquire) >= doubts {
+        if self.hosts.list.len() == 1 || self.hosts.is_settled(self.health.doubts()) {
             return;
         }
         let _turn = self.hosts.choosing.lock().await;
-        // Somebody else may have, meanwhile.
-        if self.hosts.settled.load(Ordering::Acquire) >= doubts {
+        // Somebody else may have, meanwhile; and what is doubted while hosts are asked is doubted still.
+        let doubts = self.health.doubts();
+        if self.hosts.is_settled(doubts) {
             return;
         }
-        let doubts = self.health.doubts();
         match self.hosts.find(self.deadline).await {
             Ok(at) => {
                 self.move_to(at);
                 self.hosts.settled.store(doubts, Ordering::Release);
+                self.hosts.lost.store(false, Ordering::Release);
             }
-            Err(error) => tracing::warn!(%error, "none of the database's hosts accepts writes"),
+            Err(error) if !self.hosts.lost.swap(true, Ordering::AcqRel) => {
+                tracing::warn!(%error, "none of the database's hosts is of the wanted kind");
+            }
+            Err(_) => {}
         }
     }
 

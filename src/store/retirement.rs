@@ -21,6 +21,17 @@ impl Retirement {
         self.0.send_replace(Some(Instant::now()));
     }
 
+    /// Retires them unless that was done so short a time ago.
+    pub(super) fn retire_unless_within(&self, time: Duration) {
+        self.0.send_if_modified(|at| {
+            let due = at.is_none_or(|at| at.elapsed() > time);
+            if due {
+                *at = Some(Instant::now());
+            }
+            due
+        });
+    }
+
     /// For a connection that begins to connect now.
     pub(super) fn begin(&self) -> Generation {
         Generation(self.0.subscribe())
@@ -65,5 +76,10 @@ mod tests {
         assert!(before.is_retired(), "it stays so");
         assert!(!retirement.begin().is_retired());
         assert!(retirement.spares(Duration::ZERO), "made after that");
+        let after = retirement.begin();
+        retirement.retire_unless_within(Duration::from_secs(3600));
+        assert!(!after.is_retired());
+        retirement.retire_unless_within(Duration::ZERO);
+        assert!(after.is_retired());
     }
 }

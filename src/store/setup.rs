@@ -40,7 +40,12 @@ impl Setup {
             // Writing to a string cannot fail.
             let _ = write!(statement, "SET {name} = '{value}'; ");
         }
-        statement.push_str("SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'");
+        // What was answered as committed is on the standby that may be promoted, whatever the role's settings say.
+        statement.push_str(
+            "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', \
+             CASE WHEN current_setting('synchronous_commit') IN ('off', 'local') \
+               THEN set_config('synchronous_commit', 'on', false) END",
+        );
         Self { statement, wanted }
     }
 

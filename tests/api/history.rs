@@ -334,10 +334,10 @@ async fn p1_no_history_of_a_database_that_moves_accepts_what_was_revoked() {
     let rounds = setting("COUNTERSIGN_HISTORY_SECONDS", DEFAULT_SECONDS).div_ceil(30);
     for seed in seed..seed + rounds {
         println!("COUNTERSIGN_HISTORY_SEED={seed}");
-        let pair = Arc::new(Pair::start(Replication::Synchronous).await);
+        let mut pair = Pair::start(Replication::Synchronous).await;
         let world = world(&pair.primary_url(), seed).await;
         let work = work(&world);
-        move_database(&world, &pair).await;
+        move_database(&world, &mut pair).await;
         end(&world, work).await;
         check(&world, seed).await;
         for proxy in &world.proxies {
@@ -347,7 +347,7 @@ async fn p1_no_history_of_a_database_that_moves_accepts_what_was_revoked() {
 }
 
 /// Some faults on the primary, then the move, then some more.
-async fn move_database(world: &Arc<World>, pair: &Arc<Pair>) {
+async fn move_database(world: &Arc<World>, pair: &mut Pair) {
     for _ in 0..3 {
         lose_a_row(world, &pair.primary_url()).await;
         disturb(world).await;

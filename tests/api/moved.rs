@@ -143,7 +143,7 @@ struct Moved {
 impl Moved {
     /// The standby is promoted and the address moves; the old primary is cut off from it and lives.
     async fn start(replication: Replication, prepare: impl AsyncFnOnce(&TestServer)) -> Self {
-        let pair = Pair::start(replication).await;
+        let mut pair = Pair::start(replication).await;
         let proxy = Proxy::before(&pair.primary_url());
         let clock = Clock::manual();
         let left = Setup::on(proxy.url(), clock.clone()).start().await;

@@ -74,3 +74,21 @@ async fn p1_a_beat_whose_wait_for_the_standby_was_cancelled_is_none() {
     cancel_waits(&pair).await;
     assert!(matches!(beating.await.expect("it ends"), Err(Error::DatabaseUnavailable(_))));
 }
+
+/// A setting of the role or the database does not spare a commit its standby.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_revoke_waits_for_the_standby_whatever_the_database_is_set_to() {
+    for lowered in ["off", "local"] {
+        let mut pair = Pair::start(Replication::Synchronous).await;
+        pair.on_primary(&format!("ALTER DATABASE countersign SET synchronous_commit = {lowered}")).await;
+        let mut setup = Setup::on(pair.primary_url(), Clock::manual());
+        setup.database_deadline = Duration::from_secs(1);
+        let server = setup.start().await;
+        let alice = server.user("alice").await;
+        let tokens = alice.login().await;
+        pair.stop_standby();
+        let answer = alice.revoke(Target::SessionId(tokens.session_id)).await;
+        assert_eq!(refusal(answer).1, "DATABASE_UNAVAILABLE", "{lowered}");
+        server.stop().await.expect("stopped");
+    }
+}

@@ -80,11 +80,13 @@ impl Pair {
         primary.execute(AssertSqlSafe(statement)).await.expect(statement);
     }
 
-    /// What the primary commits from now on does not arrive.
-    pub async fn cut_replication(&self) {
+    /// What the primary commits from now on does not arrive. The standby starts again, because before Postgres 13 it reads
+    /// where the primary is only then.
+    pub async fn cut_replication(&mut self) {
         let mut standby = PgConnection::connect(&self.standby_url()).await.expect("a hot standby");
         standby.execute("ALTER SYSTEM SET primary_conninfo = ''").await.expect("altered");
-        standby.execute("SELECT pg_reload_conf()").await.expect("reloaded");
+        self.stop_standby();
+        self.start_standby();
         self.until_standby_says("SELECT count(*) FROM pg_stat_wal_receiver", |receivers| receivers == 0).await;
     }
 
