@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
-use crate::{auth::Auth, grpc::Health};
+use crate::{
+    auth::Auth,
+    grpc::Health,
+    store::replication::{self, Replication, Seen},
+};
 
 /// How often health is looked at when nothing happens.
 const HEALTH_PAUSE: Duration = Duration::from_millis(500);
@@ -13,6 +17,7 @@ const HEALTH_PAUSE: Duration = Duration::from_millis(500);
 const CLOCK_PAUSE: Duration = Duration::from_secs(5);
 /// How often refusals are written.
 const AUDIT_PAUSE: Duration = Duration::from_secs(1);
+const REPLICATION_PAUSE: Duration = Duration::from_secs(3600);
 const CLEAN_PAUSE: Duration = Duration::from_secs(30);
 const SAMPLE_PAUSE: Duration = Duration::from_secs(600);
 const CLOCK_DISTANCE: Duration = Duration::from_secs(5);
@@ -23,6 +28,7 @@ pub(super) fn start(auth: &Arc<Auth>, health: &Health) -> JoinSet<()> {
     let keys = Arc::clone(auth);
     background.spawn(async move { keys.keep_keys().await });
     background.spawn(watch_clock(Arc::clone(auth)));
+    background.spawn(watch_replication(Arc::clone(auth)));
     background.spawn(write_refusals(Arc::clone(auth)));
     background.spawn(clean(Arc::clone(auth)));
     background.spawn(watch_hashes(Arc::clone(auth)));
@@ -84,6 +90,38 @@ async fn clean(auth: Arc<Auth>) {
             }
         }
         tokio::time::sleep(CLEAN_PAUSE).await;
+    }
+}
+
+/// Says at the start and each hour how the database replicates, as far as it can be seen. Never that it is safe: that depends on
+/// which node would be promoted.
+async fn watch_replication(auth: Arc<Auth>) {
+    loop {
+        let looked = async { replication::look(&mut auth.accounts.store.acquire().await?).await };
+        let pause = match looked.await {
+            Ok(replication) => {
+                say_replication(&replication);
+                REPLICATION_PAUSE
+            }
+            Err(_) => CLEAN_PAUSE,
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+fn say_replication(replication: &Replication) {
+    let (names, standbys) = (&replication.synchronous_standby_names, replication.standbys);
+    match replication.seen() {
+        Seen::Waiting => tracing::info!(
+            synchronous_standby_names = names,
+            standbys,
+            "commits wait for a standby; whether it is the one that would be promoted cannot be seen from here"
+        ),
+        Seen::NotWaiting => tracing::warn!(
+            standbys,
+            "commits wait for no standby: after a failover P1 holds as README says for asynchronous replication"
+        ),
+        Seen::Alone => tracing::info!("the database has no standby that can be seen from here"),
     }
 }
 

@@ -24,6 +24,7 @@ pub mod opening;
 pub mod proofs;
 pub mod refresh_tokens;
 pub mod replicas;
+pub mod replication;
 mod retirement;
 pub mod revocation_log;
 pub mod revocations;
