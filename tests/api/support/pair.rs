@@ -49,7 +49,12 @@ impl Pair {
         let dir = env::temp_dir().join(format!("cs-pair-{}-{number}", std::process::id()));
         let mut primary = Cluster::start(&dir.join("primary"), Durability::Durable).expect("a primary");
         let url = primary.url(DATABASE);
-        let store = StoreSettings { url: url.clone(), connections: 1, deadline: Duration::from_secs(10) };
+        // Processes crash here, and machines do not.
+        let mut connection = PgConnection::connect(&url).await.expect("a primary");
+        connection.execute("ALTER SYSTEM SET fsync = off").await.expect("altered");
+        connection.execute("SELECT pg_reload_conf()").await.expect("reloaded");
+        connection.close().await.expect("closed");
+        let store = StoreSettings { url, connections: 1, deadline: Duration::from_secs(10) };
         Store::new(&store).expect("settings").migrate().await.expect("migrated");
         copy(&mut primary, &dir);
         let mut pair = Self { primary, standby: None, dir };
