@@ -39,6 +39,11 @@ bench-scale *arguments:
     cargo build --release --locked
     benches/scale/run target/release/countersign {{ arguments }}
 
+# What has become dearer than in a former build, whose binary is given: both in turns.
+bench-beside former *arguments:
+    cargo build --release --locked
+    benches/beside/run target/release/countersign {{ former }} {{ arguments }}
+
 # Signing and verifying beside the bare signature; Login beside bare hashes; the revocation protocol beside bare commits.
 bench-parts:
     cargo bench --locked
