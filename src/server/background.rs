@@ -128,19 +128,19 @@ fn say_replication(replication: &Replication) {
 /// Says when the wall clock begins to differ: tokens of one replica are refused by another whose clock is far behind, and too
 /// far away none are signed.
 async fn watch_clock(auth: Arc<Auth>) {
-    let mut said = false;
+    let mut said = (false, true);
     loop {
         let distance = auth.accounts.revocations.clock_distance();
-        let differs = distance > CLOCK_DISTANCE;
-        if differs && !said {
-            let signs = distance <= auth.accounts.policy.max_clock_distance;
+        let (differs, signs) = (distance > CLOCK_DISTANCE, distance <= auth.accounts.policy.max_clock_distance);
+        if (differs, signs) != said && !signs {
+            tracing::error!(?distance, "this machine's clock is too far from the database's: no tokens are signed");
+        } else if (differs, signs) != said && differs {
             tracing::warn!(
                 ?distance,
-                signs,
-                "this machine's clock and the database's differ: tokens live too short or too long, and too far away none are signed"
+                "this machine's clock and the database's differ: tokens live too short or too long"
             );
         }
-        said = differs;
+        said = (differs, signs);
         tokio::time::sleep(CLOCK_PAUSE).await;
     }
 }
