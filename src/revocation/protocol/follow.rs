@@ -129,6 +129,14 @@ impl Follow {
         self.followed
     }
 
+    /// What time and repetition change: when the connection began to be made, when the counter was moved last, and the
+    /// counter. An explorer with a clock that stands still lets these grow older instead, and counts anew.
+    #[doc(hidden)]
+    pub fn parts(&mut self) -> (Option<&mut Moment>, Option<&mut Moment>, &mut i64) {
+        let began_at = self.connection.as_mut().map(|connection| &mut connection.began_at);
+        (began_at, self.counted_at.as_mut(), &mut self.count)
+    }
+
     /// A connection is there that began to be made at `began_at`, before its name was resolved.
     pub fn connected(&mut self, began_at: Moment) {
         self.connection = Some(Connection { began_at, registered: None, has_beaten: false });

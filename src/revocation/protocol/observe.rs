@@ -89,6 +89,13 @@ impl Observer {
         seen.map_or(Duration::ZERO, |seen| asked_at.since(seen.since))
     }
 
+    /// What was seen of each replica: its counter, and since when it has had this value. For an explorer, as
+    /// `Follow::parts` is.
+    #[doc(hidden)]
+    pub fn parts(&mut self) -> impl Iterator<Item = (&Uuid, &mut i64, &mut Boot)> {
+        self.0.iter_mut().map(|(id, seen)| (id, &mut seen.count, &mut seen.since))
+    }
+
     /// Takes over a list that was answered at `answered_at`.
     pub fn observe(&mut self, list: &[Listed], answered_at: Boot) {
         let before = std::mem::take(&mut self.0);

@@ -36,6 +36,12 @@ impl Standing {
         before.is_some()
     }
 
+    /// Since when the log has been known. For an explorer, as `Follow::parts` is.
+    #[doc(hidden)]
+    pub fn parts(&mut self) -> Option<&mut Boot> {
+        self.0.as_mut().map(|known| &mut known.since)
+    }
+
     /// Takes note of it when every state from an earlier log is too old by now, where `largest` is the largest bound of any
     /// replica. Gives the log if that is news.
     pub fn settle(&mut self, largest: Duration, now: Boot) -> Option<LogIdentity> {
