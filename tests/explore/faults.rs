@@ -78,18 +78,20 @@ fn failover(variant: &Variant, world: &World, put: &mut Put<'_>) {
             if world.address != moved {
                 put(step("", "the address moves to D2"), &|world| world.address = moved);
             }
-            if variant.again && world.address == moved && !world.once[AGAIN] {
-                put(step("", "D2 is lost; a standby of D1 takes its place and timeline").fault(), &promote_again);
+            if let Some(timeline) = variant.again.filter(|_| world.address == moved && !world.once[AGAIN]) {
+                put(step("", "D2 is lost, another standby of D1 takes its place").fault(), &|world| {
+                    promote_again(world, timeline);
+                });
             }
         }
     }
 }
 
 /// Connections to the promoted standby break; what takes its place is as that was before its promotion.
-fn promote_again(world: &mut World) {
+fn promote_again(world: &mut World, timeline: u8) {
     world.once[AGAIN] = true;
     let session = world.databases[1].session;
-    world.databases[1] = crate::database::Database { timeline: 2, session, ..crate::database::Database::EMPTY };
+    world.databases[1] = crate::database::Database { timeline, session, ..crate::database::Database::EMPTY };
     for replica in &mut world.verifying {
         if replica.connection == Some(Lead::To(At::D2)) {
             replica.follow.disconnected();

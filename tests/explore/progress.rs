@@ -3,9 +3,10 @@
 use crate::{
     Explored,
     database::Phase,
-    rules::{Start, VARIANT, Variant},
+    rules::{Beside, Start, VARIANT, Variant},
     search::{Progress, stuck},
-    world::{Call, World},
+    variants::is_all,
+    world::{Call, Step, World},
 };
 
 /// From every state that is due a good one is reached without another fault.
@@ -36,23 +37,25 @@ const CONFIRMED: Progress<Explored> = Progress { due: waits, good: is_confirmed,
 
 #[test]
 fn what_was_revoked_is_confirmed_sooner_or_later() {
-    let variant = Variant { start: Start::Following, failover: false, losses: false, ..VARIANT };
+    let variant = Variant { start: Start::Following, failover: false, losses: false, is_open: true, ..VARIANT };
     is_reached("confirmed, no faults", &Explored { variant, is_over: is_refused }, CONFIRMED);
 }
 
 #[test]
 fn what_was_revoked_is_confirmed_after_a_failover() {
-    let variant = Variant { start: Start::Settled, losses: false, ..VARIANT };
+    let verifying = u8::from(is_all());
+    let variant = Variant { start: Start::Promoted, losses: false, is_open: true, verifying, ..VARIANT };
     is_reached("confirmed, failover", &Explored { variant, is_over: is_refused }, CONFIRMED);
 }
 
 #[test]
 fn a_replica_becomes_fresh_again() {
-    let variant = Variant { calls: &[], start: Start::Following, ..VARIANT };
+    let beside = if is_all() { Beside::Everything } else { Beside::Nothing };
+    let variant = Variant { calls: &[], beside, start: Start::Following, is_open: true, ..VARIANT };
     let fresh = Progress {
         due: |world: &World| world.phase != Phase::Cut,
         good: |world: &World| world.verifying.iter().all(|replica| replica.published == Some(0)),
-        may: |step: &crate::world::Step| !step.is_fault,
+        may: |step: &Step| !step.is_fault,
     };
     is_reached("fresh again", &Explored { variant, is_over: |_| false }, fresh);
 }

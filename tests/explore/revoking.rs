@@ -5,8 +5,8 @@ use countersign::revocation::protocol::{Listed, Next, Observed, Reading, Reply};
 use uuid::Uuid;
 
 use crate::{
-    database::{At, Ending, Lead, commit, identity, row},
-    rules::{Address, Shown, Variant},
+    database::{At, Ending, Lead, commit, row},
+    rules::{Address, Beside, Shown, Variant},
     verifying::said,
     world::{Call, NOW, Question, Revoking, Step, World, ago, process, seconds, step},
 };
@@ -18,6 +18,9 @@ const OWN: Uuid = Uuid::from_u128(99);
 
 /// What its follower and its observer may do next.
 pub fn steps(variant: &Variant, world: &World, out: &mut Steps) {
+    if variant.beside == Beside::Nothing {
+        return;
+    }
     let (connection, new) = (world.a.connection, lead(variant, world));
     if connection != Some(new) {
         let mut after = world.clone();
@@ -28,7 +31,9 @@ pub fn steps(variant: &Variant, world: &World, out: &mut Steps) {
     for at in connection.map_or(&[][..], |lead| world.reached(lead)) {
         follow(variant, world, *at, "follower", out);
     }
-    observe(variant, world, out);
+    if variant.beside == Beside::Everything {
+        observe(variant, world, out);
+    }
 }
 
 /// Where its address leads.
@@ -91,8 +96,7 @@ fn hear(variant: &Variant, world: &mut World, at: At) {
         (a.pool, a.observing) = (None, None);
     }
     if let Some(log) = a.standing.settle(seconds(variant.bound), NOW.boot()) {
-        let settled = if log == identity(1) { 1 } else { 2 };
-        world.database_mut(at).settled = settled;
+        world.database_mut(at).settled = log.timeline as u8;
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Start {
     Moved,
     /// Promoted, and the one that revokes follows the standby, whose log is settled.
     Settled,
+    /// Promoted, and everybody follows the standby, whose log is settled.
+    Over,
 }
 
 /// Whom the address leads to the promoted standby.
@@ -44,6 +46,15 @@ pub enum Call {
     Revoke,
     /// A call that is denied if the session has ended or is not there; Login, with the hash for the session, is the same.
     Refresh,
+}
+
+/// What the replica that revokes does beside its calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beside {
+    Everything,
+    /// Its observer reads nothing.
+    Following,
+    Nothing,
 }
 
 /// How an answer is made that rests on what was read (M1).
@@ -112,6 +123,9 @@ pub struct Variant {
     pub start: Start,
     pub address: Address,
     pub calls: &'static [Call],
+    pub beside: Beside,
+    /// The session is there from the beginning.
+    pub is_open: bool,
     /// Replicas that verify, beside the one that revokes.
     pub verifying: u8,
     /// In seconds, which are the ticks.
@@ -130,8 +144,8 @@ pub struct Variant {
     pub keys: bool,
     /// How often a verifying replica, and the revoking one, may start anew.
     pub restarts: (u8, u8),
-    /// A second standby may be promoted, with the timeline of the first.
-    pub again: bool,
+    /// A second standby of D1 may be promoted, which has nothing of D2's, with this timeline.
+    pub again: Option<u8>,
     pub rules: Rules,
 }
 
@@ -140,6 +154,8 @@ pub const VARIANT: Variant = Variant {
     start: Start::Promoted,
     address: Address::All,
     calls: &[Call::Revoke],
+    beside: Beside::Everything,
+    is_open: false,
     verifying: 1,
     bound: 1,
     failover: true,
@@ -149,6 +165,6 @@ pub const VARIANT: Variant = Variant {
     losses: true,
     keys: false,
     restarts: (0, 0),
-    again: false,
+    again: None,
     rules: RULES,
 };

@@ -25,6 +25,12 @@ pub fn starts(variant: &Variant) -> Vec<World> {
         world.databases[1].timeline = 2;
     }
     match variant.start {
+        Start::Over => {
+            hear(variant, &mut world, At::D2);
+            world.databases[1].settled = 2;
+            world.address = [At::D2; 2];
+            (0..world.verifying.len()).for_each(|nth| follow(variant, &mut world, nth, At::D2));
+        }
         Start::Unlisted => world.databases[1].list = Database::EMPTY.list,
         Start::Moved => {
             world.address = [At::D2; 2];
@@ -46,9 +52,9 @@ pub fn starts(variant: &Variant) -> Vec<World> {
 fn seen(variant: &Variant, world: World) -> Vec<World> {
     let mut opened = World { opened: true, ..world.clone() };
     opened.databases.iter_mut().for_each(|database| database.session = Row::Live);
-    let mut worlds = vec![world, opened];
+    let mut worlds = if variant.is_open { vec![opened] } else { vec![world, opened] };
     for age in if variant.start == Start::Moved { vec![0, variant.bound + 1] } else { vec![0] } {
-        for world in worlds.clone().into_iter().take(2) {
+        for world in worlds.clone().into_iter().filter(|world| world.a.observer == Observer::default()) {
             let mut seen = world;
             let question = crate::revoking::ask(&seen, At::D1);
             crate::revoking::take(variant, &mut seen.a, question, true);

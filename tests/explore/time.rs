@@ -4,7 +4,6 @@
 use countersign::clock::Boot;
 
 use crate::{
-    database::At,
     rules::Variant,
     world::{Call, Flight, Then, Verifying, World, age, ago, everywhere, lifetime, process},
 };
@@ -48,7 +47,7 @@ pub fn make_canonical(variant: &Variant, world: &mut World) {
         limit_follower(variant, replica);
     }
     let quarantine = variant.bound + lifetime(variant) + 1;
-    let is_settled = [At::D1, At::D2].iter().any(|at| world.a.standing.confirms(i64::from(*at as u8) + 1));
+    let is_settled = (1..=3).any(|timeline| world.a.standing.confirms(timeline));
     if let Some(since) = world.a.standing.parts() {
         at_most(since, if is_settled { 0 } else { quarantine });
     }
