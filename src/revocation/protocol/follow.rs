@@ -75,7 +75,8 @@ pub struct Reply<'a> {
     pub rows: &'a [Position],
 }
 
-/// What an answer means. Rows are applied before anything is published.
+/// What an answer means. What its rows say has been carried out before the follower is told of it: it counts them as applied
+/// from then on, reports them on every connection that follows, and does not ask for them again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It does not follow on what is known: the whole log is to be loaded.
@@ -162,7 +163,7 @@ impl Follow {
         }
     }
 
-    /// The whole of this log has been read and applied, up to `position`, and what it lacked was put back.
+    /// The whole of this log has been read and carried out, up to `position`, and what it lacked was put back.
     pub fn loaded(&mut self, log: LogIdentity, position: Position) {
         self.followed = Some(log);
         self.position = position;
