@@ -2,7 +2,7 @@
 //! too, completely where that is possible.
 
 use crate::{
-    rules::{Address, Call, RULES, Replication, Rules, Start, VARIANT, Variant},
+    rules::{Address, Beside, Call, RULES, Replication, Rules, Start, VARIANT, Variant},
     walk,
 };
 
@@ -56,15 +56,11 @@ fn sync() {
 
 #[test]
 fn sync_with_what_is_left_over() {
-    let left_over = Variant { left_over: true, other_row: true, ..QUIET };
-    passes("sync, left over, other row, lost row, from the promotion", Variant { lost_row: true, ..left_over });
-    passes(
-        "sync, left over, other row, B has moved, losses",
-        Variant { start: Start::Moved, losses: true, ..left_over },
-    );
-    passes("sync, left over, A has moved, losses", Variant { start: Start::Settled, losses: true, ..left_over });
+    let left_over = Variant { left_over: true, is_open: true, ..QUIET };
+    passes("sync, left over, lost row, from the promotion", Variant { lost_row: true, ..left_over });
+    passes("sync, left over, other row, B has moved", Variant { start: Start::Moved, other_row: true, ..left_over });
     let rules = Rules { first_observed: false, ..RULES };
-    passes("sync, B has moved, first readings not observed", Variant { start: Start::Moved, rules, ..left_over });
+    passes("sync, left over, first readings not observed", Variant { rules, ..left_over });
 }
 
 #[test]
@@ -74,9 +70,13 @@ fn sync_where_only_one_replica_moves() {
 
 #[test]
 fn sync_through_a_pooler() {
-    let pooler = Variant { address: Address::Pooler, left_over: true, other_row: true, ..QUIET };
+    let pooler = Variant { address: Address::Pooler, left_over: true, is_open: true, ..QUIET };
+    let following = Variant { beside: Beside::Following, other_row: true, ..pooler };
+    passes(
+        "sync, pooler, left over, other row, no observer, A has moved",
+        Variant { start: Start::Settled, ..following },
+    );
     passes("sync, pooler, left over, from the promotion", pooler);
-    passes("sync, pooler, left over, A has moved", Variant { start: Start::Settled, ..pooler });
 }
 
 #[test]
@@ -112,12 +112,18 @@ fn killed_keys() {
 }
 
 #[test]
-fn three_replicas_two_revokes_and_processes_that_end() {
-    passes("three replicas, sync, from the promotion", Variant { verifying: 2, ..QUIET });
-    passes("two Revokes, sync, from the promotion", Variant { calls: &[Call::Revoke, Call::Revoke], ..QUIET });
-    passes("A ends within Revoke, sync, from the promotion", Variant { restarts: (0, 1), ..QUIET });
-    passes("B ends, sync, from the promotion", Variant { restarts: (1, 0), ..QUIET });
-    passes("A ends, async, fenced, B not on the list", Variant { restarts: (0, 1), start: Start::Unlisted, ..FENCED });
+fn processes_that_end_and_calls_that_overlap() {
+    let open = Variant { is_open: true, ..QUIET };
+    passes("A ends within Revoke, sync, from the promotion", Variant { restarts: (0, 1), ..open });
+    passes("B ends, sync, from the promotion", Variant { restarts: (1, 0), ..open });
+    let fenced = Variant { is_open: true, start: Start::Unlisted, ..FENCED };
+    passes("A ends, async, fenced, B not on the list", Variant { restarts: (0, 1), ..fenced });
+    passes("two Revokes, sync, from the promotion", Variant { calls: &[Call::Revoke, Call::Revoke], ..open });
+}
+
+#[test]
+fn three_replicas() {
+    passes("three replicas, sync, from the promotion", Variant { verifying: 2, is_open: true, ..QUIET });
 }
 
 #[test]
