@@ -29,6 +29,10 @@ mutants name="":
 history seconds="600":
     COUNTERSIGN_HISTORY_SECONDS={{ seconds }} cargo test --locked --test api -- history:: --nocapture
 
+# All interleavings of the protocol of revocations, as far as they can be walked; takes half an hour or more, and 8 GB.
+explore:
+    COUNTERSIGN_EXPLORE=all cargo test --release --locked --test explore -- --nocapture --test-threads 1
+
 # A server under load, beside the machine's reference points: writes docs/benchmarks-load.md. With --quick a smoke run.
 bench *arguments:
     cargo build --release --locked

@@ -3,16 +3,21 @@ ALTER TABLE revocation_head ADD COLUMN id uuid;
 
 UPDATE revocation_head h SET id = (SELECT r.id FROM revocations r WHERE r.seq = h.seq);
 
--- The history of commits (cluster and timeline) on which confirmations count: this one, until a standby is promoted or a
--- backup restored. One row.
+-- The name of this log, and the history of commits (cluster and timeline) that it was given to: a promoted standby and a restored
+-- backup have another. One row.
 CREATE TABLE log_identity (
     one boolean PRIMARY KEY CHECK (one),
     system_identifier bigint NOT NULL,
-    timeline bigint NOT NULL
+    timeline bigint NOT NULL,
+    -- Random: two standbys may be promoted to one timeline.
+    id uuid NOT NULL,
+    -- Whether confirmations count: nobody can be fresh from a log before.
+    settled boolean NOT NULL
 );
 
-INSERT INTO log_identity (one, system_identifier, timeline)
-SELECT true, system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint
+INSERT INTO log_identity (one, system_identifier, timeline, id, settled)
+SELECT true, system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint,
+    md5(random()::text || random()::text || clock_timestamp()::text)::uuid, true
 FROM pg_control_system();
 
 -- Written by whoever answers what it has read, so that the answer waits for a commit. Some rows, so that few wait for each other.

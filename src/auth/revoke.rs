@@ -213,7 +213,7 @@ impl Accounts {
         self.revocations.apply(logged, Origin::Log);
         self.revocations.apply(known, Origin::Repeated);
         // Committed in another log than the one that is followed: whichever of them was left behind, the other must hold it.
-        if !self.confirmations.is_followed(place.timeline) {
+        if !self.confirmations.is_followed(place.log) {
             self.revocations.distrust();
             self.wake.notify_one();
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::revocation::{Position, Timeline};
+use super::revocation::{LogIdentity, Position};
 
 /// What a replica says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +31,8 @@ pub struct Listed {
 /// A reading of the list, as of one moment of one log.
 #[derive(Clone, Debug)]
 pub struct Reading {
-    /// The timeline that was read.
-    pub timeline: Timeline,
+    /// The log that was read; None for one that no replica has named yet.
+    pub log: Option<LogIdentity>,
     /// All replicas.
     pub replicas: Vec<Listed>,
     /// Those of the rows asked for that this log holds, by number and id.

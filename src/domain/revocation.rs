@@ -50,18 +50,10 @@ pub struct Position {
     pub id: Option<Uuid>,
 }
 
-/// The history of commits that a log belongs to: another one begins with each promotion of a standby, and with each restore
-/// into another cluster.
+/// The name of a log. Given to it at random by the first replica that finds it in another cluster or on another timeline than
+/// before: a new history of commits begins with each promotion of a standby, and two standbys may be promoted to one timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LogIdentity {
-    /// The system identifier of the Postgres cluster.
-    pub system: i64,
-    /// Its timeline.
-    pub timeline: Timeline,
-}
-
-/// The number of a timeline of Postgres; 0 for a server that accepts no writes.
-pub type Timeline = i64;
+pub struct LogIdentity(pub Uuid);
 
 /// A revocation with its place in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     domain::{
         replica::{Listed, Reading},
-        revocation::{LogIdentity, Position, Timeline},
+        revocation::{LogIdentity, Position},
     },
     error::Error,
     store::{Conn, Store, replicas},
@@ -165,13 +165,13 @@ impl Confirmations {
     }
 
     /// Whether confirmations count on this log.
-    pub fn is_settled(&self, log: LogIdentity) -> bool {
-        self.standing().is_settled(log)
+    pub fn counts_on(&self, log: LogIdentity) -> bool {
+        self.standing().confirms(Some(log))
     }
 
-    /// Whether a commit on this timeline is one of the log that is followed.
-    pub fn is_followed(&self, timeline: Timeline) -> bool {
-        self.standing().is_followed(timeline)
+    /// Whether a commit in this log is one of the log that is followed.
+    pub fn is_followed(&self, log: Option<LogIdentity>) -> bool {
+        self.standing().is_followed(log)
     }
 
     /// The time after which no replica accepts what was revoked, when the list of replicas could not be read.

@@ -6,7 +6,10 @@ use super::{
     protocol::{Outcome, Reply},
 };
 use crate::{
-    domain::revocation::{LogEntry, Position, Subject},
+    domain::{
+        ids::new_v7,
+        revocation::{LogEntry, Position, Subject},
+    },
     error::Error,
     store::{
         Conn, identity,
@@ -26,8 +29,9 @@ impl Follower {
 
     pub(super) async fn register(&self, at: &mut Following) -> Result<(), Error> {
         let (sent_at, report) = (self.clock.moment(), at.protocol.report());
-        let origin = replicas::register(at.conn()?, self.member(), report).await?;
-        at.protocol.registered(sent_at, origin.log());
+        let name = new_v7(self.clock.now());
+        let origin = replicas::register(at.conn()?, self.member(), report, name).await?;
+        at.protocol.registered(sent_at, origin.log);
         self.heard_of(origin, at);
         Ok(())
     }
@@ -41,7 +45,7 @@ impl Follower {
         let (origin, rows) = (heard.origin, positions(&heard));
         let keys = self.new_keys(at, &heard).await?;
         // From here on nothing waits: what the protocol calls applied is applied.
-        let reply = Reply { log: origin.log(), head: heard.head, rows: &rows };
+        let reply = Reply { log: origin.log, head: heard.head, rows: &rows };
         let outcome = at.protocol.heartbeat_answered(sent_at, self.clock.moment(), reply);
         self.take_over(at, outcome, (applied, heard), keys);
         if self.heard_of(origin, at) {
@@ -60,7 +64,7 @@ impl Follower {
         let heard = replicas::read(at.conn()?, self.replica, applied).await?;
         let rows = positions(&heard);
         let keys = self.new_keys(at, &heard).await?;
-        let reply = Reply { log: heard.origin.log(), head: heard.head, rows: &rows };
+        let reply = Reply { log: heard.origin.log, head: heard.head, rows: &rows };
         let outcome = at.protocol.read_answered(reply);
         self.take_over(at, outcome, (applied, heard), keys);
         Ok(outcome != Outcome::Gap)
@@ -103,7 +107,7 @@ impl Follower {
     /// When it is another log than before, all connections that were made so far are used no more, because they may lead to
     /// the one before; this one too. Says whether it is.
     fn heard_of(&self, origin: replicas::Origin, at: &mut Following) -> bool {
-        let moved = self.confirmations.heard(origin.log(), origin.settled);
+        let moved = self.confirmations.heard(origin.log, origin.settled);
         if moved {
             tracing::warn!("the database is another one than before: a standby was promoted, or a backup was restored");
             self.store.retire_connections();
@@ -117,8 +121,8 @@ impl Follower {
         if self.confirmations.settle().is_some() {
             tracing::info!("revocations are confirmed again");
         }
-        if !origin.settled && self.confirmations.is_settled(origin.log()) {
-            identity::settle(at.conn()?, origin.log()).await?;
+        if !origin.settled && self.confirmations.counts_on(origin.log) {
+            identity::settle(at.conn()?, origin.log).await?;
         }
         Ok(())
     }

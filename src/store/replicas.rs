@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use super::{
     Conn,
-    identity::{here, timeline},
+    identity::{here, log},
     revocations,
 };
 use crate::{
     domain::{
         replica::{Listed, Reading, Report},
-        revocation::{LogEntry, LogIdentity, Position, Timeline},
+        revocation::{LogEntry, LogIdentity, Position},
     },
     error::Error,
 };
@@ -29,12 +29,28 @@ pub struct Member {
 }
 
 /// Which log answered.
-#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    system: i64,
-    timeline: Timeline,
+    /// Its name.
+    pub log: LogIdentity,
     /// Whether confirmations count on it, as some replica has noted.
     pub settled: bool,
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct OriginRow {
+    log: Option<Uuid>,
+    settled: bool,
+}
+
+impl TryFrom<OriginRow> for Origin {
+    type Error = Error;
+
+    fn try_from(row: OriginRow) -> Result<Self, Error> {
+        // Another replica names it at this moment, or this is another server than the one where this replica registered.
+        let unnamed = || Error::DatabaseUnavailable("the log has no name yet".into());
+        Ok(Self { log: LogIdentity(row.log.ok_or_else(unnamed)?), settled: row.settled })
+    }
 }
 
 /// What a replica hears with each heartbeat.
@@ -50,17 +66,10 @@ pub struct Heard {
     pub entries: Vec<LogEntry>,
 }
 
-impl Origin {
-    /// Which log it is.
-    pub fn log(self) -> LogIdentity {
-        LogIdentity { system: self.system, timeline: self.timeline }
-    }
-}
-
 #[derive(sqlx::FromRow)]
 struct Row {
     #[sqlx(flatten)]
-    origin: Origin,
+    origin: OriginRow,
     clock: OffsetDateTime,
     head: i64,
     seq: Option<i64>,
@@ -82,7 +91,7 @@ macro_rules! counted {
 macro_rules! news {
     () => {
         concat!(
-            "SELECT here.*, clock_timestamp() AS clock, h.seq AS head, r.seq, r.id, r.kind, r.subject, r.epoch, r.expires_at \
+            "SELECT here.log, here.settled, clock_timestamp() AS clock, h.seq AS head, r.seq, r.id, r.kind, r.subject, r.epoch, r.expires_at \
              FROM ",
             here!(),
             " here, revocation_head h LEFT JOIN revocations r ON r.seq >= $2 ORDER BY r.seq"
@@ -90,21 +99,26 @@ macro_rules! news {
     };
 }
 
-/// Puts a replica on the list, so that its bound counts before it accepts the first token. Gives the log that it is on.
+/// Puts a replica on the list, so that its bound counts before it accepts the first token. Gives the log that it is on, to which
+/// it gives `name` if it has none.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn register(conn: &mut Conn, member: Member, report: Report) -> Result<Origin, Error> {
-    let statement = query_as::<_, Origin>(concat!(
-        "WITH registered AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, ",
+pub async fn register(conn: &mut Conn, member: Member, report: Report, name: Uuid) -> Result<Origin, Error> {
+    let statement = query_as::<_, OriginRow>(concat!(
+        "WITH named AS (UPDATE log_identity i SET system_identifier = h.system, timeline = h.timeline, id = $6, \
+             settled = false FROM ",
+        here!(),
+        " h WHERE i.system_identifier <> h.system OR i.timeline <> h.timeline RETURNING i.id), \
+         registered AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, ",
         counted!(),
         ", $5, $4) ON CONFLICT (id) DO UPDATE SET applied_seq = EXCLUDED.applied_seq, beats = $5, max_staleness_ms = $4) \
-         SELECT * FROM ",
+         SELECT COALESCE((SELECT id FROM named), here.log) AS log, here.settled FROM ",
         here!(),
         " here",
     ));
-    let origin = conn.fetch_optional(bind(statement, member, report)).await?;
-    origin.ok_or_else(|| Error::internal("the database does not say which it is"))
+    let origin = conn.fetch_optional(bind(statement, member, report).bind(name)).await?;
+    origin.ok_or_else(|| Error::internal("the database does not say which it is"))?.try_into()
 }
 
 /// One statement: moves the counter, reports, and reads what is new. It commits a write, so that a primary that was cut off
@@ -150,11 +164,14 @@ pub async fn read(conn: &mut Conn, replica: Uuid, applied: Position) -> Result<H
 }
 
 fn heard(rows: Vec<Row>) -> Result<Heard, Error> {
-    let Some((origin, clock, head)) = rows.first().map(|row| (row.origin, row.clock, row.head)) else {
+    let mut rows = rows.into_iter();
+    let Some(first) = rows.next() else {
         return Err(Error::internal("the revocation log has no head row"));
     };
-    let entries: Result<Vec<LogEntry>, Error> = rows
-        .into_iter()
+    let (clock, head) = (first.clock, first.head);
+    let origin = Origin::try_from(OriginRow { ..first.origin })?;
+    let entries: Result<Vec<LogEntry>, Error> = std::iter::once(first)
+        .chain(rows)
         .filter_map(|row| {
             Some(revocations::Row {
                 seq: row.seq?,
@@ -177,23 +194,23 @@ fn heard(rows: Vec<Row>) -> Result<Heard, Error> {
 pub async fn list(conn: &mut Conn, asked: &[Position]) -> Result<Reading, Error> {
     let statement = query_as::<_, ListRow>(concat!(
         "SELECT h.*, r.id, r.applied_seq, r.beats, r.max_staleness_ms FROM (SELECT ",
-        timeline!(),
-        " AS timeline, array_agg(seq) AS seqs, array_agg(id) AS ids FROM revocations WHERE seq = ANY($1)) h \
+        log!(),
+        " AS log, array_agg(seq) AS seqs, array_agg(id) AS ids FROM revocations WHERE seq = ANY($1)) h \
          LEFT JOIN replicas r ON true",
     ));
     let rows = conn.fetch_all(statement.bind(asked.iter().map(|row| row.seq).collect::<Vec<_>>())).await?;
     let Some(first) = rows.first() else {
         return Err(Error::internal("the list of replicas cannot be read"));
     };
-    let (timeline, seqs, ids) = (first.timeline, first.seqs.iter().flatten(), first.ids.iter().flatten());
+    let (log, seqs, ids) = (first.log.map(LogIdentity), first.seqs.iter().flatten(), first.ids.iter().flatten());
     let there = seqs.zip(ids).map(|(seq, id)| Position { seq: *seq, id: Some(*id) });
     let shown = there.filter(|row| asked.contains(row)).collect();
-    Ok(Reading { timeline, replicas: rows.into_iter().filter_map(ListRow::replica).collect(), shown })
+    Ok(Reading { log, replicas: rows.into_iter().filter_map(ListRow::replica).collect(), shown })
 }
 
 #[derive(sqlx::FromRow)]
 struct ListRow {
-    timeline: Timeline,
+    log: Option<Uuid>,
     seqs: Option<Vec<i64>>,
     ids: Option<Vec<Uuid>>,
     id: Option<Uuid>,

@@ -6,11 +6,16 @@ use sqlx::query_as;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Conn, identity::here, revocations::Row};
+use super::{
+    Conn,
+    identity::here,
+    replicas::{Origin, OriginRow},
+    revocations::Row,
+};
 use crate::{
     domain::{
         ids::SessionId,
-        revocation::{LogEntry, LogIdentity, Position, Revocation, Subject, Timeline},
+        revocation::{LogEntry, LogIdentity, Position, Revocation, Subject},
     },
     error::Error,
 };
@@ -27,7 +32,7 @@ pub struct Extent {
     pub newest: Position,
     /// Whether it holds the row that was asked for.
     pub holds_known: bool,
-    /// Whether the database knows this history of commits: it was not promoted or restored since.
+    /// Whether confirmations count on this log: the server was not promoted or restored a moment ago.
     pub is_settled: bool,
     /// How long ago the database was written to last by a running service, by its own clock.
     pub age: Duration,
@@ -36,9 +41,8 @@ pub struct Extent {
 
 #[derive(sqlx::FromRow)]
 struct ExtentRow {
-    system: i64,
-    timeline: Timeline,
-    settled: bool,
+    #[sqlx(flatten)]
+    origin: OriginRow,
     holds_known: bool,
     age: f64,
     head: i64,
@@ -59,7 +63,7 @@ impl Extent {
 /// [`Error::DatabaseUnavailable`].
 pub async fn extent(conn: &mut Conn, known: Position) -> Result<Extent, Error> {
     let statement = query_as::<_, ExtentRow>(concat!(
-        "SELECT here.*, EXISTS (SELECT FROM revocations WHERE seq = $1 AND id = $2) AS holds_known, \
+        "SELECT here.log, here.settled, EXISTS (SELECT FROM revocations WHERE seq = $1 AND id = $2) AS holds_known, \
            (SELECT extract(epoch FROM now() - moved_at)::float8 FROM service_clock) AS age, h.seq AS head, (SELECT id FROM revocations r WHERE r.seq = h.seq) AS newest, \
            (SELECT min(seq) FROM revocations) AS oldest FROM revocation_head h, ",
         here!(),
@@ -68,11 +72,12 @@ pub async fn extent(conn: &mut Conn, known: Position) -> Result<Extent, Error> {
     let Some(row) = conn.fetch_optional(statement.bind(known.seq).bind(known.id)).await? else {
         return Err(Error::internal("the revocation log has no head row"));
     };
+    let Origin { log, settled } = row.origin.try_into()?;
     Ok(Extent {
-        log: LogIdentity { system: row.system, timeline: row.timeline },
+        log,
         newest: Position { seq: row.head, id: row.newest },
         holds_known: row.holds_known || known == Position::default(),
-        is_settled: row.settled,
+        is_settled: settled,
         age: Duration::try_from_secs_f64(row.age).unwrap_or_default(),
         oldest: row.oldest,
     })

@@ -9,12 +9,12 @@ use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Conn, identity::timeline};
+use super::{Conn, identity::log};
 use crate::{
     domain::{
         audit::{Actor, Cause, Event, Kind},
         ids::{SessionId, UserId, new_v7},
-        revocation::{LogEntry, Position, Reason, Revocation, Subject, Timeline},
+        revocation::{LogEntry, LogIdentity, Position, Reason, Revocation, Subject},
         user::Username,
     },
     error::Error,
@@ -54,25 +54,25 @@ impl TryFrom<Row> for LogEntry {
     }
 }
 
-/// The place up to which a statement has written the log, or found it, and on which timeline.
+/// The place up to which a statement has written the log, or found it.
 #[derive(Clone, Copy, Debug)]
 pub struct Logged {
     /// The newest row of the log.
     pub row: Position,
-    /// The history of commits that it is of.
-    pub timeline: Timeline,
+    /// The log; None for one that no replica has named yet.
+    pub log: Option<LogIdentity>,
 }
 
 #[derive(sqlx::FromRow)]
 struct Head {
     seq: i64,
     id: Option<Uuid>,
-    timeline: Timeline,
+    log: Option<Uuid>,
 }
 
 impl From<Head> for Logged {
     fn from(head: Head) -> Self {
-        Self { row: Position { seq: head.seq, id: head.id }, timeline: head.timeline }
+        Self { row: Position { seq: head.seq, id: head.id }, log: head.log.map(LogIdentity) }
     }
 }
 
@@ -107,8 +107,8 @@ pub async fn append(tx: &mut Conn, revocations: &[(Revocation, Reason)], now: Of
            FROM head, unnest($2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[], $8::text[]) \
              WITH ORDINALITY AS n (id, kind, subject, epoch, expires_at, reason, place)) \
          SELECT seq, id, ",
-        timeline!(),
-        " AS timeline FROM head",
+        log!(),
+        " AS log FROM head",
     ))
     .bind(count)
     .bind(&ids)
@@ -200,8 +200,8 @@ pub async fn end_sessions(conn: &mut Conn, ending: Ending<'_>) -> Result<EndedSe
          logged AS (INSERT INTO revocations (seq, id, kind, subject, expires_at, revoked_at, reason) \
            SELECT head.seq - n.places + n.place, n.id, 'session', n.session_id, $5, $4, n.reason FROM head, numbered n) \
          SELECT head.seq, head.id, ",
-        timeline!(),
-        " AS timeline, n.session_id, n.live, n.user_id, n.username FROM head LEFT JOIN numbered n ON true",
+        log!(),
+        " AS log, n.session_id, n.live, n.user_id, n.username FROM head LEFT JOIN numbered n ON true",
     ))
     .bind(subjects)
     .bind(column(&|cause| cause.reason.as_str().to_owned()))

@@ -324,3 +324,39 @@ async fn p1_after_a_promotion_nothing_is_confirmed_until_nobody_can_be_fresh_fro
     later.stop().await.expect("stopped");
     world.stop().await;
 }
+
+/// Two standbys may be promoted to one timeline: a log has a name of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_log_on_another_history_of_commits_gets_another_name_and_confirms_nothing_at_first() {
+    let server = TestServer::start().await;
+    let other = server.replica().await;
+    let alice = server.user("alice").await;
+    let revoke = async || {
+        let request = RevokeRequest {
+            target: Some(Target::SessionId(alice.login().await.session_id)),
+            wait: Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 }),
+            ..Default::default()
+        };
+        honest(async || server.auth_client().revoke(request.clone()).await).await.expect("revoked").into_inner()
+    };
+    assert!(confirmed(&alice, Target::SessionId(alice.login().await.session_id)).await.confirmed);
+    let name = async || {
+        let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+        let name = sqlx::query_scalar::<_, String>("SELECT id::text FROM log_identity");
+        name.fetch_one(&mut connection).await.expect("a name")
+    };
+    let before = name().await;
+    run(&server.database_url, "UPDATE log_identity SET timeline = timeline + 1").await;
+    for replica in [&server, &other] {
+        replica.catch_up().await;
+    }
+    assert_ne!(name().await, before);
+    assert!(!revoke().await.confirmed);
+    for _ in 0..=(BOUND + LIFETIME).as_secs() {
+        for replica in [&server, &other] {
+            replica.catch_up().await;
+        }
+        server.clock.advance(Duration::from_secs(1));
+    }
+    confirmed(&alice, Target::SessionId(alice.login().await.session_id)).await;
+}

@@ -71,7 +71,8 @@ pub struct Reply<'a> {
     pub rows: &'a [Position],
 }
 
-/// What an answer means. Rows are applied before anything is published.
+/// What an answer means. What its rows say has been carried out before the follower is told of it: it counts them as applied
+/// from then on, reports them on every connection that follows, and does not ask for them again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It does not follow on what is known: the whole log is to be loaded.
@@ -131,6 +132,14 @@ impl Follow {
         self.followed
     }
 
+    /// What time and repetition change: when the connection began to be made, when the counter was moved last, and the
+    /// counter. An explorer with a clock that stands still lets these grow older instead, and counts anew.
+    #[doc(hidden)]
+    pub fn parts(&mut self) -> (Option<&mut Moment>, Option<&mut Moment>, &mut i64) {
+        let began_at = self.connection.as_mut().map(|connection| &mut connection.began_at);
+        (began_at, self.counted_at.as_mut(), &mut self.count)
+    }
+
     /// A connection is there that began to be made at `began_at`, before its name was resolved.
     pub fn connected(&mut self, began_at: Moment) {
         self.connection = Some(Connection { began_at, registered: None, has_beaten: false });
@@ -156,7 +165,7 @@ impl Follow {
         }
     }
 
-    /// The whole of this log has been read and applied, up to `position`, and what it lacked was put back.
+    /// The whole of this log has been read and carried out, up to `position`, and what it lacked was put back.
     pub fn loaded(&mut self, log: LogIdentity, position: Position) {
         self.followed = Some(log);
         self.loaded = true;
@@ -224,8 +233,8 @@ mod tests {
     use crate::clock::Boot;
 
     const BOUND: Duration = Duration::from_secs(30);
-    const LOG: LogIdentity = LogIdentity { system: 7, timeline: 1 };
-    const PROMOTED: LogIdentity = LogIdentity { system: 7, timeline: 2 };
+    const LOG: LogIdentity = LogIdentity(Uuid::from_u128(1));
+    const PROMOTED: LogIdentity = LogIdentity(Uuid::from_u128(2));
 
     fn at(seconds: u64) -> Moment {
         Moment::new(Boot::from_nanos(seconds * 1_000_000_000), seconds * 1_000_000_000)

@@ -77,6 +77,13 @@ impl Observer {
         seen.map_or(Duration::ZERO, |seen| asked_at.since(seen.since))
     }
 
+    /// What was seen of each replica: its counter, and since when it has had this value. For an explorer, as
+    /// `Follow::parts` is.
+    #[doc(hidden)]
+    pub fn parts(&mut self) -> impl Iterator<Item = (&Uuid, &mut i64, &mut Boot)> {
+        self.0.iter_mut().map(|(id, seen)| (id, &mut seen.count, &mut seen.since))
+    }
+
     /// Takes over a list that was answered at `answered_at`.
     pub fn observe(&mut self, list: &[Listed], answered_at: Boot) {
         let before = std::mem::take(&mut self.0);
@@ -96,7 +103,7 @@ impl Observer {
         let waited_for = reading.replicas.iter().filter(|replica| replica.id != own && !is_silent(replica));
         Observed {
             reading: question.number,
-            confirms: standing.confirms(reading.timeline),
+            confirms: standing.confirms(reading.log),
             applied_by_all: waited_for.map(|replica| replica.applied_seq).min().unwrap_or(i64::MAX),
             shown: reading.shown,
         }
@@ -123,7 +130,7 @@ mod tests {
     }
 
     fn conclude(observer: &Observer, list: &[Listed], asked: u64) -> i64 {
-        let reading = Reading { timeline: 1, replicas: list.to_vec(), shown: vec![] };
+        let reading = Reading { log: None, replicas: list.to_vec(), shown: vec![] };
         observer.conclude(OWN, question(asked), reading, &Standing::default()).applied_by_all
     }
 
@@ -179,9 +186,10 @@ mod tests {
     #[test]
     fn v12_a_reading_of_a_log_without_standing_confirms_nothing() {
         let mut standing = Standing::default();
-        standing.heard(LogIdentity { system: 7, timeline: 2 }, true, at(0));
-        for (timeline, expected) in [(1, false), (2, true)] {
-            let reading = Reading { timeline, replicas: vec![], shown: vec![] };
+        let [before, now] = [1, 2].map(|id| LogIdentity(Uuid::from_u128(id)));
+        standing.heard(now, true, at(0));
+        for (log, expected) in [(Some(before), false), (None, false), (Some(now), true)] {
+            let reading = Reading { log, replicas: vec![], shown: vec![] };
             assert_eq!(Observer::default().conclude(OWN, question(1), reading, &standing).confirms, expected);
         }
     }

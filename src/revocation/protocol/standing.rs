@@ -7,10 +7,7 @@
 use std::time::Duration;
 
 use super::connection_lifetime;
-use crate::{
-    clock::Boot,
-    domain::revocation::{LogIdentity, Timeline},
-};
+use crate::{clock::Boot, domain::revocation::LogIdentity};
 
 /// The log that this replica follows, and since when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,6 +33,12 @@ impl Standing {
         before.is_some()
     }
 
+    /// Since when the log has been known. For an explorer, as `Follow::parts` is.
+    #[doc(hidden)]
+    pub fn parts(&mut self) -> Option<&mut Boot> {
+        self.0.as_mut().map(|known| &mut known.since)
+    }
+
     /// Takes note of it when every state from an earlier log is too old by now, where `largest` is the largest bound of any
     /// replica. Gives the log if that is news.
     pub fn settle(&mut self, largest: Duration, now: Boot) -> Option<LogIdentity> {
@@ -44,28 +47,25 @@ impl Standing {
         known.settled.then_some(known.log)
     }
 
-    /// Whether a reading of this timeline may confirm anything.
-    pub fn confirms(&self, timeline: Timeline) -> bool {
-        self.0.is_some_and(|known| known.settled && known.log.timeline == timeline)
+    /// Whether a reading of this log may confirm anything.
+    pub fn confirms(&self, log: Option<LogIdentity>) -> bool {
+        self.0.is_some_and(|known| known.settled && Some(known.log) == log)
     }
 
-    /// Whether confirmations count on this log.
-    pub fn is_settled(&self, log: LogIdentity) -> bool {
-        self.0.is_some_and(|known| known.settled && known.log == log)
-    }
-
-    /// Whether what was committed on this timeline was committed in the log that is followed.
-    pub fn is_followed(&self, timeline: Timeline) -> bool {
-        self.0.is_none_or(|known| known.log.timeline == timeline)
+    /// Whether what was committed in this log was committed in the one that is followed.
+    pub fn is_followed(&self, log: Option<LogIdentity>) -> bool {
+        self.0.is_none_or(|known| Some(known.log) == log)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
-    const LOG: LogIdentity = LogIdentity { system: 7, timeline: 1 };
-    const PROMOTED: LogIdentity = LogIdentity { system: 7, timeline: 2 };
+    const LOG: LogIdentity = LogIdentity(Uuid::from_u128(1));
+    const PROMOTED: LogIdentity = LogIdentity(Uuid::from_u128(2));
     const BOUND: Duration = Duration::from_secs(30);
 
     fn at(seconds: u64) -> Boot {
@@ -75,19 +75,19 @@ mod tests {
     #[test]
     fn p1_a_log_that_is_new_confirms_nothing_until_what_was_fresh_before_it_is_stale() {
         let mut standing = Standing::default();
-        assert!(!standing.confirms(1), "nothing is known");
+        assert!(!standing.confirms(Some(LOG)), "nothing is known");
         assert!(!standing.heard(LOG, true, at(0)), "the first");
-        assert!(standing.confirms(1) && !standing.confirms(2));
+        assert!(standing.confirms(Some(LOG)) && !standing.confirms(Some(PROMOTED)));
         assert!(standing.heard(PROMOTED, false, at(10)), "another");
-        assert!(!standing.confirms(1) && !standing.confirms(2));
+        assert!(!standing.confirms(Some(LOG)) && !standing.confirms(Some(PROMOTED)));
         assert!(!standing.heard(PROMOTED, false, at(40)), "heard of again, and as old as before");
         assert_eq!(standing.settle(BOUND, at(45)), None);
         assert_eq!(standing.settle(BOUND, at(46)), Some(PROMOTED));
         assert_eq!(standing.settle(BOUND, at(47)), None, "said once");
-        assert!(standing.confirms(2));
+        assert!(standing.confirms(Some(PROMOTED)));
         let mut later = Standing::default();
         later.heard(PROMOTED, false, at(46));
         later.heard(PROMOTED, true, at(47));
-        assert!(later.confirms(2), "another replica has settled it");
+        assert!(later.confirms(Some(PROMOTED)) && !later.confirms(None), "another replica has settled it");
     }
 }
