@@ -27,7 +27,7 @@ struct Manual {
     wall_start: OffsetDateTime,
     boot_start: Boot,
     elapsed_nanos: AtomicI64,
-    /// How far the wall clock has been set ahead of the time that has passed.
+    /// The time by which the wall clock was set ahead, beyond what has passed.
     ahead_nanos: AtomicI64,
 }
 
@@ -117,7 +117,7 @@ impl Clock {
         Moment::at(self.boot(), self.now())
     }
 
-    /// How far the wall clock is from another machine's, which said `theirs` after `asked` and before `answered`.
+    /// The distance of the wall clock from another machine's, which said `theirs` after `asked` and before `answered`.
     pub fn distance_from(&self, theirs: OffsetDateTime, asked: Moment, answered: Moment) -> Duration {
         let theirs = match &self.0 {
             Kind::System => theirs,

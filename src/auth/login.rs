@@ -73,7 +73,7 @@ pub(super) struct Candidate {
     pub(super) refused_as: Kind,
 }
 
-/// What a password is, against what is stored.
+/// The outcome of comparing a password with what is stored.
 enum Compared {
     Right(Credentials),
     Wrong(Failure),
@@ -171,7 +171,7 @@ impl Accounts {
                 Compared::Right(credentials) => return attempt.forgive().await.map(|()| credentials),
                 Compared::Wrong(failure) => failure,
             };
-            // What was read may be of a database that has been left behind: it is read again by one that commits.
+            // The database may have been left behind: a denial rests on a reading by one that commits.
             let proven = self.prove_credentials(&candidate.username).await?;
             if found.as_ref().map(Credentials::decisive) == proven.as_ref().map(Credentials::decisive) {
                 let user = found.as_ref().map(|c| &c.user);

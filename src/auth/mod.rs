@@ -91,7 +91,7 @@ pub struct Auth {
     pub keys: Keys,
 }
 
-/// How often a transaction is run at most; the pauses between are 0.4 seconds together.
+/// The most times that a transaction is run; the pauses between are 0.4 seconds together.
 const RUNS: u32 = 5;
 
 /// A page of a listing.

@@ -2,10 +2,10 @@
 
 use clap::ValueEnum;
 
-/// Whether revocations are announced by NOTIFY. A hint that is lost costs time, never correctness.
+/// The choice whether revocations are announced by NOTIFY. A hint that is lost costs time, never correctness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Hints {
-    /// They are.
+    /// They are announced.
     On,
     /// Replicas poll.
     Off,

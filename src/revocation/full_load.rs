@@ -33,7 +33,7 @@ impl Follower {
         // In one transaction, because a pooler may give each a server of its own.
         conn.begin().await?;
         let extent = revocation_log::extent(conn, known).await?;
-        if self.revocations.expect(extent.rows()) {
+        if self.revocations.reserve_if_empty(extent.rows()) {
             // Nothing is known that the database could have lost.
             let apply = |page: Vec<_>| self.revocations.apply(&page, Origin::Log);
             revocation_log::read(conn, extent, 0, apply).await?;

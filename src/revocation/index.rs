@@ -85,7 +85,7 @@ impl Lifetime {
 
 impl Index {
     /// Makes room for so many sessions if nothing has been added yet; says whether that is so.
-    pub fn expect(&mut self, sessions: usize) -> bool {
+    pub fn reserve_if_empty(&mut self, sessions: usize) -> bool {
         let empty = self.sessions.is_empty() && self.users.is_empty() && self.opened_before.is_none();
         if empty {
             self.sessions.reserve(sessions.min(MOST_EXPECTED));

@@ -161,8 +161,8 @@ impl Revocations {
 
     /// Makes room for a first load, if nothing is known yet; says whether that is so. A map that grows step by step hashes
     /// everything again at each.
-    fn expect(&self, count: usize) -> bool {
-        self.index.write().unwrap_or_else(PoisonError::into_inner).expect(count)
+    fn reserve_if_empty(&self, count: usize) -> bool {
+        self.index.write().unwrap_or_else(PoisonError::into_inner).reserve_if_empty(count)
     }
 
     /// What a watcher that knows everything up to `known` is to be told.
