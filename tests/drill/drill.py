@@ -6,6 +6,8 @@ Scenarios, on one running set of etcd, Patroni, haproxy and replicas, with a loa
 
     lives       Patroni's agent at the primary is stopped. Its lock expires and the standby is promoted; the old primary lives,
                 accepts connections, and keeps those of its clients. Then the agent goes on, and makes it a standby.
+    freezes     the primary's machine stands still, agent and Postgres, and a standby is promoted. Postgres goes on first: it
+                still takes itself for the primary, and answers what it was asked before. The agent follows.
     switchover  as an operator asks Patroni for it.
     kill        the primary and its agent are gone at once; the node comes back as a standby.
 
@@ -20,7 +22,7 @@ import time
 
 from cluster import LOOP_WAIT, RETRY_TIMEOUT, TTL, Cluster, Directory, Service, send
 from load import Load, table
-from processes import wait_until
+from processes import children, wait_until
 
 # How long the old primary lives beside the new one: longer than the bound and the quarantine together.
 LIVES = 10
@@ -46,20 +48,46 @@ class Drill:
         try:
             self.say(f"the agent of {old.name}, the primary, is stopped")
             self.moved(old)
-            until = time.monotonic() + LIVES
-            while time.monotonic() < until:
+            for _ in range(3):
                 time.sleep(LIVES / 3)
-                clients = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
-                facts = old.sql(
-                    "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END,"
-                    f" (SELECT count(*) {clients}), (SELECT count(*) {clients} AND wait_event = 'SyncRep')"
-                ).split("|")
-                if facts[0] != "primary":
-                    raise AssertionError(f"{old.name} should still be a primary: {facts}")
-                self.say(f"{old.name} still is a primary, with {facts[1]} clients, of whom {facts[2]} wait for a standby")
+                self.still_a_primary(old)
         finally:
             send(old.patroni.pid, signal.SIGCONT)
         self.say(f"the agent of {old.name} goes on")
+
+    def freezes(self):
+        old = self.cluster.leader()
+        postmaster = old.postmaster()
+        # The agent's children are short-lived, and it starts none while it is stopped.
+        send(old.patroni.pid, signal.SIGSTOP)
+        send(postmaster, signal.SIGSTOP)
+        stopped = children(postmaster)
+        for pid in stopped:
+            send(pid, signal.SIGSTOP)
+        try:
+            self.say(f"{old.name}, the primary, stands still")
+            self.moved(old)
+            time.sleep(LIVES / 3)
+            for pid in (postmaster, *stopped):
+                send(pid, signal.SIGCONT)
+            self.say(f"Postgres of {old.name} goes on")
+            self.still_a_primary(old)
+            time.sleep(LIVES / 3)
+            self.still_a_primary(old)
+        finally:
+            for pid in (postmaster, *stopped, old.patroni.pid):
+                send(pid, signal.SIGCONT)
+        self.say(f"the agent of {old.name} goes on")
+
+    def still_a_primary(self, node):
+        clients = "FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        facts = node.sql(
+            "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE 'primary' END,"
+            f" (SELECT count(*) {clients}), (SELECT count(*) {clients} AND wait_event = 'SyncRep')"
+        ).split("|")
+        if facts[0] != "primary":
+            raise AssertionError(f"{node.name} should still be a primary: {facts}")
+        self.say(f"{node.name} still is a primary, with {facts[1]} clients, of whom {facts[2]} wait for a standby")
 
     def switchover(self):
         old, new = self.cluster.leader(), self.cluster.synchronous_standby()
@@ -79,9 +107,9 @@ class Drill:
     def run(self, name, kinds, load):
         print(f"\n=== {name}, replicas by {' and '.join(kinds)}", flush=True)
         self.start = time.monotonic()
-        wait_until("the load is served", load.is_well, RECOVERS_WITHIN)
-        self.start = time.monotonic()
         try:
+            wait_until("the load is served", load.is_well, RECOVERS_WITHIN)
+            self.start = time.monotonic()
             getattr(self, name)()
             self.cluster.wait_for_health(RECOVERS_WITHIN)
             self.say("one primary and two standbys")
@@ -105,7 +133,7 @@ class Drill:
 
 
 def main():
-    scenarios = ("lives", "switchover", "kill")
+    scenarios = ("lives", "switchover", "kill", "freezes")
     parser = argparse.ArgumentParser()
     parser.add_argument("binary")
     parser.add_argument("--short", action="store_true", help="what CI runs")

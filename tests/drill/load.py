@@ -22,7 +22,7 @@ CALLS = (LOGIN, WRONG_LOGIN, VERIFY, VERIFY_DEAD, REFRESH, REVOKE, CONFIRMED)
 REFUSALS = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
 # Longer than the service waits for its database, so that its own answer comes first.
 DEADLINE = 5
-USERS, FEWEST, MOST = 4, 30, 300
+USERS, FIRST, FEWEST, MOST = 4, 40, 10, 300
 TOKEN_REVOKED = 4
 
 
@@ -67,10 +67,14 @@ class Load:
         self.stopping = threading.Event()
         self.admins = {replica.name: replica.new_client(admin_token) for replica in replicas}
         self.users = [(f"user-{secrets.token_hex(6)}", secrets.token_hex(12)) for _ in range(USERS)]
+        for client in (*self.admins.values(), *(replica.client for replica in replicas)):
+            client.method("Login")  # reads all that reflection says, which threads must not do side by side
         for name, password in self.users:
             self.admins[replicas[0].name].call("CreateUser", username=name, password=password)
+        for _ in range(FIRST):
+            self.login(replicas[0])
         paces = [(self.login, 0.4), (self.wrong_login, 0.4), (self.verify, 0.03), (self.verify_ended, 0.1)]
-        paces += [(self.refresh, 0.1), (self.refresh, 0.1), (self.revoke, 0.25)]
+        paces += [(self.refresh, 0.1), (self.refresh, 0.1), (self.revoke, 0.7)]
         self.threads = [
             threading.Thread(target=self.repeat, args=(work, replica, pace), daemon=True)
             for replica in replicas
