@@ -57,6 +57,11 @@ clients *arguments:
     cargo build --locked
     tests/clients/run target/debug/countersign {{ arguments }}
 
+# Failovers with Patroni, etcd and haproxy under load; takes nine minutes. With --short what CI runs.
+drill *arguments:
+    cargo build --locked
+    tests/drill/run target/debug/countersign {{ arguments }}
+
 # A server to try, with a database of its own.
 dev *arguments:
     cargo run --release -- dev {{ arguments }}

@@ -133,13 +133,14 @@ impl Follower {
     /// Ends without an error when `stop` has resolved.
     async fn follow(&self, mut stop: Pin<&mut impl Future<Output = ()>>, at: &mut Following) -> Result<(), Error> {
         let mut collected_at = Instant::now();
-        let mut step = Step::Beat;
+        let (mut step, mut due) = (Step::Beat, collected_at);
         loop {
-            // From when it is sent: what a slow answer says is old already.
             let began = Instant::now();
-            let mut due = began + self.pause();
             let whole = match step {
                 Step::Beat => {
+                    // From when it is sent, because what a slow answer says is old already; and from a beat alone, so that
+                    // hints, however many, put none off.
+                    due = began + self.pause();
                     if collected_at.elapsed() > COLLECT_EVERY {
                         self.revocations.collect();
                         collected_at = began;

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use countersign::grpc::v1::{VerifyRequest, revoke_request::Target};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::time::timeout;
 use tonic::Code;
 
 use crate::support::{PASSWORD, Proxy, Setup, TestServer, User, live_sessions, refusal};
@@ -45,6 +47,21 @@ async fn p4_a_database_that_is_cut_off_is_no_logout_and_everything_recovers() {
     alice.rotate(&tokens.refresh_token).await;
     alice.login().await;
     assert_eq!(live_sessions(&server).await, 2, "nothing was lost and nothing ended");
+}
+
+/// Each hint has the follower read; a reading makes nothing fresh.
+#[tokio::test]
+async fn p3_a_stream_of_revocations_puts_no_heartbeat_off() {
+    let server = TestServer::start().await;
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connected");
+    let mut beats = async || -> i64 {
+        connection.execute("NOTIFY countersign_revocations").await.expect("hinted");
+        let asked = sqlx::query_scalar("SELECT beats FROM replicas WHERE id = $1").bind(server.auth.accounts.replica);
+        asked.fetch_one(&mut connection).await.expect("on the list")
+    };
+    let before = beats().await;
+    let beaten = async { while beats().await < before + 3 {} };
+    timeout(Duration::from_secs(30), beaten).await.expect("at least one a second");
 }
 
 #[tokio::test]
