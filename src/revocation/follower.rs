@@ -133,17 +133,17 @@ impl Follower {
     /// Ends without an error when `stop` has resolved.
     async fn follow(&self, mut stop: Pin<&mut impl Future<Output = ()>>, at: &mut Following) -> Result<(), Error> {
         let mut collected_at = Instant::now();
-        let (mut step, mut due) = (Step::Beat, collected_at);
+        let (mut step, mut beaten_at, mut due) = (Step::Beat, collected_at, collected_at);
         loop {
-            let began = Instant::now();
             let whole = match step {
                 Step::Beat => {
                     // From when it is sent, because what a slow answer says is old already; and from a beat alone, so that
                     // hints, however many, put none off.
-                    due = began + self.pause();
+                    beaten_at = Instant::now();
+                    due = beaten_at + self.pause();
                     if collected_at.elapsed() > COLLECT_EVERY {
                         self.revocations.collect();
-                        collected_at = began;
+                        collected_at = beaten_at;
                     }
                     self.beat(at).await?
                 }
@@ -167,7 +167,7 @@ impl Follower {
                 biased;
                 () = stop.as_mut() => Step::Stop,
                 () = sleep_until(due) => Step::Beat,
-                () = self.asked_for_a_beat(began) => Step::Beat,
+                () = self.asked_for_a_beat(beaten_at) => Step::Beat,
                 () = self.something_to_do(&at.protocol) => Step::Read,
             };
         }
