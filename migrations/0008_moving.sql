@@ -9,14 +9,17 @@ CREATE TABLE log_identity (
     one boolean PRIMARY KEY CHECK (one),
     system_identifier bigint NOT NULL,
     timeline bigint NOT NULL,
+    -- The oid of this table: another in what was dumped and restored, be it into the same cluster.
+    relation bigint NOT NULL,
     -- Random: two standbys may be promoted to one timeline.
     id uuid NOT NULL,
     -- Whether confirmations count: nobody can be fresh from a log before.
     settled boolean NOT NULL
 );
 
-INSERT INTO log_identity (one, system_identifier, timeline, id, settled)
+INSERT INTO log_identity (one, system_identifier, timeline, relation, id, settled)
 SELECT true, system_identifier, ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint,
+    'log_identity'::regclass::oid::bigint,
     md5(random()::text || random()::text || clock_timestamp()::text)::uuid, true
 FROM pg_control_system();
 

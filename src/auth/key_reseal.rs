@@ -19,7 +19,7 @@ impl Auth {
     /// [`Error::DatabaseUnavailable`].
     pub async fn reseal_keys(&self) -> Result<Resealed, Error> {
         let mut resealed = Resealed { moved: 0, closed: Vec::new() };
-        for stored in self.stored_keys().await?.keys {
+        for stored in self.prove_keys().await?.keys {
             match self.keys.resealed(&stored) {
                 Ok(None) => {}
                 Ok(Some(sealed_key)) => {

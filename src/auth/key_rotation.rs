@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     store::{
         Conn,
-        keys::{self, StoredKey, StoredKeys},
+        keys::{self, Date, StoredKey, StoredKeys},
     },
 };
 
@@ -121,7 +121,8 @@ impl Auth {
         let passed = boot.since(seen.seen_at);
         if passed >= TICK {
             let passed_ms = i64::try_from(passed.as_millis()).map_err(Error::internal)?;
-            let moved = keys::witness(&mut conn, stands_at, passed_ms).await?;
+            let date = if self.accounts.revocations.fresh(None).is_ok() { Date::Today } else { Date::Unknown };
+            let moved = keys::witness(&mut conn, stands_at, passed_ms, date).await?;
             // Read after the answer, so that no moment is counted twice.
             let seen_at = self.accounts.clock.boot();
             *witness = moved.then_some(Witness { seen_ms: stands_at + passed_ms, seen_at });

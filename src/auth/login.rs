@@ -165,20 +165,21 @@ impl Accounts {
         if let Err(Error::LoginThrottled { .. }) = &attempt {
             self.refused(candidate.refused_as, user, &candidate.source.ip, Failure::Throttled);
         }
-        let attempt = attempt?;
+        let mut attempt = attempt?;
         for _ in 0..ATTEMPTS {
             let failure = match self.compare(candidate, found.as_ref(), until).await? {
                 Compared::Right(credentials) => return attempt.forgive().await.map(|()| credentials),
                 Compared::Wrong(failure) => failure,
             };
+            let standing = attempt.stand();
             // The database may have been left behind: a denial rests on a reading by one that commits.
             let proven = self.prove_credentials(&candidate.username).await?;
             if found.as_ref().map(Credentials::decisive) == proven.as_ref().map(Credentials::decisive) {
                 let user = found.as_ref().map(|c| &c.user);
                 self.refused(candidate.refused_as, user, &candidate.source.ip, failure);
-                attempt.stands();
                 return Err(Error::InvalidCredentials);
             }
+            attempt.doubt(standing);
             found = proven;
         }
         Err(Error::Conflict)

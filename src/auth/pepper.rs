@@ -103,7 +103,7 @@ impl Auth {
     pub async fn export_peppers(&self) -> Result<ExportedPeppers, Error> {
         self.accounts.note(Event::new(Kind::PeppersExported, self.accounts.operator)).await?;
         let mut exported = ExportedPeppers { peppers: Vec::new(), closed: Vec::new() };
-        for stored in self.stored_keys().await?.of(Purpose::Pepper) {
+        for stored in self.prove_keys().await?.of(Purpose::Pepper) {
             match self.keys.open_pepper(stored) {
                 Ok(pepper) => exported.peppers.push(pepper),
                 Err(_) => exported.closed.push(stored.key.kid.clone()),

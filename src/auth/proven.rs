@@ -6,6 +6,7 @@ use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -23,6 +24,9 @@ use crate::{
 
 /// The most rows that one statement reads.
 const BATCH: usize = 500;
+/// The most that may wait.
+const MOST: usize = 10_000;
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Those who wait to read a row by its key.
 #[derive(Debug)]
@@ -54,7 +58,13 @@ impl<K: Clone + Eq + Hash, V: Clone> ProvenReads<K, V> {
         find: impl AsyncFn(&mut Conn, &[K]) -> Result<HashMap<K, V>, Error>,
     ) -> Result<Option<V>, Error> {
         let (answer, mut answered) = oneshot::channel();
-        self.lock().push(Waiting { key, answer });
+        {
+            let mut waiting = self.lock();
+            if waiting.len() >= MOST {
+                return Err(Error::Overloaded { retry_after: RETRY_AFTER });
+            }
+            waiting.push(Waiting { key, answer });
+        }
         loop {
             let mut lane = self.turn.lock().await;
             // Whoever had the turn before may have taken this one along.

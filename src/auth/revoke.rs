@@ -163,6 +163,7 @@ impl Accounts {
             let earlier = now.checked_sub(time::Duration::try_from(RETENTION).map_err(Error::internal)?);
             let known = refresh_tokens::revoked_since(tx, user.id, earlier.unwrap_or(now)).await?;
             let ended = refresh_tokens::revoke_others(tx, user, keep, reason, now).await?;
+            users::update(tx, user).await?;
             return Ok(Ended {
                 sessions: ended.iter().filter(|(_, live)| *live).count(),
                 logged: ended.into_iter().map(|(id, _)| (session_revocation(id, now), reason)).collect(),

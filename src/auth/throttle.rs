@@ -57,10 +57,19 @@ pub(super) struct Attempt {
     _turns: Vec<Turn>,
 }
 
+/// The charges of an attempt that stands.
+#[derive(Debug)]
+pub(super) struct Standing(Vec<Charge>);
+
 impl Attempt {
-    /// The password was wrong.
-    pub(super) fn stands(mut self) {
-        self.charges.clear();
+    /// The password seems to be wrong: the attempt stands, whatever becomes of the caller, unless it is doubted again.
+    pub(super) fn stand(&mut self) -> Standing {
+        Standing(std::mem::take(&mut self.charges))
+    }
+
+    /// Nobody knows yet whether the password was wrong.
+    pub(super) fn doubt(&mut self, Standing(charges): Standing) {
+        self.charges = charges;
     }
 
     /// The password was right.

@@ -14,12 +14,13 @@ use super::{
 use crate::{
     config::AfterRestore,
     domain::{
+        audit::{Actor, Event, Kind},
         claims::{at, unix},
         revocation::{RETENTION, Reason, Revocation, Subject},
     },
     error::Error,
     store::{
-        Conn, keys,
+        Conn, audit, keys,
         revocation_log::{self, Extent},
         revocations, session_floor,
     },
@@ -51,9 +52,12 @@ impl Follower {
         Ok(())
     }
 
-    /// Sessions may have come back to life that nobody remembers to have ended: the operator decides, now or beforehand.
+    /// Sessions may have come back to life that nobody remembers to have ended: the operator decides, now or beforehand. One
+    /// replica deals with it for all.
     async fn doubt(&self, conn: &mut Conn, age: Duration) -> Result<(), Error> {
         let age = age.as_secs();
+        conn.begin().await?;
+        let claimed = session_floor::claim(conn).await?;
         match self.after_restore {
             AfterRestore::Ask => {
                 session_floor::suspect(conn).await?;
@@ -64,20 +68,20 @@ impl Follower {
                      or `countersign sessions accept-restore`"
                 );
             }
-            AfterRestore::EndAll => {
-                let now = self.clock.now();
-                end_opened_before(conn, now).await?;
-                self.announce(conn).await?;
+            AfterRestore::EndAll if claimed => {
+                end_opened_before(conn, self.clock.now()).await?;
                 tracing::error!(
                     age,
                     "the database was restored from a backup: all sessions were ended, as the setting says"
                 );
             }
+            AfterRestore::EndAll => {}
             AfterRestore::Accept => {
                 tracing::error!(age, "the database was restored from a backup: its sessions live, as the setting says");
             }
         }
-        Ok(())
+        conn.commit().await?;
+        self.announce(conn).await
     }
 
     async fn unite(&self, conn: &mut Conn, extent: Extent) -> Result<(), Error> {
@@ -99,12 +103,13 @@ impl Follower {
 }
 
 /// Ends the sessions that were opened before this moment.
-async fn end_opened_before(conn: &mut Conn, now: OffsetDateTime) -> Result<(), Error> {
+async fn end_opened_before(tx: &mut Conn, now: OffsetDateTime) -> Result<(), Error> {
     // In whole seconds, as tokens say when their session was opened.
     let moment = unix(now) + 1;
     let subject = Subject::OpenedBefore(moment);
-    conn.begin().await?;
-    session_floor::raise(conn, at(moment)).await?;
-    revocations::append(conn, &[(Revocation { subject, expires_at: now + RETENTION }, Reason::Restored)], now).await?;
-    conn.commit().await
+    session_floor::raise(tx, at(moment)).await?;
+    let event = Event::new(Kind::SessionsEnded, Actor::Server).detail(format!("opened before {}", at(moment)));
+    audit::insert(tx, &[Event { reason: Reason::Restored.as_str(), ..event }], now).await?;
+    let revocation = Revocation { subject, expires_at: now + RETENTION };
+    revocations::append(tx, &[(revocation, Reason::Restored)], now).await.map(drop)
 }

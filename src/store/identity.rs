@@ -1,6 +1,6 @@
 //! Table `log_identity`: the name of the log, and the history of commits that it was given to. A server that finds itself on
-//! another one (another cluster, or another timeline, of which one begins with each promotion) has another log, with a name that
-//! the first replica gives it. What is particular to Postgres in this is here alone.
+//! another one (another cluster, another timeline, of which one begins with each promotion, or another table, as after a dump and
+//! a restore) has another log, with a name that the first replica gives it. What is particular to Postgres in this is here alone.
 
 use sqlx::query;
 
@@ -16,24 +16,26 @@ macro_rules! timeline {
 }
 pub(super) use timeline;
 
-/// One row: `system` and `timeline`, the `log` that they have (NULL until it is named), and whether confirmations count on it.
+/// One row: where this server is (`system`, `timeline`, `relation`), the `log` that is there (NULL until it is named), and whether
+/// confirmations count on it.
 macro_rules! here {
     () => {
         concat!(
-            "(SELECT w.system, w.timeline, i.id AS log, COALESCE(i.settled, false) AS settled \
+            "(SELECT w.*, i.id AS log, COALESCE(i.settled, false) AS settled \
              FROM (SELECT system_identifier AS system, ",
             $crate::store::identity::timeline!(),
-            " AS timeline FROM pg_control_system() OFFSET 0) w \
-             LEFT JOIN log_identity i ON i.system_identifier = w.system AND i.timeline = w.timeline)"
+            " AS timeline, 'log_identity'::regclass::oid::bigint AS relation FROM pg_control_system() OFFSET 0) w \
+             LEFT JOIN log_identity i \
+               ON i.system_identifier = w.system AND i.timeline = w.timeline AND i.relation = w.relation)"
         )
     };
 }
 pub(super) use here;
 
-/// The name of the log, by the timeline alone, which costs less.
+/// The name of the log of this server; NULL until it has one.
 macro_rules! log {
     () => {
-        concat!("(SELECT i.id FROM log_identity i WHERE i.timeline = ", $crate::store::identity::timeline!(), ")")
+        concat!("(SELECT h.log FROM ", $crate::store::identity::here!(), " h)")
     };
 }
 pub(super) use log;

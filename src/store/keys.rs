@@ -119,15 +119,26 @@ impl StoredKeys {
     }
 }
 
+/// The date of the database, which tells a restored backup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Date {
+    /// It is one of today: the log was loaded, and whether it was restored has been dealt with.
+    Today,
+    /// Nobody knows yet.
+    Unknown,
+}
+
 /// Moves the service's clock on by what the caller has witnessed, unless it stands elsewhere than at `seen_ms`. Says
 /// whether it did.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn witness(conn: &mut Conn, seen_ms: i64, passed_ms: i64) -> Result<bool, Error> {
-    let statement =
-        query("UPDATE service_clock SET witnessed_ms = witnessed_ms + $2, moved_at = now() WHERE witnessed_ms = $1");
-    Ok(conn.execute(statement.bind(seen_ms).bind(passed_ms)).await? == 1)
+pub async fn witness(conn: &mut Conn, seen_ms: i64, passed_ms: i64, date: Date) -> Result<bool, Error> {
+    let statement = query(
+        "UPDATE service_clock SET witnessed_ms = witnessed_ms + $2, \
+         moved_at = CASE WHEN $3 THEN now() ELSE moved_at END WHERE witnessed_ms = $1",
+    );
+    Ok(conn.execute(statement.bind(seen_ms).bind(passed_ms).bind(date == Date::Today)).await? == 1)
 }
 
 /// Moves the clock by a millisecond before keys change, so that nobody adds to it what was watched before the change.

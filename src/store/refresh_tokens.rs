@@ -89,7 +89,7 @@ pub async fn find_all(conn: &mut Conn, ids: &[SessionId]) -> Result<Vec<Session>
         "SELECT ",
         columns!(),
         ", s.created_at < f.ended_before AS below_floor, s.created_at < f.undecided_before AS undecided \
-         FROM refresh_tokens s JOIN users u ON u.id = s.user_id JOIN session_floor f ON f.one WHERE s.session_id = ANY($1)",
+         FROM refresh_tokens s JOIN users u ON u.id = s.user_id LEFT JOIN session_floor f ON true WHERE s.session_id = ANY($1)",
     );
     let rows = conn.fetch_all(query_as::<_, Row>(text).bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())).await?;
     rows.into_iter().map(Session::try_from).collect()

@@ -106,10 +106,13 @@ macro_rules! news {
 /// [`Error::DatabaseUnavailable`].
 pub async fn register(conn: &mut Conn, member: Member, report: Report, name: Uuid) -> Result<Origin, Error> {
     let statement = query_as::<_, OriginRow>(concat!(
-        "WITH named AS (UPDATE log_identity i SET system_identifier = h.system, timeline = h.timeline, id = $6, \
-             settled = false FROM ",
+        "WITH named AS (INSERT INTO log_identity AS i (one, system_identifier, timeline, relation, id, settled) \
+             SELECT true, h.system, h.timeline, h.relation, $6, false FROM ",
         here!(),
-        " h WHERE i.system_identifier <> h.system OR i.timeline <> h.timeline RETURNING i.id), \
+        " h WHERE h.log IS NULL ON CONFLICT (one) DO UPDATE SET system_identifier = EXCLUDED.system_identifier, \
+             timeline = EXCLUDED.timeline, relation = EXCLUDED.relation, id = $6, settled = false \
+             WHERE (i.system_identifier, i.timeline, i.relation) \
+               IS DISTINCT FROM (EXCLUDED.system_identifier, EXCLUDED.timeline, EXCLUDED.relation) RETURNING i.id), \
          registered AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, ",
         counted!(),
         ", $5, $4) ON CONFLICT (id) DO UPDATE SET applied_seq = EXCLUDED.applied_seq, beats = $5, max_staleness_ms = $4) \

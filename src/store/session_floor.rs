@@ -19,14 +19,23 @@ pub async fn raise(tx: &mut Conn, before: OffsetDateTime) -> Result<(), Error> {
     tx.execute(statement.bind(before)).await.map(drop)
 }
 
+/// Takes it upon the caller to deal with a restore, once: the database is one of today from then on. Says whether nobody else has.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn claim(tx: &mut Conn) -> Result<bool, Error> {
+    let statement = query("UPDATE service_clock SET moved_at = now() WHERE moved_at < now() - interval '10 minutes'");
+    Ok(tx.execute(statement).await? == 1)
+}
+
 /// Refreshes no session that was opened by now, until somebody decides. A minute more, because clocks differ.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn suspect(conn: &mut Conn) -> Result<(), Error> {
+pub async fn suspect(tx: &mut Conn) -> Result<(), Error> {
     let statement =
         query("UPDATE session_floor SET undecided_before = GREATEST(undecided_before, now() + interval '1 minute')");
-    conn.execute(statement).await.map(drop)
+    tx.execute(statement).await.map(drop)
 }
 
 /// Lets the sessions live that are undecided. Says whether there was anything to decide.

@@ -12,7 +12,7 @@ use countersign::{
     clock::Clock,
     domain::key::{Algorithm, Purpose, Stage},
     grpc::v1::{GetJwksRequest, RefreshRequest, VerifyBatchRequest, revoke_request::Target},
-    store::keys::{self, StoredKey},
+    store::keys::{self, Date, StoredKey},
 };
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -357,8 +357,8 @@ async fn v7_of_two_replicas_that_watched_the_same_time_one_counts_it() {
     let server = TestServer::start().await;
     let mut conn = server.auth.accounts.store.acquire().await.expect("a connection");
     let seen = keys::all(&mut conn).await.expect("read").witnessed_ms;
-    assert!(keys::witness(&mut conn, seen, 60_000).await.expect("tried"), "the first");
-    assert!(!keys::witness(&mut conn, seen, 60_000).await.expect("tried"), "and not the second");
+    assert!(keys::witness(&mut conn, seen, 60_000, Date::Today).await.expect("tried"), "the first");
+    assert!(!keys::witness(&mut conn, seen, 60_000, Date::Today).await.expect("tried"), "and not the second");
     assert_eq!(keys::all(&mut conn).await.expect("read").witnessed_ms, seen + 60_000);
 }
 

@@ -7,7 +7,7 @@ use countersign::{
     clock::Clock,
     grpc::v1::{
         CreateUserRequest, DeleteUserRequest, GetUserRequest, RevokeRequest, RevokeResponse, TokenPair,
-        get_user_request, revoke_request::Target,
+        UpdateUserRequest, get_user_request, revoke_request::Target,
     },
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -106,6 +106,9 @@ async fn p1_a_user_whose_row_was_lost_loses_all_sessions_everywhere() {
     let answer = confirmed(&alice, Target::UserId(alice.id.clone())).await;
     assert_eq!(answer.sessions_revoked, 1, "its epoch cannot be raised any more");
     assert_eq!(refusal(alice.verify(&again.access_token).await).1, "TOKEN_REVOKED");
+    let disable = UpdateUserRequest { user_id: alice.id.clone(), disabled: Some(true), ..Default::default() };
+    server.user_client().update_user(administering(disable)).await.expect("disabled");
+    assert_eq!(refusal(alice.login_with(PASSWORD).await).1, "INVALID_CREDENTIALS", "R43, whatever its epoch is");
 }
 
 #[tokio::test]
@@ -328,6 +331,18 @@ async fn p1_after_a_promotion_nothing_is_confirmed_until_nobody_can_be_fresh_fro
 /// Two standbys may be promoted to one timeline: a log has a name of its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_log_on_another_history_of_commits_gets_another_name_and_confirms_nothing_at_first() {
+    // A promotion, another cluster, a dump that was restored, a row that was lost.
+    for moved in [
+        "UPDATE log_identity SET timeline = timeline + 1",
+        "UPDATE log_identity SET system_identifier = system_identifier + 1",
+        "UPDATE log_identity SET relation = relation + 1",
+        "DELETE FROM log_identity",
+    ] {
+        get_another_name(moved).await;
+    }
+}
+
+async fn get_another_name(moved: &str) {
     let server = TestServer::start().await;
     let other = server.replica().await;
     let alice = server.user("alice").await;
@@ -346,12 +361,13 @@ async fn p1_a_log_on_another_history_of_commits_gets_another_name_and_confirms_n
         name.fetch_one(&mut connection).await.expect("a name")
     };
     let before = name().await;
-    run(&server.database_url, "UPDATE log_identity SET timeline = timeline + 1").await;
+    run(&server.database_url, moved).await;
+    assert!(!revoke().await.confirmed, "{moved}: before anybody has heard of it");
     for replica in [&server, &other] {
         replica.catch_up().await;
     }
     assert_ne!(name().await, before);
-    assert!(!revoke().await.confirmed);
+    assert!(!revoke().await.confirmed, "{moved}");
     for _ in 0..=(BOUND + LIFETIME).as_secs() {
         for replica in [&server, &other] {
             replica.catch_up().await;
@@ -359,4 +375,30 @@ async fn p1_a_log_on_another_history_of_commits_gets_another_name_and_confirms_n
         server.clock.advance(Duration::from_secs(1));
     }
     confirmed(&alice, Target::SessionId(alice.login().await.session_id)).await;
+}
+
+/// What was compared and found wrong counts as a guess, though nobody can be told so.
+#[tokio::test(flavor = "multi_thread")]
+async fn r57_guesses_count_while_the_database_commits_nothing() {
+    let mut setup = Setup::new().await;
+    setup.database_deadline = Duration::from_millis(500);
+    let server = setup.start().await;
+    let alice = server.user("alice").await;
+    let mut lock = PgConnection::connect(&server.database_url).await.expect("connect");
+    lock.execute("BEGIN; LOCK TABLE proofs IN EXCLUSIVE MODE").await.expect("locked");
+    for _ in 0..10 {
+        assert_eq!(refusal(alice.login_with("a wrong horse battery").await).1, "DATABASE_UNAVAILABLE");
+    }
+    lock.execute("COMMIT").await.expect("released");
+    assert_eq!(refusal(alice.login_with("a wrong horse battery").await).1, "LOGIN_THROTTLED");
+    server.stop().await.expect("stopped");
+}
+
+#[tokio::test]
+async fn p4_a_table_that_lacks_its_row_logs_nobody_out() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    run(&server.database_url, "DELETE FROM session_floor").await;
+    assert_eq!(refusal(alice.refresh(&tokens.refresh_token).await).1, "INTERNAL");
 }

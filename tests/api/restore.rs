@@ -272,19 +272,51 @@ async fn v14_a_setting_decides_beforehand() {
 /// Replicas that start with a restored database remember nothing: its own note of where it was tells.
 #[tokio::test]
 async fn v14_a_service_that_starts_on_a_restored_database_asks() {
+    for moved in ["timeline", "system_identifier", "relation"] {
+        let server = TestServer::start().await;
+        let alice = server.user("alice").await;
+        let tokens = alice.login().await;
+        let (url, clock) = (server.database_url.clone(), server.clock.clone());
+        server.stop().await.expect("stopped");
+        let mut connection = PgConnection::connect(&url).await.expect("connect");
+        let restored = format!(
+            "UPDATE log_identity SET {moved} = {moved} + 1; UPDATE service_clock SET moved_at = now() - interval '9 hours'"
+        );
+        connection.execute(sqlx::AssertSqlSafe(restored)).await.expect("as if it had come from elsewhere");
+        let started = Setup::on(url, clock).start().await;
+        assert_eq!(refusal(alice.at(&started).refresh(&tokens.refresh_token).await).1, "RESTORE_UNDECIDED", "{moved}");
+        let audit = "SELECT count(*) FROM audit_events WHERE kind = 'restore_accepted'";
+        started.auth.accounts.accept_restore().await.expect("accepted");
+        alice.at(&started).rotate(&tokens.refresh_token).await;
+        assert_eq!(sqlx::query_scalar::<_, i64>(audit).fetch_one(&mut connection).await.expect("counted"), 1);
+    }
+}
+
+/// Servers that start one after the other deal with a restore once.
+#[tokio::test]
+async fn p2_a_restore_ends_no_session_that_was_opened_since() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
-    let tokens = alice.login().await;
-    let url = server.database_url.clone();
-    let clock = server.clock.clone();
+    let before = alice.login().await;
+    let (url, clock) = (server.database_url.clone(), server.clock.clone());
     server.stop().await.expect("stopped");
     let mut connection = PgConnection::connect(&url).await.expect("connect");
-    let restored = "UPDATE log_identity SET timeline = timeline + 1; UPDATE service_clock SET moved_at = now() - interval '9 hours'";
+    let restored = "UPDATE log_identity SET relation = relation + 1; UPDATE service_clock SET moved_at = now() - interval '9 hours'";
     connection.execute(restored).await.expect("as if it had come from elsewhere");
-    let started = Setup::on(url, clock).start().await;
-    assert_eq!(refusal(alice.at(&started).refresh(&tokens.refresh_token).await).1, "RESTORE_UNDECIDED");
-    let audit = "SELECT count(*) FROM audit_events WHERE kind = 'restore_accepted'";
-    started.auth.accounts.accept_restore().await.expect("accepted");
-    alice.at(&started).rotate(&tokens.refresh_token).await;
+    let ending = || {
+        let mut setup = Setup::on(url.clone(), clock.clone());
+        setup.settings.after_restore = AfterRestore::EndAll;
+        setup.start()
+    };
+    let first = ending().await;
+    first.advance(Duration::from_secs(2)).await;
+    let alice = alice.at(&first);
+    assert_eq!(refusal(alice.refresh(&before.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
+    let since = alice.login().await;
+    first.advance(Duration::from_secs(2)).await;
+    let second = ending().await;
+    alice.at(&second).verify(&since.access_token).await.expect("opened since");
+    alice.at(&second).rotate(&since.refresh_token).await;
+    let audit = "SELECT count(*) FROM audit_events WHERE kind = 'sessions_ended' AND reason = 'restored'";
     assert_eq!(sqlx::query_scalar::<_, i64>(audit).fetch_one(&mut connection).await.expect("counted"), 1);
 }
