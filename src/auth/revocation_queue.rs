@@ -125,12 +125,12 @@ impl Accounts {
     async fn end_sessions(&self, conn: &mut Conn, sessions: &HashMap<SessionId, Cause>) -> Result<Ended, Error> {
         let now = self.clock.now();
         let ending = Ending { sessions, operator: self.operator, now, expires_at: later(now, RETENTION) };
-        let EndedSessions { logged: place, ended } = revocations::end_sessions(conn, ending).await?;
+        let EndedSessions { newest, ended } = revocations::end_sessions(conn, ending).await?;
         // Those that had ended before too: perhaps on another replica a moment ago.
         let (logged, known): (Vec<_>, Vec<_>) = sessions.keys().partition(|id| ended.contains_key(id));
         let revocations =
             |ids: Vec<SessionId>| ids.into_iter().map(|id| session_revocation(id, now)).collect::<Vec<_>>();
-        let revoked = self.committed(conn, place, &revocations(logged), &revocations(known)).await;
+        let revoked = self.committed(conn, newest, &revocations(logged), &revocations(known)).await;
         let events: Vec<Event> = ended.into_values().flatten().collect();
         audit::log(&events);
         Ok((revoked, events.into_iter().filter_map(|event| event.session).collect()))

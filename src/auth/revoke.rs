@@ -12,16 +12,12 @@ use crate::{
     domain::{
         audit::{Event, Kind},
         ids::{SessionId, UserId},
-        revocation::{MAX_STALENESS, RETENTION, Reason, Revocation, Subject},
+        revocation::{MAX_STALENESS, Position, RETENTION, Reason, Revocation, Subject},
         user::User,
     },
     error::{Error, Rejection},
     revocation::{confirm::Pending, index::Origin, protocol::everywhere_within},
-    store::{
-        self, Conn, refresh_tokens,
-        revocations::{self, Logged},
-        users,
-    },
+    store::{self, Conn, refresh_tokens, revocations, users},
 };
 
 /// What to end.
@@ -195,35 +191,37 @@ impl Accounts {
             return Ok(Revoked::NOTHING);
         }
         // Also when all had ended before: that may be said only by a database that commits.
-        let place = revocations::append(&mut tx, &logged, self.clock.now()).await?;
+        let newest = revocations::append(&mut tx, &logged, self.clock.now()).await?;
         tx.commit().await?;
         audit::log(&events);
         let logged: Vec<Revocation> = logged.into_iter().map(|(revocation, _)| revocation).collect();
-        Ok(Revoked { sessions, ..self.committed(&mut tx, place, &logged, &known).await })
+        Ok(Revoked { sessions, ..self.committed(&mut tx, newest, &logged, &known).await })
     }
 
-    /// After a commit that has written the log up to `place`, with what is `logged`: makes this replica know it, and finds out
+    /// After a commit that has written the log up to `newest`, with what is `logged`: makes this replica know it, and finds out
     /// what to wait for.
     pub(super) async fn committed(
         &self,
         conn: &mut Conn,
-        place: Logged,
+        newest: Position,
         logged: &[Revocation],
         known: &[Revocation],
     ) -> Revoked {
         self.revocations.apply(logged, Origin::Log);
         self.revocations.apply(known, Origin::Repeated);
-        // Committed in another log than the one that is followed: whichever of them was left behind, the other must hold it.
-        if !self.confirmations.is_followed(place.log) {
-            self.revocations.distrust();
-            self.wake.notify_one();
-        }
         if self.policy.hints.are_on() && !logged.is_empty() {
             self.announcements.announce(&self.store);
         }
         // After the commit: a replica that is not on the list by now reads the log after it.
-        let (within, confirmable) = match self.confirmations.after_commit(conn, place.row).await {
-            Ok(pending) => (pending.everywhere_within, Confirmable::From(pending)),
+        let (within, confirmable) = match self.confirmations.after_commit(conn, newest).await {
+            Ok(pending) => {
+                // Another log than the one that is followed: whichever of them was left behind, the other must hold it.
+                if !self.confirmations.is_followed(pending.log) {
+                    self.revocations.distrust();
+                    self.wake.notify_one();
+                }
+                (pending.everywhere_within, Confirmable::From(pending))
+            }
             Err(_) => (everywhere_within(MAX_STALENESS), Confirmable::Never),
         };
         Revoked { sessions: 0, everywhere_by: Some(later(self.clock.now(), within)), confirmable }

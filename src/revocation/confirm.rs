@@ -62,6 +62,8 @@ pub struct Confirmations {
 pub struct Pending {
     mark: Mark,
     confirmed: bool,
+    /// The log that was read after the commit.
+    pub log: Option<LogIdentity>,
     /// No replica accepts what was revoked when so much time has passed since.
     pub everywhere_within: Duration,
 }
@@ -91,9 +93,10 @@ impl Confirmations {
         let asked_at = self.clock.boot();
         let reading = replicas::list(conn, &[row]).await?;
         self.note_bounds(&reading);
+        let log = reading.log;
         let observed = self.conclude(Question { number: mark.reading + 1, asked_at }, reading);
         let confirmed = mark.is_reached(&observed);
-        Ok(Pending { mark, confirmed, everywhere_within: everywhere_within(self.largest_bound()) })
+        Ok(Pending { mark, confirmed, log, everywhere_within: everywhere_within(self.largest_bound()) })
     }
 
     /// Whether every replica is known to have applied what was committed, within `wait` at the latest.

@@ -9,12 +9,12 @@ use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Conn, identity::log};
+use super::Conn;
 use crate::{
     domain::{
         audit::{Actor, Cause, Event, Kind},
         ids::{SessionId, UserId, new_v7},
-        revocation::{LogEntry, LogIdentity, Position, Reason, Revocation, Subject},
+        revocation::{LogEntry, Position, Reason, Revocation, Subject},
         user::Username,
     },
     error::Error,
@@ -54,34 +54,29 @@ impl TryFrom<Row> for LogEntry {
     }
 }
 
-/// The place up to which a statement has written the log, or found it.
-#[derive(Clone, Copy, Debug)]
-pub struct Logged {
-    /// The newest row of the log.
-    pub row: Position,
-    /// The log; None for one that no replica has named yet.
-    pub log: Option<LogIdentity>,
-}
-
+/// The head of the log, after it was written.
 #[derive(sqlx::FromRow)]
 struct Head {
     seq: i64,
     id: Option<Uuid>,
-    log: Option<Uuid>,
 }
 
-impl From<Head> for Logged {
+impl From<Head> for Position {
     fn from(head: Head) -> Self {
-        Self { row: Position { seq: head.seq, id: head.id }, log: head.log.map(LogIdentity) }
+        Self { seq: head.seq, id: head.id }
     }
 }
 
 /// Appends to the log and keeps its head locked until the transaction ends, so it comes last. Appending nothing locks the
-/// head and writes it too: what was found to have been logged before is then known to be in this log.
+/// head and writes it too: what was found to have been logged before is then known to be in this log. Gives its newest row.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn append(tx: &mut Conn, revocations: &[(Revocation, Reason)], now: OffsetDateTime) -> Result<Logged, Error> {
+pub async fn append(
+    tx: &mut Conn,
+    revocations: &[(Revocation, Reason)],
+    now: OffsetDateTime,
+) -> Result<Position, Error> {
     let (mut kinds, mut subjects, mut epochs) = (Vec::new(), Vec::new(), Vec::new());
     for (revocation, _) in revocations {
         let (kind, subject, epoch) = match revocation.subject {
@@ -100,16 +95,14 @@ pub async fn append(tx: &mut Conn, revocations: &[(Revocation, Reason)], now: Of
     let expiries: Vec<OffsetDateTime> = revocations.iter().map(|(r, _)| r.expires_at).collect();
     let reasons: Vec<&str> = revocations.iter().map(|(_, reason)| reason.as_str()).collect();
     let count = i64::try_from(revocations.len()).map_err(Error::internal)?;
-    let statement = query_as::<_, Head>(concat!(
+    let statement = query_as::<_, Head>(
         "WITH head AS (UPDATE revocation_head SET seq = seq + $1, id = COALESCE($9, id) RETURNING seq, id), \
          logged AS (INSERT INTO revocations (seq, id, kind, subject, epoch, expires_at, revoked_at, reason) \
            SELECT head.seq - $1 + n.place, n.id, n.kind, n.subject, n.epoch, n.expires_at, $7, n.reason \
            FROM head, unnest($2::uuid[], $3::text[], $4::uuid[], $5::bigint[], $6::timestamptz[], $8::text[]) \
              WITH ORDINALITY AS n (id, kind, subject, epoch, expires_at, reason, place)) \
-         SELECT seq, id, ",
-        log!(),
-        " AS log FROM head",
-    ))
+         SELECT seq, id FROM head",
+    )
     .bind(count)
     .bind(&ids)
     .bind(kinds)
@@ -120,7 +113,7 @@ pub async fn append(tx: &mut Conn, revocations: &[(Revocation, Reason)], now: Of
     .bind(reasons)
     .bind(ids.last());
     let head = tx.fetch_optional(statement).await?;
-    head.map(Logged::from).ok_or_else(|| Error::internal("the revocation log has no head row"))
+    head.map(Position::from).ok_or_else(|| Error::internal("the revocation log has no head row"))
 }
 
 /// Wakes the followers of all replicas. After the commit, by a statement of its own: not every pooler and engine lets it be
@@ -148,8 +141,8 @@ pub struct Ending<'a> {
 /// What became of sessions that were to end.
 #[derive(Debug)]
 pub struct EndedSessions {
-    /// Where the log stands after it.
-    pub logged: Logged,
+    /// The newest row of the log after it.
+    pub newest: Position,
     /// Those that this statement has ended or logged, with the audit event of those that had time left.
     pub ended: HashMap<SessionId, Option<Event>>,
 }
@@ -177,7 +170,7 @@ pub async fn end_sessions(conn: &mut Conn, ending: Ending<'_>) -> Result<EndedSe
     let column = |value: &dyn Fn(&Cause) -> String| sessions.values().map(value).collect::<Vec<_>>();
     let ids: Vec<Uuid> = sessions.iter().map(|_| new_v7(now)).collect();
     // The head comes after the events: it is locked until the commit, and holds up everybody.
-    let statement = query_as::<_, EndedRow>(concat!(
+    let statement = query_as::<_, EndedRow>(
         "WITH asked AS (SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $6::text[], $7::text[], $8::text[], \
              $9::text[], $10::text[]) AS a (session_id, reason, id, kind, actor, ip, user_agent, device)), \
          due AS (SELECT s.session_id, s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 AS live, \
@@ -199,10 +192,8 @@ pub async fn end_sessions(conn: &mut Conn, ending: Ending<'_>) -> Result<EndedSe
            WHERE (SELECT count(*) FROM audited) >= 0 RETURNING seq, id), \
          logged AS (INSERT INTO revocations (seq, id, kind, subject, expires_at, revoked_at, reason) \
            SELECT head.seq - n.places + n.place, n.id, 'session', n.session_id, $5, $4, n.reason FROM head, numbered n) \
-         SELECT head.seq, head.id, ",
-        log!(),
-        " AS log, n.session_id, n.live, n.user_id, n.username FROM head LEFT JOIN numbered n ON true",
-    ))
+         SELECT head.seq, head.id, n.session_id, n.live, n.user_id, n.username FROM head LEFT JOIN numbered n ON true",
+    )
     .bind(subjects)
     .bind(column(&|cause| cause.reason.as_str().to_owned()))
     .bind(ids)
@@ -213,9 +204,9 @@ pub async fn end_sessions(conn: &mut Conn, ending: Ending<'_>) -> Result<EndedSe
     .bind(column(&|cause| cause.client.ip.clone()))
     .bind(column(&|cause| cause.client.user_agent.clone()))
     .bind(column(&|cause| cause.client.device.clone()));
-    let (mut ended, mut logged) = (HashMap::new(), None);
+    let (mut ended, mut newest) = (HashMap::new(), None);
     for EndedRow { head, session_id, live, user_id, username } in conn.fetch_all(statement).await? {
-        logged = Some(Logged::from(head));
+        newest = Some(Position::from(head));
         let Some(session) = session_id.map(SessionId) else { continue };
         let user = user_id.map(UserId).zip(username.map(Username::from_stored)).filter(|_| live == Some(true));
         let event = sessions.get(&session).zip(user).map(|(cause, user)| Event {
@@ -227,8 +218,8 @@ pub async fn end_sessions(conn: &mut Conn, ending: Ending<'_>) -> Result<EndedSe
         });
         ended.insert(session, event);
     }
-    let logged = logged.ok_or_else(|| Error::internal("the revocation log has no head row"))?;
-    Ok(EndedSessions { logged, ended })
+    let newest = newest.ok_or_else(|| Error::internal("the revocation log has no head row"))?;
+    Ok(EndedSessions { newest, ended })
 }
 
 /// Deletes of the `limit` oldest rows of the log those that have expired, by `now` and by the database's clock: never the
