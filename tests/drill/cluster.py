@@ -85,9 +85,10 @@ def free_port():
 
 
 def postgres_bin():
+    """The newest that is installed, or the one that is named."""
     named = os.environ.get("COUNTERSIGN_POSTGRES_BIN")
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    return Path(named) if named else found[-1].parent
+    return Path(named) if named else (found[-1] if found else Path(shutil.which("initdb")).resolve()).parent
 
 
 class Unseen:
@@ -278,7 +279,6 @@ class Replica:
         env = service.environment | {"COUNTERSIGN_DATABASE_URL": url}
         self.process = service.directory.spawn(name, service.binary, "serve", *addresses, privileged=True, env=env)
         wait_until(f"{name} serves", self.is_serving, 60)
-        # Each of its threads may have a channel, so that none waits for the window of another.
         self.client = self.new_client()
 
     def new_client(self, bearer=None):

@@ -143,6 +143,8 @@ def main():
     arguments = parser.parse_intermixed_args()
     names = arguments.scenario or (("lives", "switchover") if arguments.short else scenarios)
     by = arguments.by or (["keeps,direct"] if arguments.short else ["keeps,keeps", "keeps,direct", "kills,kills"])
+    # What was started has to be ended when this is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     begun = time.monotonic()
     directory = Directory()
     failures = ["it was broken off"]
