@@ -181,6 +181,7 @@ pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock:
         replica,
         revocations: Arc::new(Revocations::new(policy.max_staleness, clock.clone())),
         confirmations: Arc::new(Confirmations::new(replica, policy.max_staleness, clock.clone())),
+        announcements: Arc::default(),
         session_reads: Arc::default(),
         credential_reads: Arc::default(),
         queue: RevocationQueue::default(),

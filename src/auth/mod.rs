@@ -1,6 +1,7 @@
 //! The product: one file per operation. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
 //! the database. Knows neither gRPC nor HTTP.
 
+pub mod announcements;
 pub mod audit;
 pub mod decoys;
 pub mod import;
@@ -30,8 +31,8 @@ use tokio::{sync::Notify, time::sleep};
 use uuid::Uuid;
 
 use self::{
-    audit::Refusals, decoys::Decoys, keys::Keys, proven::ProvenReads, revocation_queue::RevocationQueue,
-    rotation_queue::RotationQueue, throttle::Turns,
+    announcements::Announcements, audit::Refusals, decoys::Decoys, keys::Keys, proven::ProvenReads,
+    revocation_queue::RevocationQueue, rotation_queue::RotationQueue, throttle::Turns,
 };
 use crate::{
     clock::Clock,
@@ -66,6 +67,8 @@ pub struct Accounts {
     pub queue: RevocationQueue,
     /// Those who wait to rotate one.
     pub rotations: RotationQueue,
+    /// Commits that the other replicas have to hear of.
+    pub announcements: Arc<Announcements>,
     /// Asks this replica's follower for a beat before it is due.
     pub wake: Arc<Notify>,
     /// Those who try a password.

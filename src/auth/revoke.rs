@@ -217,9 +217,8 @@ impl Accounts {
             self.revocations.distrust();
             self.wake.notify_one();
         }
-        // What is not announced is heard of with the next heartbeat.
         if self.policy.hints.are_on() && !logged.is_empty() {
-            drop(revocations::notify(conn).await);
+            self.announcements.announce(&self.store);
         }
         // After the commit: a replica that is not on the list by now reads the log after it.
         let (within, confirmable) = match self.confirmations.after_commit(conn, place.row).await {

@@ -20,8 +20,7 @@ macro_rules! columns {
     () => {
         "s.session_id, s.user_id, s.generation, s.previous_generation, s.rotated_at, s.created_at, \
      s.expires_at, s.idle_expires_at, s.revoked_at, s.client_id, s.audience, s.client_ip, s.client_user_agent, \
-     s.client_device, s.epoch, u.roles, u.disabled_at IS NULL AND u.epoch = s.epoch AS user_allows, \
-     s.created_at < f.ended_before AS below_floor, s.created_at < f.undecided_before AS undecided"
+     s.client_device, s.epoch, u.roles, u.disabled_at IS NULL AND u.epoch = s.epoch AS user_allows"
     };
 }
 
@@ -44,7 +43,10 @@ struct Row {
     epoch: i64,
     roles: Vec<String>,
     user_allows: bool,
+    /// What was just rotated is neither.
+    #[sqlx(default)]
     below_floor: bool,
+    #[sqlx(default)]
     undecided: bool,
 }
 
@@ -86,7 +88,8 @@ pub async fn find_all(conn: &mut Conn, ids: &[SessionId]) -> Result<Vec<Session>
     let text = proving!(
         "SELECT ",
         columns!(),
-        " FROM refresh_tokens s JOIN users u ON u.id = s.user_id JOIN session_floor f ON f.one WHERE s.session_id = ANY($1)",
+        ", s.created_at < f.ended_before AS below_floor, s.created_at < f.undecided_before AS undecided \
+         FROM refresh_tokens s JOIN users u ON u.id = s.user_id JOIN session_floor f ON f.one WHERE s.session_id = ANY($1)",
     );
     let rows = conn.fetch_all(query_as::<_, Row>(text).bind(ids.iter().map(|id| id.0).collect::<Vec<_>>())).await?;
     rows.into_iter().map(Session::try_from).collect()
@@ -116,10 +119,10 @@ macro_rules! advance {
              client_user_agent = COALESCE(n.user_agent, s.client_user_agent), \
              client_device = COALESCE(n.device, s.client_device) FROM ",
             $from,
-            " AS n (id, since, upto, previous, now, idle_expires_at, ip, user_agent, device), users u, session_floor f \
+            " AS n (id, since, upto, previous, now, idle_expires_at, ip, user_agent, device), users u \
              WHERE s.session_id = n.id AND u.id = s.user_id AND s.generation = n.since AND s.revoked_at IS NULL \
              AND u.disabled_at IS NULL AND u.epoch = s.epoch AND s.expires_at > n.now AND s.idle_expires_at > n.now \
-             AND f.one AND s.created_at >= f.ended_before AND s.created_at >= f.undecided_before \
+             AND s.created_at >= (SELECT GREATEST(ended_before, undecided_before) FROM session_floor) \
              RETURNING ",
             columns!(),
         )
