@@ -21,7 +21,6 @@ from processes import children, environment, wait_until
 from reflected import Client
 
 HERE = Path(__file__).parent
-BOUND = "4s"
 
 # The smallest that Patroni takes. In production: 30, 10, 10.
 TTL, LOOP_WAIT, RETRY_TIMEOUT = 20, 1, 3
@@ -300,7 +299,7 @@ class Replica:
 class Service:
     """The schema, the settings, and the replicas that run."""
 
-    def __init__(self, directory, cluster, binary):
+    def __init__(self, directory, cluster, binary, bound):
         self.directory, self.cluster, self.binary = directory, cluster, binary
         self.admin_token = secrets.token_hex(24)
         token, key = directory.path / "admin-token", directory.path / "master.key"
@@ -309,7 +308,7 @@ class Service:
         self.environment = environment(
             COUNTERSIGN_MASTER_KEY_FILE=str(key),
             COUNTERSIGN_ADMIN_TOKEN_FILE=str(token),
-            COUNTERSIGN_MAX_STALENESS=BOUND,
+            COUNTERSIGN_MAX_STALENESS=bound,
             COUNTERSIGN_ACCESS_TOKEN_TTL="1h",
             COUNTERSIGN_LOGIN_FAILURES="0",
             COUNTERSIGN_LOGIN_FAILURES_PER_SOURCE="0",
