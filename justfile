@@ -57,7 +57,7 @@ clients *arguments:
     cargo build --locked
     tests/clients/run target/debug/countersign {{ arguments }}
 
-# Failovers with Patroni, etcd and haproxy under load; takes nine minutes. With --short what CI runs.
+# Failovers with Patroni, etcd and haproxy under load; takes six minutes. With --short what CI runs.
 drill *arguments:
     cargo build --locked
     tests/drill/run target/debug/countersign {{ arguments }}

@@ -151,6 +151,13 @@ impl Moved {
         let clock = Clock::manual();
         let left = Setup::on(proxy.url(), clock.clone()).start().await;
         prepare(&left).await;
+        // All connections are made, and lead to the primary of now.
+        let warm = left.user("warm").await;
+        let tokens = warm.login().await;
+        warm.rotate(&tokens.refresh_token).await;
+        assert!(warm.refresh(&tokens.refresh_token).await.expect("replayed").replayed);
+        assert_eq!(refusal(warm.login_with("a wrong horse battery").await).1, "INVALID_CREDENTIALS");
+        warm.revoke(Target::SessionId(tokens.session_id)).await.expect("revoked");
         let written = "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn = pg_current_wal_lsn()";
         pair.until_primary_says(written, |standbys| standbys == 1).await;
         pair.cut_replication().await;

@@ -21,7 +21,6 @@ from processes import children, environment, wait_until
 from reflected import Client
 
 HERE = Path(__file__).parent
-BOUND = "4s"
 
 # The smallest that Patroni takes. In production: 30, 10, 10.
 TTL, LOOP_WAIT, RETRY_TIMEOUT = 20, 1, 3
@@ -85,9 +84,10 @@ def free_port():
 
 
 def postgres_bin():
+    """The newest that is installed, or the one that is named."""
     named = os.environ.get("COUNTERSIGN_POSTGRES_BIN")
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    return Path(named) if named else found[-1].parent
+    return Path(named) if named else (found[-1] if found else Path(shutil.which("initdb")).resolve()).parent
 
 
 class Unseen:
@@ -278,7 +278,6 @@ class Replica:
         env = service.environment | {"COUNTERSIGN_DATABASE_URL": url}
         self.process = service.directory.spawn(name, service.binary, "serve", *addresses, privileged=True, env=env)
         wait_until(f"{name} serves", self.is_serving, 60)
-        # Each of its threads may have a channel, so that none waits for the window of another.
         self.client = self.new_client()
 
     def new_client(self, bearer=None):
@@ -300,7 +299,7 @@ class Replica:
 class Service:
     """The schema, the settings, and the replicas that run."""
 
-    def __init__(self, directory, cluster, binary):
+    def __init__(self, directory, cluster, binary, bound):
         self.directory, self.cluster, self.binary = directory, cluster, binary
         self.admin_token = secrets.token_hex(24)
         token, key = directory.path / "admin-token", directory.path / "master.key"
@@ -309,7 +308,7 @@ class Service:
         self.environment = environment(
             COUNTERSIGN_MASTER_KEY_FILE=str(key),
             COUNTERSIGN_ADMIN_TOKEN_FILE=str(token),
-            COUNTERSIGN_MAX_STALENESS=BOUND,
+            COUNTERSIGN_MAX_STALENESS=bound,
             COUNTERSIGN_ACCESS_TOKEN_TTL="1h",
             COUNTERSIGN_LOGIN_FAILURES="0",
             COUNTERSIGN_LOGIN_FAILURES_PER_SOURCE="0",

@@ -24,6 +24,8 @@ REFUSALS = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"}
 DEADLINE = 5
 USERS, FIRST, FEWEST, MOST = 4, 40, 10, 300
 TOKEN_REVOKED = 4
+# Wrong answers that are printed at once; the tables count all.
+MOST_TOLD = 20
 
 
 @dataclass(eq=False)
@@ -44,7 +46,8 @@ class Session:
     def __str__(self):
         dead = f"{self.dead:.3f}" if self.dead < float("inf") else "-"
         ended = {name: round(at, 3) for name, at in self.ended.items()}
-        return f"session {self.id}: opened {self.opened:.3f}, revoking {self.revoking}, answered {ended}, dead {dead}"
+        revoking = f"{self.revoking:.3f}" if self.revoking else "-"
+        return f"session {self.id}: opened {self.opened:.3f}, revoking {revoking}, answered {ended}, dead {dead}"
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Load:
         self.replicas = replicas
         self.lock = threading.Lock()
         self.events, self.live, self.ended = [], [], []
+        self.told = 0
         self.stopping = threading.Event()
         self.admins = {replica.name: replica.new_client(admin_token) for replica in replicas}
         self.users = [(f"user-{secrets.token_hex(6)}", secrets.token_hex(12)) for _ in range(USERS)]
@@ -110,7 +114,8 @@ class Load:
         event = Event(call, replica.name, began, time.monotonic(), outcome, reason)
         with self.lock:
             self.events.append(event)
-        if outcome == "wrong":
+            self.told += outcome == "wrong"
+        if outcome == "wrong" and self.told <= MOST_TOLD:
             about = f"\n    {session}" if session else ""
             print(f"!!! WRONG: {call} at {replica.name} {began:.3f} to {event.ended:.3f}: {reason}{about}", flush=True)
 
@@ -262,10 +267,8 @@ def table(events, replicas, start, end):
         gaps = [f"{longest_gap(mine, replica.name, start, end):.1f}" for replica in replicas]
         rows.append([call, *(str(count[outcome]) for outcome in ("ok", "refused", "wrong")), *span, *gaps])
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) if not column else cell.rjust(width) for column, (cell, width) in enumerate(zip(row, widths)))
-        for row in rows
-    ]
+    justified = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
+    lines = ["  ".join(row) for row in justified]
     lines.insert(1, "-" * len(lines[0]))
     reasons = Counter(event.reason for event in events if event.outcome == "refused" and event.call != CONFIRMED)
     lines.append("refusals: " + (", ".join(f"{reason} {count}" for reason, count in reasons.most_common()) or "none"))
