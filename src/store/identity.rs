@@ -32,6 +32,19 @@ macro_rules! here {
 }
 pub(super) use here;
 
+/// As [`here`], without the cluster, which costs more than all else: for what makes nothing fresh and confirms nothing.
+macro_rules! probably_here {
+    () => {
+        concat!(
+            "(SELECT i.id AS log, COALESCE(i.settled, false) AS settled FROM (SELECT ",
+            $crate::store::identity::timeline!(),
+            " AS timeline, 'log_identity'::regclass::oid::bigint AS relation OFFSET 0) w \
+             LEFT JOIN log_identity i ON i.timeline = w.timeline AND i.relation = w.relation)"
+        )
+    };
+}
+pub(super) use probably_here;
+
 /// The name of the log of this server; NULL until it has one.
 macro_rules! log {
     () => {

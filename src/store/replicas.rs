@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Conn,
-    identity::{here, log},
+    identity::{here, log, probably_here},
     revocations,
 };
 use crate::{
@@ -89,11 +89,11 @@ macro_rules! counted {
 
 /// What a heartbeat and a reading between two of them ask for: the row that is known, and those after it.
 macro_rules! news {
-    () => {
+    ($here:ident) => {
         concat!(
             "SELECT here.log, here.settled, clock_timestamp() AS clock, h.seq AS head, r.seq, r.id, r.kind, r.subject, r.epoch, r.expires_at \
              FROM ",
-            here!(),
+            $here!(),
             " here, revocation_head h LEFT JOIN revocations r ON r.seq >= $2 ORDER BY r.seq"
         )
     };
@@ -134,7 +134,7 @@ pub async fn beat(conn: &mut Conn, member: Member, report: Report) -> Result<Hea
         "WITH beat AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, ",
         counted!(),
         ", $5, $4) ON CONFLICT (id) DO UPDATE SET applied_seq = EXCLUDED.applied_seq, beats = $5) ",
-        news!(),
+        news!(here),
     ));
     heard(conn.fetch_all(bind(statement, member, report)).await?)
 }
@@ -161,7 +161,7 @@ pub async fn read(conn: &mut Conn, replica: Uuid, applied: Position) -> Result<H
          report AS (UPDATE replicas SET applied_seq = ",
         counted!(),
         " FROM mode WHERE id = $1 AND applied_seq <> $2) ",
-        news!(),
+        news!(probably_here),
     ));
     heard(conn.fetch_all(statement.bind(replica).bind(applied.seq).bind(applied.id)).await?)
 }
