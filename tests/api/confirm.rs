@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     auth::verify::Demand,
+    config::Hints,
     error::Error,
     grpc::v1::{RevokeRequest, RevokeResponse, SetPasswordRequest, VerifyRequest, revoke_request::Target},
 };
@@ -163,7 +164,10 @@ async fn whatever_ends_sessions_says_whether_it_is_confirmed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_replica_that_wakes_from_silence_accepts_nothing_that_was_confirmed_meanwhile() {
     let server = TestServer::start().await;
-    let asleep = server.replica().await;
+    // Without hints: a reading between two heartbeats would tell it.
+    let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
+    setup.settings.hints = Hints::Off;
+    let asleep = setup.start().await;
     let alice = server.user("alice").await;
     let lock = format!("BEGIN; SELECT FROM replicas WHERE id = '{}' FOR UPDATE", asleep.auth.accounts.replica);
     for _ in 0..100 {
