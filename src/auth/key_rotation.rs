@@ -121,7 +121,9 @@ impl Auth {
         let passed = boot.since(seen.seen_at);
         if passed >= TICK {
             let passed_ms = i64::try_from(passed.as_millis()).map_err(Error::internal)?;
-            let date = if self.accounts.revocations.fresh(None).is_ok() { Date::Today } else { Date::Unknown };
+            // Followed since it was seen: by then it is known whether the database was restored.
+            let followed = self.accounts.revocations.fresh(None).is_ok_and(|f| f.as_of_boot() >= seen.seen_at);
+            let date = if followed { Date::Today } else { Date::Unknown };
             let moved = keys::witness(&mut conn, stands_at, passed_ms, date).await?;
             // Read after the answer, so that no moment is counted twice.
             let seen_at = self.accounts.clock.boot();

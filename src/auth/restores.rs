@@ -33,8 +33,8 @@ impl Accounts {
         retrying(async || {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
-            session_floor::raise(&mut tx, at(moment)).await?;
             session_floor::date(&mut tx).await?;
+            session_floor::raise(&mut tx, at(moment)).await?;
             let event = Event::new(Kind::SessionsEnded, self.operator).detail(format!("opened before {}", at(moment)));
             let event = Event { reason: Reason::Revoked.as_str(), ..event };
             let logged = vec![(revocation.clone(), Reason::Revoked)];
@@ -51,8 +51,8 @@ impl Accounts {
         retrying(async || {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
-            let undecided = session_floor::accept(&mut tx).await?;
             session_floor::date(&mut tx).await?;
+            let undecided = session_floor::accept(&mut tx).await?;
             let event = Event::new(Kind::RestoreAccepted, self.operator);
             let events = undecided.then_some(event).into_iter().collect();
             self.commit(tx, Ended { events, ..Ended::default() }).await?;

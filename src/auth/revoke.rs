@@ -10,7 +10,7 @@ use super::{Accounts, Auth, audit, later, retrying};
 use crate::{
     crypto::secret::Secret,
     domain::{
-        audit::{Event, Kind},
+        audit::{Actor, Event, Kind},
         ids::{SessionId, UserId},
         revocation::{MAX_STALENESS, Position, RETENTION, Reason, Revocation, Subject},
         user::User,
@@ -210,18 +210,21 @@ impl Accounts {
         self.revocations.apply(logged, Origin::Log);
         self.revocations.apply(known, Origin::Repeated);
         if self.policy.hints.are_on() && !logged.is_empty() {
-            self.announcements.announce(&self.store);
+            match self.operator {
+                // It ends in a moment, and whatever it has started.
+                Actor::CommandLine => drop(revocations::notify(conn).await),
+                _ => self.announcements.announce(&self.store),
+            }
         }
         // After the commit: a replica that is not on the list by now reads the log after it.
-        let (within, confirmable) = match self.confirmations.after_commit(conn, newest).await {
-            Ok(pending) => {
-                // Another log than the one that is followed: whichever of them was left behind, the other must hold it.
-                if !self.confirmations.is_followed(pending.log) {
-                    self.revocations.distrust();
-                    self.wake.notify_one();
-                }
-                (pending.everywhere_within, Confirmable::From(pending))
-            }
+        let read = self.confirmations.after_commit(conn, newest).await;
+        // Perhaps another log than the one that is followed: whichever of them was left behind, the other must hold it.
+        if !read.as_ref().is_ok_and(|pending| pending.in_followed_log) {
+            self.revocations.distrust();
+            self.wake.notify_one();
+        }
+        let (within, confirmable) = match read {
+            Ok(pending) => (pending.everywhere_within, Confirmable::From(pending)),
             Err(_) => (everywhere_within(MAX_STALENESS), Confirmable::Never),
         };
         Revoked { sessions: 0, everywhere_by: Some(later(self.clock.now(), within)), confirmable }

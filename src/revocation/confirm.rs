@@ -62,8 +62,8 @@ pub struct Confirmations {
 pub struct Pending {
     mark: Mark,
     confirmed: bool,
-    /// The log that was read after the commit.
-    pub log: Option<LogIdentity>,
+    /// Whether the log that is followed was read after the commit, and holds what was committed.
+    pub in_followed_log: bool,
     /// No replica accepts what was revoked when so much time has passed since.
     pub everywhere_within: Duration,
 }
@@ -93,10 +93,10 @@ impl Confirmations {
         let asked_at = self.clock.boot();
         let reading = replicas::list(conn, &[row]).await?;
         self.note_bounds(&reading);
-        let log = reading.log;
+        let in_followed_log = self.standing().is_followed(reading.log) && reading.shown.contains(&row);
         let observed = self.conclude(Question { number: mark.reading + 1, asked_at }, reading);
         let confirmed = mark.is_reached(&observed);
-        Ok(Pending { mark, confirmed, log, everywhere_within: everywhere_within(self.largest_bound()) })
+        Ok(Pending { mark, confirmed, in_followed_log, everywhere_within: everywhere_within(self.largest_bound()) })
     }
 
     /// Whether every replica is known to have applied what was committed, within `wait` at the latest.
@@ -170,11 +170,6 @@ impl Confirmations {
     /// Whether confirmations count on this log.
     pub fn counts_on(&self, log: LogIdentity) -> bool {
         self.standing().confirms(Some(log))
-    }
-
-    /// Whether a commit in this log is one of the log that is followed.
-    pub fn is_followed(&self, log: Option<LogIdentity>) -> bool {
-        self.standing().is_followed(log)
     }
 
     /// The time after which no replica accepts what was revoked, when the list of replicas could not be read.

@@ -168,7 +168,7 @@ impl Follower {
                 () = stop.as_mut() => Step::Stop,
                 () = sleep_until(due) => Step::Beat,
                 () = self.asked_for_a_beat(beaten_at) => Step::Beat,
-                () = self.something_to_do(&at.protocol) => Step::Read,
+                () = self.something_to_do(&at.protocol), if at.conn.is_some() => Step::Read,
             };
         }
     }
