@@ -142,9 +142,6 @@ impl Calls<'_> {
         }
         world.a.known = true;
         let database = *world.database(at);
-        if !world.a.standing.is_followed(Some(database.identity())) {
-            world.a.follow.distrust();
-        }
         let row = if self.writes(found) { database.log.head() } else { newest };
         let mark = Mark { row, reading: u64::from(world.readings()) };
         world.calls[self.nth] = Call::First { lead, mark, since: 0 };
@@ -156,6 +153,10 @@ impl Calls<'_> {
         if let Call::First { mark, since, .. } = self.world.calls[self.nth] {
             let (mut call, question) = (Call::Waiting { mark, since, is_confirmed: false }, ask(self.world, at));
             let observed = take(self.variant, &mut world.a, question, self.variant.rules.first_observed);
+            let database = *world.database(at);
+            if !world.a.standing.is_followed(Some(database.identity())) || !database.log.holds(mark.row) {
+                world.a.follow.distrust();
+            }
             confirm(self.variant, &mut call, &observed, &question);
             world.calls[self.nth] = call;
         }
