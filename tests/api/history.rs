@@ -301,6 +301,8 @@ async fn replica(url: &str) -> (TestServer, Proxy) {
     let proxy = Proxy::before(url);
     let mut setup = Setup::on(proxy.url(), Clock::system());
     setup.settings.max_staleness = BOUND;
+    // However long a history lasts.
+    setup.settings.access_token_ttl = Duration::from_secs(3600);
     setup.settings.hash_threads = 1;
     setup.database_deadline = Duration::from_secs(1);
     (setup.start().await, proxy)

@@ -213,6 +213,7 @@ async fn v14_an_operator_ends_all_sessions_of_before_by_one_row_of_the_log() {
     let other = server.replica().await;
     let alice = server.user("alice").await;
     let before = [alice.login().await, alice.login().await];
+    let sleeping = alice.login().await;
     let mut backup = Backup::of(&server).await;
     alice.revoke(Target::SessionId(before[0].session_id.clone())).await.expect("revoked");
     server.catch_up().await;
@@ -248,7 +249,7 @@ async fn v14_an_operator_ends_all_sessions_of_before_by_one_row_of_the_log() {
     server.catch_up().await;
     server.advance(Duration::from_secs(4 * 3600)).await;
     server.auth.accounts.revocations.collect();
-    assert_eq!(refusal(alice.refresh(&before[1].refresh_token).await).1, "REFRESH_TOKEN_INVALID");
+    assert_eq!(refusal(alice.refresh(&sleeping.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
 }
 
 #[tokio::test]
