@@ -78,7 +78,7 @@ pub struct PolicySettings {
     #[arg(long, env = "COUNTERSIGN_MAX_CLOCK_DISTANCE", default_value = "60s", value_parser = humantime::parse_duration)]
     pub max_clock_distance: Duration,
 
-    /// What becomes of sessions when the database was restored from a backup that is older than what replicas remember
+    /// Decides about sessions when the database was restored from a backup that is older than what replicas remember
     #[arg(long, env = "COUNTERSIGN_AFTER_RESTORE", default_value = "ask", value_enum)]
     pub after_restore: AfterRestore,
 
@@ -161,9 +161,9 @@ pub struct Policy {
     pub rotation: RotationPolicy,
     /// The bound of promise P1.
     pub max_staleness: Duration,
-    /// How far the wall clock may be from the database's before no tokens are signed.
+    /// The distance of the wall clock from the database's beyond which no tokens are signed.
     pub max_clock_distance: Duration,
-    /// What becomes of sessions after a restore.
+    /// The decision about sessions after a restore.
     pub after_restore: AfterRestore,
     /// Whether hints of revocations are sent and listened for.
     pub hints: Hints,

@@ -1,14 +1,14 @@
-//! What becomes of sessions after the database was restored from a backup.
+//! The decision about sessions after the database was restored from a backup.
 
 use clap::ValueEnum;
 
-/// What becomes of sessions that were opened before, where revocations may be lost that no replica remembers.
+/// The decision about sessions that were opened before a restore, where revocations may be lost that no replica remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AfterRestore {
-    /// They are not refreshed until an operator decides.
+    /// Refresh none of them until an operator decides.
     Ask,
-    /// They end.
+    /// End all of them.
     EndAll,
-    /// They live, those too that had ended since the backup.
+    /// Let them live, those too that had ended since the backup.
     Accept,
 }

@@ -63,7 +63,7 @@ pub struct Follower {
     pub wake: Arc<Notify>,
     /// Whether hints are listened for.
     pub hints: Hints,
-    /// What becomes of sessions after a restore.
+    /// The decision about sessions after a restore.
     pub after_restore: AfterRestore,
     /// There may be something new.
     pub hinted: Notify,
