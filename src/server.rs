@@ -28,7 +28,7 @@ use crate::{
     error::Error,
     grpc::{self, Administration, Health},
     http,
-    revocation::{Revocations, confirm::Confirmations, follower::Follower},
+    revocation::{Revocations, announcements::Announcements, confirm::Confirmations, follower::Follower},
     store::Store,
 };
 
@@ -147,7 +147,8 @@ impl Server {
 }
 
 fn follower(auth: &Arc<Auth>) -> Follower {
-    let Accounts { replica, store, revocations, confirmations, clock, wake, policy, .. } = &auth.accounts;
+    let Accounts { replica, store, revocations, confirmations, announcements, clock, wake, policy, .. } =
+        &auth.accounts;
     let installing = Arc::clone(auth);
     Follower {
         replica: *replica,
@@ -158,7 +159,7 @@ fn follower(auth: &Arc<Auth>) -> Follower {
         wake: Arc::clone(wake),
         hints: policy.hints,
         after_restore: policy.after_restore,
-        hinted: Notify::new(),
+        announcements: Arc::clone(announcements),
         install_keys: Box::new(move |stored| drop(installing.keys.install(stored, &installing.accounts))),
     }
 }
@@ -174,14 +175,17 @@ pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock:
     let hasher = PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue, cost })?;
     let passwords = &settings.passwords;
     let replica = new_v7(clock.now());
+    let revocations = Arc::new(Revocations::new(policy.max_staleness, clock.clone()));
+    let confirmations = Arc::new(Confirmations::new(replica, policy.max_staleness, clock.clone()));
+    let (known, others) = (Arc::clone(&revocations), Arc::clone(&confirmations));
     Ok(Accounts {
+        announcements: Arc::new(Announcements::new(replica, store.clone(), known, others)),
         store,
         hasher: Arc::new(hasher),
         password_rules: PasswordRules::new(passwords.password_blocklist.clone(), passwords.password_min_score),
         replica,
-        revocations: Arc::new(Revocations::new(policy.max_staleness, clock.clone())),
-        confirmations: Arc::new(Confirmations::new(replica, policy.max_staleness, clock.clone())),
-        announcements: Arc::default(),
+        revocations,
+        confirmations,
         session_reads: Arc::default(),
         credential_reads: Arc::default(),
         queue: RevocationQueue::default(),

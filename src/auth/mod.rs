@@ -1,7 +1,6 @@
 //! The product: one file per operation. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
 //! the database. Knows neither gRPC nor HTTP.
 
-pub mod announcements;
 pub mod audit;
 pub mod decoys;
 pub mod import;
@@ -31,8 +30,8 @@ use tokio::{sync::Notify, time::sleep};
 use uuid::Uuid;
 
 use self::{
-    announcements::Announcements, audit::Refusals, decoys::Decoys, keys::Keys, proven::ProvenReads,
-    revocation_queue::RevocationQueue, rotation_queue::RotationQueue, throttle::Turns,
+    audit::Refusals, decoys::Decoys, keys::Keys, proven::ProvenReads, revocation_queue::RevocationQueue,
+    rotation_queue::RotationQueue, throttle::Turns,
 };
 use crate::{
     clock::Clock,
@@ -40,7 +39,7 @@ use crate::{
     crypto::{password::PasswordHasher, password_rules::PasswordRules, random},
     domain::{audit::Actor, ids::SessionId, session::Session, user::Username},
     error::Error,
-    revocation::{Revocations, confirm::Confirmations},
+    revocation::{Revocations, announcements::Announcements, confirm::Confirmations},
     store::{Store, credentials::Credentials},
 };
 
@@ -67,7 +66,7 @@ pub struct Accounts {
     pub queue: RevocationQueue,
     /// Those who wait to rotate one.
     pub rotations: RotationQueue,
-    /// Commits that the other replicas have to hear of.
+    /// What wakes the followers after a commit.
     pub announcements: Arc<Announcements>,
     /// Asks this replica's follower for a beat before it is due.
     pub wake: Arc<Notify>,

@@ -209,15 +209,22 @@ impl Accounts {
     ) -> Revoked {
         self.revocations.apply(logged, Origin::Log);
         self.revocations.apply(known, Origin::Repeated);
-        if self.policy.hints.are_on() && !logged.is_empty() {
-            match self.operator {
+        let announces = self.policy.hints.are_on() && !logged.is_empty();
+        let mut told = false;
+        if announces {
+            self.announcements.wake_own(logged);
+            told = match self.operator {
                 // It ends in a moment, and whatever it has started.
-                Actor::CommandLine => drop(revocations::notify(conn).await),
-                _ => self.announcements.announce(&self.store),
-            }
+                Actor::CommandLine => revocations::notify(conn, None).await.is_ok(),
+                _ => self.announcements.wake_others(),
+            };
         }
         // After the commit: a replica that is not on the list by now reads the log after it.
         let read = self.confirmations.after_commit(conn, newest).await;
+        if announces && !told {
+            // One that has come since the last reading.
+            self.announcements.wake_others();
+        }
         // Perhaps another log than the one that is followed: whichever of them was left behind, the other must hold it.
         if !read.as_ref().is_ok_and(|pending| pending.in_followed_log) {
             self.revocations.distrust();

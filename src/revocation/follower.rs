@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::{
     Revocations,
+    announcements::Announcements,
     confirm::Confirmations,
     protocol::{Follow, Next},
 };
@@ -65,8 +66,8 @@ pub struct Follower {
     pub hints: Hints,
     /// The decision about sessions after a restore.
     pub after_restore: AfterRestore,
-    /// There may be something new.
-    pub hinted: Notify,
+    /// What wakes it when there is something new.
+    pub announcements: Arc<Announcements>,
     /// Called when the keys have changed.
     pub install_keys: InstallKeys,
 }
@@ -178,10 +179,10 @@ impl Follower {
         self.wake.notified().await;
     }
 
-    /// What is new is reported at once, because somebody may wait for it.
+    /// What is new is reported at once if there are others, because one of them may wait for it.
     async fn something_to_do(&self, protocol: &Follow) {
-        if !protocol.has_news() {
-            self.hinted.notified().await;
+        if !(protocol.has_news() && self.confirmations.has_others()) {
+            self.announcements.something_new().await;
         }
     }
 

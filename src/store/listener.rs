@@ -2,6 +2,7 @@
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::{
     Store,
@@ -40,16 +41,21 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Waits for the next hint.
+    /// Waits for the next hint that is not of the replica `own`.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`] when the connection was lost or retired; hints may have been missed.
-    pub async fn hint(&mut self) -> Result<(), Error> {
-        let heard = tokio::select! {
-            biased;
-            () = self.generation.retired() => None,
-            heard = self.listener.try_recv() => heard.map_err(unreachable)?,
-        };
-        heard.map(drop).ok_or_else(|| Error::DatabaseUnavailable("listener lost".into()))
+    pub async fn hint(&mut self, own: Uuid) -> Result<(), Error> {
+        loop {
+            let heard = tokio::select! {
+                biased;
+                () = self.generation.retired() => None,
+                heard = self.listener.try_recv() => heard.map_err(unreachable)?,
+            };
+            let heard = heard.ok_or_else(|| Error::DatabaseUnavailable("listener lost".into()))?;
+            if heard.payload().parse() != Ok(own) {
+                return Ok(());
+            }
+        }
     }
 }
