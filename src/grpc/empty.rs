@@ -8,6 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use countersign_proto::codec::Codec;
 use http::Request;
 use tokio::net::TcpListener;
 use tonic::{
@@ -18,7 +19,7 @@ use tonic::{
 };
 use tower::Service;
 
-use super::{codec::Codec, server::serve_routes};
+use super::{caller::Administration, server::serve_routes};
 use crate::error::Error;
 
 /// As long as the answer of a Verify.
@@ -62,5 +63,5 @@ impl UnaryService<String> for Empty {
 pub async fn serve_empty(listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let mut routes = Routes::builder();
     routes.add_service(Empty);
-    serve_routes(listener, routes.routes(), shutdown).await
+    serve_routes(listener, routes.routes(), Administration::Nobody, shutdown).await
 }

@@ -3,14 +3,13 @@
 
 mod auth_service;
 mod caller;
-pub mod codec;
 mod contract;
 mod decode;
 mod empty;
 mod encode;
 mod health_check;
 mod import;
-mod redact;
+mod permission;
 mod refusal;
 mod server;
 mod service;
@@ -20,19 +19,14 @@ mod verdict;
 mod watch;
 
 pub use caller::Administration;
+pub use countersign_proto::v1;
 pub use empty::serve_empty;
 pub use health_check::check_health;
 pub use refusal::refusal;
 pub use server::{Health, serve};
 
-/// The generated messages and services.
-#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
-pub mod v1 {
-    tonic::include_proto!("countersign.v1");
-}
-
 /// The generated traits of the services.
 #[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
 mod services {
-    include!(concat!(env!("OUT_DIR"), "/services/countersign.v1.rs"));
+    tonic::include_proto!("countersign.v1");
 }
