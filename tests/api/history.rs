@@ -460,10 +460,13 @@ async fn world(url: &str, seed: u64) -> Arc<World> {
 
 /// Those who open, verify and end sessions, and who pauses a replica.
 fn work(world: &Arc<World>) -> Vec<JoinHandle<()>> {
-    let mut work = vec![tokio::spawn(open_sessions(Arc::clone(world))), tokio::spawn(open_sessions(Arc::clone(world)))];
+    let mut work = Vec::new();
     for _ in 0..4 {
+        work.push(tokio::spawn(open_sessions(Arc::clone(world))));
         work.push(tokio::spawn(verify(Arc::clone(world), 0..SLEEPER)));
         work.push(tokio::spawn(verify(Arc::clone(world), SLEEPER..REPLICAS)));
+        work.push(tokio::spawn(revoke(Arc::clone(world))));
+        // Half of them wait for the one that is paused.
         work.push(tokio::spawn(revoke(Arc::clone(world))));
     }
     work.push(tokio::spawn(pause(Arc::clone(world))));
