@@ -137,6 +137,8 @@ async fn open_sessions(world: Arc<World>) {
 /// Asks these replicas of sessions, one after the other; gives some calls up while others still wait for an answer.
 async fn verify(world: Arc<World>, replicas: Range<usize>) {
     while world.goes_on() {
+        // Hashing has a low priority, and would come to nothing beside those who never rest.
+        for_a_while(world.random.millis(0, 5)).await;
         let at = replicas.start + world.random.below(replicas.len());
         let wanted = [1, 5, 20][world.random.below(3)];
         let (chosen, tokens): (Vec<usize>, Vec<String>) = world.with(|sessions| {
