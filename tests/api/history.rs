@@ -22,9 +22,9 @@ use countersign::{
         RevokeRequest, VerifyBatchRequest, VerifyRequest, VerifyResult, auth_service_client::AuthServiceClient,
         revoke_request::Target, verify_result,
     },
-    postgres::{Cluster, Durability},
     store::{Store, StoreSettings},
 };
+use private_postgres::{Cluster, Durability};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::{
     task::JoinHandle,
