@@ -25,7 +25,7 @@ versions *stories="synchronous::":
 mutants name="":
     tests/mutants/run "{{ name }}"
 
-# Three replicas under random faults for so many seconds.
+# Replicas under random faults, and one of them paused again and again, for so many seconds.
 history seconds="600":
     COUNTERSIGN_HISTORY_SECONDS={{ seconds }} cargo test --locked --test api -- history:: --nocapture
 

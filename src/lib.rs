@@ -2,8 +2,7 @@
 //!
 //! The folders are layers and imports go one way, which `tests/tidy.rs` checks:
 //! `main -> cli -> server -> {grpc, http} -> auth -> {revocation, crypto, store} -> domain`. `revocation` reads the log
-//! through `store`; `crypto` and `store` never see each other; `clock`, `config`, `error`, `telemetry` and `postgres` are
-//! leaves; `bench` is for `cli` alone. ARCHITECTURE.md has the walkthroughs.
+//! through `store`; `crypto` and `store` never see each other; `clock`, `config`, `error` and `telemetry` are leaves; `bench` is for `cli` alone. ARCHITECTURE.md has the walkthroughs.
 
 pub mod auth;
 pub mod bench;
@@ -15,7 +14,6 @@ pub mod domain;
 pub mod error;
 pub mod grpc;
 pub mod http;
-pub mod postgres;
 pub mod revocation;
 pub mod server;
 pub mod store;

@@ -11,10 +11,10 @@ use countersign::{
     domain::{password::Password, session::ClientInfo, user::Username},
     error::Error,
     grpc::Administration,
-    postgres::{Cluster, Durability},
     server::{self, Config, Listeners},
     store::{Store, StoreSettings},
 };
+use private_postgres::{Cluster, Durability};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 /// Base64 of 32 bytes.

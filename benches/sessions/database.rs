@@ -9,9 +9,9 @@ use std::{
 
 use countersign::{
     domain::ids::SessionId,
-    postgres::{Cluster, Durability},
     store::{Store, StoreSettings},
 };
+use private_postgres::{Cluster, Durability};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, query, query_scalar};
 
 use crate::figures;

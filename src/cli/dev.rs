@@ -12,6 +12,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
+use private_postgres::{Cluster, Durability, LaunchError};
 use serde::{Deserialize, Serialize};
 
 use super::{Shutdown, bind, block_on, local_addr, say, store};
@@ -23,7 +24,6 @@ use crate::{
     domain::{password::Password, user::Username},
     error::Error,
     grpc::Administration,
-    postgres::{Cluster, Durability},
     server::{Config, Server},
 };
 
@@ -185,7 +185,7 @@ fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
     write().map_err(|error| Error::invalid("data-dir", format!("{}: {error}", path.display())))
 }
 
-fn start_failed(error: crate::postgres::LaunchError) -> Error {
+fn start_failed(error: LaunchError) -> Error {
     Error::invalid("data-dir", error.to_string())
 }
 

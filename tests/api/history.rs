@@ -1,10 +1,13 @@
-//! A history of three replicas under random faults, held against promise P1: no Verify that began after a revocation was
-//! confirmed, or after `everywhere_by`, says valid; and none that did not end is refused.
+//! A history of four replicas under random faults, held against promise P1: no Verify that began after a revocation was
+//! confirmed, or after `everywhere_by`, says valid; and none that did not end is refused. Three replicas live in this process,
+//! and lose the database in many ways; so does the fourth, which is a process of its own and is paused besides, for shorter
+//! and for longer than the bound, with calls waiting at its port.
 //!
 //! The seed is printed. `COUNTERSIGN_HISTORY_SEED` repeats one, `COUNTERSIGN_HISTORY_SECONDS` runs for longer.
 
 use std::{
     env,
+    ops::Range,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -15,22 +18,30 @@ use std::{
 
 use countersign::{
     clock::Clock,
-    grpc::v1::{RevokeRequest, VerifyBatchRequest, VerifyRequest, VerifyResult, revoke_request::Target, verify_result},
-    postgres::{Cluster, Durability},
+    grpc::v1::{
+        RevokeRequest, VerifyBatchRequest, VerifyRequest, VerifyResult, auth_service_client::AuthServiceClient,
+        revoke_request::Target, verify_result,
+    },
     store::{Store, StoreSettings},
 };
+use private_postgres::{Cluster, Durability};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
 };
-use tonic::{Code, Request};
+use tonic::{Code, Request, transport::Channel};
 
-use crate::support::{PASSWORD, Pair, Proxy, Replication, Setup, TestServer, User, for_a_while, refusal};
+use crate::support::{PASSWORD, Pair, Process, Proxy, Replication, Setup, TestServer, User, for_a_while, refusal};
 
-const REPLICAS: usize = 3;
+/// The number of the replica that is a process of its own: those before it live in this one.
+const SLEEPER: usize = 3;
+const REPLICAS: usize = SLEEPER + 1;
 const USERS: usize = 4;
 const BOUND: Duration = Duration::from_secs(2);
+/// The longest faults, in milliseconds: some are longer than the bound.
+const LONGEST_FAULT: u64 = 4500;
+const LONGEST_PAUSE: u64 = 6000;
 const DEFAULT_SECONDS: u64 = 20;
 
 /// Numbers that a seed decides (SplitMix64).
@@ -82,6 +93,7 @@ const LINGERS: Duration = Duration::from_secs(15);
 struct World {
     random: Random,
     replicas: Vec<TestServer>,
+    sleeper: Process,
     proxies: Vec<Proxy>,
     users: Vec<User>,
     sessions: Mutex<Vec<Session>>,
@@ -89,11 +101,16 @@ struct World {
     over: AtomicBool,
     confirmed: AtomicU64,
     bounded: AtomicU64,
+    pauses: AtomicU64,
 }
 
 impl World {
     fn goes_on(&self) -> bool {
         !self.over.load(Ordering::SeqCst)
+    }
+
+    fn client(&self, at: usize) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.replicas.get(at).map_or_else(|| self.sleeper.channel(), TestServer::channel))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Vec<Session>) -> T) -> T {
@@ -104,7 +121,7 @@ impl World {
 async fn open_sessions(world: Arc<World>) {
     while world.goes_on() {
         let (user, at) = (world.random.below(USERS), world.random.below(REPLICAS));
-        let (login, began) = (world.users[user].at(&world.replicas[at]), Instant::now());
+        let (login, began) = (world.users[user].through(world.client(at)), Instant::now());
         if let Ok(Ok(tokens)) = timeout(BOUND, login.login_with(PASSWORD)).await {
             let (id, access_token) = (tokens.session_id, tokens.access_token);
             world.with(|sessions| {
@@ -117,10 +134,13 @@ async fn open_sessions(world: Arc<World>) {
     }
 }
 
-async fn verify(world: Arc<World>) {
+/// Asks these replicas of sessions, one after the other; gives some calls up while others still wait for an answer.
+async fn verify(world: Arc<World>, replicas: Range<usize>) {
     while world.goes_on() {
-        let at = world.random.below(REPLICAS);
-        let wanted = [1, 5][world.random.below(2)];
+        // Hashing has a low priority, and would come to nothing beside those who never rest.
+        for_a_while(world.random.millis(0, 5)).await;
+        let at = replicas.start + world.random.below(replicas.len());
+        let wanted = [1, 5, 20][world.random.below(3)];
         let (chosen, tokens): (Vec<usize>, Vec<String>) = world.with(|sessions| {
             let count = sessions.len();
             // Mostly of those that changed last.
@@ -132,8 +152,9 @@ async fn verify(world: Arc<World>) {
             for_a_while(Duration::from_millis(5)).await;
             continue;
         }
-        let began = Instant::now();
-        for (chosen, accepted) in chosen.into_iter().zip(accepted(&world.replicas[at], tokens).await) {
+        let (patience, began) = (world.random.millis(100, LONGEST_PAUSE), Instant::now());
+        let said = timeout(patience, accepted(world.client(at), tokens)).await.unwrap_or_default();
+        for (chosen, accepted) in chosen.into_iter().zip(said) {
             match accepted {
                 Ok(()) => world.with(|sessions| sessions[chosen].valid.push((at, began))),
                 Err(why) => {
@@ -146,8 +167,7 @@ async fn verify(world: Arc<World>) {
 }
 
 /// What Verify says of one token, or VerifyBatch of several; nothing if the replica cannot tell.
-async fn accepted(server: &TestServer, mut tokens: Vec<String>) -> Vec<Result<(), String>> {
-    let mut client = server.auth_client();
+async fn accepted(mut client: AuthServiceClient<Channel>, mut tokens: Vec<String>) -> Vec<Result<(), String>> {
     let said = if let [token] = &mut tokens[..] {
         let access_token = std::mem::take(token);
         client.verify(VerifyRequest { access_token, ..Default::default() }).await.map(|_| vec![Ok(())])
@@ -184,7 +204,7 @@ async fn revoke(world: Arc<World>) {
         });
         request.set_timeout(2 * BOUND);
         let user = world.with(|sessions| sessions[ended[0]].user);
-        let answer = world.replicas[at].auth_client().revoke(request).await;
+        let answer = world.client(at).revoke(request).await;
         let now = Instant::now();
         if all {
             let doubt = &mut world.doubts.lock().expect("not poisoned")[user];
@@ -256,11 +276,22 @@ async fn break_things(world: Arc<World>, mut cluster: Cluster) -> Cluster {
             }
             _ => {}
         }
-        for_a_while(world.random.millis(50, 4500)).await;
+        for_a_while(world.random.millis(50, LONGEST_FAULT)).await;
         proxy.mend();
         for_a_while(world.random.millis(0, 1500)).await;
     }
     cluster
+}
+
+/// Pauses the replica that is a process of its own, again and again, whatever else is broken meanwhile.
+async fn pause(world: Arc<World>) {
+    while world.goes_on() {
+        for_a_while(world.random.millis(100, 2000)).await;
+        world.sleeper.pause();
+        for_a_while(world.random.millis(50, LONGEST_PAUSE)).await;
+        world.sleeper.resume();
+        world.pauses.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Ends the connections whose last statement began so.
@@ -297,15 +328,21 @@ async fn cluster(dir: &Dir) -> Cluster {
     cluster
 }
 
-async fn replica(url: &str) -> (TestServer, Proxy) {
-    let proxy = Proxy::before(url);
+async fn replica(proxy: &Proxy) -> TestServer {
     let mut setup = Setup::on(proxy.url(), Clock::system());
     setup.settings.max_staleness = BOUND;
     // However long a history lasts.
     setup.settings.access_token_ttl = Duration::from_secs(3600);
     setup.settings.hash_threads = 1;
     setup.database_deadline = Duration::from_secs(1);
-    (setup.start().await, proxy)
+    setup.start().await
+}
+
+/// A replica of the same settings, which can be paused.
+async fn sleeper(proxy: &Proxy) -> Process {
+    let bound = format!("{}s", BOUND.as_secs());
+    let settings = ["--max-staleness", &bound, "--access-token-ttl", "1h", "--database-deadline", "1s"];
+    Process::start(&proxy.url(), &[&settings[..], &["--hash-threads", "1"]].concat()).await
 }
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -397,14 +434,14 @@ async fn lose_a_row(world: &Arc<World>, url: &str) {
     }
 }
 
-/// Three replicas, each with a way of its own to the database at `url`.
+/// All replicas, each with a way of its own to the database at `url`.
 async fn world(url: &str, seed: u64) -> Arc<World> {
-    let (mut replicas, mut proxies) = (Vec::new(), Vec::new());
-    for _ in 0..REPLICAS {
-        let (server, proxy) = replica(url).await;
-        replicas.push(server);
-        proxies.push(proxy);
+    let proxies: Vec<Proxy> = (0..REPLICAS).map(|_| Proxy::before(url)).collect();
+    let mut replicas = Vec::new();
+    for proxy in &proxies[..SLEEPER] {
+        replicas.push(replica(proxy).await);
     }
+    let sleeper = sleeper(&proxies[SLEEPER]).await;
     let mut users = Vec::new();
     for number in 0..USERS {
         users.push(replicas[0].user(&format!("user-{number}")).await);
@@ -412,6 +449,7 @@ async fn world(url: &str, seed: u64) -> Arc<World> {
     Arc::new(World {
         random: Random(AtomicU64::new(seed)),
         replicas,
+        sleeper,
         proxies,
         users,
         sessions: Mutex::default(),
@@ -419,16 +457,22 @@ async fn world(url: &str, seed: u64) -> Arc<World> {
         over: AtomicBool::new(false),
         confirmed: AtomicU64::new(0),
         bounded: AtomicU64::new(0),
+        pauses: AtomicU64::new(0),
     })
 }
 
-/// Those who open, verify and end sessions.
+/// Those who open, verify and end sessions, and who pauses a replica.
 fn work(world: &Arc<World>) -> Vec<JoinHandle<()>> {
-    let mut work = vec![tokio::spawn(open_sessions(Arc::clone(world))), tokio::spawn(open_sessions(Arc::clone(world)))];
+    let mut work = Vec::new();
     for _ in 0..4 {
-        work.push(tokio::spawn(verify(Arc::clone(world))));
+        work.push(tokio::spawn(open_sessions(Arc::clone(world))));
+        work.push(tokio::spawn(verify(Arc::clone(world), 0..SLEEPER)));
+        work.push(tokio::spawn(verify(Arc::clone(world), SLEEPER..REPLICAS)));
+        work.push(tokio::spawn(revoke(Arc::clone(world))));
+        // Half of them wait for the one that is paused.
         work.push(tokio::spawn(revoke(Arc::clone(world))));
     }
+    work.push(tokio::spawn(pause(Arc::clone(world))));
     work
 }
 
@@ -436,6 +480,18 @@ async fn end(world: &World, work: Vec<JoinHandle<()>>) {
     world.over.store(true, Ordering::SeqCst);
     for task in work {
         task.await.expect("no session was refused without a reason");
+    }
+}
+
+/// Waits until a replica knows of every revocation that was acknowledged before `moment`.
+async fn has_heard(mut client: AuthServiceClient<Channel>, moment: time::OffsetDateTime) {
+    loop {
+        let batch = VerifyBatchRequest { access_tokens: vec![String::new()], ..Default::default() };
+        let as_of = client.verify_batch(batch).await.ok().and_then(|answer| answer.into_inner().revocations_as_of);
+        if as_of.is_some_and(|as_of| as_of.seconds as f64 + f64::from(as_of.nanos) / 1e9 > seconds(moment)) {
+            return;
+        }
+        for_a_while(Duration::from_millis(10)).await;
     }
 }
 
@@ -448,6 +504,8 @@ async fn check(world: &World, seed: u64) {
     for server in &world.replicas {
         server.catch_up().await;
     }
+    let caught_up = has_heard(world.client(SLEEPER), Clock::system().now());
+    timeout(Duration::from_secs(60), caught_up).await.expect("the paused replica goes on");
     let sessions = world.with(std::mem::take);
     let mut verified = 0;
     for session in &sessions {
@@ -457,9 +515,9 @@ async fn check(world: &World, seed: u64) {
             let late_there = session.dead_there.is_some_and(|(there, dead)| there == *at && *began > dead);
             assert!(!late && !late_there, "seed {seed}: replica {at} accepted session {} after its end", session.id);
         }
-        for server in &world.replicas {
+        for at in 0..REPLICAS {
             let request = VerifyRequest { access_token: session.access_token.clone(), ..Default::default() };
-            let answer = server.auth_client().verify(request).await;
+            let answer = world.client(at).verify(request).await;
             if session.dead_from.is_some() {
                 assert_eq!(refusal(answer).1, "TOKEN_REVOKED", "seed {seed}");
             } else if !session.asked {
@@ -468,6 +526,9 @@ async fn check(world: &World, seed: u64) {
         }
     }
     let (confirmed, bounded) = (world.confirmed.load(Ordering::Relaxed), world.bounded.load(Ordering::Relaxed));
-    println!("{} sessions, {verified} accepted, {confirmed} revocations confirmed, {bounded} bounded", sessions.len());
+    let (sessions, pauses) = (sessions.len(), world.pauses.load(Ordering::Relaxed));
+    println!(
+        "{sessions} sessions, {verified} accepted, {confirmed} revocations confirmed, {bounded} bounded, {pauses} pauses"
+    );
     assert!(verified > 100 && confirmed > 5, "something happened");
 }

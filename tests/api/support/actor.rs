@@ -33,7 +33,11 @@ impl User {
 
     /// The same user, talking to another replica.
     pub fn at(&self, server: &TestServer) -> Self {
-        Self { client: server.auth_client(), ..self.clone() }
+        self.through(server.auth_client())
+    }
+
+    pub fn through(&self, client: AuthServiceClient<Channel>) -> Self {
+        Self { client, ..self.clone() }
     }
 
     pub async fn login(&self) -> TokenPair {

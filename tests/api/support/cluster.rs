@@ -9,10 +9,8 @@ use std::{
     time::Duration,
 };
 
-use countersign::{
-    postgres::{Cluster, Durability, LaunchError, Refusal},
-    store::{Store, StoreSettings},
-};
+use countersign::store::{Store, StoreSettings};
+use private_postgres::{Cluster, Durability, LaunchError, Refusal};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::sync::OnceCell;
 

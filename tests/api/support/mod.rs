@@ -4,12 +4,14 @@
 mod actor;
 mod cluster;
 mod pair;
+mod process;
 mod proxy;
 mod server;
 
 pub use actor::{PASSWORD, User, live_sessions};
 pub use cluster::{database, so_many_wait, somebody_waits};
 pub use pair::{Pair, Replication};
+pub use process::Process;
 pub use proxy::{Proxy, for_a_while};
 pub use server::{MASTER_KEY, Setup, TestServer, administering, bearer};
 use tonic::{Code, Status};

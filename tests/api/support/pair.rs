@@ -12,10 +12,8 @@ use std::{
     time::Duration,
 };
 
-use countersign::{
-    postgres::{Binaries, Cluster, Durability},
-    store::{Store, StoreSettings},
-};
+use countersign::store::{Store, StoreSettings};
+use private_postgres::{Binaries, Cluster, Durability};
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;

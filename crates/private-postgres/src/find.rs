@@ -130,7 +130,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
-    use crate::postgres::tests::ScratchDir;
+    use crate::tests::ScratchDir;
 
     /// An installation as far as `find` can see: three programs that tell a version.
     fn install(scratch: &ScratchDir, name: &str, version: &str) -> PathBuf {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
-use crate::postgres::{LaunchError, Refusal};
+use crate::{LaunchError, Refusal};
 
 #[test]
 fn data_outlives_a_stop_a_restart_and_a_crash() {

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
-use crate::postgres::account::Account;
-use crate::postgres::{LaunchError, Refusal};
+use crate::account::Account;
+use crate::{LaunchError, Refusal};
 
 #[test]
 fn a_second_start_while_one_runs_is_refused() {

@@ -81,7 +81,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::postgres::tests::ScratchDir;
+    use crate::tests::ScratchDir;
 
     #[test]
     fn an_account_is_read_from_its_line() {
