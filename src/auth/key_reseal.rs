@@ -26,7 +26,7 @@ impl Auth {
                     let mut tx = self.accounts.store.acquire().await?;
                     tx.begin().await?;
                     let moved = keys::reseal(&mut tx, &stored, &sealed_key).await?;
-                    let event = Some(self.key_event(Kind::KeyResealed, &stored.key)).filter(|_| moved);
+                    let event = moved.then(|| self.key_event(Kind::KeyResealed, &stored.key));
                     let events = event.into_iter().collect();
                     self.accounts.commit(tx, Ended { events, ..Ended::default() }).await?;
                     resealed.moved += usize::from(moved);
