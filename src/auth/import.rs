@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use super::{Accounts, Page, retrying, revoke::Ended, users::Status};
 use crate::{
-    crypto::{password::PasswordHash, secret::Secret},
+    crypto::{foreign_hash, secret::Secret},
     domain::{
         audit::{Event, Kind},
         ids::UserId,
@@ -16,7 +16,7 @@ use crate::{
     },
     error::{Error, Violation},
     store::{
-        credentials::{self, Credentials, StoredHash},
+        credentials::{self, Credentials},
         proofs, users,
     },
 };
@@ -112,13 +112,14 @@ impl Row {
     fn parse(self, now: OffsetDateTime) -> Result<Credentials, Vec<Violation>> {
         let mut violations = Vec::new();
         let username = valid(Username::parse(&self.username), &mut violations);
-        let hash = valid(PasswordHash::parse_imported(self.password_hash.expose()), &mut violations);
+        let hash = valid(foreign_hash::parse_imported(self.password_hash.expose()), &mut violations);
         let roles = valid(parse_roles(self.roles), &mut violations);
         let created_at = self.created_at.unwrap_or(now);
         if !(OffsetDateTime::UNIX_EPOCH..=now).contains(&created_at) {
             violations.push(Violation { field: "created_at", description: "between 1970 and now".to_owned() });
         }
-        let (Some(username), Some(hash), Some(roles), true) = (username, hash, roles, violations.is_empty()) else {
+        let (Some(username), Some(password_hash), Some(roles), true) = (username, hash, roles, violations.is_empty())
+        else {
             return Err(violations);
         };
         let user = User {
@@ -126,12 +127,12 @@ impl Row {
             username,
             roles,
             epoch: 0,
-            disabled_at: Some(now).filter(|_| self.status == Status::Disabled),
+            disabled_at: (self.status == Status::Disabled).then_some(now),
             password_changed_at: now,
             created_at,
             updated_at: now,
         };
-        Ok(Credentials { user, password_hash: StoredHash(hash.as_str().to_owned()) })
+        Ok(Credentials { user, password_hash })
     }
 }
 

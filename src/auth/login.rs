@@ -8,16 +8,13 @@ use tokio::time::Instant;
 
 use super::{Accounts, Auth, audit, later, throttle::Source, to_completion, tokens::TokenPair};
 use crate::{
-    crypto::{
-        device_hint::Device,
-        password::{PasswordHash, Verdict},
-        secret::Secret,
-    },
+    crypto::{device_hint::Device, foreign_hash, secret::Secret},
     domain::{
         audit::{Actor, Event, Failure, Kind},
         claims::unix,
         ids::SessionId,
         password::Password,
+        password_hash::Verdict,
         rotation::{Liveness, RotationState},
         session::{ClientInfo, Session},
         user::Username,
@@ -127,7 +124,7 @@ impl Auth {
                 None => {
                     let mut conn = auth.accounts.store.acquire_for_login().await?;
                     let opening = opening::open(&mut conn, &session, &credentials).await?;
-                    Some(session).filter(|_| opening == Opening::Opened)
+                    (opening == Opening::Opened).then_some(session)
                 }
             };
             if let Some(session) = &opened {
@@ -193,7 +190,7 @@ impl Accounts {
         until: Instant,
     ) -> Result<Compared, Error> {
         let stored = match found {
-            Some(known) => Some(PasswordHash::from_stored(known.password_hash.0.clone())),
+            Some(known) => Some(known.password_hash.clone()),
             None => self.decoys.of(&candidate.username),
         };
         // Another replica may have made the pepper a moment ago: a password that cannot be checked is not a wrong one.
@@ -213,15 +210,13 @@ impl Accounts {
     /// it, and what does not work now works at a later login.
     fn rehash(&self, password: Password, credentials: Credentials) {
         let Credentials { user, password_hash } = credentials;
-        let stored = PasswordHash::from_stored(password_hash.0.clone());
-        if !self.hasher.is_outdated(&stored) || stored.reads_part_of(&password) {
+        if !self.hasher.is_outdated(&password_hash) || foreign_hash::reads_part_of(&password_hash, &password) {
             return;
         }
         let (hasher, store) = (Arc::clone(&self.hasher), self.store.clone());
         let replaced = async move {
             let fresh = hasher.hash(password, None).await?;
-            credentials::replace_hash(&mut store.acquire_for_login().await?, user.id, fresh.as_str(), &password_hash)
-                .await
+            credentials::replace_hash(&mut store.acquire_for_login().await?, user.id, &fresh, &password_hash).await
         };
         tokio::spawn(async move {
             if let Err(error) = replaced.await {

@@ -9,20 +9,17 @@ use super::{
     throttle::Source,
 };
 use crate::{
-    crypto::{device_hint::Device, password::PasswordHash},
+    crypto::device_hint::Device,
     domain::{
         audit::{Actor, Event, Kind},
         ids::{SessionId, UserId},
         password::Password,
+        password_hash::PasswordHash,
         revocation::Reason,
         user::{User, Username},
     },
     error::Error,
-    store::{
-        Conn,
-        credentials::{self, StoredHash},
-        proofs, refresh_tokens, users,
-    },
+    store::{Conn, credentials, proofs, refresh_tokens, users},
 };
 
 /// Whether a user may log in.
@@ -80,7 +77,7 @@ impl Accounts {
         };
         let mut tx = self.store.acquire().await?;
         tx.begin().await?;
-        match users::insert(&mut tx, &user, hash.as_str()).await {
+        match users::insert(&mut tx, &user, &hash).await {
             Err(Error::UsernameTaken) => {
                 proofs::commit(&mut tx).await?;
                 return Err(Error::UsernameTaken);
@@ -243,7 +240,7 @@ impl Accounts {
         &self,
         id: UserId,
         hash: &PasswordHash,
-        expected: Option<&StoredHash>,
+        expected: Option<&PasswordHash>,
         keep: Option<SessionId>,
     ) -> Result<Revoked, Error> {
         retrying(async || {
@@ -251,7 +248,7 @@ impl Accounts {
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
             let now = self.clock.now();
-            credentials::set_password(&mut tx, id, hash.as_str(), expected, now).await?;
+            credentials::set_password(&mut tx, id, hash, expected, now).await?;
             let mut ended = self.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
             // Who sets a password need not know the old one.
             let actor = if expected.is_some() { Actor::User } else { self.operator };

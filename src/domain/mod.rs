@@ -8,6 +8,7 @@ pub mod hash_cost;
 pub mod ids;
 pub mod key;
 pub mod password;
+pub mod password_hash;
 pub mod replica;
 pub mod revocation;
 pub mod rotation;

@@ -6,6 +6,7 @@ use countersign::{
     clock::Clock,
     domain::{
         ids::{SessionId, UserId},
+        password_hash::PasswordHash,
         replica::Report,
         revocation::{LogEntry, Position, RETENTION, Reason, Revocation, Subject},
         rotation::{Decision, RotationPolicy, Step, decide},
@@ -220,10 +221,11 @@ async fn the_constraints_hold() {
     let id = UserId::parse(&alice.id).expect("id");
     let user = users::find(&mut conn, id).await.expect("read").expect("there");
     let mut twin = User { username: Username::parse("twin").expect("name"), ..user.clone() };
-    assert!(matches!(users::insert(&mut conn, &twin, "x").await, Err(Error::Internal(_))), "same id");
+    let hash = PasswordHash::from_stored("x".into());
+    assert!(matches!(users::insert(&mut conn, &twin, &hash).await, Err(Error::Internal(_))), "same id");
     twin.username = user.username.clone();
     twin.id = UserId::new(user.created_at);
-    assert!(matches!(users::insert(&mut conn, &twin, "x").await, Err(Error::UsernameTaken)));
+    assert!(matches!(users::insert(&mut conn, &twin, &hash).await, Err(Error::UsernameTaken)));
     alice.login().await;
     assert!(users::delete(&mut conn, id).await.is_err(), "sessions go first");
     assert!(matches!(users::update(&mut conn, &twin).await, Err(Error::UserNotFound)));
@@ -263,7 +265,8 @@ async fn r43_a_login_that_meets_a_password_change_opens_no_session() {
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
     users::lock(&mut tx, id).await.expect("locked");
-    credentials::set_password(&mut tx, id, "another hash", None, server.clock.now()).await.expect("set");
+    let another = PasswordHash::from_stored("another hash".into());
+    credentials::set_password(&mut tx, id, &another, None, server.clock.now()).await.expect("set");
     let login = tokio::spawn(async move { alice.login_with(PASSWORD).await });
     somebody_waits(&server.database_url).await;
     tx.commit().await.expect("committed");
