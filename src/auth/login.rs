@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     store::{
         credentials::{self, Credentials},
-        opening::{self, Opening},
+        sessions::{self, Opening},
     },
 };
 
@@ -123,7 +123,7 @@ impl Auth {
                 Some(limit) => auth.accounts.open_within(limit, &session, &credentials).await?,
                 None => {
                     let mut conn = auth.accounts.store.acquire_for_login().await?;
-                    let opening = opening::open(&mut conn, &session, &credentials).await?;
+                    let opening = sessions::open(&mut conn, &session, &credentials).await?;
                     (opening == Opening::Opened).then_some(session)
                 }
             };

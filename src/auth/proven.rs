@@ -18,7 +18,7 @@ use crate::{
     store::{
         Conn, Lane, Store,
         credentials::{self, Credentials},
-        refresh_tokens,
+        sessions,
     },
 };
 
@@ -138,7 +138,7 @@ impl Accounts {
 }
 
 async fn find_sessions(conn: &mut Conn, ids: &[SessionId]) -> Result<HashMap<SessionId, Session>, Error> {
-    let found = refresh_tokens::find_all(conn, ids).await?;
+    let found = sessions::find_all(conn, ids).await?;
     Ok(found.into_iter().map(|session| (session.id, session)).collect())
 }
 

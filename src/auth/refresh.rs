@@ -14,7 +14,7 @@ use crate::{
         session::{ClientInfo, Session},
     },
     error::{Error, Rejection},
-    store::refresh_tokens::Advance,
+    store::sessions::Advance,
 };
 
 /// How often a Refresh looks again because another one moved the session meanwhile. Each look means that the session

@@ -17,7 +17,7 @@ use crate::{
     },
     error::{Error, Rejection},
     revocation::{confirm::Pending, index::Origin, protocol::everywhere_within},
-    store::{self, Conn, refresh_tokens, revocations, users},
+    store::{self, Conn, revocations, sessions, users},
 };
 
 /// What to end.
@@ -157,8 +157,8 @@ impl Accounts {
         let kept = keep.or(next_epoch.is_none().then_some(SessionId(Uuid::nil())));
         if let Some(keep) = kept {
             let earlier = now.checked_sub(time::Duration::try_from(RETENTION).map_err(Error::internal)?);
-            let known = refresh_tokens::revoked_since(tx, user.id, earlier.unwrap_or(now)).await?;
-            let ended = refresh_tokens::revoke_others(tx, user, keep, reason, now).await?;
+            let known = sessions::revoked_since(tx, user.id, earlier.unwrap_or(now)).await?;
+            let ended = sessions::revoke_others(tx, user, keep, reason, now).await?;
             users::update(tx, user).await?;
             return Ok(Ended {
                 sessions: ended.iter().filter(|(_, live)| *live).count(),
@@ -172,7 +172,7 @@ impl Accounts {
                 events: vec![],
             });
         }
-        let sessions = refresh_tokens::count_live(tx, user, now).await?;
+        let sessions = sessions::count_live(tx, user, now).await?;
         user.epoch = next_epoch.unwrap_or(i64::MAX);
         user.updated_at = now;
         users::update(tx, user).await?;

@@ -16,9 +16,11 @@ use crate::{
     error::Error,
     store::{
         credentials::Credentials,
-        opening::{self, Opening},
-        proofs, refresh_tokens,
-        session_sweep::{self, Step},
+        proofs,
+        sessions::{
+            self, Opening,
+            sweep::{self, Step},
+        },
         users,
     },
 };
@@ -48,17 +50,17 @@ impl Accounts {
                 locked => locked?,
             };
             let now = self.clock.now();
-            let mut surplus = opening::live_but_newest(&mut tx, &user, limit.most.saturating_sub(1), now).await?;
+            let mut surplus = sessions::live_but_newest(&mut tx, &user, limit.most.saturating_sub(1), now).await?;
             if limit.action == SessionLimitAction::Refuse && !surplus.is_empty() {
                 proofs::commit(&mut tx).await?;
                 return Err(Error::SessionLimitReached);
             }
-            if opening::open(&mut tx, session, credentials).await? == Opening::UserMoved {
+            if sessions::open(&mut tx, session, credentials).await? == Opening::UserMoved {
                 return tx.commit().await.map(|()| None);
             }
             if !surplus.is_empty() {
                 // Those that somebody has ended meanwhile are not among them.
-                surplus = refresh_tokens::revoke(&mut tx, &surplus, Reason::SessionLimit, now).await?;
+                surplus = sessions::revoke(&mut tx, &surplus, Reason::SessionLimit, now).await?;
             }
             let logged = surplus.iter().map(|id| (session_revocation(*id, now), Reason::SessionLimit)).collect();
             let event = |id: &SessionId| {
@@ -79,7 +81,7 @@ impl Accounts {
     pub async fn list_sessions(&self, user: UserId, page: Page) -> Result<Vec<Session>, Error> {
         let mut conn = self.store.acquire().await?;
         let now = self.clock.now();
-        refresh_tokens::list(&mut conn, user, page.after, page.size.into(), now).await
+        sessions::list(&mut conn, user, page.after, page.size.into(), now).await
     }
 
     /// Deletes sessions that have ended for longer than the policy keeps them, by this replica's clock and the database's: a
@@ -94,7 +96,7 @@ impl Accounts {
         let before = self.clock.now() - kept;
         let mut step = Step::More;
         for _ in 0..SWEEP_PAGES {
-            step = session_sweep::step(&mut conn, before, kept, SWEEP_PAGE).await?;
+            step = sweep::step(&mut conn, before, kept, SWEEP_PAGE).await?;
             if step != Step::More {
                 break;
             }

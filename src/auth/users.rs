@@ -19,7 +19,7 @@ use crate::{
         user::{User, Username},
     },
     error::Error,
-    store::{Conn, credentials, proofs, refresh_tokens, users},
+    store::{Conn, credentials, proofs, sessions, users},
 };
 
 /// Whether a user may log in.
@@ -171,7 +171,7 @@ impl Accounts {
         .await?;
         let removed = retrying(async || {
             let mut tx = self.store.acquire().await?;
-            while refresh_tokens::delete_some(&mut tx, id).await? > 0 {}
+            while sessions::delete_some(&mut tx, id).await? > 0 {}
             tx.begin().await?;
             let user = users::lock(&mut tx, id).await?;
             users::delete(&mut tx, id).await?;

@@ -1,4 +1,4 @@
-//! The database: the only code that knows sqlx. One file per table, plain functions on a connection.
+//! The database: the only code that knows sqlx. One file or folder per table, plain functions on a connection.
 //!
 //! Every statement has a deadline, here and in the server (a replica that is lost must not hold a lock), and a connection
 //! on which one was cut short, by the deadline or because nobody waits any more, is closed instead of going back to the
@@ -20,10 +20,8 @@ mod lane;
 mod listener;
 pub mod login_throttle;
 mod notice;
-pub mod opening;
 mod pool;
 pub mod proofs;
-pub mod refresh_tokens;
 pub mod replicas;
 pub mod replication;
 mod retirement;
@@ -32,7 +30,7 @@ pub mod revocations;
 mod schema;
 pub mod seed;
 pub mod session_floor;
-pub mod session_sweep;
+pub mod sessions;
 mod setup;
 pub mod users;
 mod version;

@@ -16,9 +16,10 @@ use countersign::{
     grpc::v1::{DeleteUserRequest, revoke_request::Target},
     store::{
         Store, StoreSettings, credentials,
-        refresh_tokens::{self, Advance},
         replicas::{self, Member},
-        revocation_log, revocations, users,
+        revocation_log, revocations,
+        sessions::{self, Advance},
+        users,
     },
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -192,17 +193,17 @@ async fn the_rotation_statement_agrees_with_the_decision_table() {
                 let id = SessionId::parse(&alice.login().await.session_id).expect("id");
                 run(&server.database_url, setup).await;
                 let mut conn = store.acquire().await.expect("connection");
-                let session = refresh_tokens::find_all(&mut conn, &[id]).await.expect("read").remove(0);
+                let session = sessions::find_all(&mut conn, &[id]).await.expect("read").remove(0);
                 let now = session.created_at + after;
                 let decided = decide(&session.rotation, presented, policy, now);
                 let step = Step::rotation(presented).expect("below the end");
                 let advance = Advance { session_id: id, step, now, idle_expires_at: now + day, client: None };
                 let mut tried = store.acquire().await.expect("connection");
                 tried.begin().await.expect("begun");
-                let alone = refresh_tokens::advance(&mut tried, &advance).await.expect("tried").is_some();
+                let alone = sessions::advance(&mut tried, &advance).await.expect("tried").is_some();
                 // Rolled back.
                 drop(tried);
-                let with_others = refresh_tokens::advance_all(&mut conn, &[advance]).await.expect("tried").len() == 1;
+                let with_others = sessions::advance_all(&mut conn, &[advance]).await.expect("tried").len() == 1;
                 let expected = decided == Decision::Rotate(step);
                 let case = format!("{setup} after {after:?}: {presented} {decided:?}");
                 assert_eq!((alone, with_others), (expected, expected), "{case}");
@@ -284,7 +285,7 @@ async fn r65_a_refresh_that_meets_a_revoke_gives_nothing() {
     let store = store(&server.database_url);
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
-    refresh_tokens::revoke(&mut tx, &[id], Reason::Revoked, server.clock.now()).await.expect("marked");
+    sessions::revoke(&mut tx, &[id], Reason::Revoked, server.clock.now()).await.expect("marked");
     let refresh = tokio::spawn(async move { alice.refresh(&tokens.refresh_token).await });
     somebody_waits(&server.database_url).await;
     tx.commit().await.expect("committed");
