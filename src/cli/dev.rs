@@ -14,7 +14,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use super::{Shutdown, bind, block_on, local_addr, say, store};
+use super::{
+    output::say,
+    process::{Shutdown, bind, block_on, local_addr},
+    settings::store,
+};
 use crate::{
     auth::users::UserKey,
     clock::Clock,

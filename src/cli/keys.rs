@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{master_keys, moment, require_schema, say, store};
+use super::{
+    output::{moment, say},
+    settings::{master_keys, require_schema, store},
+};
 use crate::{
     auth::{Auth, keys},
     clock::Clock,

@@ -8,7 +8,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{moment, say, store, user_export::UserExport, user_import::UserImport};
+use super::{
+    output::{moment, say},
+    settings::store,
+    user_export::UserExport,
+    user_import::UserImport,
+};
 use crate::{
     auth::{
         Accounts, Page,
