@@ -14,8 +14,12 @@ mod redact;
 mod refusal;
 mod server;
 mod service;
+#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
+mod services;
 mod status;
 mod user_service;
+#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
+pub mod v1;
 mod verdict;
 mod watch;
 
@@ -24,15 +28,3 @@ pub use empty::serve_empty;
 pub use health_check::check_health;
 pub use refusal::refusal;
 pub use server::{Health, serve};
-
-/// The generated messages and services.
-#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
-pub mod v1 {
-    tonic::include_proto!("countersign.v1");
-}
-
-/// The generated traits of the services.
-#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
-mod services {
-    include!(concat!(env!("OUT_DIR"), "/services/countersign.v1.rs"));
-}

@@ -1,0 +1,3 @@
+//! The generated traits of the services.
+
+include!(concat!(env!("OUT_DIR"), "/services/countersign.v1.rs"));

@@ -1,0 +1,3 @@
+//! The generated messages and services.
+
+tonic::include_proto!("countersign.v1");
