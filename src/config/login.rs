@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::policy::Rule;
+use super::rule::Rule;
 use crate::domain::{
     hash_cost::{LEAST_COSTS, MOST_ITERATIONS, MOST_LANES, MOST_MEMORY},
     password::HashCost,

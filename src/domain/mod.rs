@@ -15,3 +15,8 @@ pub mod rotation;
 pub mod session;
 pub mod throttle;
 pub mod user;
+
+use std::time::Duration;
+
+/// A day of 24 hours.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
