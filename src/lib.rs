@@ -5,6 +5,7 @@
 //! through `store`; `crypto` and `store` never see each other; `clock`, `config`, `error`, `telemetry` and `postgres` are
 //! leaves; `bench` is for `cli` alone. ARCHITECTURE.md has the walkthroughs.
 
+pub mod audit;
 pub mod auth;
 pub mod bench;
 pub mod cli;

@@ -13,9 +13,10 @@ use tokio::{
 };
 
 use crate::{
+    audit::AuditLog,
     auth::{
-        Accounts, Auth, audit::Refusals, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue,
-        rotation_queue::RotationQueue, throttle::Turns,
+        Accounts, Auth, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue, rotation_queue::RotationQueue,
+        throttle::Turns,
     },
     clock::Clock,
     config::PolicySettings,
@@ -120,7 +121,7 @@ impl Server {
         leave.send_replace(true);
         drop(following.await);
         confirming.abort();
-        if let Err(error) = self.auth.accounts.write_refusals().await {
+        if let Err(error) = self.auth.accounts.audit.write_refusals().await {
             tracing::warn!(%error, "the audit events of the last refusals are lost");
         }
         self.auth.accounts.store.close().await;
@@ -178,6 +179,7 @@ pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock:
     let revocations = Arc::new(Revocations::new(policy.max_staleness, clock.clone()));
     let confirmations = Arc::new(Confirmations::new(replica, policy.max_staleness, clock.clone()));
     let (known, others) = (Arc::clone(&revocations), Arc::clone(&confirmations));
+    let audit = AuditLog::new(store.clone(), clock.clone(), policy.audit_retention);
     Ok(Accounts {
         announcements: Arc::new(Announcements::new(replica, store.clone(), known, others)),
         store,
@@ -193,7 +195,7 @@ pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock:
         turns: Turns::default(),
         decoys: Decoys::default(),
         wake: Arc::new(Notify::new()),
-        refusals: Refusals::default(),
+        audit,
         operator,
         clock,
         policy,

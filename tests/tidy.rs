@@ -12,7 +12,7 @@ use std::{
 };
 
 /// What each part of `src/` may import from this crate. What is missing is deliberately absent.
-const IMPORTS: [(&str, &[&str]); 17] = [
+const IMPORTS: [(&str, &[&str]); 18] = [
     ("error", &[]),
     ("clock", &[]),
     ("postgres", &[]),
@@ -21,14 +21,19 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("telemetry", &["config", "error"]),
     ("crypto", &["domain", "error"]),
     ("store", &["domain", "error"]),
+    ("audit", &["clock", "domain", "error", "store"]),
     ("revocation", &["clock", "config", "domain", "error", "store"]),
-    ("auth", &["clock", "config", "crypto", "domain", "error", "revocation", "store"]),
+    ("auth", &["audit", "clock", "config", "crypto", "domain", "error", "revocation", "store"]),
     ("grpc", &["auth", "clock", "crypto", "domain", "error", "revocation"]),
     ("http", &["auth", "error"]),
-    ("server", &["auth", "clock", "config", "crypto", "domain", "error", "grpc", "http", "revocation", "store"]),
+    (
+        "server",
+        &["audit", "auth", "clock", "config", "crypto", "domain", "error", "grpc", "http", "revocation", "store"],
+    ),
     (
         "cli",
         &[
+            "audit",
             "auth",
             "bench",
             "clock",

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use time::OffsetDateTime;
 
-use super::{Accounts, Page, retrying, revoke::Ended, users::Status};
+use super::{Accounts, Page, revoke::Ended, users::Status};
 use crate::{
     crypto::{foreign_hash, secret::Secret},
     domain::{
@@ -17,7 +17,7 @@ use crate::{
     error::{Error, Violation},
     store::{
         credentials::{self, Credentials},
-        proofs, users,
+        proofs, retrying, users,
     },
 };
 
@@ -209,7 +209,7 @@ impl Accounts {
     /// [`Error::DatabaseUnavailable`].
     pub async fn export(&self, page: Page) -> Result<Vec<Credentials>, Error> {
         if page.after.is_nil() {
-            self.note(Event::new(Kind::UsersExported, self.operator)).await?;
+            self.audit.note(Event::new(Kind::UsersExported, self.operator)).await?;
         }
         let mut conn = self.store.acquire().await?;
         credentials::list(&mut conn, page.after, page.size.into()).await

@@ -1,7 +1,7 @@
 //! The end of a key before its time: its tokens are dead on every replica, as a revocation's are (promise P1), and another
 //! key signs. For emergencies, so it works on whatever state the keys are in.
 
-use super::{Auth, keys::Keys, retrying, revoke::Revoked};
+use super::{Auth, keys::Keys, revoke::Revoked};
 use crate::{
     domain::{
         audit::Kind,
@@ -9,7 +9,10 @@ use crate::{
         revocation::Reason,
     },
     error::Error,
-    store::keys::{self, StoredKeys},
+    store::{
+        keys::{self, StoredKeys},
+        retrying,
+    },
 };
 
 impl Auth {

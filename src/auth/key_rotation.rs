@@ -10,13 +10,13 @@ use std::time::Duration;
 use super::{
     Auth,
     keys::Witness,
-    later,
     revoke::{Ended, Revoked},
 };
 use crate::{
     domain::{
         audit::{Actor, Event, Kind},
         key::{Due, Key, Purpose, Stage, due, unpublished_for},
+        moment::later,
         revocation::{RETENTION, Reason, Revocation, Subject},
     },
     error::Error,

@@ -6,18 +6,25 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::{Accounts, Auth, audit, later, throttle::Source, to_completion, tokens::TokenPair};
+use super::{
+    Accounts, Auth,
+    throttle::{self, Source},
+    to_completion,
+    tokens::TokenPair,
+};
 use crate::{
+    audit,
     crypto::{device_hint::Device, foreign_hash, secret::Secret},
     domain::{
         audit::{Actor, Event, Failure, Kind},
         claims::unix,
         ids::SessionId,
+        moment::later,
         password::Password,
         password_hash::Verdict,
         rotation::{Liveness, RotationState},
         session::{ClientInfo, Session},
-        user::Username,
+        user::{User, Username},
     },
     error::Error,
     store::{
@@ -97,8 +104,8 @@ impl Auth {
             let session = self.accounts.new_session(&credentials, audience.clone(), request.client.clone(), now);
             let opened = self.open(session, credentials.clone()).await;
             if let Err(Error::SessionLimitReached) = opened {
-                let ip = &request.client.ip;
-                self.accounts.refused(Kind::LoginFailed, Some(&credentials.user), ip, Failure::SessionLimit);
+                let (user, source) = (&credentials.user, throttle::source(&request.client.ip));
+                self.accounts.audit.refused(Kind::LoginFailed, Some(user), source, Failure::SessionLimit);
             }
             let Some(session) = opened? else {
                 continue;
@@ -160,7 +167,7 @@ impl Accounts {
         let user = found.as_ref().map(|c| &c.user);
         let attempt = self.charge(&candidate.username, user, &candidate.source, until).await;
         if let Err(Error::LoginThrottled { .. }) = &attempt {
-            self.refused(candidate.refused_as, user, &candidate.source.ip, Failure::Throttled);
+            self.refused(candidate, user, Failure::Throttled);
         }
         let mut attempt = attempt?;
         for _ in 0..ATTEMPTS {
@@ -173,13 +180,17 @@ impl Accounts {
             let proven = self.prove_credentials(&candidate.username).await?;
             if found.as_ref().map(Credentials::decisive) == proven.as_ref().map(Credentials::decisive) {
                 let user = found.as_ref().map(|c| &c.user);
-                self.refused(candidate.refused_as, user, &candidate.source.ip, failure);
+                self.refused(candidate, user, failure);
                 return Err(Error::InvalidCredentials);
             }
             attempt.doubt(standing);
             found = proven;
         }
         Err(Error::Conflict)
+    }
+
+    fn refused(&self, candidate: &Candidate, user: Option<&User>, failure: Failure) {
+        self.audit.refused(candidate.refused_as, user, throttle::source(&candidate.source.ip), failure);
     }
 
     /// Compares the password with what was `found`.

@@ -101,7 +101,7 @@ impl Auth {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn export_peppers(&self) -> Result<ExportedPeppers, Error> {
-        self.accounts.note(Event::new(Kind::PeppersExported, self.accounts.operator)).await?;
+        self.accounts.audit.note(Event::new(Kind::PeppersExported, self.accounts.operator)).await?;
         let mut exported = ExportedPeppers { peppers: Vec::new(), closed: Vec::new() };
         for stored in self.prove_keys().await?.of(Purpose::Pepper) {
             match self.keys.open_pepper(stored) {

@@ -11,14 +11,14 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Accounts, retrying, to_completion};
+use super::{Accounts, to_completion};
 use crate::{
     domain::{ids::SessionId, session::Session, user::Username},
     error::Error,
     store::{
         Conn, Lane, Store,
         credentials::{self, Credentials},
-        sessions,
+        retrying, sessions,
     },
 };
 

@@ -3,12 +3,13 @@
 
 use time::OffsetDateTime;
 
-use super::{Auth, later, tokens::TokenPair};
+use super::{Auth, tokens::TokenPair};
 use crate::{
     crypto::{refresh_token::RefreshToken, secret::Secret},
     domain::{
         audit::Cause,
         ids::SessionId,
+        moment::later,
         revocation::Reason,
         rotation::{Decision, Liveness, Step, decide},
         session::{ClientInfo, Session},

@@ -4,17 +4,18 @@
 use time::OffsetDateTime;
 
 use super::{
-    Accounts, later, retrying,
+    Accounts,
     revoke::{Ended, Revoked},
 };
 use crate::{
     domain::{
         audit::{Event, Kind},
         claims::{at, unix},
+        moment::later,
         revocation::{RETENTION, Reason, Revocation, Subject},
     },
     error::Error,
-    store::session_floor,
+    store::{retrying, session_floor},
 };
 
 impl Accounts {

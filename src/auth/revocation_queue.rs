@@ -12,18 +12,20 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Accounts, audit, later, retrying,
+    Accounts,
     revoke::{Revoked, session_revocation},
 };
 use crate::{
+    audit,
     domain::{
         audit::{Cause, Event},
         ids::SessionId,
+        moment::later,
         revocation::RETENTION,
     },
     error::Error,
     store::{
-        Conn, Lane,
+        Conn, Lane, retrying,
         revocations::{self, EndedSessions, Ending},
     },
 };

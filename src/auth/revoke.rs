@@ -6,18 +6,20 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Accounts, Auth, audit, later, retrying};
+use super::{Accounts, Auth};
 use crate::{
+    audit,
     crypto::secret::Secret,
     domain::{
         audit::{Actor, Event, Kind},
         ids::{SessionId, UserId},
+        moment::later,
         revocation::{MAX_STALENESS, Position, RETENTION, Reason, Revocation, Subject},
         user::User,
     },
     error::{Error, Rejection},
     revocation::{confirm::Pending, index::Origin, protocol::everywhere_within},
-    store::{self, Conn, revocations, sessions, users},
+    store::{self, Conn, retrying, revocations, sessions, users},
 };
 
 /// What to end.

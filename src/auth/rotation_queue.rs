@@ -11,12 +11,12 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Accounts, retrying};
+use super::Accounts;
 use crate::{
     domain::{ids::SessionId, session::Session},
     error::Error,
     store::{
-        Lane, Store,
+        Lane, Store, retrying,
         sessions::{self, Advance},
     },
 };

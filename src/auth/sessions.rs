@@ -2,7 +2,7 @@
 //! ended long ago.
 
 use super::{
-    Accounts, Page, retrying,
+    Accounts, Page,
     revoke::{Ended, session_revocation},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     store::{
         credentials::Credentials,
-        proofs,
+        proofs, retrying,
         sessions::{
             self, Opening,
             sweep::{self, Step},

@@ -5,7 +5,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-use super::{Accounts, Auth, later};
+use super::{Accounts, Auth};
 use crate::{
     crypto::{
         access_token, random,
@@ -15,6 +15,7 @@ use crate::{
     domain::{
         claims::{Claims, unix},
         ids::{SessionId, new_v7},
+        moment::later,
         session::Session,
     },
     error::Error,

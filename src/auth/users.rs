@@ -4,7 +4,6 @@
 use super::{
     Accounts, Page,
     login::{ATTEMPTS, Candidate},
-    retrying,
     revoke::{Ended, Revoked},
     throttle::Source,
 };
@@ -19,7 +18,7 @@ use crate::{
         user::{User, Username},
     },
     error::Error,
-    store::{Conn, credentials, proofs, sessions, users},
+    store::{Conn, credentials, proofs, retrying, sessions, users},
 };
 
 /// Whether a user may log in.

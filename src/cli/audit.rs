@@ -12,7 +12,7 @@ use super::{
     settings::{require_schema, store},
 };
 use crate::{
-    auth::audit::newest,
+    audit::newest,
     clock::Clock,
     config::DatabaseSettings,
     domain::{ids::first_v7, user::Username},

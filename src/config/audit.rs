@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::rule::Rule;
-use crate::domain::DAY;
+use crate::domain::moment::DAY;
 
 /// How long audit events are kept.
 #[derive(Args, Clone, Copy, Debug)]

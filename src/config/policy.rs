@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     domain::{
-        DAY,
         key::{Algorithm, KeyPolicy},
+        moment::DAY,
         revocation::{MAX_ACCESS_TOKEN_TTL, MAX_CLOCK_SKEW},
         rotation::RotationPolicy,
         throttle::LoginFailures,

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::rule::Rule;
 use crate::domain::{
-    DAY,
+    moment::DAY,
     revocation::{MAX_CLOCK_SKEW, RETENTION},
 };
 

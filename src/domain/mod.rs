@@ -7,6 +7,7 @@ pub mod claims;
 pub mod hash_cost;
 pub mod ids;
 pub mod key;
+pub mod moment;
 pub mod password;
 pub mod password_hash;
 pub mod replica;
@@ -15,8 +16,3 @@ pub mod rotation;
 pub mod session;
 pub mod throttle;
 pub mod user;
-
-use std::time::Duration;
-
-/// A day of 24 hours.
-pub const DAY: Duration = Duration::from_secs(24 * 3600);

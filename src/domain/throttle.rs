@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::DAY;
+use super::moment::DAY;
 
 /// Attempts that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -68,7 +68,7 @@ async fn watch_hashes(auth: Arc<Auth>) {
 async fn write_refusals(auth: Arc<Auth>) {
     loop {
         tokio::time::sleep(AUDIT_PAUSE).await;
-        if let Err(error) = auth.accounts.write_refusals().await {
+        if let Err(error) = auth.accounts.audit.write_refusals().await {
             tracing::debug!(%error, "audit events wait to be written");
         }
     }
@@ -82,7 +82,7 @@ async fn clean(auth: Arc<Auth>) {
         for cleaned in [
             accounts.clean_log().await,
             accounts.clean_throttle().await,
-            accounts.delete_old_events().await,
+            accounts.audit.delete_old().await,
             accounts.delete_ended_sessions().await.map(drop),
         ] {
             if let Err(error) = cleaned {

@@ -25,6 +25,7 @@ pub mod proofs;
 pub mod replicas;
 pub mod replication;
 mod retirement;
+mod retry;
 pub mod revocation_log;
 pub mod revocations;
 mod schema;
@@ -40,4 +41,5 @@ pub use self::{
     lane::Lane,
     listener::Listener,
     pool::{Store, StoreSettings},
+    retry::retrying,
 };
