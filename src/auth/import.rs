@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use time::OffsetDateTime;
 
-use super::{Accounts, Page, revoke::Ended, users::Status};
+use super::{Accounts, Page, users::Status};
 use crate::{
     crypto::{foreign_hash, secret::Secret},
     domain::{
@@ -15,6 +15,7 @@ use crate::{
         user::{User, Username, parse_roles},
     },
     error::{Error, Violation},
+    revocation::log::Changes,
     store::{
         credentials::{self, Credentials},
         proofs, retrying, users,
@@ -189,7 +190,7 @@ impl Accounts {
                 return Ok(written);
             }
             let event = Event::new(Kind::UsersImported, self.operator).times(written.len());
-            self.commit(tx, Ended { events: vec![event], ..Ended::default() }).await?;
+            self.log.commit(tx, Changes::only(vec![event])).await?;
             Ok(written)
         })
         .await

@@ -1,7 +1,7 @@
 //! The end of a key before its time: its tokens are dead on every replica, as a revocation's are (promise P1), and another
 //! key signs. For emergencies, so it works on whatever state the keys are in.
 
-use super::{Auth, keys::Keys, revoke::Revoked};
+use super::{Auth, keys::Keys};
 use crate::{
     domain::{
         audit::Kind,
@@ -9,6 +9,7 @@ use crate::{
         revocation::Reason,
     },
     error::Error,
+    revocation::log::Committed,
     store::{
         keys::{self, StoredKeys},
         retrying,
@@ -22,11 +23,11 @@ impl Auth {
     /// # Errors
     /// [`Error::InvalidArgument`] for a name that no living key has, and for a pepper; [`Error::Conflict`] when the keys
     /// changed meanwhile; [`Error::DatabaseUnavailable`].
-    pub async fn kill_key(&self, kid: &str) -> Result<Revoked, Error> {
+    pub async fn kill_key(&self, kid: &str) -> Result<Committed, Error> {
         retrying(async || self.try_to_kill(kid).await).await
     }
 
-    async fn try_to_kill(&self, kid: &str) -> Result<Revoked, Error> {
+    async fn try_to_kill(&self, kid: &str) -> Result<Committed, Error> {
         let stored = self.prove_keys().await?;
         let Some(killed) = stored.keys.iter().find(|s| s.key.kid == kid) else {
             return self.bury(kid, &stored).await;
@@ -65,7 +66,7 @@ impl Auth {
     }
 
     /// Kills a key that the database does not have, but a replica may.
-    async fn bury(&self, kid: &str, stored: &StoredKeys) -> Result<Revoked, Error> {
+    async fn bury(&self, kid: &str, stored: &StoredKeys) -> Result<Committed, Error> {
         if !is_thumbprint(kid) {
             return Err(no_living_key());
         }

@@ -1,7 +1,7 @@
 //! Sealing all keys with the first master key, so that the others can go.
 
-use super::{Auth, revoke::Ended};
-use crate::{domain::audit::Kind, error::Error, store::keys};
+use super::Auth;
+use crate::{domain::audit::Kind, error::Error, revocation::log::Changes, store::keys};
 
 /// What a reseal has done.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Auth {
                     let moved = keys::reseal(&mut tx, &stored, &sealed_key).await?;
                     let event = moved.then(|| self.key_event(Kind::KeyResealed, &stored.key));
                     let events = event.into_iter().collect();
-                    self.accounts.commit(tx, Ended { events, ..Ended::default() }).await?;
+                    self.accounts.log.commit(tx, Changes::only(events)).await?;
                     resealed.moved += usize::from(moved);
                 }
                 Err(_) => resealed.closed.push(stored.key.kid),

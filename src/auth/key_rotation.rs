@@ -7,19 +7,15 @@
 
 use std::time::Duration;
 
-use super::{
-    Auth,
-    keys::Witness,
-    revoke::{Ended, Revoked},
-};
+use super::{Auth, keys::Witness};
 use crate::{
     domain::{
         audit::{Actor, Event, Kind},
         key::{Due, Key, Purpose, Stage, due, unpublished_for},
-        moment::later,
-        revocation::{RETENTION, Reason, Revocation, Subject},
+        revocation::{Reason, Revocation, Subject},
     },
     error::Error,
+    revocation::log::{Changes, Committed},
     store::{
         Conn,
         keys::{self, Date, StoredKey, StoredKeys},
@@ -260,10 +256,10 @@ impl Auth {
         newest.max(self.keys.newest(purpose)).checked_add(1).ok_or_else(|| Error::internal("key numbers are used up"))
     }
 
-    pub(super) async fn commit_keys(&self, tx: Conn, reason: Reason, events: Vec<Event>) -> Result<Revoked, Error> {
-        let expires_at = later(self.accounts.clock.now(), RETENTION);
-        let changed = Revocation { subject: Subject::Keys, expires_at };
-        self.accounts.commit(tx, Ended { logged: vec![(changed, reason)], events, ..Ended::default() }).await
+    pub(super) async fn commit_keys(&self, tx: Conn, reason: Reason, events: Vec<Event>) -> Result<Committed, Error> {
+        let changed = Revocation::new(Subject::Keys, self.accounts.clock.now());
+        let revocations = vec![(changed, reason)];
+        self.accounts.log.commit(tx, Changes { revocations, events, ..Changes::default() }).await
     }
 
     pub(super) fn key_event(&self, kind: Kind, key: &Key) -> Event {

@@ -206,7 +206,7 @@ impl Accounts {
         };
         // Another replica may have made the pepper a moment ago: a password that cannot be checked is not a wrong one.
         if stored.as_ref().is_some_and(|stored| !self.hasher.knows_pepper_of(stored)) {
-            self.hear_of_keys().await?;
+            self.log.hear_of_keys().await?;
         }
         let verdict = self.hasher.verify(candidate.password.clone(), stored.as_ref(), Some(until)).await?;
         Ok(match (found, verdict) {

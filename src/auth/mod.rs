@@ -13,7 +13,6 @@ pub mod pepper;
 pub mod proven;
 pub mod refresh;
 pub mod restores;
-pub mod revocation_queue;
 pub mod revoke;
 pub mod rotation_queue;
 pub mod sessions;
@@ -24,13 +23,9 @@ pub mod verify;
 
 use std::{future::Future, sync::Arc};
 
-use tokio::sync::Notify;
 use uuid::Uuid;
 
-use self::{
-    decoys::Decoys, keys::Keys, proven::ProvenReads, revocation_queue::RevocationQueue, rotation_queue::RotationQueue,
-    throttle::Turns,
-};
+use self::{decoys::Decoys, keys::Keys, proven::ProvenReads, rotation_queue::RotationQueue, throttle::Turns};
 use crate::{
     audit::AuditLog,
     clock::Clock,
@@ -38,7 +33,7 @@ use crate::{
     crypto::{password::PasswordHasher, password_rules::PasswordRules},
     domain::{audit::Actor, ids::SessionId, session::Session, user::Username},
     error::Error,
-    revocation::{Revocations, announcements::Announcements, confirm::Confirmations},
+    revocation::{Revocations, batch::RevocationBatcher, log::RevocationLog},
     store::{Store, credentials::Credentials},
 };
 
@@ -51,24 +46,18 @@ pub struct Accounts {
     pub hasher: Arc<PasswordHasher>,
     /// What a new password must not be.
     pub password_rules: PasswordRules,
-    /// This replica, as the others know it.
-    pub replica: Uuid,
     /// What is known of revocations.
     pub revocations: Arc<Revocations>,
-    /// What is known of the other replicas.
-    pub confirmations: Arc<Confirmations>,
+    /// The door by which sessions, users and keys change.
+    pub log: Arc<RevocationLog>,
+    /// What ends single sessions.
+    pub ending: RevocationBatcher,
     /// Those who wait to read a session.
     pub session_reads: Arc<ProvenReads<SessionId, Session>>,
     /// Those who wait to read a user's password hash.
     pub credential_reads: Arc<ProvenReads<Username, Credentials>>,
-    /// Those who wait to end a session.
-    pub queue: RevocationQueue,
     /// Those who wait to rotate one.
     pub rotations: RotationQueue,
-    /// What wakes the followers after a commit.
-    pub announcements: Arc<Announcements>,
-    /// Asks this replica's follower for a beat before it is due.
-    pub wake: Arc<Notify>,
     /// Those who try a password.
     pub turns: Turns,
     /// What stands in for users that do not exist.

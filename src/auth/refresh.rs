@@ -129,7 +129,7 @@ impl Auth {
     /// Ends the session of a token that was used twice; what could not be ended is not called reused.
     async fn end_reused(&self, session: &Session, client: Option<ClientInfo>) -> Error {
         let cause = Cause { reason: Reason::Reuse, client: client.unwrap_or_default() };
-        if let Err(error) = self.accounts.end_session(session.id, cause).await {
+        if let Err(error) = self.accounts.ending.end(session.id, cause).await {
             return error;
         }
         tracing::warn!(session_id = %session.id, user_id = %session.user_id, "refresh token reused: session ended");

@@ -1,19 +1,17 @@
 //! The sessions of a user: opening one where there may be so many only, ListSessions, and deleting the rows of those that
 //! ended long ago.
 
-use super::{
-    Accounts, Page,
-    revoke::{Ended, session_revocation},
-};
+use super::{Accounts, Page};
 use crate::{
     config::{SessionLimit, SessionLimitAction},
     domain::{
         audit::{Actor, Event, Kind},
         ids::{SessionId, UserId},
-        revocation::Reason,
+        revocation::{Reason, Revocation, Subject},
         session::Session,
     },
     error::Error,
+    revocation::log::Changes,
     store::{
         credentials::Credentials,
         proofs, retrying,
@@ -62,13 +60,14 @@ impl Accounts {
                 // Those that somebody has ended meanwhile are not among them.
                 surplus = sessions::revoke(&mut tx, &surplus, Reason::SessionLimit, now).await?;
             }
-            let logged = surplus.iter().map(|id| (session_revocation(*id, now), Reason::SessionLimit)).collect();
+            let revocation = |id: &SessionId| (Revocation::new(Subject::Session(*id), now), Reason::SessionLimit);
+            let revocations = surplus.iter().map(revocation).collect();
             let event = |id: &SessionId| {
                 let ended = Event::new(Kind::SessionEnded, Actor::Server).about(&user);
                 Event { session: Some(*id), reason: Reason::SessionLimit.as_str(), ..ended }
             };
             let events = surplus.iter().map(event).collect();
-            self.commit(tx, Ended { sessions: surplus.len(), logged, events, ..Ended::default() }).await?;
+            self.log.commit(tx, Changes { revocations, events, ..Changes::default() }).await?;
             Ok(Some(session.clone()))
         })
         .await

@@ -4,7 +4,7 @@
 use super::{
     Accounts, Page,
     login::{ATTEMPTS, Candidate},
-    revoke::{Ended, Revoked},
+    revoke::Ended,
     throttle::Source,
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
         user::{User, Username},
     },
     error::Error,
+    revocation::log::{Changes, Revoked},
     store::{Conn, credentials, proofs, retrying, sessions, users},
 };
 
@@ -84,7 +85,7 @@ impl Accounts {
             inserted => inserted?,
         }
         let event = Event::new(Kind::UserCreated, self.operator).about(&user).detail(user.roles.join(","));
-        self.commit(tx, Ended { events: vec![event], ..Ended::default() }).await?;
+        self.log.commit(tx, Changes::only(vec![event])).await?;
         Ok(user)
     }
 
@@ -137,14 +138,14 @@ impl Accounts {
             };
             let event = |kind| Event::new(kind, self.operator).about(&user);
             if user.roles != before.roles {
-                ended.events.push(event(Kind::RolesChanged).detail(user.roles.join(",")));
+                ended.changes.events.push(event(Kind::RolesChanged).detail(user.roles.join(",")));
             }
-            ended.events.extend(match (before.disabled_at, user.disabled_at) {
+            ended.changes.events.extend(match (before.disabled_at, user.disabled_at) {
                 (Some(_), None) => Some(event(Kind::UserEnabled)),
                 (None, Some(_)) => Some(event(Kind::UserDisabled).times(ended.sessions)),
                 _ => None,
             });
-            let revoked = self.commit(tx, ended).await?;
+            let revoked = ended.commit(&self.log, tx).await?;
             Ok((user, revoked))
         })
         .await
@@ -163,9 +164,9 @@ impl Accounts {
             let mut ended = self.disable(&mut tx, &mut user, Reason::UserDeleted).await?;
             if ended.sessions > 0 {
                 let event = Event::new(Kind::SessionsEnded, self.operator).about(&user).times(ended.sessions);
-                ended.events.push(Event { reason: Reason::UserDeleted.as_str(), ..event });
+                ended.changes.events.push(Event { reason: Reason::UserDeleted.as_str(), ..event });
             }
-            self.commit(tx, ended).await
+            ended.commit(&self.log, tx).await
         })
         .await?;
         let removed = retrying(async || {
@@ -175,7 +176,7 @@ impl Accounts {
             let user = users::lock(&mut tx, id).await?;
             users::delete(&mut tx, id).await?;
             let event = Event::new(Kind::UserDeleted, self.operator).about(&user);
-            self.commit(tx, Ended { events: vec![event], ..Ended::default() }).await
+            self.log.commit(tx, Changes::only(vec![event])).await
         });
         match removed.await {
             // Somebody else has deleted it at the same time.
@@ -251,8 +252,8 @@ impl Accounts {
             let mut ended = self.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
             // Who sets a password need not know the old one.
             let actor = if expected.is_some() { Actor::User } else { self.operator };
-            ended.events.push(Event::new(Kind::PasswordChanged, actor).about(&user).times(ended.sessions));
-            self.commit(tx, ended).await
+            ended.changes.events.push(Event::new(Kind::PasswordChanged, actor).about(&user).times(ended.sessions));
+            ended.commit(&self.log, tx).await
         })
         .await
     }

@@ -17,7 +17,6 @@ use super::{
 use crate::{
     auth::{
         Accounts, Page,
-        revoke::Revoked,
         users::{Status, UserKey},
     },
     clock::Clock,
@@ -29,6 +28,7 @@ use crate::{
         user::{Username, parse_roles},
     },
     error::Error,
+    revocation::log::Revoked,
     server,
 };
 
@@ -148,7 +148,7 @@ async fn list(accounts: &Accounts) -> Result<(), Error> {
 }
 
 fn report(what: &str, revoked: Revoked) -> Result<(), Error> {
-    let (sessions, by) = (revoked.sessions, revoked.everywhere_by.map(moment).unwrap_or_default());
+    let (sessions, by) = (revoked.sessions, revoked.committed.everywhere_by.map(moment).unwrap_or_default());
     say(format_args!("{what}; {sessions} sessions ended, on every replica by {by}"))
 }
 

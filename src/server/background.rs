@@ -80,7 +80,7 @@ async fn clean(auth: Arc<Auth>) {
         let Auth { accounts, .. } = &*auth;
         auth.forget_expired_tokens();
         for cleaned in [
-            accounts.clean_log().await,
+            accounts.log.clean().await,
             accounts.clean_throttle().await,
             accounts.audit.delete_old().await,
             accounts.delete_ended_sessions().await.map(drop),

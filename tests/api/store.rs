@@ -249,6 +249,7 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
 #[tokio::test]
 async fn a_revocation_wakes_the_followers() {
     let server = TestServer::start().await;
+    let _other = server.replica().await;
     let alice = server.user("alice").await;
     let tokens = alice.login().await;
     let mut listener = store(&server.database_url).listen().await.expect("listening");
@@ -433,7 +434,7 @@ async fn revocations_that_queue_up_share_a_transaction() {
     }
     // One of them twice: it has ended once.
     queued.push(revoke(sessions[0].session_id.clone()));
-    while server.auth.accounts.queue.len() < queued.len() {
+    while server.auth.accounts.ending.len() < queued.len() {
         tokio::task::yield_now().await;
     }
     head.execute("COMMIT").await.expect("released");

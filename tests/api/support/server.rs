@@ -197,7 +197,7 @@ impl TestServer {
     /// little, because the follower's next statement has to be told from its last.
     pub async fn catch_up(&self) {
         self.clock.advance(Duration::from_nanos(1));
-        self.auth.accounts.wake.notify_one();
+        self.auth.accounts.log.ask_for_a_beat();
         let caught_up = self.auth.accounts.revocations.caught_up(self.clock.boot());
         timeout(Duration::from_secs(60), caught_up).await.expect("the follower follows");
     }
