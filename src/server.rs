@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     audit::AuditLog,
-    auth::{Accounts, Auth, decoys::Decoys, keys::Keys, rotation_queue::RotationQueue, throttle::Turns},
+    auth::{Accounts, Auth, decoys::Decoys, rotation_queue::RotationQueue, throttle::Turns},
     clock::Clock,
     config::PolicySettings,
     crypto::{
@@ -69,8 +69,8 @@ impl Server {
         if let Some(entries) = accounts.password_rules.load()? {
             tracing::info!(entries, "read the blocklist of passwords");
         }
-        let auth = Arc::new(Auth { accounts, keys: Keys::new(config.master_keys) });
-        auth.start_keys().await?;
+        let auth = Arc::new(Auth::new(accounts, config.master_keys));
+        auth.keys.start().await?;
         Ok(Self {
             follower: Arc::new(follower(&auth)),
             auth,
@@ -140,8 +140,8 @@ impl Server {
 }
 
 fn follower(auth: &Arc<Auth>) -> Follower {
-    let installing = Arc::clone(auth);
-    let install_keys = Box::new(move |stored| drop(installing.keys.install(stored, &installing.accounts)));
+    let keys = Arc::clone(&auth.keys);
+    let install_keys = Box::new(move |stored| drop(keys.install(stored)));
     Follower::new(&auth.accounts.log, auth.accounts.policy.after_restore, install_keys)
 }
 
@@ -169,7 +169,7 @@ pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock:
         rotations: RotationQueue::default(),
         turns: Turns::default(),
         decoys: Decoys::default(),
-        audit,
+        audit: Arc::new(audit),
         operator,
         clock,
         policy,

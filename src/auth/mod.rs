@@ -1,15 +1,11 @@
 //! The product: one file per operation. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
 //! the database. Knows neither gRPC nor HTTP.
 
+pub mod base;
 pub mod decoys;
 pub mod import;
-pub mod key_kill;
-pub mod key_reseal;
-pub mod key_rotation;
 pub mod keys;
-mod known_keys;
 pub mod login;
-pub mod pepper;
 pub mod proven;
 pub mod refresh;
 pub mod restores;
@@ -25,12 +21,14 @@ use std::{future::Future, sync::Arc};
 
 use uuid::Uuid;
 
-use self::{decoys::Decoys, keys::Keys, proven::ProvenReads, rotation_queue::RotationQueue, throttle::Turns};
+use self::{
+    base::Base, decoys::Decoys, keys::Keys, proven::ProvenReads, rotation_queue::RotationQueue, throttle::Turns,
+};
 use crate::{
     audit::AuditLog,
     clock::Clock,
     config::Policy,
-    crypto::{password::PasswordHasher, password_rules::PasswordRules},
+    crypto::{password::PasswordHasher, password_rules::PasswordRules, seal::MasterKeys},
     domain::{audit::Actor, ids::SessionId, session::Session, user::Username},
     error::Error,
     revocation::{Revocations, batch::RevocationBatcher, log::RevocationLog},
@@ -63,7 +61,7 @@ pub struct Accounts {
     /// What stands in for users that do not exist.
     pub decoys: Decoys,
     /// What happened.
-    pub audit: AuditLog,
+    pub audit: Arc<AuditLog>,
     /// Who administers through this process.
     pub operator: Actor,
     /// The time.
@@ -78,7 +76,7 @@ pub struct Auth {
     /// Users and sessions.
     pub accounts: Accounts,
     /// The keys.
-    pub keys: Keys,
+    pub keys: Arc<Keys>,
 }
 
 /// A page of a listing.
@@ -88,6 +86,17 @@ pub struct Page {
     pub after: Uuid,
     /// At most so many.
     pub size: u16,
+}
+
+impl Auth {
+    /// These accounts, and no keys yet.
+    pub fn new(accounts: Accounts, master: MasterKeys) -> Self {
+        let Accounts { store, clock, operator, log, audit, hasher, policy, .. } = &accounts;
+        let (log, audit) = (Arc::clone(log), Arc::clone(audit));
+        let base = Base { store: store.clone(), clock: clock.clone(), operator: *operator, log, audit };
+        let keys = Arc::new(Keys::new(master, policy, Arc::clone(hasher), base));
+        Self { accounts, keys }
+    }
 }
 
 impl Accounts {

@@ -25,8 +25,8 @@ const CLOCK_DISTANCE: Duration = Duration::from_secs(5);
 /// Starts all of it.
 pub(super) fn start(auth: &Arc<Auth>, health: &Health) -> JoinSet<()> {
     let mut background = JoinSet::new();
-    let keys = Arc::clone(auth);
-    background.spawn(async move { keys.keep_keys().await });
+    let keys = Arc::clone(&auth.keys);
+    background.spawn(async move { keys.keep().await });
     background.spawn(watch_clock(Arc::clone(auth)));
     background.spawn(watch_replication(Arc::clone(auth)));
     background.spawn(write_refusals(Arc::clone(auth)));

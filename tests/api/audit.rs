@@ -300,8 +300,8 @@ async fn changes_of_keys_leave_events() {
     server.pass(Duration::from_secs(3600 + 600)).await;
     forget(&server).await;
     let command_line = Setup::on(server.database_url.clone(), server.clock.clone()).without_start();
-    let kid = command_line.rotate_key(Purpose::AccessToken).await.expect("rotated");
-    command_line.kill_key(&kid).await.expect("killed");
+    let kid = command_line.keys.rotate(Purpose::AccessToken).await.expect("rotated");
+    command_line.keys.kill(&kid).await.expect("killed");
     let events = key_events(&server).await;
     let detail = format!("access_token {kid}");
     let told: Vec<(&str, &str)> = events.iter().map(|(kind, actor, _)| (kind.as_str(), actor.as_str())).collect();
@@ -315,7 +315,7 @@ async fn reading_all_hashes_or_all_peppers_leaves_an_event() {
     let server = TestServer::start().await;
     let command_line = Setup::on(server.database_url.clone(), server.clock.clone()).without_start();
     command_line.accounts.export(Page { after: Uuid::nil(), size: 10 }).await.expect("exported");
-    command_line.export_peppers().await.expect("exported");
+    command_line.keys.export_peppers().await.expect("exported");
     assert_eq!(events(&server).await, ["users_exported command_line", "peppers_exported command_line"]);
 }
 

@@ -61,7 +61,7 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     setup.database_url = proxy.url();
     setup.settings.login.password_pepper = Peppering::On;
     let server = setup.start().await;
-    let pepper = server.auth.export_peppers().await.expect("read").peppers.remove(0).export();
+    let pepper = server.auth.keys.export_peppers().await.expect("read").peppers.remove(0).export();
     let alice = server.user("alice").await;
     let first = alice.login().await;
     let second = alice.rotate(&first.refresh_token).await;

@@ -128,7 +128,7 @@ async fn p1_what_means_nothing_is_not_called_confirmed() {
     }
     alice.verify(&tokens.access_token).await.expect("nothing has ended");
     let kid = crate::keys::kid(&tokens.access_token);
-    server.auth.kill_key(&kid).await.expect("killed");
+    server.auth.keys.kill(&kid).await.expect("killed");
     server.catch_up().await;
     let answer = alice.revoke(Target::AccessToken(tokens.access_token)).await.expect("no oracle");
     assert_eq!((answer.confirmed, answer.everywhere_by), (false, None), "its session lives");

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use countersign::{
-    auth::{Auth, keys::Keys},
+    auth::Auth,
     clock::Clock,
     config::PolicySettings,
     crypto::{seal::MasterKeys, service_token::ServiceTokenHash},
@@ -96,7 +96,7 @@ impl Setup {
         let store = Store::new(&store).expect("settings");
         let master_keys = MasterKeys::parse("master-key-file", &self.master_key).expect("a list");
         let accounts = server::accounts(store, &self.settings, Actor::CommandLine, self.clock).expect("settings");
-        Auth { accounts, keys: Keys::new(master_keys) }
+        Auth::new(accounts, master_keys)
     }
 
     pub async fn start(self) -> TestServer {
@@ -204,9 +204,9 @@ impl TestServer {
 
     /// Lets time pass for the keys too: whatever is due for them has been done by this replica or another.
     pub async fn pass(&self, by: Duration) {
-        self.auth.look_after_keys().await.expect("looked after");
+        self.auth.keys.look_after().await.expect("looked after");
         self.advance(by).await;
-        self.auth.look_after_keys().await.expect("looked after");
+        self.auth.keys.look_after().await.expect("looked after");
         self.catch_up().await;
     }
 
