@@ -10,7 +10,12 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
-use super::{Shutdown, bench_seed::BenchSeed, bind_one, block_on, local_addr, say, user::read_line};
+use super::{
+    bench_seed::BenchSeed,
+    output::say,
+    process::{Shutdown, bind_one, block_on, local_addr},
+    user::read_line,
+};
 use crate::{
     bench::{self, Credentials, Mix, Plan, Preparation, Shape, Target, Yardstick},
     clock::Clock,

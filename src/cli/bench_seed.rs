@@ -6,7 +6,10 @@ use serde_json::json;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::{require_schema, say, store};
+use super::{
+    output::say,
+    settings::{require_schema, store},
+};
 use crate::{
     clock::Clock,
     config::{DatabaseSettings, PolicySettings},

@@ -8,37 +8,25 @@ mod hash;
 mod healthcheck;
 mod keys;
 mod migrate;
+mod output;
+mod process;
 mod serve;
 mod sessions;
+mod settings;
 mod user;
 mod user_export;
 mod user_file;
 mod user_import;
 
 use std::{
-    fmt::Display,
     io::{self, Write as _},
-    net::SocketAddr,
     process::ExitCode,
-    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::{
-    net::TcpListener,
-    runtime,
-    signal::unix::{Signal, SignalKind, signal},
-};
 
-use crate::{
-    config::{DatabaseSettings, LogSettings, MasterKeySettings},
-    crypto::seal::MasterKeys,
-    error::Error,
-    server::Listeners,
-    store::{Store, StoreSettings},
-    telemetry,
-};
+use self::process::block_on;
+use crate::{config::LogSettings, telemetry};
 
 /// Authentication for internal microservices: sessions that end everywhere, verified in memory, over gRPC.
 #[derive(Parser)]
@@ -98,83 +86,4 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    let mut runtime = runtime::Builder::new_multi_thread();
-    // With it, each reply is a system call of its own. It can be turned off where .cargo/config.toml says so.
-    #[cfg(tokio_unstable)]
-    runtime.disable_lifo_slot();
-    runtime.enable_all().build().map_err(Error::internal)?.block_on(work)
-}
-
-fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
-    settings.check()?;
-    Store::new(&StoreSettings {
-        url: settings.database_url.clone(),
-        connections: settings.database_connections,
-        deadline: settings.database_deadline,
-    })
-}
-
-fn master_keys(settings: &MasterKeySettings) -> Result<MasterKeys, Error> {
-    let (setting, list) = settings.read()?;
-    MasterKeys::parse(setting, &list)
-}
-
-async fn require_schema(store: &Store) -> Result<(), Error> {
-    store.check_version().await?;
-    match store.missing_migrations().await? {
-        0 => Ok(()),
-        missing => {
-            let advice = format!("it lacks {missing} migrations: run `countersign migrate`");
-            Err(Error::invalid("database-url", advice))
-        }
-    }
-}
-
-async fn bind(grpc: SocketAddr, http: SocketAddr) -> Result<Listeners, Error> {
-    Ok(Listeners { grpc: bind_one("grpc-addr", grpc).await?, http: bind_one("http-addr", http).await? })
-}
-
-async fn bind_one(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {
-    let bound = TcpListener::bind(addr).await;
-    bound.map_err(|error| Error::invalid(setting, format!("{addr}: {error}")))
-}
-
-fn local_addr(listener: &TcpListener) -> Result<SocketAddr, Error> {
-    listener.local_addr().map_err(Error::internal)
-}
-
-/// Resolves at the first Ctrl-C or SIGTERM.
-struct Shutdown {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Shutdown {
-    fn listen() -> Result<Self, Error> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(Error::internal)?,
-            terminate: signal(SignalKind::terminate()).map_err(Error::internal)?,
-        })
-    }
-
-    async fn requested(mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-/// A moment for people and scripts: the second after it, by RFC 3339, in UTC.
-fn moment(at: OffsetDateTime) -> String {
-    let second = at.replace_nanosecond(0).unwrap_or(at) + Duration::from_secs(u64::from(at.nanosecond() > 0));
-    second.format(&Rfc3339).unwrap_or_default()
-}
-
-/// Writes a line of output.
-fn say(line: impl Display) -> Result<(), Error> {
-    writeln!(io::stdout(), "{line}").map_err(Error::internal)
 }

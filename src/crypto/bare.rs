@@ -7,7 +7,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, ParsedPublicKey};
 use tokio::time::Instant;
 
-use super::password::{OUTPUT_BYTES, SALT_BYTES};
+use super::phc::{OUTPUT_BYTES, SALT_BYTES};
 use crate::{domain::password::HashCost, error::Error};
 
 /// As long as the signed part of an access token.

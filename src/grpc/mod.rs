@@ -13,20 +13,16 @@ mod permission;
 mod refusal;
 mod server;
 mod service;
+#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
+mod services;
 mod status;
 mod user_service;
+pub mod v1;
 mod verdict;
 mod watch;
 
 pub use caller::Administration;
-pub use countersign_proto::v1;
 pub use empty::serve_empty;
 pub use health_check::check_health;
 pub use refusal::refusal;
 pub use server::{Health, serve};
-
-/// The generated traits of the services.
-#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
-mod services {
-    tonic::include_proto!("countersign.v1");
-}

@@ -6,11 +6,7 @@ use tokio::{sync::watch, time::Instant};
 use tonic::{Response, Status, metadata::MetadataMap};
 
 use super::{contract, encode, status::status, v1};
-use crate::{
-    auth::{Auth, revoke::Revoked},
-    domain::revocation::MAX_STALENESS,
-    error::Error,
-};
+use crate::{auth::Auth, domain::revocation::MAX_STALENESS, error::Error, revocation::log::Revoked};
 
 /// What an answer needs to reach the caller.
 const ANSWER: Duration = Duration::from_millis(50);
@@ -27,7 +23,7 @@ pub struct Service {
 impl Service {
     /// What was ended, once the other replicas have confirmed it or the caller's patience is over.
     pub async fn confirm(&self, revoked: Revoked, patience: Patience) -> v1::RevokeResponse {
-        let confirmed = self.auth.accounts.confirm(&revoked, patience.left()).await;
+        let confirmed = self.auth.accounts.log.confirm(&revoked.committed, patience.left()).await;
         encode::revoked(revoked, confirmed)
     }
 }

@@ -5,6 +5,7 @@
 //! (REQUIREMENTS V2), and published only after the rows have been applied (V1).
 
 pub mod announcements;
+pub mod batch;
 pub mod confirm;
 pub mod feed;
 pub mod follower;
@@ -12,6 +13,7 @@ mod full_load;
 mod heartbeat;
 mod hints;
 pub mod index;
+pub mod log;
 pub mod protocol;
 mod restore;
 

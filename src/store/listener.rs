@@ -5,12 +5,15 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    Store,
     error::{out_of_time, unreachable},
+    pool::Store,
     retirement::Generation,
-    revocations,
 };
 use crate::error::Error;
+
+/// The channel of the hint that follows a commit. What it carries is the replica that committed, so that this one need not
+/// wake itself; nothing if no replica did. A hint that is lost costs time, never correctness.
+pub(super) const CHANNEL: &str = "countersign_revocations";
 
 impl Store {
     /// A connection that hears the hint of each revocation.
@@ -25,7 +28,7 @@ impl Store {
             let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.hosts.current()?.clone());
             let mut listener = PgListener::connect_with(&pool).await.map_err(unreachable)?;
             listener.eager_reconnect(false);
-            listener.listen(revocations::CHANNEL).await.map_err(unreachable)?;
+            listener.listen(CHANNEL).await.map_err(unreachable)?;
             Ok(Listener { listener, generation })
         };
         let connected = timeout(self.deadline, connect).await.map_err(out_of_time);

@@ -9,7 +9,7 @@ use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Conn;
+use super::{Conn, listener::CHANNEL};
 use crate::{
     domain::{
         audit::{Actor, Cause, Event, Kind},
@@ -19,10 +19,6 @@ use crate::{
     },
     error::Error,
 };
-
-/// The channel of the hint that follows a commit. What it carries is the replica that committed, so that this one need not
-/// wake itself; nothing if no replica did. A hint that is lost costs time, never correctness.
-pub(super) const CHANNEL: &str = "countersign_revocations";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
