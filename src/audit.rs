@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
+use countersign_token::clock::Clock;
 use uuid::Uuid;
 
 use crate::{
-    clock::Clock,
     domain::{
         audit::{Actor, Event, Failure, Kind},
         session::ClientInfo,
@@ -167,8 +167,9 @@ pub fn log(events: &[Event]) {
 
 #[cfg(test)]
 mod tests {
+    use countersign_token::ids::UserId;
+
     use super::*;
-    use crate::domain::ids::UserId;
 
     fn refusal(ip: usize) -> Event {
         let client = ClientInfo { ip: ip.to_string(), ..ClientInfo::default() };

@@ -3,6 +3,8 @@
 
 use std::{fmt, time::Duration};
 
+use countersign_token::error::{self as token, Rejection};
+
 /// An error of a library below, kept for the log.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -59,23 +61,6 @@ pub enum Error {
     Internal(Source),
 }
 
-/// Why an access token is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rejection {
-    /// Not an access token of this issuer.
-    Malformed,
-    /// Forged or altered.
-    SignatureInvalid,
-    /// Signed by a key that is not ours, or not any more.
-    KeyUnknown,
-    /// Its lifetime is over.
-    Expired,
-    /// Its session has ended.
-    Revoked,
-    /// It does not carry the audience that was asked for.
-    AudienceMismatch,
-}
-
 /// A field of a request and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -107,9 +92,13 @@ impl Error {
     }
 }
 
-impl From<Rejection> for Error {
-    fn from(rejection: Rejection) -> Self {
-        Self::Rejected(rejection)
+impl From<token::Error> for Error {
+    fn from(error: token::Error) -> Self {
+        match error {
+            token::Error::Rejected(rejection) => Self::Rejected(rejection),
+            token::Error::KeyUnusable => Self::KeyUnusable,
+            token::Error::Stale => Self::RevocationsStale,
+        }
     }
 }
 

@@ -9,7 +9,6 @@ pub mod audit;
 pub mod auth;
 pub mod bench;
 pub mod cli;
-pub mod clock;
 pub mod config;
 pub mod crypto;
 pub mod domain;

@@ -5,12 +5,12 @@ mod background;
 
 use std::{future::Future, sync::Arc, thread::available_parallelism, time::Duration};
 
+use countersign_token::clock::Clock;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     audit::AuditLog,
     auth::{Accounts, Auth, decoys::Decoys, rotation_queue::RotationQueue, throttle::Turns},
-    clock::Clock,
     config::PolicySettings,
     crypto::{
         password::{HashPolicy, PasswordHasher},

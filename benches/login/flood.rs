@@ -10,9 +10,10 @@ use std::{
 };
 
 use countersign::{
-    auth::{Auth, verify::Demand},
+    auth::Auth,
     grpc::v1::{self, auth_service_client::AuthServiceClient},
 };
+use countersign_token::verifier::Requirements;
 use tokio::{
     runtime::Builder,
     task::JoinSet,
@@ -108,7 +109,7 @@ fn verify(server: &Server, token: &str) -> JoinHandle<Times> {
 
 fn verify_here(auth: &Auth, token: &str) -> Duration {
     let asked = Instant::now();
-    auth.verify(token, Demand::default()).expect("accepted");
+    auth.verify(token, Requirements::default()).expect("accepted");
     asked.elapsed()
 }
 

@@ -5,7 +5,6 @@ use std::{env, fs, net::SocketAddr, path::PathBuf, process, sync::Arc};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use countersign::{
     auth::{Auth, login::LoginRequest},
-    clock::Clock,
     config::{DatabaseSettings, PolicySettings},
     crypto::{seal::MasterKeys, secret::Secret},
     domain::{password::Password, session::ClientInfo, user::Username},
@@ -14,6 +13,7 @@ use countersign::{
     server::{self, Config, Listeners},
     store::{Store, StoreSettings},
 };
+use countersign_token::clock::Clock;
 use private_postgres::{Cluster, Durability};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 

@@ -7,10 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::{
-    domain::ids::SessionId,
-    store::{Store, StoreSettings},
-};
+use countersign::store::{Store, StoreSettings};
+use countersign_token::ids::SessionId;
 use private_postgres::{Cluster, Durability};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, query, query_scalar};
 

@@ -2,14 +2,12 @@
 
 use std::{hint::black_box, time::Instant};
 
-use countersign::{
+use countersign_token::{
+    claims::Principal,
     clock::Boot,
-    domain::{
-        claims::Principal,
-        ids::{SessionId, UserId},
-        revocation::{RETENTION, Revocation, Subject},
-    },
-    revocation::index::{Index, Origin},
+    ids::{SessionId, UserId},
+    index::{Index, Origin},
+    revocation::{RETENTION, Revocation, Subject},
 };
 use time::OffsetDateTime;
 

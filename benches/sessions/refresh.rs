@@ -9,9 +9,10 @@ use std::{
 use countersign::{
     auth::{Auth, refresh::RefreshRequest, tokens::TokenPair},
     config::Hints,
-    domain::{ids::SessionId, rotation::Step},
+    domain::rotation::Step,
     store::sessions::{self, Advance},
 };
+use countersign_token::ids::SessionId;
 use tokio::task::JoinHandle;
 
 use crate::{

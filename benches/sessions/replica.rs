@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use countersign::{
     auth::{Auth, login::LoginRequest, tokens::TokenPair},
-    clock::{Boot, Clock},
     config::{DatabaseSettings, Hints, PolicySettings},
     crypto::{seal::MasterKeys, secret::Secret},
     domain::{password::Password, session::ClientInfo, user::Username},
@@ -14,6 +13,7 @@ use countersign::{
     server::{Config, Listeners, Server},
     store::{Store, StoreSettings},
 };
+use countersign_token::clock::{Boot, Clock};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 /// Base64 of 32 bytes.

@@ -8,10 +8,10 @@ use std::{
 };
 
 use countersign::{
-    auth::{Auth, revoke::Target, verify::Demand},
+    auth::{Auth, revoke::Target},
     config::Hints,
-    domain::ids::SessionId,
 };
+use countersign_token::{ids::SessionId, verifier::Requirements};
 use tokio::{sync::oneshot, time::sleep};
 
 use crate::{
@@ -58,8 +58,8 @@ async fn refusals(here: &Replica, there: &Replica) -> Percentiles {
         sleep(Duration::from_millis(50 + place * 37 % 101)).await;
         let token = pair.access_token.expose().to_owned();
         let (first, other) = (Arc::clone(&here.auth), Arc::clone(&there.auth));
-        first.verify(&token, Demand::default()).expect("a live session");
-        other.verify(&token, Demand::default()).expect("a live session");
+        first.verify(&token, Requirements::default()).expect("a live session");
+        other.verify(&token, Requirements::default()).expect("a live session");
         let (tell, told) = oneshot::channel();
         thread::spawn(move || tell.send(watch(&first, &other, &token)));
         let auth = Arc::clone(&here.auth);
@@ -73,7 +73,7 @@ async fn refusals(here: &Replica, there: &Replica) -> Percentiles {
 /// The time from the refusal of `first` to that of `other`; nothing if `other` comes before.
 fn watch(first: &Auth, other: &Auth, token: &str) -> Duration {
     let refused = |auth: &Auth| {
-        while auth.verify(token, Demand::default()).is_ok() {
+        while auth.verify(token, Requirements::default()).is_ok() {
             thread::sleep(LOOK);
         }
         Instant::now()

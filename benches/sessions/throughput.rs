@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::{auth::revoke::Target, config::Hints, domain::ids::SessionId};
+use countersign::{auth::revoke::Target, config::Hints};
+use countersign_token::ids::SessionId;
 
 use crate::{
     database::{CONNECTIONS, Database, commits_a_second, sessions},

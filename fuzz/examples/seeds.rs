@@ -3,11 +3,11 @@
 
 use std::{fs, path::Path};
 
-use countersign::domain::key::Algorithm;
 use countersign_fuzz::{
     access_token::{self, EDDSA, HS256},
     encode, password_hash, refresh_token,
 };
+use countersign_token::algorithm::Algorithm;
 
 const ID: &str = "0190a000-0000-7000-8000-000000000000";
 

@@ -2,8 +2,8 @@
 //! comes after the signature is reached too.
 #![no_main]
 
-use countersign::domain::key::Algorithm;
 use countersign_fuzz::{access_token, encode};
+use countersign_token::algorithm::Algorithm;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {

@@ -1,14 +1,17 @@
 //! Access tokens: two fixed keys, one reading, and what has to hold for whatever it accepts.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::sync::LazyLock;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign::{
-    crypto::{
-        access_token::{self, Verifier, VerifyingKeys},
-        signing_key::{KeyMaterial, SigningKey},
-    },
-    domain::{claims::Claims, key::Algorithm},
+use countersign::crypto::{
+    sign::sign_access_token,
+    signing_key::{KeyMaterial, SigningKey},
+};
+use countersign_token::{
+    access_token,
+    algorithm::Algorithm,
+    claims::Claims,
+    key_set::{KeySet, KeyState},
 };
 use jsonwebtoken::{DecodingKey, Validation, decode};
 use serde_json::Value;
@@ -28,14 +31,14 @@ pub const HS256: &str = "hs";
 struct Keys {
     eddsa: SigningKey,
     hs256: SigningKey,
-    verifying: VerifyingKeys,
+    verifying: KeySet,
 }
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     let eddsa = key(Algorithm::EdDsa, EDDSA, [&PKCS8[..], &SEED].concat());
     let hs256 = key(Algorithm::Hs256, HS256, SECRET.to_vec());
-    let verifier = |key: &SigningKey| (key.kid().to_owned(), Verifier::Key(key.verifying_key().expect("sound")));
-    let verifying = HashMap::from([verifier(&eddsa), verifier(&hs256)]);
+    let verifier = |key: &SigningKey| (key.kid().to_owned(), KeyState::Key(key.verifying_key().expect("sound")));
+    let verifying = KeySet::from_iter([verifier(&eddsa), verifier(&hs256)]);
     Keys { eddsa, hs256, verifying }
 });
 
@@ -80,7 +83,7 @@ pub fn check(token: &str) -> bool {
         assert!(open(&other).is_none(), "accepted beside {token}: {other}");
     }
     let key = if algorithm == Algorithm::Hs256 { &KEYS.hs256 } else { &KEYS.eddsa };
-    let again = access_token::sign(&claims, key).expect("signed");
+    let again = sign_access_token(&claims, key).expect("signed");
     // One audience becomes a list, so a token at the limit may grow beyond it.
     assert!(token.len() > 8000 || open(again.expose()) == Some(claims), "not read back");
     true

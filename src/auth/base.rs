@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{audit::AuditLog, clock::Clock, domain::audit::Actor, revocation::log::RevocationLog, store::Store};
+use countersign_token::clock::Clock;
+
+use crate::{audit::AuditLog, domain::audit::Actor, revocation::log::RevocationLog, store::Store};
 
 /// The database, the time, and the logs. All clones are one.
 #[derive(Clone, Debug)]

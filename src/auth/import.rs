@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use countersign_token::ids::UserId;
 use time::OffsetDateTime;
 
 use super::{Accounts, Page, users::Status};
@@ -11,7 +12,6 @@ use crate::{
     crypto::{foreign_hash, secret::Secret},
     domain::{
         audit::{Event, Kind},
-        ids::UserId,
         user::{User, Username, parse_roles},
     },
     error::{Error, Violation},

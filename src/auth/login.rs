@@ -3,6 +3,10 @@
 
 use std::sync::Arc;
 
+use countersign_token::{
+    ids::SessionId,
+    moment::{later, unix},
+};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -17,9 +21,6 @@ use crate::{
     crypto::{device_hint::Device, foreign_hash, secret::Secret},
     domain::{
         audit::{Actor, Event, Failure, Kind},
-        claims::unix,
-        ids::SessionId,
-        moment::later,
         password::Password,
         password_hash::Verdict,
         rotation::{Liveness, RotationState},

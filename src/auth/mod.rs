@@ -15,21 +15,23 @@ pub mod sessions;
 pub mod throttle;
 pub mod tokens;
 pub mod users;
+pub mod verified;
 pub mod verify;
 
 use std::{future::Future, sync::Arc};
 
+use countersign_token::{clock::Clock, ids::SessionId, verifier::Settings};
 use uuid::Uuid;
 
 use self::{
     base::Base, decoys::Decoys, keys::Keys, proven::ProvenReads, rotation_queue::RotationQueue, throttle::Turns,
+    verified::Verifier,
 };
 use crate::{
     audit::AuditLog,
-    clock::Clock,
     config::Policy,
     crypto::{password::PasswordHasher, password_rules::PasswordRules, seal::MasterKeys},
-    domain::{audit::Actor, ids::SessionId, session::Session, user::Username},
+    domain::{audit::Actor, session::Session, user::Username},
     error::Error,
     revocation::{Revocations, batch::RevocationBatcher, log::RevocationLog},
     store::{Store, credentials::Credentials},
@@ -77,6 +79,8 @@ pub struct Auth {
     pub accounts: Accounts,
     /// The keys.
     pub keys: Arc<Keys>,
+    /// What verifies access tokens.
+    pub verifier: Arc<Verifier>,
 }
 
 /// A page of a listing.
@@ -91,11 +95,14 @@ pub struct Page {
 impl Auth {
     /// These accounts, and no keys yet.
     pub fn new(accounts: Accounts, master: MasterKeys) -> Self {
-        let Accounts { store, clock, operator, log, audit, hasher, policy, .. } = &accounts;
+        let Accounts { store, clock, operator, log, audit, hasher, policy, revocations, .. } = &accounts;
         let (log, audit) = (Arc::clone(log), Arc::clone(audit));
         let base = Base { store: store.clone(), clock: clock.clone(), operator: *operator, log, audit };
-        let keys = Arc::new(Keys::new(master, policy, Arc::clone(hasher), base));
-        Self { accounts, keys }
+        let Policy { issuer, leeway, verify_cache: remembered, .. } = policy;
+        let settings = Settings { issuer: issuer.clone(), leeway: *leeway, remembered: *remembered };
+        let verifier = Arc::new(Verifier::new(settings, Arc::clone(revocations.state())));
+        let keys = Arc::new(Keys::new(master, policy, Arc::clone(&verifier), Arc::clone(hasher), base));
+        Self { accounts, keys, verifier }
     }
 }
 
@@ -106,7 +113,7 @@ impl Accounts {
     /// # Errors
     /// [`Error::RevocationsStale`], [`Error::ClockWrong`].
     pub(crate) fn may_sign(&self) -> Result<(), Error> {
-        self.revocations.fresh(None)?;
+        self.revocations.state().fresh(None)?;
         if self.revocations.clock_distance() > self.policy.max_clock_distance {
             return Err(Error::ClockWrong);
         }

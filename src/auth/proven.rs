@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
+use countersign_token::ids::SessionId;
 use tokio::sync::oneshot;
 
 use super::{Accounts, to_completion};
 use crate::{
-    domain::{ids::SessionId, session::Session, user::Username},
+    domain::{session::Session, user::Username},
     error::Error,
     store::{
         Conn, Lane, Store,

@@ -1,6 +1,7 @@
 //! Refresh: exchanges a refresh token. What is done is decided by `domain/rotation.rs`; here are the look-up, the one
 //! conditional write, and the way back when another request was faster (promise P2).
 
+use countersign_token::{error::Rejection, ids::SessionId, moment::later};
 use time::OffsetDateTime;
 
 use super::{Auth, tokens::TokenPair};
@@ -8,13 +9,11 @@ use crate::{
     crypto::{refresh_token::RefreshToken, secret::Secret},
     domain::{
         audit::Cause,
-        ids::SessionId,
-        moment::later,
         revocation::Reason,
         rotation::{Decision, Liveness, Step, decide},
         session::{ClientInfo, Session},
     },
-    error::{Error, Rejection},
+    error::Error,
     store::sessions::Advance,
 };
 

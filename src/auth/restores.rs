@@ -1,14 +1,17 @@
 //! What an operator decides after the database was restored from a backup that is older than what the replicas remember:
 //! sessions that had ended since are live rows again.
 
+use countersign_token::{
+    moment::{at, unix},
+    revocation::{Revocation, Subject},
+};
 use time::OffsetDateTime;
 
 use super::Accounts;
 use crate::{
     domain::{
         audit::{Event, Kind},
-        claims::{at, unix},
-        revocation::{Reason, Revocation, Subject},
+        revocation::Reason,
     },
     error::Error,
     revocation::log::{Changes, Committed},

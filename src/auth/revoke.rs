@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use countersign_token::{
+    error::Rejection,
+    ids::{SessionId, UserId},
+    revocation::{RETENTION, Revocation, Subject},
+};
 use uuid::Uuid;
 
 use super::{Accounts, Auth};
@@ -9,11 +14,10 @@ use crate::{
     crypto::secret::Secret,
     domain::{
         audit::{Event, Kind},
-        ids::{SessionId, UserId},
-        revocation::{RETENTION, Reason, Revocation, Subject},
+        revocation::Reason,
         user::User,
     },
-    error::{Error, Rejection},
+    error::Error,
     revocation::log::{Changes, Committed, RevocationLog, Revoked},
     store::{Conn, retrying, sessions, users},
 };
@@ -85,7 +89,7 @@ impl Auth {
             return self.accounts.ending.end(id, reason.into()).await;
         }
         // That it means nothing can be said only by who knows all keys (REQUIREMENTS R37).
-        self.accounts.revocations.fresh(None)?;
+        self.accounts.revocations.state().fresh(None)?;
         Ok(Revoked { sessions: 0, committed: Committed::NOTHING })
     }
 }

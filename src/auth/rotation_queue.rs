@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
+use countersign_token::ids::SessionId;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::Accounts;
 use crate::{
-    domain::{ids::SessionId, session::Session},
+    domain::session::Session,
     error::Error,
     store::{
         Lane, Store, retrying,

@@ -1,13 +1,17 @@
 //! The sessions of a user: opening one where there may be so many only, ListSessions, and deleting the rows of those that
 //! ended long ago.
 
+use countersign_token::{
+    ids::{SessionId, UserId},
+    revocation::{Revocation, Subject},
+};
+
 use super::{Accounts, Page};
 use crate::{
     config::{SessionLimit, SessionLimitAction},
     domain::{
         audit::{Actor, Event, Kind},
-        ids::{SessionId, UserId},
-        revocation::{Reason, Revocation, Subject},
+        revocation::Reason,
         session::Session,
     },
     error::Error,

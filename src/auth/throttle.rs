@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use countersign_token::moment::unix;
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -20,7 +21,6 @@ use super::{Accounts, to_completion};
 use crate::{
     crypto::{device_hint::Device, digest::sha256},
     domain::{
-        claims::unix,
         throttle::Budget,
         user::{User, Username},
     },

@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
+use countersign_token::{
+    claims::Claims,
+    ids::{SessionId, new_v7},
+    moment::{later, unix},
+};
 use time::OffsetDateTime;
 
 use super::Auth;
 use crate::{
     crypto::{
-        access_token, random,
+        random,
         refresh_token::{Reading, RefreshToken},
         secret::Secret,
+        sign::sign_access_token,
     },
-    domain::{
-        claims::{Claims, unix},
-        ids::{SessionId, new_v7},
-        moment::later,
-        session::Session,
-    },
+    domain::session::Session,
     error::Error,
 };
 
@@ -62,7 +63,7 @@ impl Auth {
         let keys = self.keys.ring();
         let refresh_token = RefreshToken { session_id: session.id, generation: session.rotation.generation };
         Ok(TokenPair {
-            access_token: access_token::sign(&claims, keys.signing()?)?,
+            access_token: sign_access_token(&claims, keys.signing()?)?,
             access_token_expires_at: whole_seconds(expires_at),
             refresh_token: keys.encode_refresh(refresh_token)?,
             refresh_token_expires_at: session.idle_expires_at.min(session.expires_at),

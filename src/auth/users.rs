@@ -1,6 +1,8 @@
 //! Administration of users. What takes a user's access away (a new password, disabling, deleting) ends its sessions in
 //! the same transaction and by the same path as Revoke (REQUIREMENTS R43).
 
+use countersign_token::ids::{SessionId, UserId};
+
 use super::{
     Accounts, Page,
     login::{ATTEMPTS, Candidate},
@@ -11,7 +13,6 @@ use crate::{
     crypto::device_hint::Device,
     domain::{
         audit::{Actor, Event, Kind},
-        ids::{SessionId, UserId},
         password::Password,
         password_hash::PasswordHash,
         revocation::Reason,

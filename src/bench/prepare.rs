@@ -3,6 +3,7 @@
 
 use std::{fmt, time::Duration};
 
+use countersign_token::clock::Clock;
 use tokio::{task::JoinSet, time::sleep};
 use zeroize::Zeroizing;
 
@@ -12,9 +13,8 @@ use super::{
     wire::{Stream, Target, Template, frame},
 };
 use crate::{
-    clock::Clock,
     error::Error,
-    grpc::{v1, v1::revoke_request::Target as Revokee},
+    grpc::v1::{self, revoke_request::Target as Revokee},
 };
 
 /// So many sessions with so many tokens each are a few: any cache holds them.

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use countersign_token::clock::Clock;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
@@ -20,7 +21,6 @@ use super::{
     wire::Target,
 };
 use crate::{
-    clock::Clock,
     crypto::bare,
     domain::password::HashCost,
     error::Error,

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use clap::{Args, Subcommand};
+use countersign_token::{clock::Clock, ids::first_v7};
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -13,9 +14,8 @@ use super::{
 };
 use crate::{
     audit::newest,
-    clock::Clock,
     config::DatabaseSettings,
-    domain::{ids::first_v7, user::Username},
+    domain::user::Username,
     error::Error,
     store::{Store, audit::StoredEvent},
 };

@@ -6,6 +6,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
+use countersign_token::clock::Clock;
 use serde::Serialize;
 use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
@@ -18,7 +19,6 @@ use super::{
 };
 use crate::{
     bench::{self, Credentials, Mix, Plan, Preparation, Shape, Target, Yardstick},
-    clock::Clock,
     config::{PolicySettings, read_file},
     error::Error,
     grpc, server,

@@ -2,6 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
+use countersign_token::clock::Clock;
 use serde_json::json;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
@@ -11,7 +12,6 @@ use super::{
     settings::{require_schema, store},
 };
 use crate::{
-    clock::Clock,
     config::{DatabaseSettings, PolicySettings},
     crypto::{
         password::{HashPolicy, PasswordHasher},

@@ -12,6 +12,7 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
+use countersign_token::clock::Clock;
 use private_postgres::{Cluster, Durability, LaunchError};
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,6 @@ use super::{
 };
 use crate::{
     auth::users::UserKey,
-    clock::Clock,
     config::{DatabaseSettings, PolicySettings, read_file},
     crypto::{random, seal::MasterKeys},
     domain::{password::Password, user::Username},

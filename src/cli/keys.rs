@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use countersign_token::clock::Clock;
 
 use super::{
     output::{moment, say},
@@ -11,7 +12,6 @@ use super::{
 };
 use crate::{
     auth::{Auth, keys},
-    clock::Clock,
     config::{DatabaseSettings, MasterKeySettings, PolicySettings},
     crypto::seal::MasterKeys,
     domain::{audit::Actor, key::Purpose},

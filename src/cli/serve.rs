@@ -1,13 +1,13 @@
 //! `countersign serve`: production.
 
 use clap::Args;
+use countersign_token::clock::Clock;
 
 use super::{
     process::{Shutdown, bind, local_addr},
     settings::{master_keys, require_schema, store},
 };
 use crate::{
-    clock::Clock,
     config::{DatabaseSettings, MasterKeySettings, PolicySettings, ServeSettings, read_file},
     crypto::service_token::ServiceTokenHash,
     error::Error,

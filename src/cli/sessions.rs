@@ -1,6 +1,7 @@
 //! `countersign sessions`: what an operator does with all sessions at once, straight on the database.
 
 use clap::{Args, Subcommand};
+use countersign_token::clock::Clock;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
@@ -9,7 +10,6 @@ use super::{
 };
 use crate::{
     auth::Accounts,
-    clock::Clock,
     config::{DatabaseSettings, PolicySettings},
     domain::audit::Actor,
     error::Error,

@@ -4,6 +4,7 @@
 use std::io;
 
 use clap::{Args, Subcommand};
+use countersign_token::{clock::Clock, ids::UserId};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -19,11 +20,9 @@ use crate::{
         Accounts, Page,
         users::{Status, UserKey},
     },
-    clock::Clock,
     config::{DatabaseSettings, PolicySettings},
     domain::{
         audit::Actor,
-        ids::UserId,
         password::Password,
         user::{Username, parse_roles},
     },

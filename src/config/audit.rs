@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
+use countersign_token::moment::DAY;
 
 use super::rule::Rule;
-use crate::domain::moment::DAY;
 
 /// How long audit events are kept.
 #[derive(Args, Clone, Copy, Debug)]

@@ -3,6 +3,11 @@
 use std::time::Duration;
 
 use clap::Args;
+use countersign_token::{
+    algorithm::Algorithm,
+    moment::DAY,
+    revocation::{MAX_ACCESS_TOKEN_TTL, MAX_CLOCK_SKEW},
+};
 
 use super::{
     audit::AuditSettings,
@@ -14,13 +19,7 @@ use super::{
     sessions::{SessionLimit, SessionSettings},
 };
 use crate::{
-    domain::{
-        key::{Algorithm, KeyPolicy},
-        moment::DAY,
-        revocation::{MAX_ACCESS_TOKEN_TTL, MAX_CLOCK_SKEW},
-        rotation::RotationPolicy,
-        throttle::LoginFailures,
-    },
+    domain::{key::KeyPolicy, rotation::RotationPolicy, throttle::LoginFailures},
     error::{Error, Violation},
 };
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-
-use super::rule::Rule;
-use crate::domain::{
+use countersign_token::{
     moment::DAY,
     revocation::{MAX_CLOCK_SKEW, RETENTION},
 };
+
+use super::rule::Rule;
 
 /// So that a row outlives every clock by which its session may be live, and all that the rows of ended sessions are read for.
 const MIN_RETENTION: Duration = Duration::from_secs(RETENTION.as_secs() + 2 * MAX_CLOCK_SKEW.as_secs());

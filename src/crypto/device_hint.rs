@@ -3,10 +3,11 @@
 //! It is no credential: a password is asked for all the same.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_token::ids::UserId;
 use uuid::Uuid;
 
 use super::{random, refresh_token::RefreshTokenKeys, secret::Secret};
-use crate::{domain::ids::UserId, error::Error};
+use crate::error::Error;
 
 const PREFIX: &str = "csd_";
 /// Not that of a refresh token: the same keys sign both.
@@ -74,13 +75,11 @@ impl RefreshTokenKeys {
 
 #[cfg(test)]
 mod tests {
+    use countersign_token::ids::SessionId;
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::{
-        crypto::refresh_token::{KEY_BYTES, Reading, RefreshToken, RefreshTokenKey},
-        domain::ids::SessionId,
-    };
+    use crate::crypto::refresh_token::{KEY_BYTES, Reading, RefreshToken, RefreshTokenKey};
 
     fn keys(secret: u8) -> RefreshTokenKeys {
         let mut keys = RefreshTokenKeys::default();

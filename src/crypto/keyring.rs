@@ -1,30 +1,26 @@
-//! The keys of a running server, opened and parsed once: those that verify access tokens, the one that signs them, and
+//! The keys of a running server, opened and parsed once: those of access tokens that are published, the one that signs, and
 //! those of refresh tokens. What they are made of comes from `auth/keys/`.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_token::algorithm::Algorithm;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 
 use super::{
-    access_token::{Verifier, VerifyingKeys},
     device_hint::Device,
     refresh_token::{Reading, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
     secret::Secret,
     signing_key::SigningKey,
-    verified_tokens::VerifiedTokens,
 };
-use crate::{domain::key::Algorithm, error::Error};
+use crate::error::Error;
 
 /// The keys of a running server.
 #[derive(Debug, Default)]
 pub struct Keyring {
     signing: Option<SigningKey>,
-    verifying: VerifyingKeys,
     refresh: RefreshTokenKeys,
     active_refresh: Option<u16>,
     published: Vec<Jwk>,
-    /// By these keys: so it goes with them.
-    verified: VerifiedTokens,
 }
 
 /// The public keys as a JSON Web Key Set (RFC 7517 section 5).
@@ -37,30 +33,13 @@ pub struct Jwks {
 }
 
 impl Keyring {
-    /// No keys, and room for so many tokens that have been verified by them.
-    pub fn remembering(capacity: usize) -> Self {
-        Self { verified: VerifiedTokens::new(capacity), ..Self::default() }
-    }
-
-    /// Access tokens that these keys have verified.
-    pub fn verified(&self) -> &VerifiedTokens {
-        &self.verified
-    }
-
-    /// Adds a key whose access tokens are accepted, and publishes it unless it is a secret.
+    /// Publishes a key, unless it is a secret.
     ///
     /// # Errors
     /// [`Error::Internal`] for a key that is not sound.
-    pub fn add(&mut self, key: &SigningKey) -> Result<(), Error> {
-        let verifier = Verifier::Key(key.verifying_key()?);
+    pub fn publish(&mut self, key: &SigningKey) -> Result<(), Error> {
         self.published.extend(key.jwk()?);
-        self.verifying.insert(key.kid().to_owned(), verifier);
         Ok(())
-    }
-
-    /// Says of the access tokens of `kid` that they are dead, or that nothing can be said of them.
-    pub fn refuse(&mut self, kid: String, verifier: Verifier) {
-        self.verifying.insert(kid, verifier);
     }
 
     /// Lets a key sign access tokens from now on.
@@ -76,11 +55,6 @@ impl Keyring {
     /// Lets a key make refresh tokens from now on.
     pub fn refresh_with(&mut self, number: u16) {
         self.active_refresh = Some(number);
-    }
-
-    /// What verifies access tokens.
-    pub fn verifying(&self) -> &VerifyingKeys {
-        &self.verifying
     }
 
     /// What signs access tokens.
@@ -162,7 +136,7 @@ mod tests {
         let mut ring = Keyring::default();
         let keys = Algorithm::ALL.map(key);
         for key in &keys {
-            ring.add(key).expect("sound");
+            ring.publish(key).expect("sound");
         }
         let jwks = ring.jwks().expect("written");
         let set: JwkSet = serde_json::from_str(&jwks.json).expect("a key set");
@@ -170,7 +144,7 @@ mod tests {
         assert_eq!(kids, keys[..3].iter().map(SigningKey::kid).collect::<Vec<_>>(), "not that of HS256");
         assert_eq!(ring.algorithms(), Algorithm::ALL[..3]);
         assert_eq!(ring.jwks().expect("written"), jwks);
-        ring.add(&key(Algorithm::EdDsa)).expect("sound");
+        ring.publish(&key(Algorithm::EdDsa)).expect("sound");
         assert_ne!(ring.jwks().expect("written").etag, jwks.etag);
     }
 
@@ -182,7 +156,7 @@ mod tests {
         assert!(ring.signing().is_ok());
         ring.add_refresh(1, RefreshTokenKey::Unusable);
         ring.refresh_with(1);
-        let session_id = crate::domain::ids::SessionId(uuid::Uuid::nil());
+        let session_id = countersign_token::ids::SessionId(uuid::Uuid::nil());
         assert!(ring.encode_refresh(RefreshToken { session_id, generation: 1 }).is_err());
     }
 

@@ -2,7 +2,6 @@
 //!
 //! Architecture invariant: knows nothing of the database. What is stored sealed is opened here and handed in by `auth`.
 
-pub mod access_token;
 pub mod bare;
 pub mod blocklist;
 pub mod device_hint;
@@ -20,6 +19,5 @@ pub mod refresh_token;
 pub mod seal;
 pub mod secret;
 pub mod service_token;
+pub mod sign;
 pub mod signing_key;
-pub mod verified_tokens;
-pub mod verifying_key;

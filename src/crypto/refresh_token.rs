@@ -6,10 +6,11 @@ use std::{collections::HashMap, fmt};
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_token::ids::SessionId;
 use uuid::Uuid;
 
 use super::secret::Secret;
-use crate::{domain::ids::SessionId, error::Error};
+use crate::error::Error;
 
 const PREFIX: &str = "csr_";
 const VERSION: u8 = 1;

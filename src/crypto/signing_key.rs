@@ -15,17 +15,18 @@ use aws_lc_rs::{
     },
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use countersign_token::{
+    algorithm::Algorithm,
+    verifying_key::{RSA_BYTES, UNCOMPRESSED, VerifyingKey},
+};
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk, KeyAlgorithm,
     OctetKeyPairParameters, OctetKeyPairType, PublicKeyUse, RSAKeyParameters, ThumbprintHash,
 };
 use zeroize::Zeroizing;
 
-use super::{
-    random,
-    verifying_key::{RSA_BYTES, UNCOMPRESSED, VerifyingKey},
-};
-use crate::{domain::key::Algorithm, error::Error};
+use super::random;
+use crate::error::Error;
 
 /// RFC 7518 section 3.2: a key of HS256 has at least the length of its hash (REQUIREMENTS R18).
 const MIN_HMAC_BYTES: usize = 32;

@@ -1,8 +1,9 @@
 //! What an operator may have to prove later: who logged in or failed to, which sessions were ended, what was changed, and
 //! by whom. No event holds a secret, nor a name that no user has: what was typed there may be a password.
 
+use countersign_token::ids::{SessionId, UserId};
+
 use super::{
-    ids::{SessionId, UserId},
     revocation::Reason,
     session::ClientInfo,
     user::{User, Username},

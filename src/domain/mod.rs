@@ -3,11 +3,8 @@
 //! Architecture invariant: imports nothing of this crate but `error`.
 
 pub mod audit;
-pub mod claims;
 pub mod hash_cost;
-pub mod ids;
 pub mod key;
-pub mod moment;
 pub mod password;
 pub mod password_hash;
 pub mod replica;

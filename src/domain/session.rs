@@ -1,11 +1,9 @@
 //! A session: what a Login opens, a Refresh continues and a Revoke ends.
 
+use countersign_token::ids::{SessionId, UserId};
 use time::OffsetDateTime;
 
-use super::{
-    ids::{SessionId, UserId},
-    rotation::RotationState,
-};
+use super::rotation::RotationState;
 use crate::error::{Error, Violation};
 
 /// A stored session with what its tokens are made from.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::moment::DAY;
+use countersign_token::moment::DAY;
 
 /// Attempts that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

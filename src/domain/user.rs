@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use countersign_token::ids::UserId;
 use icu_casemap::CaseMapper;
 use icu_properties::{CodePointMapData, props::GeneralCategory};
 use time::OffsetDateTime;
 use unicode_normalization::UnicodeNormalization;
 
-use super::ids::UserId;
 use crate::error::Error;
 
 const MAX_NAME_CHARS: usize = 128;

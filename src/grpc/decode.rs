@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use countersign_token::{
+    access_token,
+    ids::{SessionId, UserId},
+    verifier::Requirements,
+};
 use time::{OffsetDateTime, PrimitiveDateTime};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -15,15 +20,9 @@ use crate::{
         refresh::RefreshRequest,
         revoke::{CONFIRM_WITHIN, Target},
         users::{PasswordChange, Status, UserKey},
-        verify::Demand,
     },
-    crypto::{access_token, device_hint::Device, secret::Secret},
-    domain::{
-        ids::{SessionId, UserId},
-        password::Password,
-        session::ClientInfo,
-        user::Username,
-    },
+    crypto::{device_hint::Device, secret::Secret},
+    domain::{password::Password, session::ClientInfo, user::Username},
     error::Error,
 };
 
@@ -45,11 +44,11 @@ pub fn login(request: v1::LoginRequest, until: Option<Instant>) -> Result<LoginR
     })
 }
 
-pub fn demand<'a>(wanted: &'a str, max_staleness: Option<&prost_types::Duration>) -> Result<Demand<'a>, Error> {
+pub fn demand<'a>(wanted: &'a str, max_staleness: Option<&prost_types::Duration>) -> Result<Requirements<'a>, Error> {
     if !wanted.is_empty() {
         audience(wanted)?;
     }
-    Ok(Demand {
+    Ok(Requirements {
         audience: Some(wanted).filter(|audience| !audience.is_empty()),
         max_staleness: max_staleness.map(|d| duration("max_staleness", d)).transpose()?,
     })

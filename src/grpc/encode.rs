@@ -1,17 +1,16 @@
 //! Writes answers.
 
+use countersign_token::{
+    claims::Principal,
+    revocation::{Revocation, Subject},
+};
 use prost_types::Timestamp;
 use time::OffsetDateTime;
 
 use super::v1;
 use crate::{
     auth::{Page, import::Outcome, tokens::TokenPair},
-    domain::{
-        claims::Principal,
-        revocation::{Revocation, Subject},
-        session::Session,
-        user::User,
-    },
+    domain::{session::Session, user::User},
     revocation::log::Revoked,
 };
 

@@ -2,11 +2,12 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use countersign_token::revocation::MAX_STALENESS;
 use tokio::{sync::watch, time::Instant};
 use tonic::{Response, Status, metadata::MetadataMap};
 
 use super::{contract, encode, status::status, v1};
-use crate::{auth::Auth, domain::revocation::MAX_STALENESS, error::Error, revocation::log::Revoked};
+use crate::{auth::Auth, error::Error, revocation::log::Revoked};
 
 /// What an answer needs to reach the caller.
 const ANSWER: Duration = Duration::from_millis(50);

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
+use countersign_token::error::Rejection;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::v1;
-use crate::error::{Error, Rejection};
+use crate::error::Error;
 
 const DOMAIN: &str = "countersign";
 

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use countersign_token::error::Rejection;
 use prost::{Message, Oneof};
 use prost_types::Timestamp;
 use time::OffsetDateTime;
 
 use super::{encode, status, v1};
-use crate::{crypto::verified_tokens::Verified, error::Rejection};
+use crate::auth::verified::VerifiedToken;
 
 /// `countersign.v1.VerifyResponse`.
 #[derive(Clone, PartialEq, Message)]
@@ -46,20 +47,20 @@ enum Verdict {
 
 impl VerifyResponse {
     /// Of a token that is accepted.
-    pub fn new(verified: &Verified, as_of: OffsetDateTime) -> Self {
+    pub fn new(verified: &VerifiedToken, as_of: OffsetDateTime) -> Self {
         Self { principal: principal(verified), revocations_as_of: encode::timestamp(as_of) }
     }
 }
 
 impl VerifyBatchResponse {
     /// Of tokens, in their order.
-    pub fn new(verdicts: &[Result<Arc<Verified>, Rejection>], as_of: OffsetDateTime) -> Self {
+    pub fn new(verdicts: &[Result<Arc<VerifiedToken>, Rejection>], as_of: OffsetDateTime) -> Self {
         Self { results: verdicts.iter().map(VerifyResult::new).collect(), revocations_as_of: encode::timestamp(as_of) }
     }
 }
 
 impl VerifyResult {
-    fn new(verdict: &Result<Arc<Verified>, Rejection>) -> Self {
+    fn new(verdict: &Result<Arc<VerifiedToken>, Rejection>) -> Self {
         let verdict = match verdict {
             Ok(verified) => Verdict::Principal(principal(verified)),
             Err(rejection) => Verdict::Rejection(status::rejection(*rejection).into()),
@@ -68,21 +69,23 @@ impl VerifyResult {
     }
 }
 
-fn principal(verified: &Verified) -> Bytes {
-    verified.answer(|principal| encode::principal(principal).encode_to_vec().into())
+fn principal(verified: &VerifiedToken) -> Bytes {
+    let encode = || encode::principal(&verified.principal).encode_to_vec().into();
+    verified.kept.get_or_init(encode).clone()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::domain::{
+    use countersign_token::{
         claims::Principal,
         ids::{SessionId, UserId},
     };
 
-    fn verified() -> Arc<Verified> {
+    use super::*;
+
+    fn verified() -> Arc<VerifiedToken> {
         let now = OffsetDateTime::UNIX_EPOCH;
-        Verified::new(Principal {
+        VerifiedToken::new(Principal {
             user_id: UserId::new(now),
             session_id: SessionId::new(now),
             epoch: 7,

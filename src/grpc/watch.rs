@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use countersign_token::{algorithm::Algorithm, clock::Boot, revocation::Revocation};
 use tokio::{
     sync::{mpsc, watch},
     time::{sleep, timeout},
@@ -12,14 +13,7 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{encode, status::status, v1, v1::watch_revocations_response::Event};
-use crate::{
-    auth::Auth,
-    clock::Boot,
-    domain::revocation::Position,
-    domain::{key::Algorithm, revocation::Revocation},
-    error::Error,
-    revocation::feed::News,
-};
+use crate::{auth::Auth, domain::revocation::Position, error::Error, revocation::feed::News};
 
 /// The longest pause between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -63,7 +57,7 @@ impl From<Error> for End {
 /// # Errors
 /// [`Error::RevocationsStale`], [`Error::SigningKeySecret`].
 pub fn watch(auth: Arc<Auth>, position: &str, drain: watch::Receiver<bool>) -> Result<Events, Error> {
-    auth.accounts.revocations.fresh(None)?;
+    auth.accounts.revocations.state().fresh(None)?;
     refuse_secrets(&auth)?;
     let (events, received) = mpsc::channel(BUFFERED);
     let (began, position) = (auth.accounts.clock.boot(), read(position));
@@ -108,7 +102,7 @@ impl Watcher {
     /// Keys and revocations first, and then the heartbeat that says that they were all.
     async fn tell_what_is_new(&mut self) -> Result<(), End> {
         // Read before what it covers.
-        let freshness = self.auth.accounts.revocations.fresh(None)?;
+        let freshness = self.auth.accounts.revocations.state().fresh(None).map_err(Error::from)?;
         refuse_secrets(&self.auth)?;
         let ring = self.auth.keys.ring().jwks()?.json;
         if ring != self.jwks {

@@ -9,14 +9,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use countersign_token::revocation::{Revocation, Subject};
 use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
 use super::{Revocations, confirm::Confirmations};
-use crate::{
-    domain::revocation::{Revocation, Subject},
-    store::{Lane, Store, revocations},
-};
+use crate::store::{Lane, Store, revocations};
 
 /// Wakes followers: this replica's, and those of the others.
 #[derive(Debug)]

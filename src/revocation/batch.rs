@@ -9,11 +9,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use countersign_token::ids::SessionId;
 use tokio::sync::oneshot;
 
 use super::log::{Committed, RevocationLog, Revoked};
 use crate::{
-    domain::{audit::Cause, ids::SessionId},
+    domain::audit::Cause,
     error::Error,
     store::{Lane, retrying},
 };

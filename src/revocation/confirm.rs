@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use countersign_token::clock::Clock;
 use tokio::{
     sync::{Notify, watch},
     time::{sleep, timeout},
@@ -18,7 +19,6 @@ use uuid::Uuid;
 
 use super::protocol::{Mark, Observed, Observer, Question, Standing, everywhere_within};
 use crate::{
-    clock::Clock,
     domain::{
         replica::{Listed, Reading},
         revocation::{LogIdentity, Position},

@@ -4,10 +4,9 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::{
-    clock::Boot,
-    domain::revocation::{LogEntry, Position, Revocation},
-};
+use countersign_token::{clock::Boot, revocation::Revocation};
+
+use crate::domain::revocation::{LogEntry, Position};
 
 /// How many rows of the log are kept for those who are behind.
 const KEPT: usize = 65_536;
@@ -105,11 +104,11 @@ impl Feed {
 
 #[cfg(test)]
 mod tests {
+    use countersign_token::{ids::SessionId, revocation::Subject};
     use time::OffsetDateTime;
     use uuid::Uuid;
 
     use super::*;
-    use crate::domain::{ids::SessionId, revocation::Subject};
 
     fn at(seq: i64, log: u128) -> Position {
         Position { seq, id: Some(Uuid::from_u128(log + u128::from(seq.unsigned_abs()))) }

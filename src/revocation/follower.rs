@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use countersign_token::clock::Clock;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, sleep_until},
@@ -28,7 +29,6 @@ use super::{
     protocol::{Follow, Next},
 };
 use crate::{
-    clock::Clock,
     config::{AfterRestore, Hints},
     error::Error,
     store::{Conn, Store, keys::StoredKey, replicas},
@@ -122,7 +122,7 @@ impl Follower {
 
     async fn follow_until(&self, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
-        let protocol = Follow::new(self.revocations.max_staleness);
+        let protocol = Follow::new(self.revocations.state().max_staleness());
         let mut following = Following { protocol, conn: None, healthy: true };
         let mut back_off = BACK_OFF;
         loop {
@@ -154,7 +154,7 @@ impl Follower {
                     beaten_at = Instant::now();
                     due = beaten_at + self.pause();
                     if collected_at.elapsed() > COLLECT_EVERY {
-                        self.revocations.collect();
+                        self.revocations.state().evict_expired();
                         collected_at = beaten_at;
                     }
                     self.beat(at).await?

@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
+use countersign_token::{
+    index::Origin,
+    moment::{at, unix},
+    revocation::{Revocation, Subject},
+};
 use time::OffsetDateTime;
 
 use super::{
     follower::{Follower, Following},
-    index::Origin,
     protocol::Evidence,
     restore,
 };
@@ -15,8 +19,7 @@ use crate::{
     config::AfterRestore,
     domain::{
         audit::{Actor, Event, Kind},
-        claims::{at, unix},
-        revocation::{Reason, Revocation, Subject},
+        revocation::Reason,
     },
     error::Error,
     store::{
@@ -34,9 +37,9 @@ impl Follower {
         // In one transaction, because a pooler may give each a server of its own.
         conn.begin().await?;
         let extent = revocation_log::extent(conn, known).await?;
-        if self.revocations.reserve_if_empty(extent.rows()) {
+        if self.revocations.state().reserve_if_empty(extent.rows()) {
             // Nothing is known that the database could have lost.
-            let apply = |page: Vec<_>| self.revocations.apply(&page, Origin::Log);
+            let apply = |page: Vec<_>| self.revocations.state().apply(&page, Origin::Log);
             revocation_log::read(conn, extent, 0, apply).await?;
             (self.install_keys)(keys::all(conn).await?.keys);
             conn.commit().await?;
@@ -91,8 +94,8 @@ impl Follower {
         let stored = keys::all(conn).await?;
         conn.commit().await?;
         (self.install_keys)(stored.keys);
-        let known = self.revocations.live();
-        self.revocations.apply(&logged, Origin::Log);
+        let known = self.revocations.state().live();
+        self.revocations.state().apply(&logged, Origin::Log);
         let restored = restore::put_back(conn, known, (extent, &logged), self.clock.now()).await?;
         if restored > 0 {
             tracing::error!(restored, "the database has lost revocations that were acknowledged: they were put back");

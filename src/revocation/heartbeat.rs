@@ -1,15 +1,13 @@
 //! The follower's statements: what each step of the protocol sends, and what becomes of the answer.
 
+use countersign_token::{ids::new_v7, index::Origin, revocation::Subject};
+
 use super::{
     follower::{Follower, Following},
-    index::Origin,
     protocol::{Outcome, Reply},
 };
 use crate::{
-    domain::{
-        ids::new_v7,
-        revocation::{LogEntry, Position, Subject},
-    },
+    domain::revocation::{LogEntry, Position},
     error::Error,
     store::{
         Conn, identity,
@@ -100,7 +98,7 @@ impl Follower {
         }
         let mut new = heard.entries;
         new.retain(|entry| entry.seq > applied.seq);
-        self.revocations.apply(new.iter().map(|entry| &entry.revocation), Origin::Log);
+        self.revocations.state().apply(new.iter().map(|entry| &entry.revocation), Origin::Log);
         self.revocations.extend_feed(new, at.protocol.position());
     }
 
@@ -133,7 +131,7 @@ impl Follower {
     }
 
     fn member(&self) -> Member {
-        Member { replica: self.replica, max_staleness: self.revocations.max_staleness }
+        Member { replica: self.replica, max_staleness: self.revocations.state().max_staleness() }
     }
 }
 

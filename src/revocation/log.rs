@@ -8,6 +8,13 @@ use std::{
     time::Duration,
 };
 
+use countersign_token::{
+    clock::Clock,
+    ids::{SessionId, new_v7},
+    index::Origin,
+    moment::later,
+    revocation::{MAX_STALENESS, RETENTION, Revocation, Subject},
+};
 use time::OffsetDateTime;
 use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
@@ -16,18 +23,14 @@ use super::{
     Revocations,
     announcements::Announcements,
     confirm::{Confirmations, Pending},
-    index::Origin,
     protocol::everywhere_within,
 };
 use crate::{
     audit,
-    clock::Clock,
     config::{Hints, Policy},
     domain::{
         audit::{Actor, Cause, Event},
-        ids::{SessionId, new_v7},
-        moment::later,
-        revocation::{MAX_STALENESS, Position, RETENTION, Reason, Revocation, Subject},
+        revocation::{Position, Reason},
     },
     error::Error,
     store::{
@@ -181,8 +184,8 @@ impl RevocationLog {
         logged: &[Revocation],
         repeated: &[Revocation],
     ) -> Committed {
-        self.revocations.apply(logged, Origin::Log);
-        self.revocations.apply(repeated, Origin::Repeated);
+        self.revocations.state().apply(logged, Origin::Log);
+        self.revocations.state().apply(repeated, Origin::Repeated);
         let announces = self.hints.are_on() && !logged.is_empty();
         let mut told = false;
         if announces {

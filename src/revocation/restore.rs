@@ -3,14 +3,17 @@
 
 use std::collections::{HashMap, HashSet};
 
+use countersign_token::{
+    ids::{SessionId, UserId},
+    moment::at,
+    revocation::{Revocation, Subject},
+};
 use time::OffsetDateTime;
 
 use crate::{
     domain::{
         audit::{Actor, Event, Kind},
-        claims::at,
-        ids::{SessionId, UserId},
-        revocation::{Reason, Revocation, Subject},
+        revocation::Reason,
     },
     error::Error,
     store::{

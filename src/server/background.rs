@@ -40,7 +40,7 @@ pub(super) fn start(auth: &Arc<Auth>, health: &Health) -> JoinSet<()> {
 async fn report_health(auth: Arc<Auth>, health: Health) {
     let mut said = false;
     loop {
-        let fresh = auth.accounts.revocations.fresh(None).is_ok();
+        let fresh = auth.accounts.revocations.state().fresh(None).is_ok();
         if fresh != said {
             if fresh {
                 health.serving().await;

@@ -1,16 +1,13 @@
 //! Table `audit_events`. Opening a session and ending one write their events by their own statements.
 
+use countersign_token::ids::{first_v7, new_v7};
 use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Conn;
 use crate::{
-    domain::{
-        audit::Event,
-        ids::{first_v7, new_v7},
-        user::Username,
-    },
+    domain::{audit::Event, user::Username},
     error::Error,
 };
 

@@ -1,5 +1,6 @@
 //! Table `users`: what has to do with password hashes.
 
+use countersign_token::ids::UserId;
 use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -11,7 +12,6 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::UserId,
         password_hash::PasswordHash,
         user::{User, Username},
     },

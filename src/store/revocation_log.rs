@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use countersign_token::{
+    ids::SessionId,
+    revocation::{Revocation, Subject},
+};
 use sqlx::query_as;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -13,10 +17,7 @@ use super::{
     revocations::Row,
 };
 use crate::{
-    domain::{
-        ids::SessionId,
-        revocation::{LogEntry, LogIdentity, Position, Revocation, Subject},
-    },
+    domain::revocation::{LogEntry, LogIdentity, Position},
     error::Error,
 };
 

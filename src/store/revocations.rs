@@ -5,6 +5,10 @@
 
 use std::collections::HashMap;
 
+use countersign_token::{
+    ids::{SessionId, UserId, new_v7},
+    revocation::{Revocation, Subject},
+};
 use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -13,8 +17,7 @@ use super::{Conn, listener::CHANNEL};
 use crate::{
     domain::{
         audit::{Actor, Cause, Event, Kind},
-        ids::{SessionId, UserId, new_v7},
-        revocation::{LogEntry, Position, Reason, Revocation, Subject},
+        revocation::{LogEntry, Position, Reason},
         user::Username,
     },
     error::Error,

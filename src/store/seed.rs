@@ -3,6 +3,7 @@
 
 use std::{fmt::Write as _, ops::Range, time::Duration};
 
+use countersign_token::ids::{SessionId, UserId};
 use sqlx::{Connection as _, PgConnection, query_scalar, raw_sql};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -10,10 +11,7 @@ use super::{
     Store,
     error::{classify, unreachable},
 };
-use crate::{
-    domain::ids::{SessionId, UserId},
-    error::Error,
-};
+use crate::error::Error;
 
 /// The rows of one COPY, which is a transaction. Users are spread evenly over each, in the order of their ids, so that an
 /// index that is larger than the memory is written in passes.

@@ -1,5 +1,6 @@
 //! Table `users`.
 
+use countersign_token::ids::UserId;
 use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -10,7 +11,6 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::UserId,
         password_hash::PasswordHash,
         user::{User, Username},
     },

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use countersign::clock::Clock;
+use countersign_token::clock::Clock;
 use tonic::Code;
 
 use crate::support::{PASSWORD, Setup, TestServer, refusal};

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use countersign::{
-    auth::verify::Demand,
     config::Hints,
     error::Error,
     grpc::v1::{RevokeRequest, RevokeResponse, SetPasswordRequest, VerifyRequest, revoke_request::Target},
 };
+use countersign_token::verifier::Requirements;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic::Request;
 
@@ -95,9 +95,9 @@ async fn p1_a_call_that_is_still_under_way_when_its_server_leaves_accepts_nothin
     let leaving = server.replica().await;
     let tokens = server.user("alice").await.login().await;
     let auth = std::sync::Arc::clone(&leaving.auth);
-    auth.verify(&tokens.access_token, Demand::default()).expect("valid");
+    auth.verify(&tokens.access_token, Requirements::default()).expect("valid");
     leaving.stop().await.expect("stopped");
-    assert!(matches!(auth.verify(&tokens.access_token, Demand::default()), Err(Error::RevocationsStale)));
+    assert!(matches!(auth.verify(&tokens.access_token, Requirements::default()), Err(Error::RevocationsStale)));
 }
 
 /// Sessions that ended by the user's epoch on another replica, and are "ended" again, all but one, on one that has not heard.

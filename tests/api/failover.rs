@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use countersign::{clock::Clock, grpc::v1::revoke_request::Target};
+use countersign::grpc::v1::revoke_request::Target;
+use countersign_token::clock::Clock;
 use tokio::time::timeout;
 
 use crate::support::{Pair, Proxy, Replication, Setup, refusal};

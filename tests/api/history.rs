@@ -17,13 +17,13 @@ use std::{
 };
 
 use countersign::{
-    clock::Clock,
     grpc::v1::{
         RevokeRequest, VerifyBatchRequest, VerifyRequest, VerifyResult, auth_service_client::AuthServiceClient,
         revoke_request::Target, verify_result,
     },
     store::{Store, StoreSettings},
 };
+use countersign_token::clock::Clock;
 use private_postgres::{Cluster, Durability};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::{

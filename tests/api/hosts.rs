@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use countersign::{
-    clock::Clock,
     error::Error,
     grpc::v1::revoke_request::Target,
     store::{Store, StoreSettings},
 };
+use countersign_token::clock::Clock;
 use tokio::{net::UnixListener, time::timeout};
 use tonic::Status;
 

@@ -9,11 +9,11 @@ use std::{
 };
 
 use countersign::{
-    clock::Clock,
-    domain::key::{Algorithm, Purpose, Stage},
+    domain::key::{Purpose, Stage},
     grpc::v1::{GetJwksRequest, RefreshRequest, VerifyBatchRequest, revoke_request::Target},
     store::keys::{self, Date, StoredKey},
 };
+use countersign_token::{algorithm::Algorithm, clock::Clock};
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::sync::watch;

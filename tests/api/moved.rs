@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use countersign::{
-    clock::Clock,
-    grpc::v1::{
-        CreateUserRequest, DeleteUserRequest, GetUserRequest, RevokeRequest, RevokeResponse, TokenPair,
-        UpdateUserRequest, get_user_request, revoke_request::Target,
-    },
+use countersign::grpc::v1::{
+    CreateUserRequest, DeleteUserRequest, GetUserRequest, RevokeRequest, RevokeResponse, TokenPair, UpdateUserRequest,
+    get_user_request, revoke_request::Target,
 };
+use countersign_token::clock::Clock;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
 use tonic::Status;

@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use countersign::{clock::Clock, grpc::v1::revoke_request::Target};
+use countersign::grpc::v1::revoke_request::Target;
+use countersign_token::clock::Clock;
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 use tokio::time::timeout;
 

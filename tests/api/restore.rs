@@ -186,7 +186,7 @@ async fn v14_after_a_restore_of_an_old_backup_no_session_is_refreshed_until_some
     // Forgotten by all: long ago, for the replicas.
     for replica in [&server, &other] {
         replica.advance(Duration::from_secs(4 * 3600)).await;
-        replica.auth.accounts.revocations.collect();
+        replica.auth.accounts.revocations.state().evict_expired();
     }
     restore_old(&server, &mut backup, 9).await;
     for replica in [&server, &other, &server.replica().await] {
@@ -248,7 +248,7 @@ async fn v14_an_operator_ends_all_sessions_of_before_by_one_row_of_the_log() {
     backup.0.execute("UPDATE session_floor SET ended_before = 'epoch'; DELETE FROM revocations").await.expect("lost");
     server.catch_up().await;
     server.advance(Duration::from_secs(4 * 3600)).await;
-    server.auth.accounts.revocations.collect();
+    server.auth.accounts.revocations.state().evict_expired();
     assert_eq!(refusal(alice.refresh(&sleeping.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
 }
 

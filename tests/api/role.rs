@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use countersign::{
-    clock::Clock,
     grpc::v1::{
         DeleteUserRequest, GetUserRequest, ListSessionsRequest, ListUsersRequest, SetPasswordRequest,
         UpdateUserRequest, get_user_request::Key, revoke_request::Target,
     },
     store::{Store, StoreSettings},
 };
+use countersign_token::clock::Clock;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use crate::support::{PASSWORD, Setup, TestServer, User, administering, database, refusal};

@@ -3,12 +3,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use countersign::{
-    clock::Clock,
     domain::{
-        ids::{SessionId, UserId},
         password_hash::PasswordHash,
         replica::Report,
-        revocation::{LogEntry, Position, RETENTION, Reason, Revocation, Subject},
+        revocation::{LogEntry, Position, Reason},
         rotation::{Decision, RotationPolicy, Step, decide},
         user::{User, Username},
     },
@@ -21,6 +19,11 @@ use countersign::{
         sessions::{self, Advance},
         users,
     },
+};
+use countersign_token::{
+    clock::Clock,
+    ids::{SessionId, UserId},
+    revocation::{RETENTION, Revocation, Subject},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use time::OffsetDateTime;

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use countersign::{
-    clock::Clock,
     domain::{replica::Report, revocation::Position},
     error::Error,
     grpc::v1::revoke_request::Target,
@@ -13,6 +12,7 @@ use countersign::{
         replicas::{self, Member},
     },
 };
+use countersign_token::clock::Clock;
 use tokio::time::timeout;
 use uuid::Uuid;
 

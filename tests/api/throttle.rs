@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use countersign::{
-    clock::Clock,
     config::Peppering,
     domain::{password::Password, throttle::Budget},
     grpc::v1::{ClientInfo, LoginRequest, LoginResponse, SetPasswordRequest, revoke_request::Target},
     store::login_throttle::{self, Charge},
 };
+use countersign_token::clock::Clock;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;

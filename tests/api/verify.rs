@@ -120,7 +120,7 @@ async fn a_batch_holds_1_to_1000_tokens() {
 
 /// How many tokens the server has verified and not forgotten.
 fn remembered(server: &TestServer) -> usize {
-    server.auth.keys.ring().verified().len()
+    server.auth.verifier.remembered()
 }
 
 #[tokio::test]

@@ -2,13 +2,11 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use countersign::{
-    domain::key::Algorithm,
-    grpc::v1::{
-        Revocation, WatchRevocationsRequest, WatchRevocationsResponse, revocation::Subject, revoke_request::Target,
-        watch_revocations_response::Event,
-    },
+use countersign::grpc::v1::{
+    Revocation, WatchRevocationsRequest, WatchRevocationsResponse, revocation::Subject, revoke_request::Target,
+    watch_revocations_response::Event,
 };
+use countersign_token::algorithm::Algorithm;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
 use tonic::{Code, Streaming};

@@ -14,7 +14,7 @@ mod sides;
 
 use std::cell::Cell;
 
-use countersign::domain::key::Algorithm;
+use countersign_token::algorithm::Algorithm;
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},

@@ -1,13 +1,12 @@
 //! The two readers of a token, given the same key and told to expect the same: ours and jsonwebtoken.
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
-use countersign::{
-    crypto::{
-        access_token::{self, Verifier, VerifyingKeys},
-        signing_key::{KeyMaterial, SigningKey},
-    },
-    domain::{claims::Expected, key::Algorithm},
+use countersign::crypto::signing_key::{KeyMaterial, SigningKey};
+use countersign_token::{
+    access_token,
+    algorithm::Algorithm,
+    key_set::{KeySet, KeyState},
 };
 use jsonwebtoken::{DecodingKey, DecodingKeyKind, Validation, decode, get_current_timestamp};
 use serde_json::{Value, json};
@@ -31,7 +30,7 @@ pub struct Sides {
     other: SigningKey,
     strangers: Vec<SigningKey>,
     public_as_secret: SigningKey,
-    keys: VerifyingKeys,
+    keys: KeySet,
     decoding: DecodingKey,
     validation: Validation,
 }
@@ -45,7 +44,7 @@ impl Sides {
             None => DecodingKey::from_secret(&material.private),
         };
         let strangers = Algorithm::ALL.into_iter().filter(|stranger| *stranger != algorithm);
-        let verifier = Verifier::Key(own.verifying_key().expect("sound"));
+        let verifier = KeyState::Key(own.verifying_key().expect("sound"));
         Self {
             algorithm,
             // jsonwebtoken reads the clock itself.
@@ -53,7 +52,7 @@ impl Sides {
             other: generate(algorithm),
             strangers: strangers.map(generate).collect(),
             public_as_secret: public_as_secret(&decoding),
-            keys: HashMap::from([(material.kid, verifier)]),
+            keys: KeySet::from_iter([(material.kid, verifier)]),
             own,
             decoding,
             validation: validation(algorithm),
@@ -87,10 +86,9 @@ impl Sides {
     /// The claims, if we accept the token.
     pub fn ours(&self, token: &[u8]) -> Option<Value> {
         let claims = access_token::open(std::str::from_utf8(token).ok()?, &self.keys).ok()?;
-        let expected = Expected { audience: Some("internal"), leeway: Duration::ZERO };
         let now = i64::try_from(self.now).expect("this century");
         let now = OffsetDateTime::from_unix_timestamp(now).expect("this century");
-        claims.clone().identify("countersign").ok()?.check(expected, now).ok()?;
+        claims.clone().identify("countersign").ok()?.check(Some("internal"), Duration::ZERO, now).ok()?;
         Some(serde_json::to_value(claims).expect("json"))
     }
 

@@ -1,7 +1,7 @@
 //! A second passes: everything that is kept grows older by it. Then the state is brought into its canonical form: ages that
 //! no rule tells apart are made equal, and counters are numbered by their order.
 
-use countersign::clock::Boot;
+use countersign_token::clock::Boot;
 
 use crate::{
     database::identity,

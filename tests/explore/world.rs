@@ -5,10 +5,10 @@
 use std::{fmt, time::Duration};
 
 use countersign::{
-    clock::{Boot, Moment},
     domain::revocation::Position,
     revocation::protocol::{Follow, Mark, Observer, Standing, connection_lifetime, everywhere_within},
 };
+use countersign_token::clock::{Boot, Moment};
 use uuid::Uuid;
 
 use crate::{

@@ -9,17 +9,14 @@
     reason = "a test that panics has failed; clippy knows test functions only, not their helpers"
 )]
 
-use std::collections::HashMap;
-
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use countersign::{
-    crypto::{
-        access_token::{self, Verifier},
-        signing_key::{KeyMaterial, SigningKey},
-        verifying_key::VerifyingKey,
-    },
-    domain::key::Algorithm,
+use countersign::crypto::signing_key::{KeyMaterial, SigningKey};
+use countersign_token::{
+    access_token,
+    algorithm::Algorithm,
     error::{Error, Rejection},
+    key_set::{KeySet, KeyState},
+    verifying_key::VerifyingKey,
 };
 use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
 use serde::Deserialize;
@@ -93,7 +90,7 @@ fn assert_verifies(vector: &Vector, key: VerifyingKey) {
         assert!(!key.verify(message, &bad), "{}: {bad:?}", vector.name);
     }
     let kid = vector.key["kid"].as_str().unwrap_or_default().to_owned();
-    let opened = access_token::open(&vector.jws, &HashMap::from([(kid, Verifier::Key(key))]));
+    let opened = access_token::open(&vector.jws, &KeySet::from_iter([(kid, KeyState::Key(key))]));
     assert!(matches!(opened, Err(Error::Rejected(Rejection::Malformed))), "{}: {opened:?}", vector.name);
 }
 

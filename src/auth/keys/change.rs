@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use countersign_token::revocation::{Revocation, Subject};
+
 use super::{Keys, stored};
 use crate::{
     domain::{
         audit::{Actor, Event, Kind},
         key::{Key, Purpose, Stage},
-        revocation::{Reason, Revocation, Subject},
+        revocation::Reason,
     },
     error::Error,
     revocation::log::{Changes, Committed},

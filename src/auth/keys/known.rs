@@ -1,8 +1,9 @@
 //! The stored keys that this replica has read, and what it keeps of them when the database has them no more: after a restore
 //! from an old backup, tokens that were signed since are still good. Pure.
 
+use countersign_token::clock::Boot;
+
 use crate::{
-    clock::Boot,
     domain::key::{Key, Purpose, Stage, VERIFIES_FOR},
     store::keys::StoredKey,
 };

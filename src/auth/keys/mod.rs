@@ -13,17 +13,17 @@ mod vault;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
+use countersign_token::key_set::{KeySet, KeyState};
 
 use self::{
     known::{Known, is_over, is_same, unite},
     service_clock::ServiceClock,
     vault::{Making, Vault},
 };
-use super::base::Base;
+use super::{base::Base, verified::Verifier};
 use crate::{
     config::{Peppering, Policy},
     crypto::{
-        access_token::Verifier,
         keyring::Keyring,
         password::PasswordHasher,
         pepper::{PepperKey, Peppers},
@@ -43,6 +43,8 @@ use crate::{
 pub struct Keys {
     vault: Vault,
     ring: ArcSwap<Keyring>,
+    /// Is given the keys that verify access tokens.
+    verifier: Arc<Verifier>,
     known: Mutex<Vec<Known>>,
     service_clock: ServiceClock,
     /// Is given the peppers.
@@ -57,8 +59,6 @@ struct Settings {
     rotation: KeyPolicy,
     making: Making,
     pepper: Peppering,
-    /// How many verified access tokens are remembered.
-    verify_cache: usize,
 }
 
 /// A key that cannot be used, and why.
@@ -68,21 +68,27 @@ type Unusable = (Key, Error);
 #[derive(Default)]
 struct Opened {
     ring: Keyring,
+    verifying: KeySet,
     peppers: Peppers,
     unusable: Vec<Unusable>,
 }
 
 impl Keys {
     /// No keys yet, and what opens them.
-    pub fn new(master: MasterKeys, policy: &Policy, hasher: Arc<PasswordHasher>, base: Base) -> Self {
+    pub fn new(
+        master: MasterKeys,
+        policy: &Policy,
+        verifier: Arc<Verifier>,
+        hasher: Arc<PasswordHasher>,
+        base: Base,
+    ) -> Self {
         let settings = Settings {
             rotation: policy.keys,
             making: Making { algorithm: policy.signing_algorithm, rsa_bits: policy.rsa_bits },
             pepper: policy.pepper,
-            verify_cache: policy.verify_cache,
         };
         let (ring, known, service_clock) = (ArcSwap::default(), Mutex::default(), ServiceClock::default());
-        Self { vault: Vault::new(master), ring, known, service_clock, hasher, settings, base }
+        Self { vault: Vault::new(master), ring, verifier, known, service_clock, hasher, settings, base }
     }
 
     /// The keys as they are now. Waits for nobody.
@@ -97,7 +103,9 @@ impl Keys {
     pub fn install(&self, stored: Vec<StoredKey>) -> Vec<Unusable> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         *known = unite(&known, stored, self.base.clock.boot());
-        let Opened { ring, mut peppers, unusable } = self.open_all(&known);
+        let Opened { ring, verifying, mut peppers, unusable } = self.open_all(&known);
+        // Before anything is signed by a new key.
+        self.verifier.use_keys(verifying);
         self.ring.store(Arc::new(ring));
         if !self.settings.pepper.is_on() {
             peppers.hash_without();
@@ -117,7 +125,9 @@ impl Keys {
         let before = known.len();
         known.retain(|key| !is_over(key, boot));
         if known.len() < before {
-            self.ring.store(Arc::new(self.open_all(&known).ring));
+            let Opened { ring, verifying, .. } = self.open_all(&known);
+            self.verifier.use_keys(verifying);
+            self.ring.store(Arc::new(ring));
         }
     }
 
@@ -145,10 +155,10 @@ impl Keys {
     }
 
     fn open_all(&self, known: &[Known]) -> Opened {
-        let mut opened = Opened { ring: Keyring::remembering(self.settings.verify_cache), ..Opened::default() };
+        let mut opened = Opened::default();
         for Known { stored, .. } in known {
             let added = match stored.key.purpose {
-                Purpose::AccessToken => self.add_access(&mut opened.ring, stored),
+                Purpose::AccessToken => self.add_access(&mut opened, stored),
                 Purpose::RefreshToken => self.add_refresh(&mut opened.ring, stored),
                 Purpose::Pepper => self.add_pepper(&mut opened.peppers, stored),
             };
@@ -159,17 +169,18 @@ impl Keys {
         opened
     }
 
-    fn add_access(&self, ring: &mut Keyring, stored: &StoredKey) -> Result<(), Error> {
+    fn add_access(&self, opened: &mut Opened, stored: &StoredKey) -> Result<(), Error> {
         let (kid, stage) = (stored.key.kid.clone(), stored.key.stage);
         if stage == Stage::Killed {
-            ring.refuse(kid, Verifier::Killed);
+            opened.verifying.insert(kid, KeyState::Killed);
             return Ok(());
         }
-        ring.refuse(kid, Verifier::Unusable);
+        opened.verifying.insert(kid.clone(), KeyState::Unusable);
         let key = self.vault.open_access(stored)?;
-        ring.add(&key)?;
+        opened.verifying.insert(kid, KeyState::Key(key.verifying_key()?));
+        opened.ring.publish(&key)?;
         if stage == Stage::Active {
-            ring.sign_with(key);
+            opened.ring.sign_with(key);
         }
         Ok(())
     }

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use countersign_token::clock::Boot;
 use tokio::sync::Mutex;
 
 use super::super::base::Base;
 use crate::{
-    clock::Boot,
     error::Error,
     store::keys::{self, Date},
 };
@@ -41,7 +41,7 @@ impl ServiceClock {
         if passed >= TICK {
             let passed_ms = i64::try_from(passed.as_millis()).map_err(Error::internal)?;
             // Followed since it was seen: by then it is known whether the database was restored.
-            let followed = base.log.revocations().fresh(None).is_ok_and(|f| f.as_of_boot() >= seen.seen_at);
+            let followed = base.log.revocations().state().fresh(None).is_ok_and(|f| f.as_of_boot() >= seen.seen_at);
             let date = if followed { Date::Today } else { Date::Unknown };
             let moved = keys::witness(&mut conn, stands_at, passed_ms, date).await?;
             // Read after the answer, so that no moment is counted twice.

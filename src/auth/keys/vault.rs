@@ -1,5 +1,6 @@
 //! The master keys at work: stored keys are opened and sealed here, and new ones are made.
 
+use countersign_token::algorithm::Algorithm;
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
@@ -12,7 +13,7 @@ use crate::{
         seal::{MasterKeys, SealedBy},
         signing_key::{KeyMaterial, SigningKey},
     },
-    domain::key::{Algorithm, Key, Purpose},
+    domain::key::{Key, Purpose},
     error::Error,
     store::keys::{StoredKey, StoredKeys},
 };

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::domain::revocation::{MAX_CLOCK_SKEW, RETENTION};
+use countersign_token::revocation::{MAX_CLOCK_SKEW, RETENTION};
 
 /// How far back a replica remembers revocations that the log has lost, with allowance for its clock.
 const REMEMBERED: Duration = RETENTION.saturating_sub(MAX_CLOCK_SKEW);

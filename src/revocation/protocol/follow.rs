@@ -8,13 +8,12 @@
 
 use std::time::Duration;
 
+use countersign_token::clock::Moment;
+
 use super::bounds::connection_lifetime;
-use crate::{
-    clock::Moment,
-    domain::{
-        replica::Report,
-        revocation::{LogIdentity, Position},
-    },
+use crate::domain::{
+    replica::Report,
+    revocation::{LogIdentity, Position},
 };
 
 /// The state of a follower. It outlives its connections.
@@ -227,10 +226,10 @@ fn follows_on(position: Position, head: i64, rows: &[Position]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use countersign_token::clock::Boot;
     use uuid::Uuid;
 
     use super::*;
-    use crate::clock::Boot;
 
     const BOUND: Duration = Duration::from_secs(30);
     const LOG: LogIdentity = LogIdentity(Uuid::from_u128(1));

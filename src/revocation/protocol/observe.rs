@@ -6,15 +6,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use countersign_token::clock::Boot;
 use uuid::Uuid;
 
 use super::standing::Standing;
-use crate::{
-    clock::Boot,
-    domain::{
-        replica::{Listed, Reading},
-        revocation::Position,
-    },
+use crate::domain::{
+    replica::{Listed, Reading},
+    revocation::Position,
 };
 
 /// The question that a reading answers.

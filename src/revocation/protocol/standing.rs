@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
+use countersign_token::clock::Boot;
+
 use super::bounds::connection_lifetime;
-use crate::{clock::Boot, domain::revocation::LogIdentity};
+use crate::domain::revocation::LogIdentity;
 
 /// The log that this replica follows, and since when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

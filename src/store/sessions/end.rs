@@ -1,16 +1,16 @@
 //! Ending sessions, and removing those of a user who is deleted.
 
+use countersign_token::{
+    ids::{SessionId, UserId},
+    revocation::MAX_CLOCK_SKEW,
+};
 use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::super::Conn;
 use crate::{
-    domain::{
-        ids::{SessionId, UserId},
-        revocation::{MAX_CLOCK_SKEW, Reason},
-        user::User,
-    },
+    domain::{revocation::Reason, user::User},
     error::Error,
 };
 

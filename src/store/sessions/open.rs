@@ -1,12 +1,12 @@
 //! Opening a session: its row and its audit event, by one statement, if the user is as it was.
 
+use countersign_token::ids::new_v7;
 use sqlx::query;
 
 use super::super::{Conn, credentials::Credentials};
 use crate::{
     domain::{
         audit::{Actor, Kind},
-        ids::new_v7,
         session::Session,
     },
     error::Error,

@@ -1,5 +1,6 @@
 //! Reading sessions.
 
+use countersign_token::ids::{SessionId, UserId};
 use sqlx::query_as;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -9,11 +10,7 @@ use super::{
     row::{Row, columns},
 };
 use crate::{
-    domain::{
-        ids::{SessionId, UserId},
-        session::Session,
-        user::User,
-    },
+    domain::{session::Session, user::User},
     error::Error,
 };
 

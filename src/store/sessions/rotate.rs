@@ -1,5 +1,6 @@
 //! Moving a session on by a generation: one conditional UPDATE of one row, or of many by one statement.
 
+use countersign_token::ids::SessionId;
 use sqlx::query_as;
 use time::OffsetDateTime;
 
@@ -9,7 +10,6 @@ use super::{
 };
 use crate::{
     domain::{
-        ids::SessionId,
         rotation::Step,
         session::{ClientInfo, Session},
     },

@@ -1,11 +1,11 @@
 //! What is read of a session, and of its user.
 
+use countersign_token::ids::{SessionId, UserId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
     domain::{
-        ids::{SessionId, UserId},
         rotation::{Liveness, RotationState},
         session::{ClientInfo, Session},
     },

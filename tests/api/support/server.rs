@@ -5,7 +5,6 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use countersign::{
     auth::Auth,
-    clock::Clock,
     config::PolicySettings,
     crypto::{seal::MasterKeys, service_token::ServiceTokenHash},
     domain::audit::Actor,
@@ -17,6 +16,7 @@ use countersign::{
     server::{self, Config, Listeners, Server},
     store::{Store, StoreSettings},
 };
+use countersign_token::clock::Clock;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tonic::{
     Request,

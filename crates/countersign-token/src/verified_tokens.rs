@@ -1,5 +1,5 @@
-//! Access tokens whose signature has been verified, so that the next Verify need not. What is remembered is whom a token
-//! names, never that it is accepted: time, audience and revocation are checked at every look-up. Only what one of our keys
+//! The memory of access tokens whose signature has been verified, so that the next look need not. What is remembered is whom a
+//! token names, never that it is accepted: time, audience and revocation are checked at every look-up. Only what one of our keys
 //! has signed gets in, so nobody fills it with tokens of his own making, and no two tokens that are told apart by one byte
 //! are one: the whole text is compared.
 
@@ -7,45 +7,39 @@ use std::{
     collections::hash_map::RandomState,
     fmt,
     hash::{Hash, Hasher},
-    sync::{Arc, OnceLock},
+    sync::Arc,
 };
 
-use bytes::Bytes;
 use quick_cache::{
     Equivalent, UnitWeighter,
     sync::{Cache, DefaultLifecycle},
 };
 
-use crate::domain::claims::Principal;
+use super::claims::Principal;
 
 /// What is hashed of a token: most of its signature, which differs for each. By a key that is this process's own.
 const HASHED: usize = 64;
 
-/// A token that one of our keys has signed.
+/// A token that one of our keys has signed. `K` is what those who answer keep with it, as long as it is remembered.
 #[derive(Debug)]
-pub struct Verified {
+pub struct VerifiedToken<K> {
     /// Whom it names.
     pub principal: Principal,
-    answer: OnceLock<Bytes>,
-}
-
-impl Verified {
-    /// Of a token that names `principal`.
-    pub fn new(principal: Principal) -> Arc<Self> {
-        Arc::new(Self { principal, answer: OnceLock::new() })
-    }
-
-    /// The principal as the only edge that there is answers it, made once.
-    pub fn answer(&self, make: impl FnOnce(&Principal) -> Bytes) -> Bytes {
-        self.answer.get_or_init(|| make(&self.principal)).clone()
-    }
+    /// What is kept with it.
+    pub kept: K,
 }
 
 /// The tokens that were verified last; bounded.
-#[derive(Default)]
-pub struct VerifiedTokens(Option<Remembered>);
+pub struct VerifiedTokens<K>(Option<Remembered<K>>);
 
-type Remembered = Cache<Token<Box<str>>, Arc<Verified>, UnitWeighter, RandomState>;
+type Remembered<K> = Cache<Token<Box<str>>, Arc<VerifiedToken<K>>, UnitWeighter, RandomState>;
+
+impl<K: Default> VerifiedToken<K> {
+    /// A token that names `principal`, with which nothing is kept yet.
+    pub fn new(principal: Principal) -> Arc<Self> {
+        Arc::new(Self { principal, kept: K::default() })
+    }
+}
 
 #[derive(Clone)]
 struct Token<T>(T);
@@ -71,7 +65,7 @@ impl PartialEq for Token<Box<str>> {
 
 impl Eq for Token<Box<str>> {}
 
-impl VerifiedTokens {
+impl<K> VerifiedTokens<K> {
     /// Room for so many; none for 0.
     pub fn new(capacity: usize) -> Self {
         let cache = || {
@@ -82,12 +76,12 @@ impl VerifiedTokens {
     }
 
     /// A token, if it is remembered.
-    pub fn get(&self, token: &str) -> Option<Arc<Verified>> {
+    pub fn get(&self, token: &str) -> Option<Arc<VerifiedToken<K>>> {
         self.0.as_ref()?.get(&Token(token))
     }
 
     /// Remembers a token that one of our keys has signed.
-    pub fn insert(&self, token: &str, verified: Arc<Verified>) {
+    pub fn insert(&self, token: &str, verified: Arc<VerifiedToken<K>>) {
         if let Some(cache) = &self.0 {
             cache.insert(Token(token.into()), verified);
         }
@@ -112,7 +106,7 @@ impl VerifiedTokens {
 }
 
 /// The tokens are secrets.
-impl fmt::Debug for VerifiedTokens {
+impl<K> fmt::Debug for VerifiedTokens<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VerifiedTokens({})", self.len())
     }
@@ -123,10 +117,10 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::domain::ids::{SessionId, UserId};
+    use crate::ids::{SessionId, UserId};
 
-    fn verified(expires_at: u64) -> Arc<Verified> {
-        Verified::new(Principal {
+    fn verified(expires_at: u64) -> Arc<VerifiedToken<()>> {
+        VerifiedToken::new(Principal {
             user_id: UserId::new(OffsetDateTime::UNIX_EPOCH),
             session_id: SessionId::new(OffsetDateTime::UNIX_EPOCH),
             epoch: 0,

@@ -4,21 +4,20 @@ use std::{collections::HashMap, time::Duration};
 
 use time::OffsetDateTime;
 
-use crate::{
+use super::{
+    claims::Principal,
     clock::Boot,
-    domain::{
-        claims::{Principal, unix},
-        ids::{SessionId, UserId},
-        revocation::{MAX_ACCESS_TOKEN_TTL, RETENTION, Revocation, Subject},
-    },
     error::Rejection,
+    ids::{SessionId, UserId},
+    moment::unix,
+    revocation::{MAX_ACCESS_TOKEN_TTL, RETENTION, Revocation, Subject},
 };
 
 const NANOS: u64 = 1_000_000_000;
 /// What is expected takes 60 MiB at most, whatever the numbers of the log say.
 const MOST_EXPECTED: usize = 1_000_000;
 
-/// What is dead.
+/// Revoked sessions, and per user the lowest epoch whose tokens are still valid.
 #[derive(Debug, Default)]
 pub struct Index {
     sessions: HashMap<SessionId, Lifetime>,
@@ -151,7 +150,7 @@ impl Index {
     }
 
     /// Forgets entries whose time is over by both clocks.
-    pub fn collect(&mut self, now: OffsetDateTime, boot: Boot) {
+    pub fn evict_expired(&mut self, now: OffsetDateTime, boot: Boot) {
         let mut forgotten_until = self.forgotten_until;
         let mut stays = |lifetime: &Lifetime| {
             let over = lifetime.is_over(now, boot);
@@ -225,7 +224,7 @@ mod tests {
         assert_eq!(index.check(&opened(69)), Err(Rejection::Revoked));
         assert_eq!(index.check(&opened(70)), Ok(()));
         assert_eq!(index.live(T0), [revocation(Subject::OpenedBefore(70))]);
-        index.collect(T0 + RETENTION, Boot::from_nanos(u64::MAX));
+        index.evict_expired(T0 + RETENTION, Boot::from_nanos(u64::MAX));
         assert_eq!(index.check(&Principal { expires_at: u64::MAX, ..opened(69) }), Ok(()), "its row says it by then");
     }
 
@@ -242,10 +241,10 @@ mod tests {
             // The wall clock was set four hours ahead for a moment.
             (T0 + 2 * RETENTION, booted),
         ] {
-            index.collect(now, boot);
+            index.evict_expired(now, boot);
             assert_eq!(index.check(&dead), Err(Rejection::Revoked));
         }
-        index.collect(T0 + RETENTION, retained);
+        index.evict_expired(T0 + RETENTION, retained);
         assert_eq!((index.sessions.len(), index.users.len()), (0, 0));
     }
 
@@ -254,7 +253,7 @@ mod tests {
         let session = SessionId::new(T0);
         let mut index = Index::default();
         index.apply(&revocation(Subject::Session(session)), Origin::Log, BOOT);
-        index.collect(T0 + RETENTION, Boot::from_nanos(u64::MAX));
+        index.evict_expired(T0 + RETENTION, Boot::from_nanos(u64::MAX));
         // By a clock that stands at T0 again this token would be alive.
         let dead = principal(session, UserId::new(T0), 0);
         assert_eq!(index.check(&dead), Err(Rejection::Expired));

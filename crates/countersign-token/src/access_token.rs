@@ -1,20 +1,19 @@
-//! Access tokens: JWTs in the profile of RFC 9068, signed by one of our keys (`signing_key.rs`). The strict reading is
-//! here (RFC 8725). What the claims must say is `domain/claims.rs`; together they are what "a valid access token" means.
+//! The strict reading of access tokens (RFC 8725): JWTs in the profile of RFC 9068, signed by one of our keys.
 //!
 //! A token has one byte form: header members alg, kid and typ alone, canonical base64url, two dots.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{
-    Deserialize, Serialize,
+    Deserialize,
     de::{Error as _, IgnoredAny, MapAccess, Visitor},
 };
 
-use super::{secret::Secret, signing_key::SigningKey, verifying_key::VerifyingKey};
-use crate::{
-    domain::claims::Claims,
+use super::{
+    claims::Claims,
     error::{Error, Rejection},
+    key_set::{KeySet, KeyState},
 };
 
 /// Longer input is not looked at (REQUIREMENTS R15).
@@ -22,22 +21,8 @@ pub const MAX_BYTES: usize = 8 * 1024;
 /// RFC 9068 section 2.1.
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
 
-/// The keys that tokens may name, by `kid`.
-pub type VerifyingKeys = HashMap<String, Verifier>;
-
-/// What a `kid` stands for.
-#[derive(Debug)]
-pub enum Verifier {
-    /// A key whose tokens are accepted.
-    Key(VerifyingKey),
-    /// A key whose tokens are dead.
-    Killed,
-    /// A key that this replica cannot use, as its log says: nothing is known of its tokens.
-    Unusable,
-}
-
 /// The header. Every other member is refused: crit, b64, jwk, jku, x5u, x5c and x5t have been attacks, and we issue none.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
     alg: String,
@@ -45,31 +30,13 @@ struct Header {
     typ: String,
 }
 
-/// Signs `claims` with `key`.
-///
-/// # Errors
-/// [`Error::Internal`] when the library fails.
-pub fn sign(claims: &Claims, key: &SigningKey) -> Result<Secret, Error> {
-    let header =
-        Header { alg: key.algorithm().as_str().to_owned(), kid: key.kid().to_owned(), typ: "at+jwt".to_owned() };
-    let header = serde_json::to_vec(&header).map_err(Error::internal)?;
-    let claims = serde_json::to_vec(claims).map_err(Error::internal)?;
-    let mut token = URL_SAFE_NO_PAD.encode(header);
-    token.push('.');
-    URL_SAFE_NO_PAD.encode_string(claims, &mut token);
-    let signature = key.sign(token.as_bytes())?;
-    token.push('.');
-    URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-    Ok(Secret::new(token))
-}
-
 /// Reads a token that one of `keys` signed: a pure function, with no look-up elsewhere. What its claims say has still to
-/// be checked ([`Claims::check`]).
+/// be checked ([`Claims::identify`], then [`Principal::check`](super::claims::Principal::check)).
 ///
 /// # Errors
 /// [`Error::Rejected`] with [`Rejection::Malformed`], [`Rejection::KeyUnknown`], [`Rejection::SignatureInvalid`], or
 /// [`Rejection::Revoked`] when its key was killed; [`Error::KeyUnusable`].
-pub fn open(token: &str, keys: &VerifyingKeys) -> Result<Claims, Error> {
+pub fn open(token: &str, keys: &KeySet) -> Result<Claims, Error> {
     if token.len() > MAX_BYTES {
         return Err(Rejection::Malformed.into());
     }
@@ -84,9 +51,9 @@ pub fn open(token: &str, keys: &VerifyingKeys) -> Result<Claims, Error> {
     }
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Rejection::Malformed)?;
     let key = match keys.get(&header.kid) {
-        Some(Verifier::Key(key)) => key,
-        Some(Verifier::Killed) => return Err(Rejection::Revoked.into()),
-        Some(Verifier::Unusable) => return Err(Error::KeyUnusable),
+        Some(KeyState::Key(key)) => key,
+        Some(KeyState::Killed) => return Err(Rejection::Revoked.into()),
+        Some(KeyState::Unusable) => return Err(Error::KeyUnusable),
         None => return Err(Rejection::KeyUnknown.into()),
     };
     // Byte for byte, so that no spelling of `none` is one of ours.
@@ -152,19 +119,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{crypto::signing_key::KeyMaterial, domain::key::Algorithm};
+    use crate::testing::Signer;
 
     struct Keys {
-        signing: SigningKey,
-        verifying: VerifyingKeys,
+        signing: Signer,
+        verifying: KeySet,
     }
 
     /// A key that verifiers know as `k1`.
     fn keys() -> Keys {
-        let material = KeyMaterial::generate(Algorithm::EdDsa, 2048).expect("key");
-        let signing = SigningKey::parse(Algorithm::EdDsa, &material).expect("sound");
-        let key = || Verifier::Key(signing.verifying_key().expect("sound"));
-        let verifying = HashMap::from([("k1".into(), key()), (material.kid, key())]);
+        let signing = Signer::new();
+        let verifying = KeySet::from_iter([("k1".into(), KeyState::Key(signing.verifying_key()))]);
         Keys { signing, verifying }
     }
 
@@ -180,22 +145,16 @@ mod tests {
     }
 
     impl Keys {
-        fn token(&self, header: &str, claims: &str) -> String {
-            let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-            let signature = URL_SAFE_NO_PAD.encode(self.signing.sign(message.as_bytes()).expect("signed"));
-            format!("{message}.{signature}")
-        }
-
         fn open(&self, header: &str, claims: &str) -> Result<Claims, Rejection> {
-            opened(&self.token(header, claims), &self.verifying)
+            opened(&self.signing.token(header, claims), &self.verifying)
         }
 
         fn valid(&self) -> String {
-            self.token(&header().to_string(), &claims().to_string())
+            self.signing.token(&header().to_string(), &claims().to_string())
         }
     }
 
-    fn opened(token: &str, keys: &VerifyingKeys) -> Result<Claims, Rejection> {
+    fn opened(token: &str, keys: &KeySet) -> Result<Claims, Rejection> {
         open(token, keys).map_err(|error| match error {
             Error::Rejected(rejection) => rejection,
             other => panic!("{other}"),
@@ -203,19 +162,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_signed_is_read_back() {
-        let keys = keys();
-        let claims: Claims = serde_json::from_value(claims()).expect("claims");
-        let token = sign(&claims, &keys.signing).expect("signed");
-        assert_eq!(opened(token.expose(), &keys.verifying), Ok(claims));
-    }
-
-    #[test]
     fn tokens_of_a_killed_key_are_dead_and_of_one_that_cannot_be_used_undecided() {
         let mut keys = keys();
-        keys.verifying.insert("k1".into(), Verifier::Killed);
+        keys.verifying.insert("k1".into(), KeyState::Killed);
         assert_eq!(opened(&keys.valid(), &keys.verifying), Err(Rejection::Revoked));
-        keys.verifying.insert("k1".into(), Verifier::Unusable);
+        keys.verifying.insert("k1".into(), KeyState::Unusable);
         assert!(matches!(open(&keys.valid(), &keys.verifying), Err(Error::KeyUnusable)));
     }
 
@@ -305,7 +256,7 @@ mod tests {
         let sign = |claims: &[u8]| {
             let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
             let message = format!("{}.{}", encode(header().to_string().as_bytes()), encode(claims));
-            format!("{message}.{}", encode(&keys.signing.sign(message.as_bytes()).expect("signed")))
+            format!("{message}.{}", encode(&keys.signing.sign(message.as_bytes())))
         };
         assert!(opened(&sign(&claims), &keys.verifying).is_ok());
         let mark = claims.windows(4).position(|w| w == b"MARK").expect("there");

@@ -1,5 +1,4 @@
-//! What verifies signatures, parsed once from a published key (RFC 7517). A verifier in another process needs this, the
-//! reading of `access_token.rs` and the checks of `domain/claims.rs`, and nothing of the server.
+//! Keys that verify signatures, parsed once from a published key (RFC 7517).
 
 use std::{fmt, ops::RangeInclusive};
 
@@ -12,12 +11,12 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm};
 
-use crate::domain::key::Algorithm;
+use super::algorithm::Algorithm;
 
 /// The length of an RSA modulus: 2048 to 8192 bits (REQUIREMENTS R18).
-pub(super) const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
+pub const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
 /// Before an uncompressed point (SEC 1 section 2.3.3).
-pub(super) const UNCOMPRESSED: u8 = 4;
+pub const UNCOMPRESSED: u8 = 4;
 
 /// What verifies. A key has one algorithm (RFC 8725 section 3.1).
 pub struct VerifyingKey {
@@ -32,7 +31,7 @@ enum Public {
 
 impl VerifyingKey {
     /// The secret of HS256 verifies what it signs.
-    pub(super) fn hs256(key: hmac::Key) -> Self {
+    pub fn hs256(key: hmac::Key) -> Self {
         Self { algorithm: Algorithm::Hs256, public: Public::Hs256(Box::new(key)) }
     }
 
@@ -85,12 +84,11 @@ impl fmt::Debug for VerifyingKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::signing_key::{KeyMaterial, SigningKey};
+    use crate::testing::Signer;
 
     #[test]
     fn r10_a_published_key_that_does_not_say_an_algorithm_of_its_kind_is_not_used() {
-        let material = KeyMaterial::generate(Algorithm::EdDsa, 2048).expect("key");
-        let jwk = SigningKey::parse(Algorithm::EdDsa, &material).expect("sound").jwk().expect("sound").expect("public");
+        let jwk = Signer::new().jwk("k");
         assert!(VerifyingKey::from_jwk(&jwk).is_some());
         for bad in [None, Some(KeyAlgorithm::ES256), Some(KeyAlgorithm::HS256), Some(KeyAlgorithm::RS256)] {
             let mut jwk = jwk.clone();

@@ -1,5 +1,5 @@
 //! The claims of an access token (RFC 9068 section 2.2) and the one definition of when they are valid. The signature and
-//! the form of the token are `crypto/access_token.rs`; revocation is `revocation/index.rs`.
+//! the form of the token are `access_token.rs`; revocation is `index.rs`.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use time::OffsetDateTime;
 
 use super::{
+    error::Rejection,
     ids::{SessionId, UserId},
+    moment::unix,
     revocation::MAX_ACCESS_TOKEN_TTL,
 };
-use crate::error::Rejection;
 
 /// The largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
 const MAX_NUMERIC_DATE: u64 = 1 << 53;
@@ -74,15 +75,6 @@ pub struct Principal {
     pub expires_at: u64,
 }
 
-/// What a caller asks of a token.
-#[derive(Clone, Copy, Debug)]
-pub struct Expected<'a> {
-    /// A member of `aud`, when the caller asks for one.
-    pub audience: Option<&'a str>,
-    /// Seconds of grace past `exp`.
-    pub leeway: Duration,
-}
-
 impl Claims {
     /// Checks everything that does not depend on the time: enough to know whom a token stands for.
     ///
@@ -112,20 +104,21 @@ impl Claims {
 }
 
 impl Principal {
-    /// Checks everything that depends on the time and on what the caller asks for.
+    /// Checks everything that depends on the time and on what the caller asks for: `leeway` is the grace past `exp`, `audience`
+    /// a member of `aud`, when the caller asks for one.
     ///
     /// # Errors
     /// [`Rejection::Malformed`], [`Rejection::Expired`] or [`Rejection::AudienceMismatch`], in this order.
-    pub fn check(&self, expected: Expected<'_>, now: OffsetDateTime) -> Result<(), Rejection> {
+    pub fn check(&self, audience: Option<&str>, leeway: Duration, now: OffsetDateTime) -> Result<(), Rejection> {
         let now = unix(now);
         if self.starts_at > now + MAX_ISSUED_AHEAD.as_secs() {
             return Err(Rejection::Malformed);
         }
-        if self.has_expired(expected.leeway, now) {
+        if self.has_expired(leeway, now) {
             return Err(Rejection::Expired);
         }
         let named = |audience: &str| self.audience.iter().any(|a| a == audience);
-        if expected.audience.is_some_and(|audience| !named(audience)) {
+        if audience.is_some_and(|audience| !named(audience)) {
             return Err(Rejection::AudienceMismatch);
         }
         Ok(())
@@ -135,17 +128,6 @@ impl Principal {
     pub fn has_expired(&self, leeway: Duration, now: u64) -> bool {
         now >= self.expires_at.saturating_add(leeway.as_secs())
     }
-}
-
-/// Seconds since 1970; zero before.
-pub fn unix(at: OffsetDateTime) -> u64 {
-    u64::try_from(at.unix_timestamp()).unwrap_or(0)
-}
-
-/// The moment so many seconds after 1970; the last one that there is for what is beyond.
-pub fn at(seconds: u64) -> OffsetDateTime {
-    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(time::PrimitiveDateTime::MAX.assume_utc())
 }
 
 /// `aud` is a string or an array of strings (RFC 7519 section 4.1.3).
@@ -190,7 +172,7 @@ mod tests {
     fn check(claims: Value, audience: Option<&str>) -> Result<Principal, Rejection> {
         let claims: Claims = serde_json::from_value(claims).map_err(|_| Rejection::Malformed)?;
         let principal = claims.identify("countersign")?;
-        principal.check(Expected { audience, leeway: Duration::ZERO }, now())?;
+        principal.check(audience, Duration::ZERO, now())?;
         Ok(principal)
     }
 
