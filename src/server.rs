@@ -9,9 +9,9 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     audit::AuditLog,
-    auth::{Accounts, Auth, decoys::Decoys, rotation_queue::RotationQueue, throttle::Turns},
+    auth::{Accounts, Auth, base::Base, passwords::Passwords, rotation_queue::RotationQueue},
     clock::Clock,
-    config::PolicySettings,
+    config::{PasswordSettings, PolicySettings},
     crypto::{
         password::{HashPolicy, PasswordHasher},
         password_rules::PasswordRules,
@@ -66,7 +66,7 @@ impl Server {
     /// open.
     pub async fn build(config: Config) -> Result<Self, Error> {
         let accounts = accounts(config.store, &config.settings, Actor::Administrator, config.clock)?;
-        if let Some(entries) = accounts.password_rules.load()? {
+        if let Some(entries) = accounts.passwords.load_rules()? {
             tracing::info!(entries, "read the blocklist of passwords");
         }
         let auth = Arc::new(Auth::new(accounts, config.master_keys));
@@ -154,22 +154,22 @@ pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock:
     let threads = hash_threads(settings.hash_threads);
     let cost = settings.login.hash_cost();
     let hasher = PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue, cost })?;
-    let passwords = &settings.passwords;
+    let PasswordSettings { password_blocklist, password_min_score } = &settings.passwords;
+    let rules = PasswordRules::new(password_blocklist.clone(), *password_min_score);
     let log = Arc::new(RevocationLog::new(store.clone(), &policy, operator, clock.clone()));
-    let audit = AuditLog::new(store.clone(), clock.clone(), policy.audit_retention);
+    let audit = Arc::new(AuditLog::new(store.clone(), clock.clone(), policy.audit_retention));
+    let base = Base { store, clock, operator, log, audit };
+    let passwords = Arc::new(Passwords::new(&policy, hasher, rules, base.clone()));
+    let Base { store, clock, operator, log, audit } = base;
     Ok(Accounts {
         store,
-        hasher: Arc::new(hasher),
-        password_rules: PasswordRules::new(passwords.password_blocklist.clone(), passwords.password_min_score),
+        passwords,
         revocations: Arc::clone(log.revocations()),
         ending: RevocationBatcher::new(Arc::clone(&log)),
         log,
         session_reads: Arc::default(),
-        credential_reads: Arc::default(),
         rotations: RotationQueue::default(),
-        turns: Turns::default(),
-        decoys: Decoys::default(),
-        audit: Arc::new(audit),
+        audit,
         operator,
         clock,
         policy,

@@ -2,37 +2,36 @@
 //! the database. Knows neither gRPC nor HTTP.
 
 pub mod base;
-pub mod decoys;
+mod completion;
 pub mod import;
 pub mod keys;
 pub mod login;
+pub mod passwords;
 pub mod proven;
 pub mod refresh;
 pub mod restores;
 pub mod revoke;
 pub mod rotation_queue;
 pub mod sessions;
-pub mod throttle;
 pub mod tokens;
 pub mod users;
 pub mod verify;
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use self::{
-    base::Base, decoys::Decoys, keys::Keys, proven::ProvenReads, rotation_queue::RotationQueue, throttle::Turns,
-};
+pub use self::completion::to_completion;
+use self::{base::Base, keys::Keys, passwords::Passwords, proven::ProvenReads, rotation_queue::RotationQueue};
 use crate::{
     audit::AuditLog,
     clock::Clock,
     config::Policy,
-    crypto::{password::PasswordHasher, password_rules::PasswordRules, seal::MasterKeys},
-    domain::{audit::Actor, ids::SessionId, session::Session, user::Username},
+    crypto::seal::MasterKeys,
+    domain::{audit::Actor, ids::SessionId, session::Session},
     error::Error,
     revocation::{Revocations, batch::RevocationBatcher, log::RevocationLog},
-    store::{Store, credentials::Credentials},
+    store::Store,
 };
 
 /// Users and their sessions: all that needs no key. The command line works with this alone.
@@ -40,10 +39,8 @@ use crate::{
 pub struct Accounts {
     /// The database.
     pub store: Store,
-    /// The hashing threads.
-    pub hasher: Arc<PasswordHasher>,
-    /// What a new password must not be.
-    pub password_rules: PasswordRules,
+    /// Passwords, and who may try one.
+    pub passwords: Arc<Passwords>,
     /// What is known of revocations.
     pub revocations: Arc<Revocations>,
     /// The door by which sessions, users and keys change.
@@ -52,14 +49,8 @@ pub struct Accounts {
     pub ending: RevocationBatcher,
     /// Those who wait to read a session.
     pub session_reads: Arc<ProvenReads<SessionId, Session>>,
-    /// Those who wait to read a user's password hash.
-    pub credential_reads: Arc<ProvenReads<Username, Credentials>>,
     /// Those who wait to rotate one.
     pub rotations: RotationQueue,
-    /// Those who try a password.
-    pub turns: Turns,
-    /// What stands in for users that do not exist.
-    pub decoys: Decoys,
     /// What happened.
     pub audit: Arc<AuditLog>,
     /// Who administers through this process.
@@ -91,15 +82,19 @@ pub struct Page {
 impl Auth {
     /// These accounts, and no keys yet.
     pub fn new(accounts: Accounts, master: MasterKeys) -> Self {
-        let Accounts { store, clock, operator, log, audit, hasher, policy, .. } = &accounts;
-        let (log, audit) = (Arc::clone(log), Arc::clone(audit));
-        let base = Base { store: store.clone(), clock: clock.clone(), operator: *operator, log, audit };
-        let keys = Arc::new(Keys::new(master, policy, Arc::clone(hasher), base));
+        let hasher = Arc::clone(accounts.passwords.hasher());
+        let keys = Arc::new(Keys::new(master, &accounts.policy, hasher, accounts.base()));
         Self { accounts, keys }
     }
 }
 
 impl Accounts {
+    fn base(&self) -> Base {
+        let Self { store, clock, operator, log, audit, .. } = self;
+        let (log, audit) = (Arc::clone(log), Arc::clone(audit));
+        Base { store: store.clone(), clock: clock.clone(), operator: *operator, log, audit }
+    }
+
     /// Passes if this replica may sign tokens now: it has heard of the keys within the bound, and its wall clock, which is
     /// written into each token, is near enough to the database's.
     ///
@@ -112,15 +107,4 @@ impl Accounts {
         }
         Ok(())
     }
-}
-
-/// Runs work on the database to its end even if the caller goes away, so that neither a transaction nor its connection
-/// is cut short.
-///
-/// # Errors
-/// Those of the work; [`Error::Internal`] when it panicked.
-pub async fn to_completion<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::spawn(work).await.map_err(Error::internal)?
 }

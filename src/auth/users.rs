@@ -3,9 +3,8 @@
 
 use super::{
     Accounts, Page,
-    login::{ATTEMPTS, Candidate},
+    passwords::{ATTEMPTS, Candidate, Source},
     revoke::Ended,
-    throttle::Source,
 };
 use crate::{
     crypto::device_hint::Device,
@@ -62,8 +61,8 @@ impl Accounts {
     /// [`Error::InvalidArgument`] for the password, [`Error::UsernameTaken`], [`Error::Overloaded`],
     /// [`Error::DatabaseUnavailable`].
     pub async fn create_user(&self, username: Username, password: Password, roles: Vec<String>) -> Result<User, Error> {
-        self.password_rules.check("password", &password, &username).await?;
-        let hash = self.hasher.hash(password, None).await?;
+        self.passwords.check_new("password", &password, &username).await?;
+        let hash = self.passwords.hash(password).await?;
         let now = self.clock.now();
         let user = User {
             id: UserId::new(now),
@@ -197,10 +196,10 @@ impl Accounts {
     /// [`Error::DatabaseUnavailable`].
     pub async fn set_password(&self, id: UserId, password: Password) -> Result<Revoked, Error> {
         let user = self.find_user(&UserKey::Id(id)).await?;
-        self.password_rules.check("password", &password, &user.username).await?;
-        let hash = self.hasher.hash(password, None).await?;
+        self.passwords.check_new("password", &password, &user.username).await?;
+        let hash = self.passwords.hash(password).await?;
         let revoked = self.replace_password(id, &hash, None, None).await?;
-        if let Err(error) = self.unthrottle(&user.username).await {
+        if let Err(error) = self.passwords.forget_attempts(&user.username).await {
             tracing::debug!(%error, "the wrong passwords of a name are still counted");
         }
         Ok(revoked)
@@ -212,7 +211,7 @@ impl Accounts {
     /// [`Error::InvalidArgument`] for the new password, [`Error::InvalidCredentials`], [`Error::LoginThrottled`],
     /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub async fn change_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
-        self.password_rules.check("new_password", &change.new_password, &change.username).await?;
+        self.passwords.check_new("new_password", &change.new_password, &change.username).await?;
         let source = Source { ip: String::new(), device: change.device };
         let candidate = Candidate {
             username: change.username,
@@ -222,8 +221,8 @@ impl Accounts {
             refused_as: Kind::PasswordChangeFailed,
         };
         for _ in 0..ATTEMPTS {
-            let known = self.authenticate(&candidate).await?;
-            let hash = self.hasher.hash(change.new_password.clone(), None).await?;
+            let known = self.passwords.authenticate(&candidate).await?;
+            let hash = self.passwords.hash(change.new_password.clone()).await?;
             let expected = Some(&known.password_hash);
             match self.replace_password(known.user.id, &hash, expected, change.keep).await {
                 // Changed since it was checked, perhaps by a stronger hash of the same password: once more.

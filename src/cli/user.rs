@@ -155,7 +155,7 @@ fn report(what: &str, revoked: Revoked) -> Result<(), Error> {
 impl PasswordSource {
     async fn read(&self, accounts: &Accounts) -> Result<Password, Error> {
         // Before asking: a long list takes a while.
-        accounts.password_rules.load()?;
+        accounts.passwords.load_rules()?;
         let text = if self.password_stdin { read_line().await? } else { prompt()? };
         Password::parse_new("password", &text, accounts.policy.password_min_length)
     }

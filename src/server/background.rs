@@ -81,7 +81,7 @@ async fn clean(auth: Arc<Auth>) {
         auth.forget_expired_tokens();
         for cleaned in [
             accounts.log.clean().await,
-            accounts.clean_throttle().await,
+            accounts.passwords.clean_throttle().await,
             accounts.audit.delete_old().await,
             accounts.delete_ended_sessions().await.map(drop),
         ] {

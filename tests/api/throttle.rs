@@ -57,11 +57,11 @@ async fn r55_the_delay_grows_and_a_right_password_is_not_looked_at_before_it_is_
     server.user("alice").await;
     guessed(&server, "alice", FREE).await;
     for seconds in [1, 2, 4] {
-        let hashes = server.auth.accounts.hasher.hashes();
+        let hashes = server.auth.accounts.passwords.hasher().hashes();
         for password in ["wrong", PASSWORD] {
             assert_eq!(refused(&server, request("alice", password)).await, throttled(seconds));
         }
-        assert_eq!(server.auth.accounts.hasher.hashes(), hashes, "nothing was hashed");
+        assert_eq!(server.auth.accounts.passwords.hasher().hashes(), hashes, "nothing was hashed");
         server.advance(Duration::from_secs(seconds)).await;
         guessed(&server, "alice", 1).await;
     }
@@ -78,7 +78,7 @@ async fn r57_a_thousand_guesses_at_once_on_two_replicas_are_no_more_than_the_lim
     setup.settings.login.login_deadline = Duration::from_secs(60);
     let other = setup.start().await;
     server.user("alice").await;
-    let before = server.auth.accounts.hasher.hashes() + other.auth.accounts.hasher.hashes();
+    let before = server.auth.accounts.passwords.hasher().hashes() + other.auth.accounts.passwords.hasher().hashes();
     let guesses: Vec<_> = (0..1000)
         .map(|n| {
             // Other forms of the same name.
@@ -94,7 +94,8 @@ async fn r57_a_thousand_guesses_at_once_on_two_replicas_are_no_more_than_the_lim
             reason => assert_eq!(reason, "LOGIN_THROTTLED"),
         }
     }
-    let hashed = server.auth.accounts.hasher.hashes() + other.auth.accounts.hasher.hashes() - before;
+    let hashed =
+        server.auth.accounts.passwords.hasher().hashes() + other.auth.accounts.passwords.hasher().hashes() - before;
     assert_eq!((wrong, hashed), (FREE, u64::from(FREE)));
 }
 
@@ -124,12 +125,12 @@ async fn throttled_alike(pepper: Peppering) {
     let mut seen = Vec::new();
     for (name, password) in [("alice", "wrong"), ("nobody", "wrong"), ("gone", "wrong"), ("gone", PASSWORD)] {
         server.advance(Duration::from_secs(25 * 3600)).await;
-        let before = server.auth.accounts.hasher.hashes();
+        let before = server.auth.accounts.passwords.hasher().hashes();
         let mut answers = Vec::new();
         for _ in 0..FREE + 2 {
             answers.push(refused(&server, request(name, password)).await);
         }
-        seen.push((answers, server.auth.accounts.hasher.hashes() - before));
+        seen.push((answers, server.auth.accounts.passwords.hasher().hashes() - before));
     }
     for other in &seen[1..] {
         assert_eq!(other, &seen[0], "status, message, delay and work");
@@ -394,7 +395,7 @@ async fn old_budgets_are_deleted() {
     let count = "SELECT count(*) FROM login_throttle";
     for (hours, expected) in [(24, 1_i64), (2, 0)] {
         server.advance(Duration::from_secs(hours * 3600)).await;
-        server.auth.accounts.clean_throttle().await.expect("cleaned");
+        server.auth.accounts.passwords.clean_throttle().await.expect("cleaned");
         let left: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("counted");
         assert_eq!(left, expected, "after {hours} more hours");
     }
@@ -427,7 +428,7 @@ async fn p2_an_attempt_whose_caller_has_gone_before_it_was_looked_at_is_taken_ba
     let server = setup.start().await;
     let alice = server.user("alice").await;
     // The only hashing thread has other work for a while.
-    let hasher = &server.auth.accounts.hasher;
+    let hasher = server.auth.accounts.passwords.hasher();
     let password = Password::parse("password", PASSWORD).expect("valid");
     let busy: Vec<_> = (0..50)
         .map(|_| {
