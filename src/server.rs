@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     audit::AuditLog,
-    auth::{Accounts, Auth, base::Base, passwords::Passwords, rotation_queue::RotationQueue},
+    auth::{Accounts, Auth, base::Base},
     clock::Clock,
     config::{PasswordSettings, PolicySettings},
     crypto::{
@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     grpc::{self, Administration, Health},
     http,
-    revocation::{batch::RevocationBatcher, follower::Follower, log::RevocationLog},
+    revocation::{follower::Follower, log::RevocationLog},
     store::Store,
 };
 
@@ -96,7 +96,7 @@ impl Server {
         let (follower, left) = (Arc::clone(&self.follower), stopped(leave.subscribe()));
         let following = tokio::spawn(async move { follower.run(left).await });
         let auth = self.auth();
-        let confirming = tokio::spawn(async move { auth.accounts.log.watch_replicas().await });
+        let confirming = tokio::spawn(async move { auth.base.log.watch_replicas().await });
         let mut background = background::start(&self.auth, &health);
         let result = tokio::select! {
             () = shutdown => Ok(()),
@@ -113,10 +113,10 @@ impl Server {
         leave.send_replace(true);
         drop(following.await);
         confirming.abort();
-        if let Err(error) = self.auth.accounts.audit.write_refusals().await {
+        if let Err(error) = self.auth.base.audit.write_refusals().await {
             tracing::warn!(%error, "the audit events of the last refusals are lost");
         }
-        self.auth.accounts.store.close().await;
+        self.auth.base.store.close().await;
         result
     }
 
@@ -142,7 +142,7 @@ impl Server {
 fn follower(auth: &Arc<Auth>) -> Follower {
     let keys = Arc::clone(&auth.keys);
     let install_keys = Box::new(move |stored| drop(keys.install(stored)));
-    Follower::new(&auth.accounts.log, auth.accounts.policy.after_restore, install_keys)
+    Follower::new(&auth.base.log, auth.policy.after_restore, install_keys)
 }
 
 /// Users and sessions over `store`, for `operator` to administer; also for the command line, which serves nothing.
@@ -159,21 +159,7 @@ pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock:
     let log = Arc::new(RevocationLog::new(store.clone(), &policy, operator, clock.clone()));
     let audit = Arc::new(AuditLog::new(store.clone(), clock.clone(), policy.audit_retention));
     let base = Base { store, clock, operator, log, audit };
-    let passwords = Arc::new(Passwords::new(&policy, hasher, rules, base.clone()));
-    let Base { store, clock, operator, log, audit } = base;
-    Ok(Accounts {
-        store,
-        passwords,
-        revocations: Arc::clone(log.revocations()),
-        ending: RevocationBatcher::new(Arc::clone(&log)),
-        log,
-        session_reads: Arc::default(),
-        rotations: RotationQueue::default(),
-        audit,
-        operator,
-        clock,
-        policy,
-    })
+    Ok(Accounts::new(policy, hasher, rules, base))
 }
 
 /// How many threads hash by that setting.

@@ -1,17 +1,16 @@
-//! The product: one file per operation. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
+//! The product. Its files are the verbs, its folders own what the verbs work with: `users`, `sessions`, `keys` and `passwords`,
+//! each of which may use those after it. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
 //! the database. Knows neither gRPC nor HTTP.
 
 pub mod base;
 mod completion;
-pub mod import;
 pub mod keys;
 pub mod login;
+mod page;
 pub mod passwords;
-pub mod proven;
+mod proven;
 pub mod refresh;
-pub mod restores;
 pub mod revoke;
-pub mod rotation_queue;
 pub mod sessions;
 pub mod tokens;
 pub mod users;
@@ -19,80 +18,68 @@ pub mod verify;
 
 use std::sync::Arc;
 
-use uuid::Uuid;
-
-pub use self::completion::to_completion;
-use self::{base::Base, keys::Keys, passwords::Passwords, proven::ProvenReads, rotation_queue::RotationQueue};
+use self::{base::Base, keys::Keys, passwords::Passwords, sessions::Sessions, users::Users};
+pub use self::{completion::to_completion, page::Page};
 use crate::{
-    audit::AuditLog,
-    clock::Clock,
     config::Policy,
-    crypto::seal::MasterKeys,
-    domain::{audit::Actor, ids::SessionId, session::Session},
+    crypto::{password::PasswordHasher, password_rules::PasswordRules, seal::MasterKeys},
     error::Error,
-    revocation::{Revocations, batch::RevocationBatcher, log::RevocationLog},
-    store::Store,
+    revocation::Revocations,
 };
 
-/// Users and their sessions: all that needs no key. The command line works with this alone.
+/// All that needs no key. The command line works with this alone.
 #[derive(Debug)]
 pub struct Accounts {
-    /// The database.
-    pub store: Store,
+    /// The database, the time, and the logs.
+    pub base: Base,
     /// Passwords, and who may try one.
     pub passwords: Arc<Passwords>,
-    /// What is known of revocations.
-    pub revocations: Arc<Revocations>,
-    /// The door by which sessions, users and keys change.
-    pub log: Arc<RevocationLog>,
-    /// What ends single sessions.
-    pub ending: RevocationBatcher,
-    /// Those who wait to read a session.
-    pub session_reads: Arc<ProvenReads<SessionId, Session>>,
-    /// Those who wait to rotate one.
-    pub rotations: RotationQueue,
-    /// What happened.
-    pub audit: Arc<AuditLog>,
-    /// Who administers through this process.
-    pub operator: Actor,
-    /// The time.
-    pub clock: Clock,
+    /// Their sessions.
+    pub sessions: Arc<Sessions>,
+    /// The users.
+    pub users: Users,
     /// The deployment's choices.
     pub policy: Policy,
 }
 
-/// The whole service: accounts, and the keys that make and check tokens.
+/// The whole service: each of its parts owns its state.
 #[derive(Debug)]
 pub struct Auth {
-    /// Users and sessions.
-    pub accounts: Accounts,
+    /// The database, the time, and the logs.
+    pub base: Base,
     /// The keys.
     pub keys: Arc<Keys>,
+    /// Passwords, and who may try one.
+    pub passwords: Arc<Passwords>,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
+    /// The users.
+    pub users: Users,
+    /// The deployment's choices.
+    pub policy: Policy,
 }
 
-/// A page of a listing.
-#[derive(Clone, Copy, Debug)]
-pub struct Page {
-    /// The last id of the page before.
-    pub after: Uuid,
-    /// At most so many.
-    pub size: u16,
+impl Accounts {
+    /// Users whose passwords these threads hash, and these rules admit.
+    pub fn new(policy: Policy, hasher: PasswordHasher, rules: PasswordRules, base: Base) -> Self {
+        let passwords = Arc::new(Passwords::new(&policy, hasher, rules, base.clone()));
+        let sessions = Arc::new(Sessions::new(&policy, base.clone()));
+        let users = Users::new(Arc::clone(&passwords), Arc::clone(&sessions), base.clone());
+        Self { base, passwords, sessions, users, policy }
+    }
 }
 
 impl Auth {
     /// These accounts, and no keys yet.
     pub fn new(accounts: Accounts, master: MasterKeys) -> Self {
-        let hasher = Arc::clone(accounts.passwords.hasher());
-        let keys = Arc::new(Keys::new(master, &accounts.policy, hasher, accounts.base()));
-        Self { accounts, keys }
+        let Accounts { base, passwords, sessions, users, policy } = accounts;
+        let keys = Arc::new(Keys::new(master, &policy, Arc::clone(passwords.hasher()), base.clone()));
+        Self { base, keys, passwords, sessions, users, policy }
     }
-}
 
-impl Accounts {
-    fn base(&self) -> Base {
-        let Self { store, clock, operator, log, audit, .. } = self;
-        let (log, audit) = (Arc::clone(log), Arc::clone(audit));
-        Base { store: store.clone(), clock: clock.clone(), operator: *operator, log, audit }
+    /// The revocations that this replica knows.
+    pub fn revocations(&self) -> &Revocations {
+        self.base.log.revocations()
     }
 
     /// Passes if this replica may sign tokens now: it has heard of the keys within the bound, and its wall clock, which is
@@ -100,9 +87,9 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::RevocationsStale`], [`Error::ClockWrong`].
-    pub(crate) fn may_sign(&self) -> Result<(), Error> {
-        self.revocations.fresh(None)?;
-        if self.revocations.clock_distance() > self.policy.max_clock_distance {
+    fn may_sign(&self) -> Result<(), Error> {
+        self.revocations().fresh(None)?;
+        if self.revocations().clock_distance() > self.policy.max_clock_distance {
             return Err(Error::ClockWrong);
         }
         Ok(())

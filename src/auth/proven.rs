@@ -5,17 +5,15 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::oneshot;
 
-use super::{Accounts, completion::to_completion};
 use crate::{
-    domain::{ids::SessionId, session::Session},
     error::Error,
-    store::{Conn, Lane, Store, retrying, sessions},
+    store::{Conn, Lane, Store, retrying},
 };
 
 /// The most rows that one statement reads.
@@ -111,20 +109,4 @@ impl<K: Clone + Eq + Hash, V: Clone> ProvenReads<K, V> {
     fn lock(&self) -> MutexGuard<'_, Vec<Waiting<K, V>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Accounts {
-    /// The session of that id, as it may be answered.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`]: nothing is known of it.
-    pub(super) async fn prove_session(&self, id: SessionId) -> Result<Option<Session>, Error> {
-        let (reads, store) = (Arc::clone(&self.session_reads), self.store.clone());
-        to_completion(async move { reads.read(&store, id, find_sessions).await }).await
-    }
-}
-
-async fn find_sessions(conn: &mut Conn, ids: &[SessionId]) -> Result<HashMap<SessionId, Session>, Error> {
-    let found = sessions::find_all(conn, ids).await?;
-    Ok(found.into_iter().map(|session| (session.id, session)).collect())
 }

@@ -31,9 +31,9 @@ impl Auth {
     /// # Errors
     /// [`Error::RevocationsStale`], [`Error::Rejected`], [`Error::KeyUnusable`].
     pub fn verify(&self, token: &str, demand: Demand<'_>) -> Result<(Arc<Verified>, Freshness), Error> {
-        let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
+        let freshness = self.revocations().fresh(demand.max_staleness)?;
         let verified = self.accept(token, demand.audience, freshness)?;
-        self.accounts.revocations.look_up(freshness).check(&verified.principal)?;
+        self.revocations().look_up(freshness).check(&verified.principal)?;
         Ok((verified, freshness))
     }
 
@@ -46,7 +46,7 @@ impl Auth {
         tokens: impl IntoIterator<Item = &'t str>,
         demand: Demand<'_>,
     ) -> Result<(Verdicts, Freshness), Error> {
-        let freshness = self.accounts.revocations.fresh(demand.max_staleness)?;
+        let freshness = self.revocations().fresh(demand.max_staleness)?;
         let accepted = |token| match self.accept(token, demand.audience, freshness) {
             Ok(verified) => Ok(Ok(verified)),
             Err(Error::Rejected(rejection)) => Ok(Err(rejection)),
@@ -55,7 +55,7 @@ impl Auth {
         };
         let mut verdicts: Verdicts = tokens.into_iter().map(accepted).collect::<Result<_, Error>>()?;
         for some in verdicts.chunks_mut(LOOKED_UP_AT_ONCE) {
-            let revoked = self.accounts.revocations.look_up(freshness);
+            let revoked = self.revocations().look_up(freshness);
             for verdict in some {
                 if let Some(rejection) = verdict.as_ref().ok().and_then(|v| revoked.check(&v.principal).err()) {
                     *verdict = Err(rejection);
@@ -76,10 +76,10 @@ impl Auth {
             Some(verified) => verified,
             None => {
                 let claims = access_token::open(token, ring.verifying())?;
-                Verified::new(claims.identify(&self.accounts.policy.issuer)?)
+                Verified::new(claims.identify(&self.policy.issuer)?)
             }
         };
-        let leeway = self.accounts.policy.leeway;
+        let leeway = self.policy.leeway;
         verified.principal.check(Expected { audience, leeway }, freshness.asked_at())?;
         if is_new {
             ring.verified().insert(token, Arc::clone(&verified));
@@ -89,7 +89,7 @@ impl Auth {
 
     /// Forgets the tokens that have expired.
     pub fn forget_expired_tokens(&self) {
-        let (leeway, now) = (self.accounts.policy.leeway, unix(self.accounts.clock.now()));
+        let (leeway, now) = (self.policy.leeway, unix(self.base.clock.now()));
         self.keys.ring().verified().retain(|principal| !principal.has_expired(leeway, now));
     }
 
@@ -99,6 +99,6 @@ impl Auth {
     /// [`Error::Rejected`], [`Error::KeyUnusable`].
     pub(super) fn identify(&self, token: &str) -> Result<Principal, Error> {
         let claims = access_token::open(token, self.keys.ring().verifying())?;
-        Ok(claims.identify(&self.accounts.policy.issuer)?)
+        Ok(claims.identify(&self.policy.issuer)?)
     }
 }

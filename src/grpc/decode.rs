@@ -10,11 +10,13 @@ use super::v1;
 use crate::{
     auth::{
         Page,
-        import::{Mode, Row},
         login::LoginRequest,
         refresh::RefreshRequest,
         revoke::{CONFIRM_WITHIN, Target},
-        users::{PasswordChange, Status, UserKey},
+        users::{
+            PasswordChange, Status, UserKey,
+            import::{Mode, Row},
+        },
         verify::Demand,
     },
     crypto::{access_token, device_hint::Device, secret::Secret},

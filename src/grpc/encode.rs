@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::v1;
 use crate::{
-    auth::{Page, import::Outcome, tokens::TokenPair},
+    auth::{Page, tokens::TokenPair, users::import::Outcome},
     domain::{
         claims::Principal,
         revocation::{Revocation, Subject},

@@ -5,33 +5,13 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{super::completion::to_completion, ATTEMPTS, Passwords, throttle::Source};
+use super::{super::completion::to_completion, ATTEMPTS, Passwords, candidate::Candidate};
 use crate::{
     crypto::foreign_hash,
-    domain::{
-        audit::{Failure, Kind},
-        password::Password,
-        password_hash::Verdict,
-        user::{User, Username},
-    },
+    domain::{audit::Failure, password::Password, password_hash::Verdict, user::User},
     error::Error,
     store::credentials::{self, Credentials},
 };
-
-/// A password that is to be checked.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// Whose it should be.
-    pub username: Username,
-    /// As it was typed.
-    pub password: Password,
-    /// Where it was typed.
-    pub source: Source,
-    /// The caller waits no longer.
-    pub until: Option<Instant>,
-    /// What it is called when it is refused.
-    pub refused_as: Kind,
-}
 
 /// The outcome of comparing a password with what is stored.
 enum Compared {

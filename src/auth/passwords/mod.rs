@@ -1,13 +1,14 @@
 //! Passwords: the rules for new ones, hashing them, and checking them (`check.rs`) as often as may be (`throttle.rs`), against
 //! decoys where there is no such user (`decoys.rs`).
 
+mod candidate;
 mod check;
 mod decoys;
 mod throttle;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-pub use self::{check::Candidate, throttle::Source};
+pub use self::{candidate::Candidate, throttle::Source};
 use self::{decoys::Decoys, throttle::Throttle};
 use super::{base::Base, completion::to_completion, proven::ProvenReads};
 use crate::{
