@@ -10,8 +10,8 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     audit::AuditLog,
-    auth::{Accounts, Auth, decoys::Decoys, rotation_queue::RotationQueue, throttle::Turns},
-    config::PolicySettings,
+    auth::{Accounts, Auth, base::Base},
+    config::{PasswordSettings, PolicySettings},
     crypto::{
         password::{HashPolicy, PasswordHasher},
         password_rules::PasswordRules,
@@ -21,7 +21,7 @@ use crate::{
     error::Error,
     grpc::{self, Administration, Health},
     http,
-    revocation::{batch::RevocationBatcher, follower::Follower, log::RevocationLog},
+    revocation::{follower::Follower, log::RevocationLog},
     store::Store,
 };
 
@@ -66,7 +66,7 @@ impl Server {
     /// open.
     pub async fn build(config: Config) -> Result<Self, Error> {
         let accounts = accounts(config.store, &config.settings, Actor::Administrator, config.clock)?;
-        if let Some(entries) = accounts.password_rules.load()? {
+        if let Some(entries) = accounts.passwords.load_rules()? {
             tracing::info!(entries, "read the blocklist of passwords");
         }
         let auth = Arc::new(Auth::new(accounts, config.master_keys));
@@ -96,7 +96,7 @@ impl Server {
         let (follower, left) = (Arc::clone(&self.follower), stopped(leave.subscribe()));
         let following = tokio::spawn(async move { follower.run(left).await });
         let auth = self.auth();
-        let confirming = tokio::spawn(async move { auth.accounts.log.watch_replicas().await });
+        let confirming = tokio::spawn(async move { auth.base.log.watch_replicas().await });
         let mut background = background::start(&self.auth, &health);
         let result = tokio::select! {
             () = shutdown => Ok(()),
@@ -113,10 +113,10 @@ impl Server {
         leave.send_replace(true);
         drop(following.await);
         confirming.abort();
-        if let Err(error) = self.auth.accounts.audit.write_refusals().await {
+        if let Err(error) = self.auth.base.audit.write_refusals().await {
             tracing::warn!(%error, "the audit events of the last refusals are lost");
         }
-        self.auth.accounts.store.close().await;
+        self.auth.base.store.close().await;
         result
     }
 
@@ -142,7 +142,7 @@ impl Server {
 fn follower(auth: &Arc<Auth>) -> Follower {
     let keys = Arc::clone(&auth.keys);
     let install_keys = Box::new(move |stored| drop(keys.install(stored)));
-    Follower::new(&auth.accounts.log, auth.accounts.policy.after_restore, install_keys)
+    Follower::new(&auth.base.log, auth.policy.after_restore, install_keys)
 }
 
 /// Users and sessions over `store`, for `operator` to administer; also for the command line, which serves nothing.
@@ -154,26 +154,12 @@ pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock:
     let threads = hash_threads(settings.hash_threads);
     let cost = settings.login.hash_cost();
     let hasher = PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue, cost })?;
-    let passwords = &settings.passwords;
+    let PasswordSettings { password_blocklist, password_min_score } = &settings.passwords;
+    let rules = PasswordRules::new(password_blocklist.clone(), *password_min_score);
     let log = Arc::new(RevocationLog::new(store.clone(), &policy, operator, clock.clone()));
-    let audit = AuditLog::new(store.clone(), clock.clone(), policy.audit_retention);
-    Ok(Accounts {
-        store,
-        hasher: Arc::new(hasher),
-        password_rules: PasswordRules::new(passwords.password_blocklist.clone(), passwords.password_min_score),
-        revocations: Arc::clone(log.revocations()),
-        ending: RevocationBatcher::new(Arc::clone(&log)),
-        log,
-        session_reads: Arc::default(),
-        credential_reads: Arc::default(),
-        rotations: RotationQueue::default(),
-        turns: Turns::default(),
-        decoys: Decoys::default(),
-        audit: Arc::new(audit),
-        operator,
-        clock,
-        policy,
-    })
+    let audit = Arc::new(AuditLog::new(store.clone(), clock.clone(), policy.audit_retention));
+    let base = Base { store, clock, operator, log, audit };
+    Ok(Accounts::new(policy, hasher, rules, base))
 }
 
 /// How many threads hash by that setting.

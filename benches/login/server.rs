@@ -71,10 +71,10 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let begun = clock.boot();
         let task = tokio::spawn(server.serve(listeners, async move { drop(stopped.await) }));
-        auth.accounts.revocations.caught_up(begun).await;
+        auth.revocations().caught_up(begun).await;
         for number in 0..USERS {
             let roles = vec!["reader".to_owned()];
-            auth.accounts.create_user(username(number), password(), roles).await.expect("created");
+            auth.users.create(username(number), password(), roles).await.expect("created");
         }
         Self { auth, grpc, cluster, dir, stop, task }
     }

@@ -111,9 +111,9 @@ async fn report(database: &Database, url: &str, auth: &Arc<Auth>, mut tokens: Ve
 
 /// The tokens of a session that has none yet.
 async fn first(auth: &Arc<Auth>, id: SessionId) -> TokenPair {
-    let mut conn = auth.accounts.store.acquire().await.expect("connected");
+    let mut conn = auth.base.store.acquire().await.expect("connected");
     let session = sessions::find_all(&mut conn, &[id]).await.expect("read").remove(0);
-    auth.token_pair(&session, auth.accounts.clock.now()).expect("signed")
+    auth.token_pair(&session, auth.base.clock.now()).expect("signed")
 }
 
 async fn turn(database: &Database, auth: &Arc<Auth>, tokens: &mut Vec<TokenPair>, callers: usize, way: Way) -> Figure {
@@ -158,10 +158,10 @@ async fn shared(auth: &Auth, pair: TokenPair) -> TokenPair {
 /// The same work with a statement of its own.
 async fn alone(auth: &Auth, pair: &TokenPair) -> TokenPair {
     let read = auth.read_refresh_token(pair.refresh_token.expose()).await.expect("read").expect("ours");
-    let now = auth.accounts.clock.now();
+    let now = auth.base.clock.now();
     let step = Step::rotation(read.generation).expect("below the end");
     let advance = Advance { session_id: read.session_id, step, now, idle_expires_at: now + IDLE, client: None };
-    let mut conn = auth.accounts.store.acquire().await.expect("connected");
+    let mut conn = auth.base.store.acquire().await.expect("connected");
     let session = sessions::advance(&mut conn, &advance).await.expect("tried").expect("possible");
     drop(conn);
     auth.token_pair(&session, now).expect("signed")

@@ -73,8 +73,8 @@ impl Replica {
 
     /// Waits for the first fresh state; says how long it took since `Server::serve` began.
     pub async fn fresh(&self) -> Duration {
-        self.auth.accounts.revocations.caught_up(self.begun).await;
-        self.auth.accounts.clock.boot().since(self.begun)
+        self.auth.revocations().caught_up(self.begun).await;
+        self.auth.base.clock.boot().since(self.begun)
     }
 
     pub async fn stop(self) {
@@ -85,7 +85,7 @@ impl Replica {
     /// Creates the user whose sessions are to end.
     pub async fn create_user(&self) {
         let (name, password) = (Username::parse(USERNAME).expect("a name"), password());
-        self.auth.accounts.create_user(name, password, vec!["reader".to_owned()]).await.expect("created");
+        self.auth.users.create(name, password, vec!["reader".to_owned()]).await.expect("created");
     }
 
     pub async fn login(&self) -> TokenPair {

@@ -1,133 +1,106 @@
-//! The product: one file per operation. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
+//! The product. Its files are the verbs, its folders own what the verbs work with: `users`, `sessions`, `keys` and `passwords`,
+//! each of which may use those after it. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
 //! the database. Knows neither gRPC nor HTTP.
 
 pub mod base;
-pub mod decoys;
-pub mod import;
+mod completion;
 pub mod keys;
 pub mod login;
-pub mod proven;
+mod page;
+pub mod passwords;
+mod proven;
 pub mod refresh;
-pub mod restores;
 pub mod revoke;
-pub mod rotation_queue;
 pub mod sessions;
-pub mod throttle;
 pub mod tokens;
 pub mod users;
 pub mod verified;
 pub mod verify;
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
-use countersign_token::{clock::Clock, ids::SessionId, verifier::Settings};
-use uuid::Uuid;
+use countersign_token::verifier::Settings;
 
-use self::{
-    base::Base, decoys::Decoys, keys::Keys, proven::ProvenReads, rotation_queue::RotationQueue, throttle::Turns,
-    verified::Verifier,
-};
+use self::{base::Base, keys::Keys, passwords::Passwords, sessions::Sessions, users::Users, verified::Verifier};
+pub use self::{completion::to_completion, page::Page};
 use crate::{
-    audit::AuditLog,
     config::Policy,
     crypto::{password::PasswordHasher, password_rules::PasswordRules, seal::MasterKeys},
-    domain::{audit::Actor, session::Session, user::Username},
     error::Error,
-    revocation::{Revocations, batch::RevocationBatcher, log::RevocationLog},
-    store::{Store, credentials::Credentials},
+    revocation::Revocations,
 };
 
-/// Users and their sessions: all that needs no key. The command line works with this alone.
+/// All that needs no key. The command line works with this alone.
 #[derive(Debug)]
 pub struct Accounts {
-    /// The database.
-    pub store: Store,
-    /// The hashing threads.
-    pub hasher: Arc<PasswordHasher>,
-    /// What a new password must not be.
-    pub password_rules: PasswordRules,
-    /// What is known of revocations.
-    pub revocations: Arc<Revocations>,
-    /// The door by which sessions, users and keys change.
-    pub log: Arc<RevocationLog>,
-    /// What ends single sessions.
-    pub ending: RevocationBatcher,
-    /// Those who wait to read a session.
-    pub session_reads: Arc<ProvenReads<SessionId, Session>>,
-    /// Those who wait to read a user's password hash.
-    pub credential_reads: Arc<ProvenReads<Username, Credentials>>,
-    /// Those who wait to rotate one.
-    pub rotations: RotationQueue,
-    /// Those who try a password.
-    pub turns: Turns,
-    /// What stands in for users that do not exist.
-    pub decoys: Decoys,
-    /// What happened.
-    pub audit: Arc<AuditLog>,
-    /// Who administers through this process.
-    pub operator: Actor,
-    /// The time.
-    pub clock: Clock,
+    /// The database, the time, and the logs.
+    pub base: Base,
+    /// Passwords, and who may try one.
+    pub passwords: Arc<Passwords>,
+    /// Their sessions.
+    pub sessions: Arc<Sessions>,
+    /// The users.
+    pub users: Users,
     /// The deployment's choices.
     pub policy: Policy,
 }
 
-/// The whole service: accounts, and the keys that make and check tokens.
+/// The whole service: each of its parts owns its state.
 #[derive(Debug)]
 pub struct Auth {
-    /// Users and sessions.
-    pub accounts: Accounts,
+    /// The database, the time, and the logs.
+    pub base: Base,
     /// The keys.
     pub keys: Arc<Keys>,
-    /// What verifies access tokens.
+    /// The verifier of access tokens.
     pub verifier: Arc<Verifier>,
+    /// Passwords, and who may try one.
+    pub passwords: Arc<Passwords>,
+    /// The sessions.
+    pub sessions: Arc<Sessions>,
+    /// The users.
+    pub users: Users,
+    /// The deployment's choices.
+    pub policy: Policy,
 }
 
-/// A page of a listing.
-#[derive(Clone, Copy, Debug)]
-pub struct Page {
-    /// The last id of the page before.
-    pub after: Uuid,
-    /// At most so many.
-    pub size: u16,
+impl Accounts {
+    /// Users whose passwords these threads hash, and these rules admit.
+    pub fn new(policy: Policy, hasher: PasswordHasher, rules: PasswordRules, base: Base) -> Self {
+        let passwords = Arc::new(Passwords::new(&policy, hasher, rules, base.clone()));
+        let sessions = Arc::new(Sessions::new(&policy, base.clone()));
+        let users = Users::new(Arc::clone(&passwords), Arc::clone(&sessions), base.clone());
+        Self { base, passwords, sessions, users, policy }
+    }
 }
 
 impl Auth {
     /// These accounts, and no keys yet.
     pub fn new(accounts: Accounts, master: MasterKeys) -> Self {
-        let Accounts { store, clock, operator, log, audit, hasher, policy, revocations, .. } = &accounts;
-        let (log, audit) = (Arc::clone(log), Arc::clone(audit));
-        let base = Base { store: store.clone(), clock: clock.clone(), operator: *operator, log, audit };
-        let Policy { issuer, leeway, verify_cache: remembered, .. } = policy;
+        let Accounts { base, passwords, sessions, users, policy } = accounts;
+        let Policy { issuer, leeway, verify_cache: remembered, .. } = &policy;
         let settings = Settings { issuer: issuer.clone(), leeway: *leeway, remembered: *remembered };
-        let verifier = Arc::new(Verifier::new(settings, Arc::clone(revocations.state())));
-        let keys = Arc::new(Keys::new(master, policy, Arc::clone(&verifier), Arc::clone(hasher), base));
-        Self { accounts, keys, verifier }
+        let verifier = Arc::new(Verifier::new(settings, Arc::clone(base.log.revocations().state())));
+        let hasher = Arc::clone(passwords.hasher());
+        let keys = Arc::new(Keys::new(master, &policy, Arc::clone(&verifier), hasher, base.clone()));
+        Self { base, keys, verifier, passwords, sessions, users, policy }
     }
-}
 
-impl Accounts {
+    /// The revocations that this replica knows.
+    pub fn revocations(&self) -> &Revocations {
+        self.base.log.revocations()
+    }
+
     /// Passes if this replica may sign tokens now: it has heard of the keys within the bound, and its wall clock, which is
     /// written into each token, is near enough to the database's.
     ///
     /// # Errors
     /// [`Error::RevocationsStale`], [`Error::ClockWrong`].
-    pub(crate) fn may_sign(&self) -> Result<(), Error> {
-        self.revocations.state().fresh(None)?;
-        if self.revocations.clock_distance() > self.policy.max_clock_distance {
+    fn may_sign(&self) -> Result<(), Error> {
+        self.revocations().state().fresh(None)?;
+        if self.revocations().clock_distance() > self.policy.max_clock_distance {
             return Err(Error::ClockWrong);
         }
         Ok(())
     }
-}
-
-/// Runs work on the database to its end even if the caller goes away, so that neither a transaction nor its connection
-/// is cut short.
-///
-/// # Errors
-/// Those of the work; [`Error::Internal`] when it panicked.
-pub async fn to_completion<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::spawn(work).await.map_err(Error::internal)?
 }

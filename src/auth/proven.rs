@@ -5,22 +5,15 @@
 use std::{
     collections::{HashMap, HashSet},
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use countersign_token::ids::SessionId;
 use tokio::sync::oneshot;
 
-use super::{Accounts, to_completion};
 use crate::{
-    domain::{session::Session, user::Username},
     error::Error,
-    store::{
-        Conn, Lane, Store,
-        credentials::{self, Credentials},
-        retrying, sessions,
-    },
+    store::{Conn, Lane, Store, retrying},
 };
 
 /// The most rows that one statement reads.
@@ -52,7 +45,7 @@ impl<K, V> Default for ProvenReads<K, V> {
 impl<K: Clone + Eq + Hash, V: Clone> ProvenReads<K, V> {
     /// The row of `key`, read by `find` from now on; None if there is none. To be run to completion: others may be in the same
     /// statement.
-    async fn read(
+    pub(super) async fn read(
         &self,
         store: &Store,
         key: K,
@@ -116,34 +109,4 @@ impl<K: Clone + Eq + Hash, V: Clone> ProvenReads<K, V> {
     fn lock(&self) -> MutexGuard<'_, Vec<Waiting<K, V>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Accounts {
-    /// The session of that id, as it may be answered.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`]: nothing is known of it.
-    pub(super) async fn prove_session(&self, id: SessionId) -> Result<Option<Session>, Error> {
-        let (reads, store) = (Arc::clone(&self.session_reads), self.store.clone());
-        to_completion(async move { reads.read(&store, id, find_sessions).await }).await
-    }
-
-    /// The credentials of that name, as they may be answered.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`]: nothing is known of them.
-    pub(super) async fn prove_credentials(&self, name: &Username) -> Result<Option<Credentials>, Error> {
-        let (reads, store, name) = (Arc::clone(&self.credential_reads), self.store.clone(), name.clone());
-        to_completion(async move { reads.read(&store, name, find_credentials).await }).await
-    }
-}
-
-async fn find_sessions(conn: &mut Conn, ids: &[SessionId]) -> Result<HashMap<SessionId, Session>, Error> {
-    let found = sessions::find_all(conn, ids).await?;
-    Ok(found.into_iter().map(|session| (session.id, session)).collect())
-}
-
-async fn find_credentials(conn: &mut Conn, names: &[Username]) -> Result<HashMap<Username, Credentials>, Error> {
-    let found = credentials::find_all(conn, names).await?;
-    Ok(found.into_iter().map(|found| (found.user.username.clone(), found)).collect())
 }

@@ -1,7 +1,7 @@
 //! Refresh: exchanges a refresh token. What is done is decided by `domain/rotation.rs`; here are the look-up, the one
 //! conditional write, and the way back when another request was faster (promise P2).
 
-use countersign_token::{error::Rejection, ids::SessionId, moment::later};
+use countersign_token::{error::Rejection, ids::SessionId};
 use time::OffsetDateTime;
 
 use super::{Auth, tokens::TokenPair};
@@ -60,17 +60,17 @@ impl Auth {
     /// be tried again.
     pub async fn refresh(&self, request: RefreshRequest) -> Result<Refreshed, Error> {
         // Who has not heard of the keys for long may take a new one for none.
-        self.accounts.may_sign()?;
+        self.may_sign()?;
         // A token that was never issued ends here, before any statement.
         let token = self.read_refresh_token(request.refresh_token.expose()).await?;
         let token = token.ok_or(Error::RefreshTokenInvalid)?;
         if let Some(access_token) = &request.access_token {
             self.check_session(access_token, token.session_id)?;
         }
-        let now = self.accounts.clock.now();
+        let now = self.base.clock.now();
         let (session, exchange) = self.exchange(token, request.client, now).await?;
         // The database may have lost what this replica knows; then it is put back soon.
-        if self.accounts.revocations.has_ended(&session) {
+        if self.revocations().has_ended(&session) {
             return Err(Error::RefreshTokenInvalid);
         }
         let tokens = self.token_pair(&session, now)?;
@@ -101,20 +101,20 @@ impl Auth {
                 session_id: token.session_id,
                 step,
                 now,
-                idle_expires_at: later(now, self.accounts.policy.session_idle_ttl),
+                idle_expires_at: self.sessions.idle_end(now),
                 client: client.clone(),
             };
-            if let Some(session) = self.accounts.rotate(advance).await? {
+            if let Some(session) = self.sessions.rotate(advance).await? {
                 return Ok((session, Exchange::New));
             }
             // Whatever is answered from here on rests on what is read.
-            let session = self.accounts.prove_session(token.session_id).await?;
+            let session = self.sessions.prove(token.session_id).await?;
             let session = session.ok_or(Error::RefreshTokenInvalid)?;
             // It may have ended while this one waited.
-            if matches!(session.rotation.liveness, Liveness::Until(end) if end <= self.accounts.clock.now()) {
+            if matches!(session.rotation.liveness, Liveness::Until(end) if end <= self.base.clock.now()) {
                 return Err(Error::RefreshTokenInvalid);
             }
-            match decide(&session.rotation, token.generation, self.accounts.policy.rotation, now) {
+            match decide(&session.rotation, token.generation, self.policy.rotation, now) {
                 Decision::Rotate(next) | Decision::Skip(next) => step = next,
                 Decision::Replay => return Ok((session, Exchange::Replayed)),
                 Decision::Reuse => return Err(self.end_reused(&session, client).await),
@@ -128,7 +128,7 @@ impl Auth {
     /// Ends the session of a token that was used twice; what could not be ended is not called reused.
     async fn end_reused(&self, session: &Session, client: Option<ClientInfo>) -> Error {
         let cause = Cause { reason: Reason::Reuse, client: client.unwrap_or_default() };
-        if let Err(error) = self.accounts.ending.end(session.id, cause).await {
+        if let Err(error) = self.sessions.end(session.id, cause).await {
             return error;
         }
         tracing::warn!(session_id = %session.id, user_id = %session.user_id, "refresh token reused: session ended");

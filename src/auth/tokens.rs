@@ -44,10 +44,10 @@ impl Auth {
     /// [`Error::Internal`] without a key that signs.
     pub fn token_pair(&self, session: &Session, now: OffsetDateTime) -> Result<TokenPair, Error> {
         // No token outlives its session (CVE-2021-32923).
-        let ttl = jittered(self.accounts.policy.access_token_ttl)?;
+        let ttl = jittered(self.policy.access_token_ttl)?;
         let expires_at = later(now, ttl).min(session.expires_at);
         let claims = Claims {
-            iss: self.accounts.policy.issuer.clone(),
+            iss: self.policy.issuer.clone(),
             sub: session.user_id.to_string(),
             aud: session.audience.clone(),
             exp: unix(expires_at),
@@ -79,7 +79,7 @@ impl Auth {
         let read = || self.keys.ring().decode_refresh(text);
         let mut reading = read()?;
         if reading == Reading::KeyUnknown {
-            self.accounts.log.hear_of_keys().await?;
+            self.base.log.hear_of_keys().await?;
             reading = read()?;
         }
         Ok(match reading {

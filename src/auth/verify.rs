@@ -45,6 +45,6 @@ impl Auth {
 
     /// Forgets the tokens that have expired.
     pub fn forget_expired_tokens(&self) {
-        self.verifier.forget_expired(self.accounts.clock.now());
+        self.verifier.forget_expired(self.base.clock.now());
     }
 }

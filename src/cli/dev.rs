@@ -112,7 +112,7 @@ impl Dev {
         let mut serving = pin!(server.serve(listeners, shutdown.requested()));
         tokio::select! {
             ended = &mut serving => return ended,
-            () = auth.accounts.revocations.caught_up(clock.boot()) => {}
+            () = auth.revocations().caught_up(clock.boot()) => {}
         }
         facts.write(dir)?;
         say(banner(&facts, dir))?;
@@ -140,7 +140,7 @@ impl Facts {
 async fn demo_password(server: &Server, dir: &Path) -> Result<String, Error> {
     let auth = server.auth();
     let username = Username::parse(USERNAME)?;
-    let found = match auth.accounts.find_user(&UserKey::Name(username.clone())).await {
+    let found = match auth.users.find(&UserKey::Name(username.clone())).await {
         Ok(user) => Some(user),
         Err(Error::UserNotFound) => None,
         Err(error) => return Err(error),
@@ -152,10 +152,10 @@ async fn demo_password(server: &Server, dir: &Path) -> Result<String, Error> {
     let password = Password::parse("password", &text)?;
     match found {
         Some(user) => {
-            auth.accounts.set_password(user.id, password).await?;
+            auth.users.set_password(user.id, password).await?;
         }
         None => {
-            auth.accounts.create_user(username, password, vec!["demo".to_owned()]).await?;
+            auth.users.create(username, password, vec!["demo".to_owned()]).await?;
         }
     }
     Ok(text)

@@ -77,14 +77,14 @@ impl Keys {
             Action::Rotate { sealed, purpose } => {
                 let auth = sealed.auth().await?;
                 let kid = auth.keys.rotate(purpose).await?;
-                auth.accounts.store.close().await;
+                auth.base.store.close().await;
                 let verb = if purpose == Purpose::Pepper { "goes into new password hashes" } else { "signs" };
                 say(format_args!("{kid} {verb} from now on"))
             }
             Action::Kill { sealed, kid } => {
                 let auth = sealed.auth().await?;
                 let by = auth.keys.kill(&kid).await?.everywhere_by.map(moment).unwrap_or_default();
-                auth.accounts.store.close().await;
+                auth.base.store.close().await;
                 say(format_args!("killed {kid}; its tokens are refused by every replica by {by}"))
             }
             Action::Reseal(sealed) => reseal(&sealed.auth().await?).await,
@@ -120,14 +120,14 @@ async fn list(database: &DatabaseSettings) -> Result<(), Error> {
 
 async fn reseal(auth: &Auth) -> Result<(), Error> {
     let resealed = auth.keys.reseal().await?;
-    auth.accounts.store.close().await;
+    auth.base.store.close().await;
     say(format_args!("{} keys moved to the first master key", resealed.moved))?;
     all_open(&resealed.closed)
 }
 
 async fn export_peppers(auth: &Auth) -> Result<(), Error> {
     let exported = auth.keys.export_peppers().await?;
-    auth.accounts.store.close().await;
+    auth.base.store.close().await;
     for pepper in &exported.peppers {
         say(format_args!("{} {}", pepper.kid(), pepper.export().expose()))?;
     }

@@ -44,7 +44,7 @@ impl Sessions {
         require_schema(&store).await?;
         let accounts = server::accounts(store, &self.policy, Actor::CommandLine, Clock::system())?;
         let said = self.action.run(&accounts).await;
-        accounts.store.close().await;
+        accounts.base.store.close().await;
         said
     }
 }
@@ -53,12 +53,12 @@ impl Action {
     async fn run(self, accounts: &Accounts) -> Result<(), Error> {
         match self {
             Self::EndAll { before } => {
-                let before = before.unwrap_or(accounts.clock.now());
+                let before = before.unwrap_or(accounts.base.clock.now());
                 let by =
-                    accounts.end_sessions_opened_before(before).await?.everywhere_by.map(moment).unwrap_or_default();
+                    accounts.sessions.end_opened_before(before).await?.everywhere_by.map(moment).unwrap_or_default();
                 say(format_args!("sessions opened before {} ended, on every replica by {by}", moment(before)))
             }
-            Self::AcceptRestore => match accounts.accept_restore().await? {
+            Self::AcceptRestore => match accounts.sessions.accept_restore().await? {
                 true => say("the sessions of the restored database live"),
                 false => say("there was nothing to decide"),
             },

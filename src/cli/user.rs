@@ -87,7 +87,7 @@ impl User {
         let store = store(&self.database)?;
         let accounts = server::accounts(store, &self.policy, Actor::CommandLine, Clock::system())?;
         let outcome = act(&accounts, self.action).await;
-        accounts.store.close().await;
+        accounts.base.store.close().await;
         outcome
     }
 }
@@ -97,28 +97,28 @@ async fn act(accounts: &Accounts, action: Action) -> Result<(), Error> {
         Action::Add { username, roles, password } => {
             let (username, roles) = (Username::parse(&username)?, parse_roles(roles)?);
             let password = password.read(accounts).await?;
-            let user = accounts.create_user(username, password, roles).await?;
+            let user = accounts.users.create(username, password, roles).await?;
             say(format_args!("created {} {}", user.id, user.username.as_str()))
         }
         Action::List => list(accounts).await,
         Action::Passwd { username, password } => {
             let id = find(accounts, &username).await?;
             let password = password.read(accounts).await?;
-            report("password set", accounts.set_password(id, password).await?)
+            report("password set", accounts.users.set_password(id, password).await?)
         }
         Action::Disable { username } => {
             let id = find(accounts, &username).await?;
-            let (_, revoked) = accounts.update_user(id, None, Some(Status::Disabled)).await?;
+            let (_, revoked) = accounts.users.update(id, None, Some(Status::Disabled)).await?;
             report("disabled", revoked)
         }
         Action::Enable { username } => {
             let id = find(accounts, &username).await?;
-            accounts.update_user(id, None, Some(Status::Enabled)).await?;
+            accounts.users.update(id, None, Some(Status::Enabled)).await?;
             say("enabled")
         }
         Action::Delete { username } => {
             let id = find(accounts, &username).await?;
-            report("deleted", accounts.delete_user(id).await?)
+            report("deleted", accounts.users.delete(id).await?)
         }
         Action::Import(import) => import.run(accounts).await,
         Action::Export(export) => export.run(accounts).await,
@@ -127,13 +127,13 @@ async fn act(accounts: &Accounts, action: Action) -> Result<(), Error> {
 
 async fn find(accounts: &Accounts, username: &str) -> Result<UserId, Error> {
     let key = UserKey::Name(Username::parse(username)?);
-    Ok(accounts.find_user(&key).await?.id)
+    Ok(accounts.users.find(&key).await?.id)
 }
 
 async fn list(accounts: &Accounts) -> Result<(), Error> {
     let mut page = Page { after: Uuid::nil(), size: 1000 };
     loop {
-        let users = accounts.list_users(page).await?;
+        let users = accounts.users.list(page).await?;
         for user in &users {
             let status = if user.disabled_at.is_some() { "disabled" } else { "enabled" };
             let name = user.username.as_str();
@@ -154,7 +154,7 @@ fn report(what: &str, revoked: Revoked) -> Result<(), Error> {
 impl PasswordSource {
     async fn read(&self, accounts: &Accounts) -> Result<Password, Error> {
         // Before asking: a long list takes a while.
-        accounts.password_rules.load()?;
+        accounts.passwords.load_rules()?;
         let text = if self.password_stdin { read_line().await? } else { prompt()? };
         Password::parse_new("password", &text, accounts.policy.password_min_length)
     }

@@ -66,7 +66,7 @@ async fn write(accounts: &Accounts, output: &mut impl Write) -> Result<u64, Erro
     let mut page = Page { after: Uuid::nil(), size: PAGE };
     let mut peppered = 0;
     loop {
-        let users = accounts.export(page).await?;
+        let users = accounts.users.export(page).await?;
         let (count, last) = (users.len(), users.last().map(|credentials| credentials.user.id.0));
         for credentials in users {
             peppered += u64::from(phc::is_peppered(&credentials.password_hash));

@@ -7,7 +7,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;
 
 use crate::{
-    auth::{import::Row, users::Status},
+    auth::users::{Status, import::Row},
     crypto::secret::Secret,
     error::Violation,
     store::credentials::Credentials,

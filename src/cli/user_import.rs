@@ -16,7 +16,7 @@ use super::{
 use crate::{
     auth::{
         Accounts,
-        import::{Import, Mode, Outcome, Row, Totals},
+        users::import::{Import, Mode, Outcome, Row, Totals},
     },
     error::{Error, Violation},
 };
@@ -55,7 +55,7 @@ impl UserImport {
             if lines.is_empty() {
                 break;
             }
-            let (after, outcomes) = accounts.import(import, rows).await?;
+            let (after, outcomes) = accounts.users.import(import, rows).await?;
             import = after;
             for (line, outcome) in lines.into_iter().zip(outcomes) {
                 progress.count(line, &outcome);

@@ -1,5 +1,5 @@
 //! How often a password may be guessed: budgets of attempts, after which each takes longer than the one before
-//! (REQUIREMENTS R55, NIST SP 800-63B-4 section 3.2.2). `auth/throttle.rs` says which budget an attempt is charged to.
+//! (REQUIREMENTS R55, NIST SP 800-63B-4 section 3.2.2). `auth/passwords/throttle.rs` says which budget an attempt is charged to.
 
 use std::time::Duration;
 

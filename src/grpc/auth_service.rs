@@ -89,7 +89,7 @@ impl AuthService for Service {
             let request = request.into_inner();
             let page = decode::page(request.page_size, &request.page_token)?;
             let user = decode::user_id(&request.user_id)?;
-            let sessions = self.auth.accounts.list_sessions(user, page).await?;
+            let sessions = self.auth.sessions.list(user, page).await?;
             let sessions: Vec<v1::Session> = sessions.into_iter().map(encode::session).collect();
             let last = sessions.last().map(|session| &session.session_id);
             let next_page_token = encode::next_page(page, last, sessions.len());

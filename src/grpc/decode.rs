@@ -15,11 +15,13 @@ use super::v1;
 use crate::{
     auth::{
         Page,
-        import::{Mode, Row},
         login::LoginRequest,
         refresh::RefreshRequest,
         revoke::{CONFIRM_WITHIN, Target},
-        users::{PasswordChange, Status, UserKey},
+        users::{
+            PasswordChange, Status, UserKey,
+            import::{Mode, Row},
+        },
     },
     crypto::{device_hint::Device, secret::Secret},
     domain::{password::Password, session::ClientInfo, user::Username},

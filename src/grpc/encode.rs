@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::v1;
 use crate::{
-    auth::{Page, import::Outcome, tokens::TokenPair},
+    auth::{Page, tokens::TokenPair, users::import::Outcome},
     domain::{session::Session, user::User},
     revocation::log::Revoked,
 };

@@ -8,9 +8,8 @@ use tonic::{Status, Streaming};
 use super::{decode, encode, status::status, v1};
 use crate::{
     auth::{
-        Auth,
-        import::{Import, Mode, Outcome, Row, Totals},
-        to_completion,
+        Auth, to_completion,
+        users::import::{Import, Mode, Outcome, Row, Totals},
     },
     error::Error,
 };
@@ -62,7 +61,7 @@ impl Report {
             return Err(Error::invalid("users", format!("at most {MAX_ROWS} in a call")));
         }
         let auth = Arc::clone(auth);
-        let (import, outcomes) = to_completion(async move { auth.accounts.import(import, rows).await }).await?;
+        let (import, outcomes) = to_completion(async move { auth.users.import(import, rows).await }).await?;
         for outcome in outcomes {
             self.totals.count(&outcome);
             if outcome != Outcome::Imported && self.named.len() < MAX_NAMED {

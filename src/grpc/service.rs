@@ -24,7 +24,7 @@ pub struct Service {
 impl Service {
     /// What was ended, once the other replicas have confirmed it or the caller's patience is over.
     pub async fn confirm(&self, revoked: Revoked, patience: Patience) -> v1::RevokeResponse {
-        let confirmed = self.auth.accounts.log.confirm(&revoked.committed, patience.left()).await;
+        let confirmed = self.auth.base.log.confirm(&revoked.committed, patience.left()).await;
         encode::revoked(revoked, confirmed)
     }
 }

@@ -25,10 +25,10 @@ impl UserService for Service {
         respond("create_user", async {
             let request = request.into_inner();
             let username = Username::parse(&request.username)?;
-            let min = auth.accounts.policy.password_min_length;
+            let min = auth.policy.password_min_length;
             let password = decode::new_password("password", request.password, min)?;
             let roles = parse_roles(request.roles)?;
-            let create = async move { auth.accounts.create_user(username, password, roles).await };
+            let create = async move { auth.users.create(username, password, roles).await };
             let user = to_completion(create).await?;
             Ok(v1::CreateUserResponse { user: Some(encode::user(user)) })
         })
@@ -38,7 +38,7 @@ impl UserService for Service {
     async fn get_user(&self, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Status> {
         respond("get_user", async {
             let key = decode::user_key(request.into_inner())?;
-            let user = self.auth.accounts.find_user(&key).await?;
+            let user = self.auth.users.find(&key).await?;
             Ok(v1::GetUserResponse { user: Some(encode::user(user)) })
         })
         .await
@@ -51,7 +51,7 @@ impl UserService for Service {
         respond("list_users", async {
             let request = request.into_inner();
             let page = decode::page(request.page_size, &request.page_token)?;
-            let users = self.auth.accounts.list_users(page).await?;
+            let users = self.auth.users.list(page).await?;
             let users: Vec<v1::User> = users.into_iter().map(encode::user).collect();
             let last = users.last().map(|user| &user.user_id);
             let next_page_token = encode::next_page(page, last, users.len());
@@ -71,7 +71,7 @@ impl UserService for Service {
             let id = decode::user_id(&request.user_id)?;
             let roles = request.roles.map(|roles| parse_roles(roles.names)).transpose()?;
             let status = decode::status(request.disabled);
-            let update = async move { auth.accounts.update_user(id, roles, status).await };
+            let update = async move { auth.users.update(id, roles, status).await };
             let (user, revoked) = to_completion(update).await?;
             let user = Some(encode::user(user));
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
@@ -89,7 +89,7 @@ impl UserService for Service {
         respond("delete_user", async {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let id = decode::user_id(&request.get_ref().user_id)?;
-            let revoked = to_completion(async move { auth.accounts.delete_user(id).await }).await?;
+            let revoked = to_completion(async move { auth.users.delete(id).await }).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
                 self.confirm(revoked, patience).await;
             Ok(v1::DeleteUserResponse { sessions_revoked, confirmed, everywhere_by })
@@ -106,9 +106,9 @@ impl UserService for Service {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let id = decode::user_id(&request.user_id)?;
-            let min = auth.accounts.policy.password_min_length;
+            let min = auth.policy.password_min_length;
             let password = decode::new_password("password", request.password, min)?;
-            let set = async move { auth.accounts.set_password(id, password).await };
+            let set = async move { auth.users.set_password(id, password).await };
             let revoked = to_completion(set).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
                 self.confirm(revoked, patience).await;
@@ -126,8 +126,8 @@ impl UserService for Service {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let device = auth.keys.ring().decode_device(&request.device_hint);
-            let change = decode::password_change(request, auth.accounts.policy.password_min_length, device)?;
-            let changed = async move { auth.accounts.change_password(change).await };
+            let change = decode::password_change(request, auth.policy.password_min_length, device)?;
+            let changed = async move { auth.users.change_password(change).await };
             let revoked = to_completion(changed).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
                 self.confirm(revoked, patience).await;

@@ -57,10 +57,10 @@ impl From<Error> for End {
 /// # Errors
 /// [`Error::RevocationsStale`], [`Error::SigningKeySecret`].
 pub fn watch(auth: Arc<Auth>, position: &str, drain: watch::Receiver<bool>) -> Result<Events, Error> {
-    auth.accounts.revocations.state().fresh(None)?;
+    auth.revocations().state().fresh(None)?;
     refuse_secrets(&auth)?;
     let (events, received) = mpsc::channel(BUFFERED);
-    let (began, position) = (auth.accounts.clock.boot(), read(position));
+    let (began, position) = (auth.base.clock.boot(), read(position));
     let watcher = Watcher { auth, events, began, position, jwks: String::new() };
     tokio::spawn(watcher.run(drain));
     Ok(ReceiverStream::new(received))
@@ -88,7 +88,7 @@ impl Watcher {
     }
 
     async fn tell(&mut self) -> End {
-        let mut published = self.auth.accounts.revocations.published();
+        let mut published = self.auth.revocations().published();
         loop {
             published.mark_unchanged();
             if let Err(end) = self.tell_what_is_new().await {
@@ -102,12 +102,12 @@ impl Watcher {
     /// Keys and revocations first, and then the heartbeat that says that they were all.
     async fn tell_what_is_new(&mut self) -> Result<(), End> {
         // Read before what it covers.
-        let freshness = self.auth.accounts.revocations.state().fresh(None).map_err(Error::from)?;
+        let freshness = self.auth.revocations().state().fresh(None).map_err(Error::from)?;
         refuse_secrets(&self.auth)?;
         let ring = self.auth.keys.ring().jwks()?.json;
         if ring != self.jwks {
             self.jwks.clone_from(&ring);
-            let issuer = self.auth.accounts.policy.issuer.clone();
+            let issuer = self.auth.policy.issuer.clone();
             self.send(Event::Keys(v1::SigningKeys { jwks: ring, issuer })).await?;
         }
         while self.tell_news().await? {}
@@ -117,7 +117,7 @@ impl Watcher {
 
     /// Says whether there may be more: a snapshot serves many, and is a little old.
     async fn tell_news(&mut self) -> Result<bool, End> {
-        let news = self.auth.accounts.revocations.news(self.position);
+        let news = self.auth.revocations().news(self.position);
         let (more, position) = match news {
             News::Nothing => return Ok(false),
             News::Added(added, position) => {

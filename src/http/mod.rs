@@ -65,7 +65,7 @@ async fn livez() -> &'static str {
 
 /// Verify can answer.
 async fn readyz(State(auth): State<Arc<Auth>>) -> impl IntoResponse {
-    match auth.accounts.revocations.state().fresh(None) {
+    match auth.revocations().state().fresh(None) {
         Ok(_) => (StatusCode::OK, "ok\n"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "revocation state too old\n"),
     }

@@ -40,7 +40,7 @@ pub(super) fn start(auth: &Arc<Auth>, health: &Health) -> JoinSet<()> {
 async fn report_health(auth: Arc<Auth>, health: Health) {
     let mut said = false;
     loop {
-        let fresh = auth.accounts.revocations.state().fresh(None).is_ok();
+        let fresh = auth.revocations().state().fresh(None).is_ok();
         if fresh != said {
             if fresh {
                 health.serving().await;
@@ -68,7 +68,7 @@ async fn watch_hashes(auth: Arc<Auth>) {
 async fn write_refusals(auth: Arc<Auth>) {
     loop {
         tokio::time::sleep(AUDIT_PAUSE).await;
-        if let Err(error) = auth.accounts.audit.write_refusals().await {
+        if let Err(error) = auth.base.audit.write_refusals().await {
             tracing::debug!(%error, "audit events wait to be written");
         }
     }
@@ -77,13 +77,12 @@ async fn write_refusals(auth: Arc<Auth>) {
 /// Deletes what is old.
 async fn clean(auth: Arc<Auth>) {
     loop {
-        let Auth { accounts, .. } = &*auth;
         auth.forget_expired_tokens();
         for cleaned in [
-            accounts.log.clean().await,
-            accounts.clean_throttle().await,
-            accounts.audit.delete_old().await,
-            accounts.delete_ended_sessions().await.map(drop),
+            auth.base.log.clean().await,
+            auth.passwords.clean_throttle().await,
+            auth.base.audit.delete_old().await,
+            auth.sessions.delete_ended().await.map(drop),
         ] {
             if let Err(error) = cleaned {
                 tracing::debug!(%error, "old rows could not be deleted");
@@ -97,7 +96,7 @@ async fn clean(auth: Arc<Auth>) {
 /// which node would be promoted.
 async fn watch_replication(auth: Arc<Auth>) {
     loop {
-        let looked = async { replication::look(&mut auth.accounts.store.acquire().await?).await };
+        let looked = async { replication::look(&mut auth.base.store.acquire().await?).await };
         let pause = match looked.await {
             Ok(replication) => {
                 say_replication(&replication);
@@ -130,8 +129,8 @@ fn say_replication(replication: &Replication) {
 async fn watch_clock(auth: Arc<Auth>) {
     let mut said = (false, true);
     loop {
-        let distance = auth.accounts.revocations.clock_distance();
-        let (differs, signs) = (distance > CLOCK_DISTANCE, distance <= auth.accounts.policy.max_clock_distance);
+        let distance = auth.revocations().clock_distance();
+        let (differs, signs) = (distance > CLOCK_DISTANCE, distance <= auth.policy.max_clock_distance);
         if (differs, signs) != said && !signs {
             tracing::error!(?distance, "this machine's clock is too far from the database's: no tokens are signed");
         } else if (differs, signs) != said && differs {

@@ -78,7 +78,7 @@ async fn whoever_holds_a_token_may_end_its_session_without_administering() {
     let server = Setup::new().await.with_admin_token().start().await;
     let username = Username::parse("alice").expect("name");
     let password = Password::parse("password", PASSWORD).expect("password");
-    server.auth.accounts.create_user(username, password, vec![]).await.expect("created");
+    server.auth.users.create(username, password, vec![]).await.expect("created");
     let login = countersign::grpc::v1::LoginRequest {
         username: "alice".into(),
         password: PASSWORD.into(),

@@ -42,7 +42,7 @@ async fn a_revocation_wakes_the_followers_of_others_and_says_whose_it_is() {
     let alice = server.user("alice").await;
     for replica in [server, &other] {
         end_a_session(&alice.at(replica)).await;
-        assert_eq!(next(&mut listener).await, replica.auth.accounts.log.replica().to_string());
+        assert_eq!(next(&mut listener).await, replica.auth.base.log.replica().to_string());
     }
 }
 
@@ -60,14 +60,14 @@ async fn a_replica_that_is_alone_notifies_nobody_until_another_has_come() {
     run(&server, newcomer).await;
     // Read after the commit: the list as it was known before had nobody else.
     end_a_session(&alice).await;
-    assert_eq!(next(&mut listener).await, server.auth.accounts.log.replica().to_string());
+    assert_eq!(next(&mut listener).await, server.auth.base.log.replica().to_string());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hint_of_ones_own_wakes_nobody_and_that_of_another_does() {
     let server = TestServer::start().await;
-    let own = server.auth.accounts.log.replica();
-    let mut listener = server.auth.accounts.store.listen().await.expect("listening");
+    let own = server.auth.base.log.replica();
+    let mut listener = server.auth.base.store.listen().await.expect("listening");
     let mut connection = PgConnection::connect(&server.database_url).await.expect("connected");
     // By one statement, so that they arrive together.
     let both = sqlx::query("SELECT pg_notify($1, $2), pg_notify($1, '')").bind(CHANNEL).bind(own.to_string());

@@ -93,10 +93,10 @@ async fn imported_users_log_in_with_the_passwords_that_they_have() {
     let users = USERS.map(|(name, _, hash)| row(name, hash)).to_vec();
     assert_eq!(outcome(&server, vec![message(users)]).await, ((8, 0, 0), vec![]));
     for (name, password, _) in USERS {
-        let before = server.auth.accounts.hasher.hashes();
+        let before = server.auth.passwords.hasher().hashes();
         assert_eq!(refusal(login(&server, name, PASSWORD).await).1, "INVALID_CREDENTIALS", "{name}");
         login(&server, name, password).await.expect(name);
-        assert!(server.auth.accounts.hasher.hashes() >= before + 2, "{name}: counted as work");
+        assert!(server.auth.passwords.hasher().hashes() >= before + 2, "{name}: counted as work");
     }
 }
 
@@ -201,7 +201,7 @@ async fn a_stored_hash_that_costs_too_much_is_an_internal_error_and_never_run() 
     let poison = "UPDATE users SET password_hash = replace(password_hash, '$05$', '$31$')";
     sqlx::query(poison).execute(&mut connection).await.expect("poisoned");
     assert_eq!(refusal(login(&server, "poisoned", "U*U").await).1, "INTERNAL");
-    assert_eq!(server.auth.accounts.hasher.hashes(), 0);
+    assert_eq!(server.auth.passwords.hasher().hashes(), 0);
 }
 
 /// A file, removed at the end.
@@ -299,7 +299,7 @@ async fn p6_an_unknown_name_costs_what_users_cost() {
     let names: Vec<Username> = (0..200).map(|n| Username::parse(&format!("nobody{n}")).expect("a name")).collect();
     let kinds = |server: &TestServer| -> Vec<String> {
         let of =
-            |name| server.auth.accounts.decoys.of(name).map_or(String::new(), |hash| hash.as_str()[..7].to_owned());
+            |name| server.auth.passwords.decoy_of(name).map_or(String::new(), |hash| hash.as_str()[..7].to_owned());
         names.iter().map(of).collect()
     };
     let own = server.user("alice").await;
@@ -318,8 +318,8 @@ async fn p6_an_unknown_name_costs_what_users_cost() {
     assert!((120..180).contains(&moved), "{moved} of 200, where three of four users are of that kind");
     // Whatever it is checked against, the answer and the count of hashes are the same.
     for name in ["nobody0", "nobody1", "nobody2", "moved0", &own.name] {
-        let before = server.auth.accounts.hasher.hashes();
+        let before = server.auth.passwords.hasher().hashes();
         assert_eq!(refusal(login(&server, name, "wrong").await).1, "INVALID_CREDENTIALS");
-        assert_eq!(server.auth.accounts.hasher.hashes() - before, 1, "{name}");
+        assert_eq!(server.auth.passwords.hasher().hashes() - before, 1, "{name}");
     }
 }

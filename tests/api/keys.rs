@@ -36,7 +36,7 @@ async fn run(server: &TestServer, statement: &str) {
 }
 
 async fn stored(server: &TestServer) -> Vec<StoredKey> {
-    countersign::auth::keys::stored(&server.auth.accounts.store).await.expect("read").keys
+    countersign::auth::keys::stored(&server.auth.base.store).await.expect("read").keys
 }
 
 /// The name of the key of access tokens in a stage.
@@ -355,7 +355,7 @@ async fn a_key_that_was_not_published_for_the_lead_does_not_sign() {
 #[tokio::test]
 async fn v7_of_two_replicas_that_watched_the_same_time_one_counts_it() {
     let server = TestServer::start().await;
-    let mut conn = server.auth.accounts.store.acquire().await.expect("a connection");
+    let mut conn = server.auth.base.store.acquire().await.expect("a connection");
     let seen = keys::all(&mut conn).await.expect("read").witnessed_ms;
     assert!(keys::witness(&mut conn, seen, 60_000, Date::Today).await.expect("tried"), "the first");
     assert!(!keys::witness(&mut conn, seen, 60_000, Date::Today).await.expect("tried"), "and not the second");
@@ -369,7 +369,7 @@ async fn v7_replicas_whose_clocks_are_an_hour_apart_rotate_no_sooner() {
     let clock = Clock::manual();
     clock.set_wall_ahead(60 * MINUTE);
     let fast = Setup::on(slow.database_url.clone(), clock).start().await;
-    assert!(fast.auth.accounts.revocations.clock_distance() > 59 * MINUTE, "an operator is told");
+    assert!(fast.auth.revocations().clock_distance() > 59 * MINUTE, "an operator is told");
     let mut minutes = 0;
     while fast.auth.keys.rotate(Purpose::AccessToken).await.is_err() {
         minutes += 2;

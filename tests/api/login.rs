@@ -50,13 +50,13 @@ async fn look_and_cost_the_same(pepper: Peppering) {
     let update = UpdateUserRequest { user_id: disabled.id, disabled: Some(true), roles: None };
     server.user_client().update_user(update).await.expect("disabled");
     server.auth.sample_hashes().await.expect("sampled");
-    let decoy = server.auth.accounts.decoys.of(&Username::parse("nobody").expect("a name")).expect("a kind");
+    let decoy = server.auth.passwords.decoy_of(&Username::parse("nobody").expect("a name")).expect("a kind");
     assert_eq!(phc::is_peppered(&decoy), pepper.is_on(), "of the kind that the users have");
     let mut answers = Vec::new();
     for (name, password) in [("nobody", PASSWORD), ("alice", "wrong"), ("disabled", PASSWORD), ("disabled", "wrong")] {
-        let before = server.auth.accounts.hasher.hashes();
+        let before = server.auth.passwords.hasher().hashes();
         let status = server.auth_client().login(request(name, password)).await.expect_err("refused");
-        let cost = server.auth.accounts.hasher.hashes() - before;
+        let cost = server.auth.passwords.hasher().hashes() - before;
         answers.push((status.code(), status.message().to_owned(), status.details().to_vec(), cost));
     }
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");
@@ -94,7 +94,7 @@ async fn bad_input_is_named_and_opens_no_session() {
     let mut long_agent = request("alice", PASSWORD);
     long_agent.client.get_or_insert_default().user_agent = huge.clone();
     assert_eq!(violations(server.auth_client().login(long_agent).await), ["client.user_agent"]);
-    assert_eq!(server.auth.accounts.hasher.hashes(), 1, "nothing but the creation was hashed");
+    assert_eq!(server.auth.passwords.hasher().hashes(), 1, "nothing but the creation was hashed");
     assert_eq!(live_sessions(&server).await, 0);
 }
 
@@ -180,7 +180,7 @@ async fn p5_verify_answers_while_every_hashing_thread_is_busy() {
     let server = setup.start().await;
     let alice = server.user("alice").await;
     let tokens = alice.login().await;
-    let before = server.auth.accounts.hasher.hashes();
+    let before = server.auth.passwords.hasher().hashes();
     let guesses: Vec<_> = (0..FLOOD)
         .map(|_| {
             let alice = alice.clone();
@@ -188,7 +188,7 @@ async fn p5_verify_answers_while_every_hashing_thread_is_busy() {
         })
         .collect();
     alice.verify(&tokens.access_token).await.expect("valid");
-    assert!(server.auth.accounts.hasher.hashes() - before < FLOOD, "Verify did not wait for the flood");
+    assert!(server.auth.passwords.hasher().hashes() - before < FLOOD, "Verify did not wait for the flood");
     for guess in guesses {
         assert_eq!(refusal(guess.await.expect("joined")).1, "INVALID_CREDENTIALS");
     }

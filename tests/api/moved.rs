@@ -320,7 +320,7 @@ async fn p1_after_a_promotion_nothing_is_confirmed_until_nobody_can_be_fresh_fro
     // The other one is on no list that this log has: it was registered in the one before alone.
     run(
         &world.pair.standby_url(),
-        &format!("DELETE FROM replicas WHERE id = '{}'", world.left.auth.accounts.log.replica()),
+        &format!("DELETE FROM replicas WHERE id = '{}'", world.left.auth.base.log.replica()),
     )
     .await;
     assert!(!revoke().await);
@@ -370,7 +370,7 @@ async fn get_another_name(moved: &str) {
     };
     let before = name().await;
     // The other one is on the list of the log before alone.
-    let other_row = format!("DELETE FROM replicas WHERE id = '{}'", other.auth.accounts.log.replica());
+    let other_row = format!("DELETE FROM replicas WHERE id = '{}'", other.auth.base.log.replica());
     run(&server.database_url, &format!("{moved}; {other_row}")).await;
     assert!(!revoke().await.confirmed, "{moved}: before anybody has heard of it");
     for replica in [&server, &other] {

@@ -203,7 +203,7 @@ async fn p4_p6_a_pepper_that_cannot_be_used_makes_passwords_undecided_and_charge
     server.catch_up().await;
     let restarted = beside(&server, Peppering::On).await;
     restarted.auth.sample_hashes().await.expect("sampled");
-    let before = restarted.auth.accounts.hasher.hashes();
+    let before = restarted.auth.passwords.hasher().hashes();
     for (what, then) in [("it does not open", ""), ("it is gone", "DELETE FROM keys WHERE stage = 'retired'")] {
         run(&server, then).await.expect("done");
         let replica = if then.is_empty() { &restarted } else { &beside(&server, Peppering::On).await };
@@ -214,7 +214,7 @@ async fn p4_p6_a_pepper_that_cannot_be_used_makes_passwords_undecided_and_charge
             assert_eq!(answer, (Code::Internal, "INTERNAL".to_owned()), "{name}: {what}");
         }
     }
-    assert_eq!(restarted.auth.accounts.hasher.hashes(), before);
+    assert_eq!(restarted.auth.passwords.hasher().hashes(), before);
     let taken_back = async {
         let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
         let charged = "SELECT COALESCE(sum(attempts), 0) FROM login_throttle";

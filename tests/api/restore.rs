@@ -127,15 +127,15 @@ async fn old_rows_of_the_log_are_deleted_and_the_newest_stays() {
     }
     let count = "SELECT count(*) FROM revocations";
     let all: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("counted");
-    server.auth.accounts.log.clean().await.expect("cleaned");
+    server.auth.base.log.clean().await.expect("cleaned");
     assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut connection).await.expect("counted"), all);
     server.advance(Duration::from_secs(3 * 3600 + 61)).await;
-    server.auth.accounts.log.clean().await.expect("cleaned");
+    server.auth.base.log.clean().await.expect("cleaned");
     let left: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("counted");
     assert_eq!(left, all, "one replica's clock that runs ahead deletes nothing");
     let passed = "UPDATE revocations SET expires_at = now() - interval '2 minutes'";
     connection.execute(passed).await.expect("as if hours had passed for the database too");
-    server.auth.accounts.log.clean().await.expect("cleaned");
+    server.auth.base.log.clean().await.expect("cleaned");
     assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut connection).await.expect("counted"), 1, "the anchor");
     // The log goes on from there.
     let tokens = alice.login().await;
@@ -154,10 +154,10 @@ async fn a_replica_that_died_leaves_the_list_after_a_while_and_one_that_wakes_co
         .await
         .expect("a row of somebody who was killed");
     let listed = "SELECT count(*) FROM replicas";
-    server.auth.accounts.log.clean().await.expect("it is seen");
+    server.auth.base.log.clean().await.expect("it is seen");
     for (minutes, expected) in [(4, 2), (2, 1)] {
         server.advance(Duration::from_secs(minutes * 60)).await;
-        server.auth.accounts.log.clean().await.expect("cleaned");
+        server.auth.base.log.clean().await.expect("cleaned");
         let left: i64 = sqlx::query_scalar(listed).fetch_one(&mut connection).await.expect("counted");
         assert_eq!(left, expected, "after {minutes} more minutes");
     }
@@ -186,7 +186,7 @@ async fn v14_after_a_restore_of_an_old_backup_no_session_is_refreshed_until_some
     // Forgotten by all: long ago, for the replicas.
     for replica in [&server, &other] {
         replica.advance(Duration::from_secs(4 * 3600)).await;
-        replica.auth.accounts.revocations.state().evict_expired();
+        replica.auth.revocations().state().evict_expired();
     }
     restore_old(&server, &mut backup, 9).await;
     for replica in [&server, &other, &server.replica().await] {
@@ -201,8 +201,8 @@ async fn v14_after_a_restore_of_an_old_backup_no_session_is_refreshed_until_some
     alice.rotate(&since.refresh_token).await;
 
     let decide = || Setup::on(server.database_url.clone(), server.clock.clone()).without_start();
-    assert!(decide().accounts.accept_restore().await.expect("accepted"));
-    assert!(!decide().accounts.accept_restore().await.expect("accepted"), "once");
+    assert!(decide().sessions.accept_restore().await.expect("accepted"));
+    assert!(!decide().sessions.accept_restore().await.expect("accepted"), "once");
     alice.rotate(&alive.refresh_token).await;
     alice.rotate(&ended.refresh_token).await;
 }
@@ -220,11 +220,11 @@ async fn v14_an_operator_ends_all_sessions_of_before_by_one_row_of_the_log() {
     restore_old(&server, &mut backup, 9).await;
     server.advance(Duration::from_secs(120)).await;
     let operator = Setup::on(server.database_url.clone(), server.clock.clone()).without_start();
-    let too_late = operator.accounts.end_sessions_opened_before(server.clock.now() + Duration::from_secs(5)).await;
+    let too_late = operator.sessions.end_opened_before(server.clock.now() + Duration::from_secs(5)).await;
     assert!(too_late.is_err(), "nobody knows what will be opened");
     let moment = server.clock.now() - Duration::from_secs(10);
     let mut watcher = Watcher::of(&server, "").await;
-    operator.accounts.end_sessions_opened_before(moment).await.expect("ended");
+    operator.sessions.end_opened_before(moment).await.expect("ended");
     watcher.until(|known| known.opened_before >= moment.unix_timestamp()).await;
     let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM revocations WHERE kind = 'opened_before'")
         .fetch_one(&mut backup.0)
@@ -248,7 +248,7 @@ async fn v14_an_operator_ends_all_sessions_of_before_by_one_row_of_the_log() {
     backup.0.execute("UPDATE session_floor SET ended_before = 'epoch'; DELETE FROM revocations").await.expect("lost");
     server.catch_up().await;
     server.advance(Duration::from_secs(4 * 3600)).await;
-    server.auth.accounts.revocations.state().evict_expired();
+    server.auth.revocations().state().evict_expired();
     assert_eq!(refusal(alice.refresh(&sleeping.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
 }
 
@@ -287,7 +287,7 @@ async fn v14_a_service_that_starts_on_a_restored_database_asks() {
         let started = Setup::on(url, clock).start().await;
         assert_eq!(refusal(alice.at(&started).refresh(&tokens.refresh_token).await).1, "RESTORE_UNDECIDED", "{moved}");
         let audit = "SELECT count(*) FROM audit_events WHERE kind = 'restore_accepted'";
-        started.auth.accounts.accept_restore().await.expect("accepted");
+        started.auth.sessions.accept_restore().await.expect("accepted");
         alice.at(&started).rotate(&tokens.refresh_token).await;
         assert_eq!(sqlx::query_scalar::<_, i64>(audit).fetch_one(&mut connection).await.expect("counted"), 1);
     }

@@ -219,7 +219,7 @@ async fn stored(connection: &mut PgConnection) -> HashSet<String> {
 /// Looks at every session at least once, whoever else is at it and wherever that has come.
 async fn sweep(server: &TestServer) {
     for _ in 0..2 {
-        while server.auth.accounts.delete_ended_sessions().await.expect("deleted") != Step::Last {}
+        while server.auth.sessions.delete_ended().await.expect("deleted") != Step::Last {}
     }
 }
 
@@ -277,7 +277,7 @@ async fn p2_one_wrong_clock_deletes_no_session() {
     sweep(&server).await;
     assert_eq!(stored(&mut connection).await.len(), 1, "a replica's clock runs ahead");
     change(&mut connection, &tokens, "idle_expires_at = now() - interval '25 hours'").await;
-    let mut conn = server.auth.accounts.store.acquire().await.expect("connection");
+    let mut conn = server.auth.base.store.acquire().await.expect("connection");
     let behind = server.clock.now() - Duration::from_secs(200 * 86_400);
     let step = sweep::step(&mut conn, behind, Duration::from_secs(86_400), 1000).await.expect("done");
     assert_eq!((step, stored(&mut connection).await.len()), (Step::Last, 1), "a replica's clock is behind");
@@ -314,7 +314,7 @@ async fn many_sessions_are_deleted_page_by_page_by_one_replica_at_a_time() {
     connection.execute(many).await.expect("inserted");
     let mut busy = connect(&server).await;
     busy.execute("BEGIN; SELECT FROM session_sweep FOR UPDATE").await.expect("as another replica does");
-    let step = server.auth.accounts.delete_ended_sessions().await.expect("not its turn");
+    let step = server.auth.sessions.delete_ended().await.expect("not its turn");
     assert_eq!(step, Step::Taken);
     assert_eq!(stored(&mut connection).await.len(), 2501);
     busy.execute("COMMIT").await.expect("committed");

@@ -48,15 +48,15 @@ async fn until(what: impl Fn() -> bool) {
 
 /// Waits until so many refreshes wait for a statement.
 async fn queued(server: &TestServer, count: usize) {
-    until(|| server.auth.accounts.rotations.len() == count).await;
+    until(|| server.auth.sessions.rotations().len() == count).await;
 }
 
 /// Refreshes that keep all lanes busy until the proxy is mended.
 async fn occupy(server: &TestServer, proxy: &Proxy, user: &User) -> Vec<Refreshing> {
-    let busy = sessions(user, server.auth.accounts.rotations.free_lanes()).await;
+    let busy = sessions(user, server.auth.sessions.rotations().free_lanes()).await;
     proxy.freeze();
     let refreshing = busy.iter().map(|tokens| refresh(&user.at(server), tokens)).collect();
-    until(|| server.auth.accounts.rotations.free_lanes() == 0).await;
+    until(|| server.auth.sessions.rotations().free_lanes() == 0).await;
     refreshing
 }
 

@@ -437,7 +437,7 @@ async fn revocations_that_queue_up_share_a_transaction() {
     }
     // One of them twice: it has ended once.
     queued.push(revoke(sessions[0].session_id.clone()));
-    while server.auth.accounts.ending.len() < queued.len() {
+    while server.auth.sessions.ending().len() < queued.len() {
         tokio::task::yield_now().await;
     }
     head.execute("COMMIT").await.expect("released");

@@ -57,11 +57,11 @@ async fn r55_the_delay_grows_and_a_right_password_is_not_looked_at_before_it_is_
     server.user("alice").await;
     guessed(&server, "alice", FREE).await;
     for seconds in [1, 2, 4] {
-        let hashes = server.auth.accounts.hasher.hashes();
+        let hashes = server.auth.passwords.hasher().hashes();
         for password in ["wrong", PASSWORD] {
             assert_eq!(refused(&server, request("alice", password)).await, throttled(seconds));
         }
-        assert_eq!(server.auth.accounts.hasher.hashes(), hashes, "nothing was hashed");
+        assert_eq!(server.auth.passwords.hasher().hashes(), hashes, "nothing was hashed");
         server.advance(Duration::from_secs(seconds)).await;
         guessed(&server, "alice", 1).await;
     }
@@ -78,7 +78,7 @@ async fn r57_a_thousand_guesses_at_once_on_two_replicas_are_no_more_than_the_lim
     setup.settings.login.login_deadline = Duration::from_secs(60);
     let other = setup.start().await;
     server.user("alice").await;
-    let before = server.auth.accounts.hasher.hashes() + other.auth.accounts.hasher.hashes();
+    let before = server.auth.passwords.hasher().hashes() + other.auth.passwords.hasher().hashes();
     let guesses: Vec<_> = (0..1000)
         .map(|n| {
             // Other forms of the same name.
@@ -94,7 +94,7 @@ async fn r57_a_thousand_guesses_at_once_on_two_replicas_are_no_more_than_the_lim
             reason => assert_eq!(reason, "LOGIN_THROTTLED"),
         }
     }
-    let hashed = server.auth.accounts.hasher.hashes() + other.auth.accounts.hasher.hashes() - before;
+    let hashed = server.auth.passwords.hasher().hashes() + other.auth.passwords.hasher().hashes() - before;
     assert_eq!((wrong, hashed), (FREE, u64::from(FREE)));
 }
 
@@ -124,12 +124,12 @@ async fn throttled_alike(pepper: Peppering) {
     let mut seen = Vec::new();
     for (name, password) in [("alice", "wrong"), ("nobody", "wrong"), ("gone", "wrong"), ("gone", PASSWORD)] {
         server.advance(Duration::from_secs(25 * 3600)).await;
-        let before = server.auth.accounts.hasher.hashes();
+        let before = server.auth.passwords.hasher().hashes();
         let mut answers = Vec::new();
         for _ in 0..FREE + 2 {
             answers.push(refused(&server, request(name, password)).await);
         }
-        seen.push((answers, server.auth.accounts.hasher.hashes() - before));
+        seen.push((answers, server.auth.passwords.hasher().hashes() - before));
     }
     for other in &seen[1..] {
         assert_eq!(other, &seen[0], "status, message, delay and work");
@@ -265,7 +265,7 @@ async fn r57_attempts_side_by_side_are_counted_one_by_one() {
         let charges = [Charge { key: name_key, budget: name }, Charge { key: source_key, budget: source }];
         let attempts: Vec<_> = (0..400)
             .map(|_| {
-                let (store, clock) = (server.auth.accounts.store.clone(), server.clock.clone());
+                let (store, clock) = (server.auth.base.store.clone(), server.clock.clone());
                 tokio::spawn(async move {
                     let mut conn = store.acquire().await.expect("connected");
                     // Each reads another moment, and no wait is over as long as this test lasts.
@@ -283,7 +283,7 @@ async fn r57_attempts_side_by_side_are_counted_one_by_one() {
         // get in each other's way.
         let rest: Vec<_> = (0..u64::from(FREE))
             .map(|_| {
-                let store = server.auth.accounts.store.clone();
+                let store = server.auth.base.store.clone();
                 tokio::spawn(async move {
                     login_throttle::refund(&mut store.acquire().await.expect("connected"), &charges).await
                 })
@@ -308,7 +308,7 @@ async fn right_passwords_beside_attempts_are_forgiven_without_a_deadlock() {
         let charges = [Charge { key: name_key, budget: name }, Charge { key: source_key, budget: source }];
         let attempts: Vec<_> = (0..400)
             .map(|_| {
-                let (store, clock) = (server.auth.accounts.store.clone(), server.clock.clone());
+                let (store, clock) = (server.auth.base.store.clone(), server.clock.clone());
                 tokio::spawn(async move {
                     let mut conn = store.acquire().await.expect("connected");
                     let wait = login_throttle::charge(&mut conn, &charges, clock.now()).await.expect("no deadlock");
@@ -359,7 +359,7 @@ async fn r55_who_hammers_a_name_does_not_keep_a_known_device_from_changing_the_p
 #[tokio::test]
 async fn the_statement_and_the_rule_agree() {
     let server = TestServer::start().await;
-    let mut conn = server.auth.accounts.store.acquire().await.expect("connected");
+    let mut conn = server.auth.base.store.acquire().await.expect("connected");
     for (place, budget) in [(1, Budget::of_account(1)), (2, Budget::of_account(10)), (3, Budget::of_source(3))] {
         let charge = Charge { key: [place; 32], budget };
         let mut now = server.clock.now();
@@ -394,7 +394,7 @@ async fn old_budgets_are_deleted() {
     let count = "SELECT count(*) FROM login_throttle";
     for (hours, expected) in [(24, 1_i64), (2, 0)] {
         server.advance(Duration::from_secs(hours * 3600)).await;
-        server.auth.accounts.clean_throttle().await.expect("cleaned");
+        server.auth.passwords.clean_throttle().await.expect("cleaned");
         let left: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("counted");
         assert_eq!(left, expected, "after {hours} more hours");
     }
@@ -427,7 +427,7 @@ async fn p2_an_attempt_whose_caller_has_gone_before_it_was_looked_at_is_taken_ba
     let server = setup.start().await;
     let alice = server.user("alice").await;
     // The only hashing thread has other work for a while.
-    let hasher = &server.auth.accounts.hasher;
+    let hasher = server.auth.passwords.hasher();
     let password = Password::parse("password", PASSWORD).expect("valid");
     let busy: Vec<_> = (0..50)
         .map(|_| {

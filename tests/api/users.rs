@@ -126,7 +126,7 @@ async fn changing_a_password_while_its_hash_is_replaced_succeeds() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
     let password = Password::parse("password", PASSWORD).expect("valid");
-    let fresh = server.auth.accounts.hasher.hash(password, None).await.expect("hashed");
+    let fresh = server.auth.passwords.hasher().hash(password, None).await.expect("hashed");
     let mut login = PgConnection::connect(&server.database_url).await.expect("connect");
     login.execute("BEGIN").await.expect("begun");
     let replace = sqlx::query("UPDATE users SET password_hash = $1").bind(fresh.as_str());

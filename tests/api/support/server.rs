@@ -105,7 +105,7 @@ impl Setup {
 
     pub async fn try_start(self) -> Result<TestServer, Error> {
         let server = self.launch().await?;
-        server.auth.accounts.revocations.caught_up(server.clock.boot()).await;
+        server.auth.revocations().caught_up(server.clock.boot()).await;
         Ok(server)
     }
 
@@ -197,8 +197,8 @@ impl TestServer {
     /// little, because the follower's next statement has to be told from its last.
     pub async fn catch_up(&self) {
         self.clock.advance(Duration::from_nanos(1));
-        self.auth.accounts.log.ask_for_a_beat();
-        let caught_up = self.auth.accounts.revocations.caught_up(self.clock.boot());
+        self.auth.base.log.ask_for_a_beat();
+        let caught_up = self.auth.revocations().caught_up(self.clock.boot());
         timeout(Duration::from_secs(60), caught_up).await.expect("the follower follows");
     }
 

@@ -7,7 +7,7 @@ use countersign_token::{
 };
 use time::OffsetDateTime;
 
-use super::Accounts;
+use super::Sessions;
 use crate::{
     domain::{
         audit::{Event, Kind},
@@ -18,28 +18,29 @@ use crate::{
     store::{retrying, session_floor},
 };
 
-impl Accounts {
+impl Sessions {
     /// Ends all sessions that were opened before a moment, in whole seconds and rounded up, as one row of the log: none of
     /// their rows is touched.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a moment in the future; [`Error::DatabaseUnavailable`].
-    pub async fn end_sessions_opened_before(&self, before: OffsetDateTime) -> Result<Committed, Error> {
-        let now = self.clock.now();
+    pub async fn end_opened_before(&self, before: OffsetDateTime) -> Result<Committed, Error> {
+        let now = self.base.clock.now();
         if before > now {
             return Err(Error::invalid("before", "a moment that has passed"));
         }
         let moment = unix(before).saturating_add(u64::from(before.nanosecond() > 0));
         let revocation = Revocation::new(Subject::OpenedBefore(moment), now);
         retrying(async || {
-            let mut tx = self.store.acquire().await?;
+            let mut tx = self.base.store.acquire().await?;
             tx.begin().await?;
             session_floor::date(&mut tx).await?;
             session_floor::raise(&mut tx, at(moment)).await?;
-            let event = Event::new(Kind::SessionsEnded, self.operator).detail(format!("opened before {}", at(moment)));
+            let event =
+                Event::new(Kind::SessionsEnded, self.base.operator).detail(format!("opened before {}", at(moment)));
             let event = Event { reason: Reason::Revoked.as_str(), ..event };
             let revocations = vec![(revocation.clone(), Reason::Revoked)];
-            self.log.commit(tx, Changes { revocations, events: vec![event], ..Changes::default() }).await
+            self.base.log.commit(tx, Changes { revocations, events: vec![event], ..Changes::default() }).await
         })
         .await
     }
@@ -50,13 +51,13 @@ impl Accounts {
     /// [`Error::DatabaseUnavailable`].
     pub async fn accept_restore(&self) -> Result<bool, Error> {
         retrying(async || {
-            let mut tx = self.store.acquire().await?;
+            let mut tx = self.base.store.acquire().await?;
             tx.begin().await?;
             session_floor::date(&mut tx).await?;
             let undecided = session_floor::accept(&mut tx).await?;
-            let event = Event::new(Kind::RestoreAccepted, self.operator);
+            let event = Event::new(Kind::RestoreAccepted, self.base.operator);
             let events = undecided.then_some(event).into_iter().collect();
-            self.log.commit(tx, Changes::only(events)).await?;
+            self.base.log.commit(tx, Changes::only(events)).await?;
             Ok(undecided)
         })
         .await

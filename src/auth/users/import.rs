@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use countersign_token::ids::UserId;
 use time::OffsetDateTime;
 
-use super::{Accounts, Page, users::Status};
+use super::{super::page::Page, Status, Users};
 use crate::{
     crypto::{foreign_hash, secret::Secret},
     domain::{
@@ -148,13 +148,13 @@ fn valid<T>(parsed: Result<T, Error>, violations: &mut Vec<Violation>) -> Option
     }
 }
 
-impl Accounts {
+impl Users {
     /// Imports a batch of rows, and says what became of each.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]: the batch may or may not have been written.
     pub async fn import(&self, mut import: Import, rows: Vec<Row>) -> Result<(Import, Vec<Outcome>), Error> {
-        let now = self.clock.now();
+        let now = self.base.clock.now();
         let mut outcomes = Vec::with_capacity(rows.len());
         let (mut new, mut places) = (Vec::new(), Vec::new());
         for row in rows {
@@ -181,7 +181,7 @@ impl Accounts {
 
     async fn insert_all(&self, new: &[Credentials]) -> Result<HashSet<UserId>, Error> {
         retrying(async || {
-            let mut tx = self.store.acquire().await?;
+            let mut tx = self.base.store.acquire().await?;
             tx.begin().await?;
             let written: HashSet<UserId> = credentials::insert_many(&mut tx, new).await?.into_iter().collect();
             if written.is_empty() {
@@ -189,8 +189,8 @@ impl Accounts {
                 proofs::commit(&mut tx).await?;
                 return Ok(written);
             }
-            let event = Event::new(Kind::UsersImported, self.operator).times(written.len());
-            self.log.commit(tx, Changes::only(vec![event])).await?;
+            let event = Event::new(Kind::UsersImported, self.base.operator).times(written.len());
+            self.base.log.commit(tx, Changes::only(vec![event])).await?;
             Ok(written)
         })
         .await
@@ -199,7 +199,7 @@ impl Accounts {
     /// Those that would be written.
     async fn free(&self, new: &[Credentials]) -> Result<HashSet<UserId>, Error> {
         let names: Vec<&Username> = new.iter().map(|c| &c.user.username).collect();
-        let mut conn = self.store.acquire().await?;
+        let mut conn = self.base.store.acquire().await?;
         let taken: HashSet<Username> = users::taken(&mut conn, &names).await?.into_iter().collect();
         Ok(new.iter().filter(|c| !taken.contains(&c.user.username)).map(|c| c.user.id).collect())
     }
@@ -210,9 +210,9 @@ impl Accounts {
     /// [`Error::DatabaseUnavailable`].
     pub async fn export(&self, page: Page) -> Result<Vec<Credentials>, Error> {
         if page.after.is_nil() {
-            self.audit.note(Event::new(Kind::UsersExported, self.operator)).await?;
+            self.base.audit.note(Event::new(Kind::UsersExported, self.base.operator)).await?;
         }
-        let mut conn = self.store.acquire().await?;
+        let mut conn = self.base.store.acquire().await?;
         credentials::list(&mut conn, page.after, page.size.into()).await
     }
 }

@@ -10,18 +10,18 @@ use std::{
     time::Duration,
 };
 
-use countersign_token::moment::unix;
+use countersign_token::{clock::Clock, moment::unix};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
 
-use super::{Accounts, to_completion};
+use super::super::completion::to_completion;
 use crate::{
     crypto::{device_hint::Device, digest::sha256},
     domain::{
-        throttle::Budget,
+        throttle::{Budget, LoginFailures},
         user::{User, Username},
     },
     error::Error,
@@ -38,6 +38,15 @@ const TURNS: u32 = 4;
 const PRUNED_AT_ONCE: i64 = 1000;
 const PRUNED_AFTER: Duration = Duration::from_secs(25 * 3600);
 
+/// Who may try a password now.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    turns: Turns,
+    limits: LoginFailures,
+    store: Store,
+    clock: Clock,
+}
+
 /// From where a password comes.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
@@ -45,6 +54,17 @@ pub struct Source {
     pub ip: String,
     /// From a device hint.
     pub device: Option<Device>,
+}
+
+impl Source {
+    /// The address as people are shown it: an IPv4 address, or an IPv6 network as in RFC 4291 section 2.3.
+    pub fn shown(&self) -> String {
+        match self.ip.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
+            Ok(IpAddr::V4(ip)) => ip.to_string(),
+            Ok(IpAddr::V6(ip)) => format!("{}/64", Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
+            Err(_) => self.ip.clone(),
+        }
+    }
 }
 
 /// An attempt that has been charged, or is about to be. Dropped before its password was looked at, because of an error or
@@ -99,7 +119,7 @@ impl Drop for Attempt {
 
 /// Those who try a password for the same budget in this process.
 #[derive(Clone, Debug, Default)]
-pub struct Turns(Arc<Mutex<HashMap<[u8; 32], Arc<Semaphore>>>>);
+struct Turns(Arc<Mutex<HashMap<[u8; 32], Arc<Semaphore>>>>);
 
 /// A turn that has come.
 #[derive(Debug)]
@@ -136,7 +156,11 @@ impl Drop for Turn {
     }
 }
 
-impl Accounts {
+impl Throttle {
+    pub(super) fn new(limits: LoginFailures, store: Store, clock: Clock) -> Self {
+        Self { turns: Turns::default(), limits, store, clock }
+    }
+
     /// Charges an attempt for a name, `found` being its user if there is one, whose caller waits until `until`.
     ///
     /// # Errors
@@ -177,8 +201,8 @@ impl Accounts {
     }
 
     /// Forgets the attempts on a name, because its password is another now.
-    pub(super) async fn unthrottle(&self, name: &Username) -> Result<(), Error> {
-        let charge = Charge { key: name_key(name), budget: Budget::of_account(self.policy.login_failures.per_account) };
+    pub(super) async fn forget(&self, name: &Username) -> Result<(), Error> {
+        let charge = Charge { key: name_key(name), budget: Budget::of_account(self.limits.per_account) };
         login_throttle::forgive(&mut self.store.acquire().await?, &[charge]).await
     }
 
@@ -186,7 +210,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn clean_throttle(&self) -> Result<(), Error> {
+    pub(super) async fn clean(&self) -> Result<(), Error> {
         let mut conn = self.store.acquire().await?;
         let before = self.clock.now() - PRUNED_AFTER;
         while login_throttle::prune(&mut conn, before, PRUNED_AT_ONCE).await? > 0 {}
@@ -194,7 +218,7 @@ impl Accounts {
     }
 
     fn charges(&self, name: &Username, found: Option<&User>, source: &Source) -> Vec<Charge> {
-        let limits = self.policy.login_failures;
+        let limits = self.limits;
         let mut charges = Vec::new();
         if limits.per_account == 0 {
             return charges;
@@ -230,15 +254,6 @@ fn network(ip: &str) -> Vec<u8> {
     }
 }
 
-/// The same for people: an IPv4 address, or an IPv6 network as in RFC 4291 section 2.3.
-pub(super) fn source(ip: &str) -> String {
-    match ip.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
-        Ok(IpAddr::V4(ip)) => ip.to_string(),
-        Ok(IpAddr::V6(ip)) => format!("{}/64", Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64)),
-        Err(_) => ip.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +281,7 @@ mod tests {
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
         assert_ne!(network("192.0.2.7"), network("192.0.2.8"));
         assert_ne!(network("unix"), network(""));
+        let source = |ip: &str| Source { ip: ip.to_owned(), device: None }.shown();
         assert_eq!(source("2001:db8:0:1:2::3"), "2001:db8:0:1::/64");
         assert_eq!((source("::ffff:192.0.2.7"), source("unix")), ("192.0.2.7".to_owned(), "unix".to_owned()));
     }

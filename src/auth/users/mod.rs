@@ -1,13 +1,17 @@
 //! Administration of users. What takes a user's access away (a new password, disabling, deleting) ends its sessions in
 //! the same transaction and by the same path as Revoke (REQUIREMENTS R43).
 
+pub mod import;
+
+use std::sync::Arc;
+
 use countersign_token::ids::{SessionId, UserId};
 
 use super::{
-    Accounts, Page,
-    login::{ATTEMPTS, Candidate},
-    revoke::Ended,
-    throttle::Source,
+    base::Base,
+    page::Page,
+    passwords::{ATTEMPTS, Candidate, Passwords, Source},
+    sessions::{Ended, Sessions},
 };
 use crate::{
     crypto::device_hint::Device,
@@ -56,16 +60,29 @@ pub struct PasswordChange {
     pub device: Option<Device>,
 }
 
-impl Accounts {
+/// The users, and what an administrator does with them.
+#[derive(Debug)]
+pub struct Users {
+    passwords: Arc<Passwords>,
+    sessions: Arc<Sessions>,
+    base: Base,
+}
+
+impl Users {
+    /// Users whose passwords and sessions these are.
+    pub fn new(passwords: Arc<Passwords>, sessions: Arc<Sessions>, base: Base) -> Self {
+        Self { passwords, sessions, base }
+    }
+
     /// Creates a user.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for the password, [`Error::UsernameTaken`], [`Error::Overloaded`],
     /// [`Error::DatabaseUnavailable`].
-    pub async fn create_user(&self, username: Username, password: Password, roles: Vec<String>) -> Result<User, Error> {
-        self.password_rules.check("password", &password, &username).await?;
-        let hash = self.hasher.hash(password, None).await?;
-        let now = self.clock.now();
+    pub async fn create(&self, username: Username, password: Password, roles: Vec<String>) -> Result<User, Error> {
+        self.passwords.check_new("password", &password, &username).await?;
+        let hash = self.passwords.hash(password).await?;
+        let now = self.base.clock.now();
         let user = User {
             id: UserId::new(now),
             username,
@@ -76,7 +93,7 @@ impl Accounts {
             created_at: now,
             updated_at: now,
         };
-        let mut tx = self.store.acquire().await?;
+        let mut tx = self.base.store.acquire().await?;
         tx.begin().await?;
         match users::insert(&mut tx, &user, &hash).await {
             Err(Error::UsernameTaken) => {
@@ -85,8 +102,8 @@ impl Accounts {
             }
             inserted => inserted?,
         }
-        let event = Event::new(Kind::UserCreated, self.operator).about(&user).detail(user.roles.join(","));
-        self.log.commit(tx, Changes::only(vec![event])).await?;
+        let event = Event::new(Kind::UserCreated, self.base.operator).about(&user).detail(user.roles.join(","));
+        self.base.log.commit(tx, Changes::only(vec![event])).await?;
         Ok(user)
     }
 
@@ -94,8 +111,8 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::UserNotFound`], [`Error::DatabaseUnavailable`].
-    pub async fn find_user(&self, key: &UserKey) -> Result<User, Error> {
-        let mut conn = self.store.acquire().await?;
+    pub async fn find(&self, key: &UserKey) -> Result<User, Error> {
+        let mut conn = self.base.store.acquire().await?;
         let user = match key {
             UserKey::Id(id) => users::find(&mut conn, *id).await?,
             UserKey::Name(name) => users::find_by_name(&mut conn, name).await?,
@@ -107,8 +124,8 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn list_users(&self, page: Page) -> Result<Vec<User>, Error> {
-        let mut conn = self.store.acquire().await?;
+    pub async fn list(&self, page: Page) -> Result<Vec<User>, Error> {
+        let mut conn = self.base.store.acquire().await?;
         users::list(&mut conn, page.after, page.size.into()).await
     }
 
@@ -116,19 +133,19 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::UserNotFound`], [`Error::DatabaseUnavailable`].
-    pub async fn update_user(
+    pub async fn update(
         &self,
         id: UserId,
         roles: Option<Vec<String>>,
         status: Option<Status>,
     ) -> Result<(User, Revoked), Error> {
         retrying(async || {
-            let mut tx = self.store.acquire().await?;
+            let mut tx = self.base.store.acquire().await?;
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
             let before = user.clone();
             user.roles = roles.clone().unwrap_or(user.roles);
-            user.updated_at = self.clock.now();
+            user.updated_at = self.base.clock.now();
             if status == Some(Status::Enabled) {
                 user.disabled_at = None;
             }
@@ -137,7 +154,7 @@ impl Accounts {
                 Some(Status::Disabled) => self.disable(&mut tx, &mut user, Reason::UserDisabled).await?,
                 _ => Ended::default(),
             };
-            let event = |kind| Event::new(kind, self.operator).about(&user);
+            let event = |kind| Event::new(kind, self.base.operator).about(&user);
             if user.roles != before.roles {
                 ended.changes.events.push(event(Kind::RolesChanged).detail(user.roles.join(",")));
             }
@@ -146,7 +163,7 @@ impl Accounts {
                 (None, Some(_)) => Some(event(Kind::UserDisabled).times(ended.sessions)),
                 _ => None,
             });
-            let revoked = ended.commit(&self.log, tx).await?;
+            let revoked = ended.commit(&self.base.log, tx).await?;
             Ok((user, revoked))
         })
         .await
@@ -157,27 +174,27 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::UserNotFound`], [`Error::DatabaseUnavailable`].
-    pub async fn delete_user(&self, id: UserId) -> Result<Revoked, Error> {
+    pub async fn delete(&self, id: UserId) -> Result<Revoked, Error> {
         let revoked = retrying(async || {
-            let mut tx = self.store.acquire().await?;
+            let mut tx = self.base.store.acquire().await?;
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
             let mut ended = self.disable(&mut tx, &mut user, Reason::UserDeleted).await?;
             if ended.sessions > 0 {
-                let event = Event::new(Kind::SessionsEnded, self.operator).about(&user).times(ended.sessions);
+                let event = Event::new(Kind::SessionsEnded, self.base.operator).about(&user).times(ended.sessions);
                 ended.changes.events.push(Event { reason: Reason::UserDeleted.as_str(), ..event });
             }
-            ended.commit(&self.log, tx).await
+            ended.commit(&self.base.log, tx).await
         })
         .await?;
         let removed = retrying(async || {
-            let mut tx = self.store.acquire().await?;
+            let mut tx = self.base.store.acquire().await?;
             while sessions::delete_some(&mut tx, id).await? > 0 {}
             tx.begin().await?;
             let user = users::lock(&mut tx, id).await?;
             users::delete(&mut tx, id).await?;
-            let event = Event::new(Kind::UserDeleted, self.operator).about(&user);
-            self.log.commit(tx, Changes::only(vec![event])).await
+            let event = Event::new(Kind::UserDeleted, self.base.operator).about(&user);
+            self.base.log.commit(tx, Changes::only(vec![event])).await
         });
         match removed.await {
             // Somebody else has deleted it at the same time.
@@ -187,8 +204,8 @@ impl Accounts {
     }
 
     async fn disable(&self, tx: &mut Conn, user: &mut User, reason: Reason) -> Result<Ended, Error> {
-        user.disabled_at = user.disabled_at.or(Some(self.clock.now()));
-        self.end_all(tx, user, None, reason).await
+        user.disabled_at = user.disabled_at.or(Some(self.base.clock.now()));
+        self.sessions.end_all(tx, user, None, reason).await
     }
 
     /// Sets a password, ends all sessions, and forgets the wrong passwords that were tried for the name.
@@ -197,11 +214,11 @@ impl Accounts {
     /// [`Error::InvalidArgument`] for the password, [`Error::UserNotFound`], [`Error::Overloaded`],
     /// [`Error::DatabaseUnavailable`].
     pub async fn set_password(&self, id: UserId, password: Password) -> Result<Revoked, Error> {
-        let user = self.find_user(&UserKey::Id(id)).await?;
-        self.password_rules.check("password", &password, &user.username).await?;
-        let hash = self.hasher.hash(password, None).await?;
+        let user = self.find(&UserKey::Id(id)).await?;
+        self.passwords.check_new("password", &password, &user.username).await?;
+        let hash = self.passwords.hash(password).await?;
         let revoked = self.replace_password(id, &hash, None, None).await?;
-        if let Err(error) = self.unthrottle(&user.username).await {
+        if let Err(error) = self.passwords.forget_attempts(&user.username).await {
             tracing::debug!(%error, "the wrong passwords of a name are still counted");
         }
         Ok(revoked)
@@ -213,7 +230,7 @@ impl Accounts {
     /// [`Error::InvalidArgument`] for the new password, [`Error::InvalidCredentials`], [`Error::LoginThrottled`],
     /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
     pub async fn change_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
-        self.password_rules.check("new_password", &change.new_password, &change.username).await?;
+        self.passwords.check_new("new_password", &change.new_password, &change.username).await?;
         let source = Source { ip: String::new(), device: change.device };
         let candidate = Candidate {
             username: change.username,
@@ -223,8 +240,8 @@ impl Accounts {
             refused_as: Kind::PasswordChangeFailed,
         };
         for _ in 0..ATTEMPTS {
-            let known = self.authenticate(&candidate).await?;
-            let hash = self.hasher.hash(change.new_password.clone(), None).await?;
+            let known = self.passwords.authenticate(&candidate).await?;
+            let hash = self.passwords.hash(change.new_password.clone()).await?;
             let expected = Some(&known.password_hash);
             match self.replace_password(known.user.id, &hash, expected, change.keep).await {
                 // Changed since it was checked, perhaps by a stronger hash of the same password: once more.
@@ -245,16 +262,16 @@ impl Accounts {
         keep: Option<SessionId>,
     ) -> Result<Revoked, Error> {
         retrying(async || {
-            let mut tx = self.store.acquire().await?;
+            let mut tx = self.base.store.acquire().await?;
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
-            let now = self.clock.now();
+            let now = self.base.clock.now();
             credentials::set_password(&mut tx, id, hash, expected, now).await?;
-            let mut ended = self.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
+            let mut ended = self.sessions.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
             // Who sets a password need not know the old one.
-            let actor = if expected.is_some() { Actor::User } else { self.operator };
+            let actor = if expected.is_some() { Actor::User } else { self.base.operator };
             ended.changes.events.push(Event::new(Kind::PasswordChanged, actor).about(&user).times(ended.sessions));
-            ended.commit(&self.log, tx).await
+            ended.commit(&self.base.log, tx).await
         })
         .await
     }

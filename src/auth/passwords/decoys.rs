@@ -7,23 +7,17 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use super::Auth;
 use crate::{
     crypto::{
         digest::sha256,
         foreign_hash::{ForeignHash, is_foreign},
     },
     domain::{password_hash::PasswordHash, user::Username},
-    error::Error,
-    store::credentials,
 };
-
-/// How many users are looked at.
-const SAMPLE: u32 = 10_000;
 
 /// What stands in for the hashes of users that do not exist.
 #[derive(Debug, Default)]
-pub struct Decoys(RwLock<Arc<Mix>>);
+pub(super) struct Decoys(RwLock<Arc<Mix>>);
 
 /// The kinds of hashes that are stored.
 #[derive(Debug, Default)]
@@ -35,13 +29,14 @@ struct Mix {
 
 impl Decoys {
     /// The hash that stands in for that of an unknown name. None: one of today's cost.
-    pub fn of(&self, name: &Username) -> Option<PasswordHash> {
+    pub(super) fn of(&self, name: &Username) -> Option<PasswordHash> {
         let mix = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
         mix.choose(name).cloned()
     }
 
-    fn set(&self, mix: Mix) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(mix);
+    /// Takes over the kinds of these hashes. `secret` is the service's.
+    pub(super) fn set(&self, hashes: Vec<PasswordHash>, secret: [u8; 32]) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Mix::new(hashes, secret));
     }
 }
 
@@ -87,20 +82,6 @@ fn parameters(hash: &str) -> String {
     // bcrypt does not part salt and hash.
     let parts = if hash.starts_with("$2") { 1 } else { 2 };
     hash.rmatch_indices('$').nth(parts - 1).map_or(hash, |(at, _)| hash.split_at(at).0).to_owned()
-}
-
-impl Auth {
-    /// Looks at which kinds of hashes the users have.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`].
-    pub async fn sample_hashes(&self) -> Result<(), Error> {
-        let hashes = credentials::sample_hashes(&mut self.accounts.store.acquire().await?, SAMPLE).await?;
-        if let Some(secret) = self.keys.ring().lasting_secret(b"decoys") {
-            self.accounts.decoys.set(Mix::new(hashes, secret));
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -9,10 +9,9 @@ use std::{
     time::Duration,
 };
 
-use countersign_token::ids::SessionId;
+use countersign_token::{clock::Clock, ids::SessionId};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::Accounts;
 use crate::{
     domain::session::Session,
     error::Error,
@@ -32,9 +31,17 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// What became of a rotation: the session after it, or None if it was not possible.
 type Outcome = Result<Option<Session>, Error>;
 
+/// Makes rotations, those together that are asked for while all lanes are busy.
+#[derive(Debug)]
+pub struct RotationBatcher {
+    queue: RotationQueue,
+    store: Store,
+    clock: Clock,
+}
+
 /// Those who wait, and the lanes that nobody uses.
 #[derive(Debug)]
-pub struct RotationQueue(Mutex<Queue>);
+struct RotationQueue(Mutex<Queue>);
 
 #[derive(Debug)]
 struct Queue {
@@ -69,21 +76,6 @@ impl Default for RotationQueue {
 }
 
 impl RotationQueue {
-    /// How many wait.
-    pub fn len(&self) -> usize {
-        self.lock().waiting.len()
-    }
-
-    /// Whether nobody waits.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// How many lanes nobody uses.
-    pub fn free_lanes(&self) -> usize {
-        self.lock().free.len()
-    }
-
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,13 +175,32 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl Accounts {
+impl RotationBatcher {
+    pub(super) fn new(store: Store, clock: Clock) -> Self {
+        Self { queue: RotationQueue::default(), store, clock }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.queue.lock().waiting.len()
+    }
+
+    /// Whether nobody waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many lanes nobody uses.
+    pub fn free_lanes(&self) -> usize {
+        self.queue.lock().free.len()
+    }
+
     /// Makes a rotation, if it is possible: None if not. To be run to completion: others may be in the same statement.
     ///
     /// # Errors
     /// [`Error::Overloaded`]; [`Error::DatabaseUnavailable`]: it may or may not have happened (REQUIREMENTS R66).
     pub(super) async fn rotate(&self, advance: Advance) -> Outcome {
-        let told = match self.rotations.free_lane_or_wait(advance) {
+        let told = match self.queue.free_lane_or_wait(advance) {
             Ok(told) => told,
             Err(waiting) => waiting.await.map_err(|_| Error::internal("a batch of rotations was given up"))?,
         };
@@ -209,7 +220,7 @@ impl Accounts {
     async fn rotate_all(&self, lane: Lane, own: Advance, others: Vec<Waiting>) -> Outcome {
         let own_id = own.session_id;
         let sessions = others.iter().map(|waiting| waiting.advance.session_id).chain([own_id]).collect();
-        let mut turn = Turn { queue: &self.rotations, store: &self.store, lane, sessions };
+        let mut turn = Turn { queue: &self.queue, store: &self.store, lane, sessions };
         let mut advances = vec![own];
         let mut telling = Vec::with_capacity(others.len());
         for Waiting { advance, told, .. } in others {

@@ -1,0 +1,12 @@
+//! Listings come page by page.
+
+use uuid::Uuid;
+
+/// A page of a listing.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// The last id of the page before.
+    pub after: Uuid,
+    /// At most so many.
+    pub size: u16,
+}

@@ -1,0 +1,135 @@
+//! Passwords: the rules for new ones, hashing them, and checking them (`check.rs`) as often as may be (`throttle.rs`), against
+//! decoys where there is no such user (`decoys.rs`).
+
+mod candidate;
+mod check;
+mod decoys;
+mod throttle;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+pub use self::{candidate::Candidate, throttle::Source};
+use self::{decoys::Decoys, throttle::Throttle};
+use super::{base::Base, completion::to_completion, proven::ProvenReads};
+use crate::{
+    config::Policy,
+    crypto::{password::PasswordHasher, password_rules::PasswordRules},
+    domain::{password::Password, password_hash::PasswordHash, user::Username},
+    error::Error,
+    store::{
+        Conn,
+        credentials::{self, Credentials},
+    },
+};
+
+/// How often a password is looked at again because what is stored changed meanwhile.
+pub const ATTEMPTS: u32 = 3;
+/// How many users are looked at for the kinds of hashes.
+const SAMPLE: u32 = 10_000;
+
+/// Passwords, and who may try one.
+#[derive(Debug)]
+pub struct Passwords {
+    hasher: Arc<PasswordHasher>,
+    rules: PasswordRules,
+    throttle: Throttle,
+    decoys: Decoys,
+    /// Those who wait to read a user's password hash.
+    reads: Arc<ProvenReads<Username, Credentials>>,
+    /// How long a Login waits whose caller gives no deadline.
+    deadline: Duration,
+    base: Base,
+}
+
+impl Passwords {
+    /// Passwords that these threads hash.
+    pub fn new(policy: &Policy, hasher: PasswordHasher, rules: PasswordRules, base: Base) -> Self {
+        Self {
+            hasher: Arc::new(hasher),
+            rules,
+            throttle: Throttle::new(policy.login_failures, base.store.clone(), base.clock.clone()),
+            decoys: Decoys::default(),
+            reads: Arc::default(),
+            deadline: policy.login_deadline,
+            base,
+        }
+    }
+
+    /// The hashing threads.
+    pub fn hasher(&self) -> &Arc<PasswordHasher> {
+        &self.hasher
+    }
+
+    /// Reads the blocklist, if there is one; says how many passwords are on it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for the setting.
+    pub fn load_rules(&self) -> Result<Option<usize>, Error> {
+        self.rules.load()
+    }
+
+    /// Passes if `password` may be the new one of the user of that name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for `field`.
+    pub(super) async fn check_new(
+        &self,
+        field: &'static str,
+        password: &Password,
+        name: &Username,
+    ) -> Result<(), Error> {
+        self.rules.check(field, password, name).await
+    }
+
+    /// Hashes a new password.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`], [`Error::KeyUnusable`].
+    pub(super) async fn hash(&self, password: Password) -> Result<PasswordHash, Error> {
+        self.hasher.hash(password, None).await
+    }
+
+    /// The hash that stands in for that of an unknown name. None: one of today's cost.
+    pub fn decoy_of(&self, name: &Username) -> Option<PasswordHash> {
+        self.decoys.of(name)
+    }
+
+    /// Looks at which kinds of hashes the users have. `secret` is the service's, if it has one by now.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub(super) async fn sample_hashes(&self, secret: impl FnOnce() -> Option<[u8; 32]>) -> Result<(), Error> {
+        let hashes = credentials::sample_hashes(&mut self.base.store.acquire().await?, SAMPLE).await?;
+        if let Some(secret) = secret() {
+            self.decoys.set(hashes, secret);
+        }
+        Ok(())
+    }
+
+    /// Forgets the attempts on a name, because its password is another now.
+    pub(super) async fn forget_attempts(&self, name: &Username) -> Result<(), Error> {
+        self.throttle.forget(name).await
+    }
+
+    /// Deletes budgets of attempts that nobody has touched for long.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn clean_throttle(&self) -> Result<(), Error> {
+        self.throttle.clean().await
+    }
+
+    /// The credentials of that name, as they may be answered.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]: nothing is known of them.
+    async fn prove(&self, name: &Username) -> Result<Option<Credentials>, Error> {
+        let (reads, store, name) = (Arc::clone(&self.reads), self.base.store.clone(), name.clone());
+        to_completion(async move { reads.read(&store, name, find_credentials).await }).await
+    }
+}
+
+async fn find_credentials(conn: &mut Conn, names: &[Username]) -> Result<HashMap<Username, Credentials>, Error> {
+    let found = credentials::find_all(conn, names).await?;
+    Ok(found.into_iter().map(|found| (found.user.username.clone(), found)).collect())
+}

@@ -1,0 +1,152 @@
+//! The sessions: opening (`open.rs`), moving on (`rotations.rs`) and ending them (`end.rs`, `restores.rs`), ListSessions, and
+//! deleting the rows of those that ended long ago.
+
+mod end;
+mod ended;
+mod open;
+mod restores;
+mod rotations;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use time::OffsetDateTime;
+
+pub(super) use self::ended::Ended;
+use countersign_token::{
+    ids::{SessionId, UserId},
+    moment::later,
+};
+
+use self::rotations::RotationBatcher;
+use super::{base::Base, completion::to_completion, page::Page, proven::ProvenReads};
+use crate::{
+    config::{Policy, SessionLimit},
+    domain::{audit::Cause, session::Session},
+    error::Error,
+    revocation::{batch::RevocationBatcher, log::Revoked},
+    store::{
+        Conn,
+        sessions::{
+            self, Advance,
+            sweep::{self, Step},
+        },
+    },
+};
+
+/// How many rows one statement of the deletion looks at, and how many statements follow each other.
+const SWEEP_PAGE: i64 = 1000;
+const SWEEP_PAGES: u32 = 32;
+
+/// The sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    ending: RevocationBatcher,
+    rotations: RotationBatcher,
+    /// Those who wait to read a session.
+    reads: Arc<ProvenReads<SessionId, Session>>,
+    settings: Settings,
+    base: Base,
+}
+
+/// What the deployment has chosen of sessions.
+#[derive(Clone, Debug)]
+struct Settings {
+    ttl: Duration,
+    idle_ttl: Duration,
+    limit: Option<SessionLimit>,
+    /// How long the row of a session that has ended is kept.
+    retention: Duration,
+    /// Claim client_id, until callers have identities.
+    client_id: String,
+}
+
+impl Sessions {
+    /// Sessions that live for as long as the policy says.
+    pub fn new(policy: &Policy, base: Base) -> Self {
+        let settings = Settings {
+            ttl: policy.session_ttl,
+            idle_ttl: policy.session_idle_ttl,
+            limit: policy.session_limit,
+            retention: policy.session_retention,
+            client_id: policy.client_id.clone(),
+        };
+        let ending = RevocationBatcher::new(Arc::clone(&base.log));
+        let rotations = RotationBatcher::new(base.store.clone(), base.clock.clone());
+        Self { ending, rotations, reads: Arc::default(), settings, base }
+    }
+
+    /// What ends single sessions.
+    pub fn ending(&self) -> &RevocationBatcher {
+        &self.ending
+    }
+
+    /// What moves sessions on.
+    pub fn rotations(&self) -> &RotationBatcher {
+        &self.rotations
+    }
+
+    /// Ends one session. To be run to completion: others may be in the same transaction.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]: it may or may not have ended.
+    pub(super) async fn end(&self, session: SessionId, cause: Cause) -> Result<Revoked, Error> {
+        self.ending.end(session, cause).await
+    }
+
+    /// When a session ends that is refreshed now and not again.
+    pub(super) fn idle_end(&self, now: OffsetDateTime) -> OffsetDateTime {
+        later(now, self.settings.idle_ttl)
+    }
+
+    /// Makes a rotation, if it is possible: None if not. To be run to completion: others may be in the same statement.
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`]; [`Error::DatabaseUnavailable`]: it may or may not have happened (REQUIREMENTS R66).
+    pub(super) async fn rotate(&self, advance: Advance) -> Result<Option<Session>, Error> {
+        self.rotations.rotate(advance).await
+    }
+
+    /// The session of that id, as it may be answered.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]: nothing is known of it.
+    pub(super) async fn prove(&self, id: SessionId) -> Result<Option<Session>, Error> {
+        let (reads, store) = (Arc::clone(&self.reads), self.base.store.clone());
+        to_completion(async move { reads.read(&store, id, find_sessions).await }).await
+    }
+
+    /// One page of a user's live sessions, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn list(&self, user: UserId, page: Page) -> Result<Vec<Session>, Error> {
+        let mut conn = self.base.store.acquire().await?;
+        let now = self.base.clock.now();
+        sessions::list(&mut conn, user, page.after, page.size.into(), now).await
+    }
+
+    /// Deletes sessions that have ended for longer than the policy keeps them, by this replica's clock and the database's: a
+    /// clock that is wrong deletes nothing that lives (promise P2). A token of such a session is answered as before, because
+    /// unknown and ended look alike. Goes on where the last call of any replica stopped, and says how far it came.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn delete_ended(&self) -> Result<Step, Error> {
+        let mut conn = self.base.store.acquire().await?;
+        let kept = self.settings.retention;
+        let before = self.base.clock.now() - kept;
+        let mut step = Step::More;
+        for _ in 0..SWEEP_PAGES {
+            step = sweep::step(&mut conn, before, kept, SWEEP_PAGE).await?;
+            if step != Step::More {
+                break;
+            }
+        }
+        Ok(step)
+    }
+}
+
+async fn find_sessions(conn: &mut Conn, ids: &[SessionId]) -> Result<HashMap<SessionId, Session>, Error> {
+    let found = sessions::find_all(conn, ids).await?;
+    Ok(found.into_iter().map(|session| (session.id, session)).collect())
+}
