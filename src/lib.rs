@@ -2,10 +2,10 @@
 //!
 //! The folders are layers and imports go one way, which `tests/tidy.rs` checks:
 //! `main -> cli -> server -> {grpc, http} -> auth -> {revocation, crypto, store} -> domain`. `revocation` reads the log
-//! through `store`; `crypto` and `store` never see each other; `clock`, `config`, `error` and `telemetry` are leaves; `bench` is for `cli` alone. ARCHITECTURE.md has the walkthroughs.
+//! through `store`; `crypto` and `store` never see each other; `clock`, `config`, `error` and `telemetry` are leaves.
+//! ARCHITECTURE.md has the walkthroughs.
 
 pub mod auth;
-pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;

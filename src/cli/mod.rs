@@ -1,8 +1,6 @@
 //! The command line: one file per subcommand. What fails is said in one line on standard error, with exit code 1.
 
 mod audit;
-mod bench;
-mod bench_seed;
 mod dev;
 mod hash;
 mod healthcheck;
@@ -31,6 +29,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
+pub use self::user::read_line;
 use crate::{
     config::{DatabaseSettings, LogSettings, MasterKeySettings},
     crypto::seal::MasterKeys,
@@ -69,8 +68,6 @@ enum Command {
     Audit(audit::Audit),
     /// Find out what a password hash may cost on this machine
     Hash(hash::Hash),
-    /// Measure a running server under load, and what this machine can do at most
-    Bench(Box<bench::Bench>),
     /// Ask a running server whether it serves: exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -87,20 +84,28 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => block_on(command.run()),
         Command::Audit(command) => block_on(command.run()),
         Command::Hash(command) => block_on(command.run()),
-        Command::Bench(command) => command.run(),
         Command::Healthcheck(command) => block_on(command.run()),
     });
+    exit("countersign", result)
+}
+
+/// The exit code of a program of ours, which says on standard error why it failed.
+pub fn exit(program: &str, result: Result<(), Error>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
-            drop(writeln!(io::stderr(), "countersign: {error}"));
+            drop(writeln!(io::stderr(), "{program}: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+/// Carries out async work on a runtime of its own, set up as the server's.
+///
+/// # Errors
+/// Those of the work; [`Error::Internal`] when there can be no runtime.
+pub fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
     let mut runtime = runtime::Builder::new_multi_thread();
     // With it, each reply is a system call of its own. It can be turned off where .cargo/config.toml says so.
     #[cfg(tokio_unstable)]
@@ -108,7 +113,11 @@ fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> 
     runtime.enable_all().build().map_err(Error::internal)?.block_on(work)
 }
 
-fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
+/// The database that the settings name; connects at the first use.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for settings that are out of range.
+pub fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
     settings.check()?;
     Store::new(&StoreSettings {
         url: settings.database_url.clone(),
@@ -122,7 +131,11 @@ fn master_keys(settings: &MasterKeySettings) -> Result<MasterKeys, Error> {
     MasterKeys::parse(setting, &list)
 }
 
-async fn require_schema(store: &Store) -> Result<(), Error> {
+/// Passes if the database is of a version that is served, and all migrations have been made.
+///
+/// # Errors
+/// [`Error::InvalidArgument`], [`Error::DatabaseUnavailable`].
+pub async fn require_schema(store: &Store) -> Result<(), Error> {
     store.check_version().await?;
     match store.missing_migrations().await? {
         0 => Ok(()),
@@ -137,7 +150,11 @@ async fn bind(grpc: SocketAddr, http: SocketAddr) -> Result<Listeners, Error> {
     Ok(Listeners { grpc: bind_one("grpc-addr", grpc).await?, http: bind_one("http-addr", http).await? })
 }
 
-async fn bind_one(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {
+/// Listens on an address that a setting names.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for one that cannot be had.
+pub async fn bind_one(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {
     let bound = TcpListener::bind(addr).await;
     bound.map_err(|error| Error::invalid(setting, format!("{addr}: {error}")))
 }
@@ -147,20 +164,26 @@ fn local_addr(listener: &TcpListener) -> Result<SocketAddr, Error> {
 }
 
 /// Resolves at the first Ctrl-C or SIGTERM.
-struct Shutdown {
+#[derive(Debug)]
+pub struct Shutdown {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Shutdown {
-    fn listen() -> Result<Self, Error> {
+    /// Begins to listen for both.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when the system does not let us.
+    pub fn listen() -> Result<Self, Error> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt()).map_err(Error::internal)?,
             terminate: signal(SignalKind::terminate()).map_err(Error::internal)?,
         })
     }
 
-    async fn requested(mut self) {
+    /// Waits for one of them.
+    pub async fn requested(mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
@@ -175,6 +198,9 @@ fn moment(at: OffsetDateTime) -> String {
 }
 
 /// Writes a line of output.
-fn say(line: impl Display) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Internal`] when standard output is closed.
+pub fn say(line: impl Display) -> Result<(), Error> {
     writeln!(io::stdout(), "{line}").map_err(Error::internal)
 }

@@ -3,7 +3,6 @@
 //! Architecture invariant: knows nothing of the database. What is stored sealed is opened here and handed in by `auth`.
 
 pub mod access_token;
-pub mod bare;
 pub mod blocklist;
 pub mod device_hint;
 pub mod digest;

@@ -6,12 +6,10 @@ mod caller;
 pub mod codec;
 mod contract;
 mod decode;
-mod empty;
 mod encode;
 mod health_check;
 mod import;
 mod redact;
-mod refusal;
 mod server;
 mod service;
 mod status;
@@ -20,10 +18,8 @@ mod verdict;
 mod watch;
 
 pub use caller::Administration;
-pub use empty::serve_empty;
 pub use health_check::check_health;
-pub use refusal::refusal;
-pub use server::{Health, serve};
+pub use server::{Health, serve, serve_routes};
 
 /// The generated messages and services.
 #[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]

@@ -11,7 +11,7 @@ use super::{
     supply::{Part, Plan, Supply},
     wire::{Stream, Target, Template, frame},
 };
-use crate::{
+use countersign::{
     clock::Clock,
     error::Error,
     grpc::{v1, v1::revoke_request::Target as Revokee},
