@@ -5,18 +5,11 @@ mod background;
 
 use std::{future::Future, sync::Arc, thread::available_parallelism, time::Duration};
 
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, watch},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
-    auth::{
-        Accounts, Auth, audit::Refusals, decoys::Decoys, keys::Keys, revocation_queue::RevocationQueue,
-        rotation_queue::RotationQueue, throttle::Turns,
-    },
+    audit::AuditLog,
+    auth::{Accounts, Auth, decoys::Decoys, rotation_queue::RotationQueue, throttle::Turns},
     clock::Clock,
     config::PolicySettings,
     crypto::{
@@ -24,11 +17,11 @@ use crate::{
         password_rules::PasswordRules,
         seal::MasterKeys,
     },
-    domain::{audit::Actor, ids::new_v7},
+    domain::audit::Actor,
     error::Error,
     grpc::{self, Administration, Health},
     http,
-    revocation::{Revocations, confirm::Confirmations, follower::Follower},
+    revocation::{batch::RevocationBatcher, follower::Follower, log::RevocationLog},
     store::Store,
 };
 
@@ -76,8 +69,8 @@ impl Server {
         if let Some(entries) = accounts.password_rules.load()? {
             tracing::info!(entries, "read the blocklist of passwords");
         }
-        let auth = Arc::new(Auth { accounts, keys: Keys::new(config.master_keys) });
-        auth.start_keys().await?;
+        let auth = Arc::new(Auth::new(accounts, config.master_keys));
+        auth.keys.start().await?;
         Ok(Self {
             follower: Arc::new(follower(&auth)),
             auth,
@@ -103,7 +96,7 @@ impl Server {
         let (follower, left) = (Arc::clone(&self.follower), stopped(leave.subscribe()));
         let following = tokio::spawn(async move { follower.run(left).await });
         let auth = self.auth();
-        let confirming = tokio::spawn(async move { auth.accounts.confirmations.run(&auth.accounts.store).await });
+        let confirming = tokio::spawn(async move { auth.accounts.log.watch_replicas().await });
         let mut background = background::start(&self.auth, &health);
         let result = tokio::select! {
             () = shutdown => Ok(()),
@@ -120,7 +113,7 @@ impl Server {
         leave.send_replace(true);
         drop(following.await);
         confirming.abort();
-        if let Err(error) = self.auth.accounts.write_refusals().await {
+        if let Err(error) = self.auth.accounts.audit.write_refusals().await {
             tracing::warn!(%error, "the audit events of the last refusals are lost");
         }
         self.auth.accounts.store.close().await;
@@ -147,20 +140,9 @@ impl Server {
 }
 
 fn follower(auth: &Arc<Auth>) -> Follower {
-    let Accounts { replica, store, revocations, confirmations, clock, wake, policy, .. } = &auth.accounts;
-    let installing = Arc::clone(auth);
-    Follower {
-        replica: *replica,
-        store: store.clone(),
-        revocations: Arc::clone(revocations),
-        confirmations: Arc::clone(confirmations),
-        clock: clock.clone(),
-        wake: Arc::clone(wake),
-        hints: policy.hints,
-        after_restore: policy.after_restore,
-        hinted: Notify::new(),
-        install_keys: Box::new(move |stored| drop(installing.keys.install(stored, &installing.accounts))),
-    }
+    let keys = Arc::clone(&auth.keys);
+    let install_keys = Box::new(move |stored| drop(keys.install(stored)));
+    Follower::new(&auth.accounts.log, auth.accounts.policy.after_restore, install_keys)
 }
 
 /// Users and sessions over `store`, for `operator` to administer; also for the command line, which serves nothing.
@@ -173,23 +155,21 @@ pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock:
     let cost = settings.login.hash_cost();
     let hasher = PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue, cost })?;
     let passwords = &settings.passwords;
-    let replica = new_v7(clock.now());
+    let log = Arc::new(RevocationLog::new(store.clone(), &policy, operator, clock.clone()));
+    let audit = AuditLog::new(store.clone(), clock.clone(), policy.audit_retention);
     Ok(Accounts {
         store,
         hasher: Arc::new(hasher),
         password_rules: PasswordRules::new(passwords.password_blocklist.clone(), passwords.password_min_score),
-        replica,
-        revocations: Arc::new(Revocations::new(policy.max_staleness, clock.clone())),
-        confirmations: Arc::new(Confirmations::new(replica, policy.max_staleness, clock.clone())),
-        announcements: Arc::default(),
+        revocations: Arc::clone(log.revocations()),
+        ending: RevocationBatcher::new(Arc::clone(&log)),
+        log,
         session_reads: Arc::default(),
         credential_reads: Arc::default(),
-        queue: RevocationQueue::default(),
         rotations: RotationQueue::default(),
         turns: Turns::default(),
         decoys: Decoys::default(),
-        wake: Arc::new(Notify::new()),
-        refusals: Refusals::default(),
+        audit: Arc::new(audit),
         operator,
         clock,
         policy,

@@ -10,7 +10,7 @@ use countersign::{
     auth::{Auth, refresh::RefreshRequest, tokens::TokenPair},
     config::Hints,
     domain::{ids::SessionId, rotation::Step},
-    store::refresh_tokens::{self, Advance},
+    store::sessions::{self, Advance},
 };
 use tokio::task::JoinHandle;
 
@@ -111,7 +111,7 @@ async fn report(database: &Database, url: &str, auth: &Arc<Auth>, mut tokens: Ve
 /// The tokens of a session that has none yet.
 async fn first(auth: &Arc<Auth>, id: SessionId) -> TokenPair {
     let mut conn = auth.accounts.store.acquire().await.expect("connected");
-    let session = refresh_tokens::find_all(&mut conn, &[id]).await.expect("read").remove(0);
+    let session = sessions::find_all(&mut conn, &[id]).await.expect("read").remove(0);
     auth.token_pair(&session, auth.accounts.clock.now()).expect("signed")
 }
 
@@ -161,7 +161,7 @@ async fn alone(auth: &Auth, pair: &TokenPair) -> TokenPair {
     let step = Step::rotation(read.generation).expect("below the end");
     let advance = Advance { session_id: read.session_id, step, now, idle_expires_at: now + IDLE, client: None };
     let mut conn = auth.accounts.store.acquire().await.expect("connected");
-    let session = refresh_tokens::advance(&mut conn, &advance).await.expect("tried").expect("possible");
+    let session = sessions::advance(&mut conn, &advance).await.expect("tried").expect("possible");
     drop(conn);
     auth.token_pair(&session, now).expect("signed")
 }

@@ -123,7 +123,7 @@ async fn revoke(auth: &Auth, id: SessionId, confirm: Option<Duration>) -> Durati
     let revoked = auth.revoke(Target::Session(id)).await.expect("revoked");
     assert_eq!(revoked.sessions, 1);
     if let Some(wait) = confirm {
-        assert!(auth.accounts.confirm(&revoked, wait).await, "not confirmed");
+        assert!(auth.accounts.log.confirm(&revoked.committed, wait).await, "not confirmed");
     }
     begun.elapsed()
 }

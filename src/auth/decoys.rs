@@ -12,9 +12,8 @@ use crate::{
     crypto::{
         digest::sha256,
         foreign_hash::{ForeignHash, is_foreign},
-        password::PasswordHash,
     },
-    domain::user::Username,
+    domain::{password_hash::PasswordHash, user::Username},
     error::Error,
     store::credentials,
 };
@@ -47,14 +46,13 @@ impl Decoys {
 }
 
 impl Mix {
-    fn new(hashes: Vec<String>, secret: [u8; 32]) -> Self {
+    fn new(hashes: Vec<PasswordHash>, secret: [u8; 32]) -> Self {
         let mut kinds: BTreeMap<(bool, String), (PasswordHash, u64)> = BTreeMap::new();
-        for text in hashes {
+        for hash in hashes {
             // One that is damaged or costs too much is never run. One whose pepper cannot be used here is: its answer is then
             // that of the users who have it.
-            if ForeignHash::parse(&text).is_ok() {
-                let hash = kinds.entry(kind(&text)).or_insert_with(|| (PasswordHash::from_stored(text), 0));
-                hash.1 += 1;
+            if ForeignHash::parse(hash.as_str()).is_ok() {
+                kinds.entry(kind(hash.as_str())).or_insert_with(|| (hash, 0)).1 += 1;
             }
         }
         Self { kinds: kinds.into_values().collect(), secret }
@@ -132,7 +130,7 @@ mod tests {
     fn p6_unknown_names_have_each_kind_as_often_as_the_users_and_always_the_same() {
         let hashes = |counts: [usize; 3]| {
             let all = [ARGON2, BCRYPT, DJANGO].into_iter().zip(counts);
-            all.flat_map(|(hash, count)| vec![hash.to_owned(); count]).collect::<Vec<_>>()
+            all.flat_map(|(hash, count)| vec![PasswordHash::from_stored(hash.to_owned()); count]).collect::<Vec<_>>()
         };
         let names: Vec<Username> =
             (0..10_000).map(|n| Username::parse(&format!("nobody{n}")).expect("a name")).collect();
@@ -146,8 +144,10 @@ mod tests {
             assert!(count.abs_diff(percent * 100) < 200, "{kind}: {count}");
         }
         let mut sample = hashes([5, 3, 2]);
-        sample
-            .extend(["damaged".to_owned(), "$2b$31$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW".to_owned()]);
+        sample.extend(
+            ["damaged", "$2b$31$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW"]
+                .map(|hash| PasswordHash::from_stored(hash.to_owned())),
+        );
         assert_eq!(chosen(&Mix::new(sample, [7; 32])), first, "another replica, another sample");
         let other = chosen(&Mix::new(hashes([50, 30, 20]), [8; 32]));
         assert_ne!(other, first, "another secret");

@@ -6,18 +6,19 @@ use std::collections::HashSet;
 
 use time::OffsetDateTime;
 
-use super::{Accounts, Page, retrying, revoke::Ended, users::Status};
+use super::{Accounts, Page, users::Status};
 use crate::{
-    crypto::{password::PasswordHash, secret::Secret},
+    crypto::{foreign_hash, secret::Secret},
     domain::{
         audit::{Event, Kind},
         ids::UserId,
         user::{User, Username, parse_roles},
     },
     error::{Error, Violation},
+    revocation::log::Changes,
     store::{
-        credentials::{self, Credentials, StoredHash},
-        proofs, users,
+        credentials::{self, Credentials},
+        proofs, retrying, users,
     },
 };
 
@@ -112,13 +113,14 @@ impl Row {
     fn parse(self, now: OffsetDateTime) -> Result<Credentials, Vec<Violation>> {
         let mut violations = Vec::new();
         let username = valid(Username::parse(&self.username), &mut violations);
-        let hash = valid(PasswordHash::parse_imported(self.password_hash.expose()), &mut violations);
+        let hash = valid(foreign_hash::parse_imported(self.password_hash.expose()), &mut violations);
         let roles = valid(parse_roles(self.roles), &mut violations);
         let created_at = self.created_at.unwrap_or(now);
         if !(OffsetDateTime::UNIX_EPOCH..=now).contains(&created_at) {
             violations.push(Violation { field: "created_at", description: "between 1970 and now".to_owned() });
         }
-        let (Some(username), Some(hash), Some(roles), true) = (username, hash, roles, violations.is_empty()) else {
+        let (Some(username), Some(password_hash), Some(roles), true) = (username, hash, roles, violations.is_empty())
+        else {
             return Err(violations);
         };
         let user = User {
@@ -126,12 +128,12 @@ impl Row {
             username,
             roles,
             epoch: 0,
-            disabled_at: Some(now).filter(|_| self.status == Status::Disabled),
+            disabled_at: (self.status == Status::Disabled).then_some(now),
             password_changed_at: now,
             created_at,
             updated_at: now,
         };
-        Ok(Credentials { user, password_hash: StoredHash(hash.as_str().to_owned()) })
+        Ok(Credentials { user, password_hash })
     }
 }
 
@@ -188,7 +190,7 @@ impl Accounts {
                 return Ok(written);
             }
             let event = Event::new(Kind::UsersImported, self.operator).times(written.len());
-            self.commit(tx, Ended { events: vec![event], ..Ended::default() }).await?;
+            self.log.commit(tx, Changes::only(vec![event])).await?;
             Ok(written)
         })
         .await
@@ -208,7 +210,7 @@ impl Accounts {
     /// [`Error::DatabaseUnavailable`].
     pub async fn export(&self, page: Page) -> Result<Vec<Credentials>, Error> {
         if page.after.is_nil() {
-            self.note(Event::new(Kind::UsersExported, self.operator)).await?;
+            self.audit.note(Event::new(Kind::UsersExported, self.operator)).await?;
         }
         let mut conn = self.store.acquire().await?;
         credentials::list(&mut conn, page.after, page.size.into()).await

@@ -6,26 +6,30 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::{Accounts, Auth, audit, later, throttle::Source, to_completion, tokens::TokenPair};
+use super::{
+    Accounts, Auth,
+    throttle::{self, Source},
+    to_completion,
+    tokens::TokenPair,
+};
 use crate::{
-    crypto::{
-        device_hint::Device,
-        password::{PasswordHash, Verdict},
-        secret::Secret,
-    },
+    audit,
+    crypto::{device_hint::Device, foreign_hash, secret::Secret},
     domain::{
         audit::{Actor, Event, Failure, Kind},
         claims::unix,
         ids::SessionId,
+        moment::later,
         password::Password,
+        password_hash::Verdict,
         rotation::{Liveness, RotationState},
         session::{ClientInfo, Session},
-        user::Username,
+        user::{User, Username},
     },
     error::Error,
     store::{
         credentials::{self, Credentials},
-        opening::{self, Opening},
+        sessions::{self, Opening},
     },
 };
 
@@ -100,8 +104,8 @@ impl Auth {
             let session = self.accounts.new_session(&credentials, audience.clone(), request.client.clone(), now);
             let opened = self.open(session, credentials.clone()).await;
             if let Err(Error::SessionLimitReached) = opened {
-                let ip = &request.client.ip;
-                self.accounts.refused(Kind::LoginFailed, Some(&credentials.user), ip, Failure::SessionLimit);
+                let (user, source) = (&credentials.user, throttle::source(&request.client.ip));
+                self.accounts.audit.refused(Kind::LoginFailed, Some(user), source, Failure::SessionLimit);
             }
             let Some(session) = opened? else {
                 continue;
@@ -126,8 +130,8 @@ impl Auth {
                 Some(limit) => auth.accounts.open_within(limit, &session, &credentials).await?,
                 None => {
                     let mut conn = auth.accounts.store.acquire_for_login().await?;
-                    let opening = opening::open(&mut conn, &session, &credentials).await?;
-                    Some(session).filter(|_| opening == Opening::Opened)
+                    let opening = sessions::open(&mut conn, &session, &credentials).await?;
+                    (opening == Opening::Opened).then_some(session)
                 }
             };
             if let Some(session) = &opened {
@@ -163,7 +167,7 @@ impl Accounts {
         let user = found.as_ref().map(|c| &c.user);
         let attempt = self.charge(&candidate.username, user, &candidate.source, until).await;
         if let Err(Error::LoginThrottled { .. }) = &attempt {
-            self.refused(candidate.refused_as, user, &candidate.source.ip, Failure::Throttled);
+            self.refused(candidate, user, Failure::Throttled);
         }
         let mut attempt = attempt?;
         for _ in 0..ATTEMPTS {
@@ -176,13 +180,17 @@ impl Accounts {
             let proven = self.prove_credentials(&candidate.username).await?;
             if found.as_ref().map(Credentials::decisive) == proven.as_ref().map(Credentials::decisive) {
                 let user = found.as_ref().map(|c| &c.user);
-                self.refused(candidate.refused_as, user, &candidate.source.ip, failure);
+                self.refused(candidate, user, failure);
                 return Err(Error::InvalidCredentials);
             }
             attempt.doubt(standing);
             found = proven;
         }
         Err(Error::Conflict)
+    }
+
+    fn refused(&self, candidate: &Candidate, user: Option<&User>, failure: Failure) {
+        self.audit.refused(candidate.refused_as, user, throttle::source(&candidate.source.ip), failure);
     }
 
     /// Compares the password with what was `found`.
@@ -193,12 +201,12 @@ impl Accounts {
         until: Instant,
     ) -> Result<Compared, Error> {
         let stored = match found {
-            Some(known) => Some(PasswordHash::from_stored(known.password_hash.0.clone())),
+            Some(known) => Some(known.password_hash.clone()),
             None => self.decoys.of(&candidate.username),
         };
         // Another replica may have made the pepper a moment ago: a password that cannot be checked is not a wrong one.
         if stored.as_ref().is_some_and(|stored| !self.hasher.knows_pepper_of(stored)) {
-            self.hear_of_keys().await?;
+            self.log.hear_of_keys().await?;
         }
         let verdict = self.hasher.verify(candidate.password.clone(), stored.as_ref(), Some(until)).await?;
         Ok(match (found, verdict) {
@@ -213,15 +221,13 @@ impl Accounts {
     /// it, and what does not work now works at a later login.
     fn rehash(&self, password: Password, credentials: Credentials) {
         let Credentials { user, password_hash } = credentials;
-        let stored = PasswordHash::from_stored(password_hash.0.clone());
-        if !self.hasher.is_outdated(&stored) || stored.reads_part_of(&password) {
+        if !self.hasher.is_outdated(&password_hash) || foreign_hash::reads_part_of(&password_hash, &password) {
             return;
         }
         let (hasher, store) = (Arc::clone(&self.hasher), self.store.clone());
         let replaced = async move {
             let fresh = hasher.hash(password, None).await?;
-            credentials::replace_hash(&mut store.acquire_for_login().await?, user.id, fresh.as_str(), &password_hash)
-                .await
+            credentials::replace_hash(&mut store.acquire_for_login().await?, user.id, &fresh, &password_hash).await
         };
         tokio::spawn(async move {
             if let Err(error) = replaced.await {

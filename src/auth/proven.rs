@@ -11,14 +11,14 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{Accounts, retrying, to_completion};
+use super::{Accounts, to_completion};
 use crate::{
     domain::{ids::SessionId, session::Session, user::Username},
     error::Error,
     store::{
         Conn, Lane, Store,
         credentials::{self, Credentials},
-        refresh_tokens,
+        retrying, sessions,
     },
 };
 
@@ -138,7 +138,7 @@ impl Accounts {
 }
 
 async fn find_sessions(conn: &mut Conn, ids: &[SessionId]) -> Result<HashMap<SessionId, Session>, Error> {
-    let found = refresh_tokens::find_all(conn, ids).await?;
+    let found = sessions::find_all(conn, ids).await?;
     Ok(found.into_iter().map(|session| (session.id, session)).collect())
 }
 

@@ -3,18 +3,19 @@
 
 use time::OffsetDateTime;
 
-use super::{Auth, later, tokens::TokenPair};
+use super::{Auth, tokens::TokenPair};
 use crate::{
     crypto::{refresh_token::RefreshToken, secret::Secret},
     domain::{
         audit::Cause,
         ids::SessionId,
+        moment::later,
         revocation::Reason,
         rotation::{Decision, Liveness, Step, decide},
         session::{ClientInfo, Session},
     },
     error::{Error, Rejection},
-    store::refresh_tokens::Advance,
+    store::sessions::Advance,
 };
 
 /// How often a Refresh looks again because another one moved the session meanwhile. Each look means that the session
@@ -128,7 +129,7 @@ impl Auth {
     /// Ends the session of a token that was used twice; what could not be ended is not called reused.
     async fn end_reused(&self, session: &Session, client: Option<ClientInfo>) -> Error {
         let cause = Cause { reason: Reason::Reuse, client: client.unwrap_or_default() };
-        if let Err(error) = self.accounts.end_session(session.id, cause).await {
+        if let Err(error) = self.accounts.ending.end(session.id, cause).await {
             return error;
         }
         tracing::warn!(session_id = %session.id, user_id = %session.user_id, "refresh token reused: session ended");

@@ -3,18 +3,16 @@
 
 use time::OffsetDateTime;
 
-use super::{
-    Accounts, later, retrying,
-    revoke::{Ended, Revoked},
-};
+use super::Accounts;
 use crate::{
     domain::{
         audit::{Event, Kind},
         claims::{at, unix},
-        revocation::{RETENTION, Reason, Revocation, Subject},
+        revocation::{Reason, Revocation, Subject},
     },
     error::Error,
-    store::session_floor,
+    revocation::log::{Changes, Committed},
+    store::{retrying, session_floor},
 };
 
 impl Accounts {
@@ -23,13 +21,13 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a moment in the future; [`Error::DatabaseUnavailable`].
-    pub async fn end_sessions_opened_before(&self, before: OffsetDateTime) -> Result<Revoked, Error> {
+    pub async fn end_sessions_opened_before(&self, before: OffsetDateTime) -> Result<Committed, Error> {
         let now = self.clock.now();
         if before > now {
             return Err(Error::invalid("before", "a moment that has passed"));
         }
         let moment = unix(before).saturating_add(u64::from(before.nanosecond() > 0));
-        let revocation = Revocation { subject: Subject::OpenedBefore(moment), expires_at: later(now, RETENTION) };
+        let revocation = Revocation::new(Subject::OpenedBefore(moment), now);
         retrying(async || {
             let mut tx = self.store.acquire().await?;
             tx.begin().await?;
@@ -37,8 +35,8 @@ impl Accounts {
             session_floor::raise(&mut tx, at(moment)).await?;
             let event = Event::new(Kind::SessionsEnded, self.operator).detail(format!("opened before {}", at(moment)));
             let event = Event { reason: Reason::Revoked.as_str(), ..event };
-            let logged = vec![(revocation.clone(), Reason::Revoked)];
-            self.commit(tx, Ended { logged, events: vec![event], ..Ended::default() }).await
+            let revocations = vec![(revocation.clone(), Reason::Revoked)];
+            self.log.commit(tx, Changes { revocations, events: vec![event], ..Changes::default() }).await
         })
         .await
     }
@@ -55,7 +53,7 @@ impl Accounts {
             let undecided = session_floor::accept(&mut tx).await?;
             let event = Event::new(Kind::RestoreAccepted, self.operator);
             let events = undecided.then_some(event).into_iter().collect();
-            self.commit(tx, Ended { events, ..Ended::default() }).await?;
+            self.log.commit(tx, Changes::only(events)).await?;
             Ok(undecided)
         })
         .await

@@ -1,23 +1,21 @@
-//! Revoke, and every other way by which sessions end: mark the rows and append to the log in one transaction, then put
-//! the same into this replica's index before answering (promise P1).
+//! Revoke: which sessions a target names, and ending them. The transaction, and what follows it, is `revocation/log.rs`.
 
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Accounts, Auth, audit, later, retrying};
+use super::{Accounts, Auth};
 use crate::{
     crypto::secret::Secret,
     domain::{
-        audit::{Actor, Event, Kind},
+        audit::{Event, Kind},
         ids::{SessionId, UserId},
-        revocation::{MAX_STALENESS, Position, RETENTION, Reason, Revocation, Subject},
+        revocation::{RETENTION, Reason, Revocation, Subject},
         user::User,
     },
     error::{Error, Rejection},
-    revocation::{confirm::Pending, index::Origin, protocol::everywhere_within},
-    store::{self, Conn, refresh_tokens, revocations, users},
+    revocation::log::{Changes, Committed, RevocationLog, Revoked},
+    store::{Conn, retrying, sessions, users},
 };
 
 /// What to end.
@@ -33,34 +31,12 @@ pub enum Target {
     User(UserId, Option<SessionId>),
 }
 
-/// What was ended.
-#[derive(Clone, Debug)]
-pub struct Revoked {
-    /// How many live sessions.
-    pub sessions: usize,
-    /// From this moment no replica accepts their tokens, whatever is broken; None if nothing was asked to end.
-    pub everywhere_by: Option<OffsetDateTime>,
-    /// What to wait for, so that it is true sooner.
-    pub(super) confirmable: Confirmable,
-}
-
-/// Whether it can be known that every replica has heard.
-#[derive(Clone, Debug)]
-pub(super) enum Confirmable {
-    /// Nothing was asked to end: there is nothing to hear, and nothing to confirm.
-    Nothing,
-    /// When the others have applied this.
-    From(Pending),
-    /// The list of replicas could not be read.
-    Never,
-}
-
 impl Auth {
     /// The session of an access token; None for what is none of ours.
     async fn session_of(&self, token: &str) -> Result<Option<SessionId>, Error> {
         let mut identified = self.identify(token);
         if let Err(Error::Rejected(Rejection::KeyUnknown)) = identified {
-            self.accounts.hear_of_keys().await?;
+            self.accounts.log.hear_of_keys().await?;
             identified = self.identify(token);
         }
         match identified {
@@ -71,29 +47,24 @@ impl Auth {
     }
 }
 
-impl Revoked {
-    /// Nothing was asked to end, or what was asked for means nothing.
-    const NOTHING: Self = Self { sessions: 0, everywhere_by: None, confirmable: Confirmable::Nothing };
-}
-
 /// What a transaction ended.
 #[derive(Debug, Default)]
 pub(super) struct Ended {
     /// How many live sessions.
     pub(super) sessions: usize,
-    /// Goes into the log with the transaction, and into this replica's index once it has committed.
-    pub(super) logged: Vec<(Revocation, Reason)>,
-    /// Goes into this replica's index alone: what other replicas ended a moment ago, and this one may not have heard.
-    pub(super) known: Vec<Revocation>,
-    /// What the transaction did.
-    pub(super) events: Vec<Event>,
+    /// What it changed.
+    pub(super) changes: Changes,
+}
+
+impl Ended {
+    /// Commits the transaction.
+    pub(super) async fn commit(self, log: &RevocationLog, tx: Conn) -> Result<Revoked, Error> {
+        Ok(Revoked { sessions: self.sessions, committed: log.commit(tx, self.changes).await? })
+    }
 }
 
 /// How long a caller that does not say waits for the other replicas.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
-
-const CLEAN_AFTER: Duration = Duration::from_secs(60);
-const CLEAN_BATCH: i64 = 1000;
 
 impl Auth {
     /// Ends sessions. Ending what has ended is fine, and so is a token that means nothing (RFC 7009 section 2.2).
@@ -111,11 +82,11 @@ impl Auth {
             Target::AccessToken(token) => (self.session_of(token.expose()).await?, Reason::LoggedOut),
         };
         if let Some(id) = session {
-            return self.accounts.end_session(id, reason.into()).await;
+            return self.accounts.ending.end(id, reason.into()).await;
         }
         // That it means nothing can be said only by who knows all keys (REQUIREMENTS R37).
         self.accounts.revocations.fresh(None)?;
-        Ok(Revoked::NOTHING)
+        Ok(Revoked { sessions: 0, committed: Committed::NOTHING })
     }
 }
 
@@ -128,16 +99,17 @@ impl Accounts {
                 Some(mut user) => {
                     let mut ended = self.end_all(&mut tx, &mut user, keep, Reason::Revoked).await?;
                     let event = Event::new(Kind::SessionsEnded, self.operator).about(&user).times(ended.sessions);
-                    ended.events.push(Event { reason: Reason::Revoked.as_str(), ..event });
+                    ended.changes.events.push(Event { reason: Reason::Revoked.as_str(), ..event });
                     ended
                 }
                 // Deleted, or lost by a failover or a restore: its tokens may live (rule M2).
                 None => {
-                    let everything = user_revocation(id, i64::MAX, self.clock.now());
-                    Ended { logged: vec![(everything, Reason::Revoked)], ..Ended::default() }
+                    let everything = Revocation::new(Subject::User(id, i64::MAX), self.clock.now());
+                    let revocations = vec![(everything, Reason::Revoked)];
+                    Ended { sessions: 0, changes: Changes { revocations, ..Changes::default() } }
                 }
             };
-            self.commit(tx, ended).await
+            ended.commit(&self.log, tx).await
         })
         .await
     }
@@ -157,106 +129,26 @@ impl Accounts {
         let kept = keep.or(next_epoch.is_none().then_some(SessionId(Uuid::nil())));
         if let Some(keep) = kept {
             let earlier = now.checked_sub(time::Duration::try_from(RETENTION).map_err(Error::internal)?);
-            let known = refresh_tokens::revoked_since(tx, user.id, earlier.unwrap_or(now)).await?;
-            let ended = refresh_tokens::revoke_others(tx, user, keep, reason, now).await?;
+            let known = sessions::revoked_since(tx, user.id, earlier.unwrap_or(now)).await?;
+            let ended = sessions::revoke_others(tx, user, keep, reason, now).await?;
             users::update(tx, user).await?;
+            let revocation = |id: SessionId| Revocation::new(Subject::Session(id), now);
+            // Those that ended by an epoch before.
+            let earlier = Revocation::new(Subject::User(user.id, user.epoch), now);
             return Ok(Ended {
                 sessions: ended.iter().filter(|(_, live)| *live).count(),
-                logged: ended.into_iter().map(|(id, _)| (session_revocation(id, now), reason)).collect(),
-                known: known
-                    .into_iter()
-                    .map(|id| session_revocation(id, now))
-                    // Those that ended by an epoch before.
-                    .chain([user_revocation(user.id, user.epoch, now)])
-                    .collect(),
-                events: vec![],
+                changes: Changes {
+                    revocations: ended.into_iter().map(|(id, _)| (revocation(id), reason)).collect(),
+                    repeated: known.into_iter().map(revocation).chain([earlier]).collect(),
+                    events: vec![],
+                },
             });
         }
-        let sessions = refresh_tokens::count_live(tx, user, now).await?;
+        let sessions = sessions::count_live(tx, user, now).await?;
         user.epoch = next_epoch.unwrap_or(i64::MAX);
         user.updated_at = now;
         users::update(tx, user).await?;
-        let logged = vec![(user_revocation(user.id, user.epoch, now), reason)];
-        Ok(Ended { sessions, logged, ..Ended::default() })
+        let revocations = vec![(Revocation::new(Subject::User(user.id, user.epoch), now), reason)];
+        Ok(Ended { sessions, changes: Changes { revocations, ..Changes::default() } })
     }
-
-    /// Writes the events and the log, commits, and makes this replica know it before anybody is answered.
-    pub(super) async fn commit(&self, mut tx: Conn, ended: Ended) -> Result<Revoked, Error> {
-        let Ended { sessions, logged, known, events } = ended;
-        // Before the log, whose head is locked from then on.
-        store::audit::insert(&mut tx, &events, self.clock.now()).await?;
-        if logged.is_empty() && known.is_empty() {
-            tx.commit().await?;
-            audit::log(&events);
-            return Ok(Revoked::NOTHING);
-        }
-        // Also when all had ended before: that may be said only by a database that commits.
-        let newest = revocations::append(&mut tx, &logged, self.clock.now()).await?;
-        tx.commit().await?;
-        audit::log(&events);
-        let logged: Vec<Revocation> = logged.into_iter().map(|(revocation, _)| revocation).collect();
-        Ok(Revoked { sessions, ..self.committed(&mut tx, newest, &logged, &known).await })
-    }
-
-    /// After a commit that has written the log up to `newest`, with what is `logged`: makes this replica know it, and finds out
-    /// what to wait for.
-    pub(super) async fn committed(
-        &self,
-        conn: &mut Conn,
-        newest: Position,
-        logged: &[Revocation],
-        known: &[Revocation],
-    ) -> Revoked {
-        self.revocations.apply(logged, Origin::Log);
-        self.revocations.apply(known, Origin::Repeated);
-        if self.policy.hints.are_on() && !logged.is_empty() {
-            match self.operator {
-                // It ends in a moment, and whatever it has started.
-                Actor::CommandLine => drop(revocations::notify(conn).await),
-                _ => self.announcements.announce(&self.store),
-            }
-        }
-        // After the commit: a replica that is not on the list by now reads the log after it.
-        let read = self.confirmations.after_commit(conn, newest).await;
-        // Perhaps another log than the one that is followed: whichever of them was left behind, the other must hold it.
-        if !read.as_ref().is_ok_and(|pending| pending.in_followed_log) {
-            self.revocations.distrust();
-            self.wake.notify_one();
-        }
-        let (within, confirmable) = match read {
-            Ok(pending) => (pending.everywhere_within, Confirmable::From(pending)),
-            Err(_) => (everywhere_within(MAX_STALENESS), Confirmable::Never),
-        };
-        Revoked { sessions: 0, everywhere_by: Some(later(self.clock.now(), within)), confirmable }
-    }
-
-    /// Whether no replica accepts the tokens any more, within `wait` at the latest (promise P1).
-    pub async fn confirm(&self, revoked: &Revoked, wait: Duration) -> bool {
-        match &revoked.confirmable {
-            Confirmable::From(pending) => self.confirmations.confirm(pending, wait).await,
-            Confirmable::Nothing | Confirmable::Never => false,
-        }
-    }
-
-    /// Deletes what nobody has to read any more: expired rows of the log, and replicas that were killed. By any replica, in
-    /// small pieces.
-    ///
-    /// # Errors
-    /// [`Error::DatabaseUnavailable`].
-    pub async fn clean_log(&self) -> Result<(), Error> {
-        let mut conn = self.store.acquire().await?;
-        self.confirmations.forget_the_dead(&mut conn).await?;
-        // A little later than they expire, so that clocks that differ by seconds do not matter.
-        let before = self.clock.now() - CLEAN_AFTER;
-        while revocations::prune(&mut conn, before, CLEAN_BATCH).await? > 0 {}
-        Ok(())
-    }
-}
-
-pub(super) fn session_revocation(id: SessionId, now: OffsetDateTime) -> Revocation {
-    Revocation { subject: Subject::Session(id), expires_at: later(now, RETENTION) }
-}
-
-fn user_revocation(id: UserId, epoch: i64, now: OffsetDateTime) -> Revocation {
-    Revocation { subject: Subject::User(id, epoch), expires_at: later(now, RETENTION) }
 }

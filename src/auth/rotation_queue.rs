@@ -11,13 +11,13 @@ use std::{
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::{Accounts, retrying};
+use super::Accounts;
 use crate::{
     domain::{ids::SessionId, session::Session},
     error::Error,
     store::{
-        Lane, Store,
-        refresh_tokens::{self, Advance},
+        Lane, Store, retrying,
+        sessions::{self, Advance},
     },
 };
 
@@ -150,8 +150,8 @@ impl Turn<'_> {
     async fn rotate(&mut self, advances: &[Advance]) -> Result<Vec<Session>, Error> {
         let conn = self.store.enter(&mut self.lane).await?;
         match advances {
-            [alone] => refresh_tokens::advance(conn, alone).await.map(Vec::from_iter),
-            several => refresh_tokens::advance_all(conn, several).await,
+            [alone] => sessions::advance(conn, alone).await.map(Vec::from_iter),
+            several => sessions::advance_all(conn, several).await,
         }
     }
 }
@@ -201,7 +201,7 @@ impl Accounts {
 
     /// Waits for whoever holds the row.
     async fn rotate_alone(&self, advance: &Advance) -> Outcome {
-        retrying(async || refresh_tokens::advance(&mut self.store.acquire_to_wait().await?, advance).await).await
+        retrying(async || sessions::advance(&mut self.store.acquire_to_wait().await?, advance).await).await
     }
 
     /// Makes the rotations of a batch, tells the others, and gives the outcome of `own`.

@@ -1,24 +1,24 @@
 //! The sessions of a user: opening one where there may be so many only, ListSessions, and deleting the rows of those that
 //! ended long ago.
 
-use super::{
-    Accounts, Page, retrying,
-    revoke::{Ended, session_revocation},
-};
+use super::{Accounts, Page};
 use crate::{
     config::{SessionLimit, SessionLimitAction},
     domain::{
         audit::{Actor, Event, Kind},
         ids::{SessionId, UserId},
-        revocation::Reason,
+        revocation::{Reason, Revocation, Subject},
         session::Session,
     },
     error::Error,
+    revocation::log::Changes,
     store::{
         credentials::Credentials,
-        opening::{self, Opening},
-        proofs, refresh_tokens,
-        session_sweep::{self, Step},
+        proofs, retrying,
+        sessions::{
+            self, Opening,
+            sweep::{self, Step},
+        },
         users,
     },
 };
@@ -48,25 +48,26 @@ impl Accounts {
                 locked => locked?,
             };
             let now = self.clock.now();
-            let mut surplus = opening::live_but_newest(&mut tx, &user, limit.most.saturating_sub(1), now).await?;
+            let mut surplus = sessions::live_but_newest(&mut tx, &user, limit.most.saturating_sub(1), now).await?;
             if limit.action == SessionLimitAction::Refuse && !surplus.is_empty() {
                 proofs::commit(&mut tx).await?;
                 return Err(Error::SessionLimitReached);
             }
-            if opening::open(&mut tx, session, credentials).await? == Opening::UserMoved {
+            if sessions::open(&mut tx, session, credentials).await? == Opening::UserMoved {
                 return tx.commit().await.map(|()| None);
             }
             if !surplus.is_empty() {
                 // Those that somebody has ended meanwhile are not among them.
-                surplus = refresh_tokens::revoke(&mut tx, &surplus, Reason::SessionLimit, now).await?;
+                surplus = sessions::revoke(&mut tx, &surplus, Reason::SessionLimit, now).await?;
             }
-            let logged = surplus.iter().map(|id| (session_revocation(*id, now), Reason::SessionLimit)).collect();
+            let revocation = |id: &SessionId| (Revocation::new(Subject::Session(*id), now), Reason::SessionLimit);
+            let revocations = surplus.iter().map(revocation).collect();
             let event = |id: &SessionId| {
                 let ended = Event::new(Kind::SessionEnded, Actor::Server).about(&user);
                 Event { session: Some(*id), reason: Reason::SessionLimit.as_str(), ..ended }
             };
             let events = surplus.iter().map(event).collect();
-            self.commit(tx, Ended { sessions: surplus.len(), logged, events, ..Ended::default() }).await?;
+            self.log.commit(tx, Changes { revocations, events, ..Changes::default() }).await?;
             Ok(Some(session.clone()))
         })
         .await
@@ -79,7 +80,7 @@ impl Accounts {
     pub async fn list_sessions(&self, user: UserId, page: Page) -> Result<Vec<Session>, Error> {
         let mut conn = self.store.acquire().await?;
         let now = self.clock.now();
-        refresh_tokens::list(&mut conn, user, page.after, page.size.into(), now).await
+        sessions::list(&mut conn, user, page.after, page.size.into(), now).await
     }
 
     /// Deletes sessions that have ended for longer than the policy keeps them, by this replica's clock and the database's: a
@@ -94,7 +95,7 @@ impl Accounts {
         let before = self.clock.now() - kept;
         let mut step = Step::More;
         for _ in 0..SWEEP_PAGES {
-            step = session_sweep::step(&mut conn, before, kept, SWEEP_PAGE).await?;
+            step = sweep::step(&mut conn, before, kept, SWEEP_PAGE).await?;
             if step != Step::More {
                 break;
             }

@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Accounts, retrying, to_completion};
+use super::{Accounts, to_completion};
 use crate::{
     crypto::{device_hint::Device, digest::sha256},
     domain::{
@@ -28,6 +28,7 @@ use crate::{
     store::{
         Store,
         login_throttle::{self, Charge},
+        retrying,
     },
 };
 

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::time::timeout;
 
-use super::{Accounts, Auth, later};
+use super::Auth;
 use crate::{
     crypto::{
         access_token, random,
@@ -15,6 +14,7 @@ use crate::{
     domain::{
         claims::{Claims, unix},
         ids::{SessionId, new_v7},
+        moment::later,
         session::Session,
     },
     error::Error,
@@ -69,12 +69,7 @@ impl Auth {
             session_id: session.id,
         })
     }
-}
 
-/// How long what names an unknown key waits until this replica has certainly heard of its key.
-const HEARS_WITHIN: Duration = Duration::from_secs(2);
-
-impl Auth {
     /// The session and generation of a refresh token; None for what is none of ours.
     ///
     /// # Errors
@@ -83,26 +78,13 @@ impl Auth {
         let read = || self.keys.ring().decode_refresh(text);
         let mut reading = read()?;
         if reading == Reading::KeyUnknown {
-            self.accounts.hear_of_keys().await?;
+            self.accounts.log.hear_of_keys().await?;
             reading = read()?;
         }
         Ok(match reading {
             Reading::Token(token) => Some(token),
             Reading::Invalid | Reading::KeyUnknown => None,
         })
-    }
-}
-
-impl Accounts {
-    /// Waits for a beat of the follower that is sent from now on: another replica may have made a key a moment ago. The
-    /// follower beats a hundred times a second at most, so made-up names of keys cost no more than that.
-    ///
-    /// # Errors
-    /// [`Error::RevocationsStale`].
-    pub(super) async fn hear_of_keys(&self) -> Result<(), Error> {
-        let heard = self.revocations.caught_up(self.clock.boot());
-        self.wake.notify_one();
-        timeout(HEARS_WITHIN, heard).await.map_err(|_| Error::RevocationsStale)
     }
 }
 

@@ -4,25 +4,22 @@
 use super::{
     Accounts, Page,
     login::{ATTEMPTS, Candidate},
-    retrying,
-    revoke::{Ended, Revoked},
+    revoke::Ended,
     throttle::Source,
 };
 use crate::{
-    crypto::{device_hint::Device, password::PasswordHash},
+    crypto::device_hint::Device,
     domain::{
         audit::{Actor, Event, Kind},
         ids::{SessionId, UserId},
         password::Password,
+        password_hash::PasswordHash,
         revocation::Reason,
         user::{User, Username},
     },
     error::Error,
-    store::{
-        Conn,
-        credentials::{self, StoredHash},
-        proofs, refresh_tokens, users,
-    },
+    revocation::log::{Changes, Revoked},
+    store::{Conn, credentials, proofs, retrying, sessions, users},
 };
 
 /// Whether a user may log in.
@@ -80,7 +77,7 @@ impl Accounts {
         };
         let mut tx = self.store.acquire().await?;
         tx.begin().await?;
-        match users::insert(&mut tx, &user, hash.as_str()).await {
+        match users::insert(&mut tx, &user, &hash).await {
             Err(Error::UsernameTaken) => {
                 proofs::commit(&mut tx).await?;
                 return Err(Error::UsernameTaken);
@@ -88,7 +85,7 @@ impl Accounts {
             inserted => inserted?,
         }
         let event = Event::new(Kind::UserCreated, self.operator).about(&user).detail(user.roles.join(","));
-        self.commit(tx, Ended { events: vec![event], ..Ended::default() }).await?;
+        self.log.commit(tx, Changes::only(vec![event])).await?;
         Ok(user)
     }
 
@@ -141,14 +138,14 @@ impl Accounts {
             };
             let event = |kind| Event::new(kind, self.operator).about(&user);
             if user.roles != before.roles {
-                ended.events.push(event(Kind::RolesChanged).detail(user.roles.join(",")));
+                ended.changes.events.push(event(Kind::RolesChanged).detail(user.roles.join(",")));
             }
-            ended.events.extend(match (before.disabled_at, user.disabled_at) {
+            ended.changes.events.extend(match (before.disabled_at, user.disabled_at) {
                 (Some(_), None) => Some(event(Kind::UserEnabled)),
                 (None, Some(_)) => Some(event(Kind::UserDisabled).times(ended.sessions)),
                 _ => None,
             });
-            let revoked = self.commit(tx, ended).await?;
+            let revoked = ended.commit(&self.log, tx).await?;
             Ok((user, revoked))
         })
         .await
@@ -167,19 +164,19 @@ impl Accounts {
             let mut ended = self.disable(&mut tx, &mut user, Reason::UserDeleted).await?;
             if ended.sessions > 0 {
                 let event = Event::new(Kind::SessionsEnded, self.operator).about(&user).times(ended.sessions);
-                ended.events.push(Event { reason: Reason::UserDeleted.as_str(), ..event });
+                ended.changes.events.push(Event { reason: Reason::UserDeleted.as_str(), ..event });
             }
-            self.commit(tx, ended).await
+            ended.commit(&self.log, tx).await
         })
         .await?;
         let removed = retrying(async || {
             let mut tx = self.store.acquire().await?;
-            while refresh_tokens::delete_some(&mut tx, id).await? > 0 {}
+            while sessions::delete_some(&mut tx, id).await? > 0 {}
             tx.begin().await?;
             let user = users::lock(&mut tx, id).await?;
             users::delete(&mut tx, id).await?;
             let event = Event::new(Kind::UserDeleted, self.operator).about(&user);
-            self.commit(tx, Ended { events: vec![event], ..Ended::default() }).await
+            self.log.commit(tx, Changes::only(vec![event])).await
         });
         match removed.await {
             // Somebody else has deleted it at the same time.
@@ -243,7 +240,7 @@ impl Accounts {
         &self,
         id: UserId,
         hash: &PasswordHash,
-        expected: Option<&StoredHash>,
+        expected: Option<&PasswordHash>,
         keep: Option<SessionId>,
     ) -> Result<Revoked, Error> {
         retrying(async || {
@@ -251,12 +248,12 @@ impl Accounts {
             tx.begin().await?;
             let mut user = users::lock(&mut tx, id).await?;
             let now = self.clock.now();
-            credentials::set_password(&mut tx, id, hash.as_str(), expected, now).await?;
+            credentials::set_password(&mut tx, id, hash, expected, now).await?;
             let mut ended = self.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
             // Who sets a password need not know the old one.
             let actor = if expected.is_some() { Actor::User } else { self.operator };
-            ended.events.push(Event::new(Kind::PasswordChanged, actor).about(&user).times(ended.sessions));
-            self.commit(tx, ended).await
+            ended.changes.events.push(Event::new(Kind::PasswordChanged, actor).about(&user).times(ended.sessions));
+            ended.commit(&self.log, tx).await
         })
         .await
     }

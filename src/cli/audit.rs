@@ -7,9 +7,12 @@ use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::{require_schema, say, store};
+use super::{
+    output::say,
+    settings::{require_schema, store},
+};
 use crate::{
-    auth::audit::newest,
+    audit::newest,
     clock::Clock,
     config::DatabaseSettings,
     domain::{ids::first_v7, user::Username},

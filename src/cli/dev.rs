@@ -15,7 +15,11 @@ use clap::Args;
 use private_postgres::{Cluster, Durability, LaunchError};
 use serde::{Deserialize, Serialize};
 
-use super::{Shutdown, bind, block_on, local_addr, say, store};
+use super::{
+    output::say,
+    process::{Shutdown, bind, block_on, local_addr},
+    settings::store,
+};
 use crate::{
     auth::users::UserKey,
     clock::Clock,

@@ -11,7 +11,7 @@ use std::{
 use clap::{Args, Subcommand};
 use tokio::{task::JoinSet, time::Instant};
 
-use super::say;
+use super::output::say;
 use crate::{
     crypto::password::{HashPolicy, PasswordHasher},
     domain::{

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 
-use super::say;
+use super::output::say;
 use crate::{error::Error, grpc};
 
 #[derive(Args)]

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::{master_keys, moment, require_schema, say, store};
+use super::{
+    output::{moment, say},
+    settings::{master_keys, require_schema, store},
+};
 use crate::{
     auth::{Auth, keys},
     clock::Clock,
@@ -73,14 +76,14 @@ impl Keys {
             Action::List(Database { database }) => list(&database).await,
             Action::Rotate { sealed, purpose } => {
                 let auth = sealed.auth().await?;
-                let kid = auth.rotate_key(purpose).await?;
+                let kid = auth.keys.rotate(purpose).await?;
                 auth.accounts.store.close().await;
                 let verb = if purpose == Purpose::Pepper { "goes into new password hashes" } else { "signs" };
                 say(format_args!("{kid} {verb} from now on"))
             }
             Action::Kill { sealed, kid } => {
                 let auth = sealed.auth().await?;
-                let by = auth.kill_key(&kid).await?.everywhere_by.map(moment).unwrap_or_default();
+                let by = auth.keys.kill(&kid).await?.everywhere_by.map(moment).unwrap_or_default();
                 auth.accounts.store.close().await;
                 say(format_args!("killed {kid}; its tokens are refused by every replica by {by}"))
             }
@@ -97,7 +100,7 @@ impl Sealed {
         let store = store(&self.database)?;
         require_schema(&store).await?;
         let accounts = server::accounts(store, &self.policy, Actor::CommandLine, Clock::system())?;
-        Ok(Auth { accounts, keys: keys::Keys::new(master_keys) })
+        Ok(Auth::new(accounts, master_keys))
     }
 }
 
@@ -116,14 +119,14 @@ async fn list(database: &DatabaseSettings) -> Result<(), Error> {
 }
 
 async fn reseal(auth: &Auth) -> Result<(), Error> {
-    let resealed = auth.reseal_keys().await?;
+    let resealed = auth.keys.reseal().await?;
     auth.accounts.store.close().await;
     say(format_args!("{} keys moved to the first master key", resealed.moved))?;
     all_open(&resealed.closed)
 }
 
 async fn export_peppers(auth: &Auth) -> Result<(), Error> {
-    let exported = auth.export_peppers().await?;
+    let exported = auth.keys.export_peppers().await?;
     auth.accounts.store.close().await;
     for pepper in &exported.peppers {
         say(format_args!("{} {}", pepper.kid(), pepper.export().expose()))?;

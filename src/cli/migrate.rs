@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{say, store};
+use super::{output::say, settings::store};
 use crate::{config::DatabaseSettings, error::Error};
 
 #[derive(Args)]

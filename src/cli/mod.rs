@@ -6,38 +6,30 @@ mod hash;
 mod healthcheck;
 mod keys;
 mod migrate;
+mod output;
+mod process;
 mod serve;
 mod sessions;
+mod settings;
 mod user;
 mod user_export;
 mod user_file;
 mod user_import;
 
 use std::{
-    fmt::Display,
     io::{self, Write as _},
-    net::SocketAddr,
     process::ExitCode,
-    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio::{
-    net::TcpListener,
-    runtime,
-    signal::unix::{Signal, SignalKind, signal},
-};
 
-pub use self::user::read_line;
-use crate::{
-    config::{DatabaseSettings, LogSettings, MasterKeySettings},
-    crypto::seal::MasterKeys,
-    error::Error,
-    server::Listeners,
-    store::{Store, StoreSettings},
-    telemetry,
+pub use self::{
+    output::say,
+    process::{Shutdown, bind_one, block_on},
+    settings::{require_schema, store},
+    user::read_line,
 };
+use crate::{config::LogSettings, error::Error, telemetry};
 
 /// Authentication for internal microservices: sessions that end everywhere, verified in memory, over gRPC.
 #[derive(Parser)]
@@ -99,108 +91,4 @@ pub fn exit(program: &str, result: Result<(), Error>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Carries out async work on a runtime of its own, set up as the server's.
-///
-/// # Errors
-/// Those of the work; [`Error::Internal`] when there can be no runtime.
-pub fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-    let mut runtime = runtime::Builder::new_multi_thread();
-    // With it, each reply is a system call of its own. It can be turned off where .cargo/config.toml says so.
-    #[cfg(tokio_unstable)]
-    runtime.disable_lifo_slot();
-    runtime.enable_all().build().map_err(Error::internal)?.block_on(work)
-}
-
-/// The database that the settings name; connects at the first use.
-///
-/// # Errors
-/// [`Error::InvalidArgument`] for settings that are out of range.
-pub fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
-    settings.check()?;
-    Store::new(&StoreSettings {
-        url: settings.database_url.clone(),
-        connections: settings.database_connections,
-        deadline: settings.database_deadline,
-    })
-}
-
-fn master_keys(settings: &MasterKeySettings) -> Result<MasterKeys, Error> {
-    let (setting, list) = settings.read()?;
-    MasterKeys::parse(setting, &list)
-}
-
-/// Passes if the database is of a version that is served, and all migrations have been made.
-///
-/// # Errors
-/// [`Error::InvalidArgument`], [`Error::DatabaseUnavailable`].
-pub async fn require_schema(store: &Store) -> Result<(), Error> {
-    store.check_version().await?;
-    match store.missing_migrations().await? {
-        0 => Ok(()),
-        missing => {
-            let advice = format!("it lacks {missing} migrations: run `countersign migrate`");
-            Err(Error::invalid("database-url", advice))
-        }
-    }
-}
-
-async fn bind(grpc: SocketAddr, http: SocketAddr) -> Result<Listeners, Error> {
-    Ok(Listeners { grpc: bind_one("grpc-addr", grpc).await?, http: bind_one("http-addr", http).await? })
-}
-
-/// Listens on an address that a setting names.
-///
-/// # Errors
-/// [`Error::InvalidArgument`] for one that cannot be had.
-pub async fn bind_one(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {
-    let bound = TcpListener::bind(addr).await;
-    bound.map_err(|error| Error::invalid(setting, format!("{addr}: {error}")))
-}
-
-fn local_addr(listener: &TcpListener) -> Result<SocketAddr, Error> {
-    listener.local_addr().map_err(Error::internal)
-}
-
-/// Resolves at the first Ctrl-C or SIGTERM.
-#[derive(Debug)]
-pub struct Shutdown {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Shutdown {
-    /// Begins to listen for both.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when the system does not let us.
-    pub fn listen() -> Result<Self, Error> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(Error::internal)?,
-            terminate: signal(SignalKind::terminate()).map_err(Error::internal)?,
-        })
-    }
-
-    /// Waits for one of them.
-    pub async fn requested(mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-/// A moment for people and scripts: the second after it, by RFC 3339, in UTC.
-fn moment(at: OffsetDateTime) -> String {
-    let second = at.replace_nanosecond(0).unwrap_or(at) + Duration::from_secs(u64::from(at.nanosecond() > 0));
-    second.format(&Rfc3339).unwrap_or_default()
-}
-
-/// Writes a line of output.
-///
-/// # Errors
-/// [`Error::Internal`] when standard output is closed.
-pub fn say(line: impl Display) -> Result<(), Error> {
-    writeln!(io::stdout(), "{line}").map_err(Error::internal)
 }

@@ -2,7 +2,10 @@
 
 use clap::Args;
 
-use super::{Shutdown, bind, local_addr, master_keys, require_schema, store};
+use super::{
+    process::{Shutdown, bind, local_addr},
+    settings::{master_keys, require_schema, store},
+};
 use crate::{
     clock::Clock,
     config::{DatabaseSettings, MasterKeySettings, PolicySettings, ServeSettings, read_file},

@@ -3,7 +3,10 @@
 use clap::{Args, Subcommand};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{moment, require_schema, say, store};
+use super::{
+    output::{moment, say},
+    settings::{require_schema, store},
+};
 use crate::{
     auth::Accounts,
     clock::Clock,

@@ -8,11 +8,15 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{moment, say, store, user_export::UserExport, user_import::UserImport};
+use super::{
+    output::{moment, say},
+    settings::store,
+    user_export::UserExport,
+    user_import::UserImport,
+};
 use crate::{
     auth::{
         Accounts, Page,
-        revoke::Revoked,
         users::{Status, UserKey},
     },
     clock::Clock,
@@ -24,6 +28,7 @@ use crate::{
         user::{Username, parse_roles},
     },
     error::Error,
+    revocation::log::Revoked,
     server,
 };
 
@@ -143,7 +148,7 @@ async fn list(accounts: &Accounts) -> Result<(), Error> {
 }
 
 fn report(what: &str, revoked: Revoked) -> Result<(), Error> {
-    let (sessions, by) = (revoked.sessions, revoked.everywhere_by.map(moment).unwrap_or_default());
+    let (sessions, by) = (revoked.sessions, revoked.committed.everywhere_by.map(moment).unwrap_or_default());
     say(format_args!("{what}; {sessions} sessions ended, on every replica by {by}"))
 }
 

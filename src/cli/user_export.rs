@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::user_file::Line;
 use crate::{
     auth::{Accounts, Page},
-    crypto::password::PasswordHash,
+    crypto::phc,
     error::Error,
 };
 
@@ -69,8 +69,7 @@ async fn write(accounts: &Accounts, output: &mut impl Write) -> Result<u64, Erro
         let users = accounts.export(page).await?;
         let (count, last) = (users.len(), users.last().map(|credentials| credentials.user.id.0));
         for credentials in users {
-            let hash = PasswordHash::from_stored(credentials.password_hash.0.clone());
-            peppered += u64::from(hash.is_peppered());
+            peppered += u64::from(phc::is_peppered(&credentials.password_hash));
             serde_json::to_writer(&mut *output, &Line::of(credentials)).map_err(Error::internal)?;
             output.write_all(b"\n").map_err(Error::internal)?;
         }

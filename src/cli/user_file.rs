@@ -62,7 +62,7 @@ impl Line {
         let Credentials { user, password_hash } = credentials;
         Self {
             username: user.username.as_str().to_owned(),
-            password_hash: Zeroizing::new(password_hash.0),
+            password_hash: Zeroizing::new(password_hash.into_string()),
             roles: user.roles,
             disabled: user.disabled_at.is_some(),
             created_at: user.created_at.format(&Rfc3339).ok(),

@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 
 use super::{
-    say,
+    output::say,
     user_file::{Line, next_line},
 };
 use crate::{

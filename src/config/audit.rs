@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{DAY, policy::Rule};
+use super::rule::Rule;
+use crate::domain::moment::DAY;
 
 /// How long audit events are kept.
 #[derive(Args, Clone, Copy, Debug)]

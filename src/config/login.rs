@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::policy::Rule;
+use super::rule::Rule;
 use crate::domain::{
-    hash_cost::{LEAST_COSTS, MOST_ITERATIONS, MOST_MEMORY},
+    hash_cost::{LEAST_COSTS, MOST_ITERATIONS, MOST_LANES, MOST_MEMORY},
     password::HashCost,
     throttle::LoginFailures,
 };
@@ -71,7 +71,7 @@ impl LoginSettings {
                 "19456 to 262144 with 2 iterations; less with more, see OWASP",
             ),
             ("hash-iterations", (1..=MOST_ITERATIONS).contains(&iterations), "1 to 16"),
-            ("hash-lanes", (1..=8).contains(&self.hash_lanes), "1 to 8"),
+            ("hash-lanes", (1..=MOST_LANES).contains(&self.hash_lanes), "1 to 8"),
             ("login-deadline", deadline.contains(&self.login_deadline), "1s to 1m"),
             ("login-failures", self.login_failures <= 99, "0 to 99"),
             ("login-failures-per-source", self.login_failures_per_source <= 1_000_000, "0 to 1000000"),

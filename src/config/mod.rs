@@ -6,6 +6,7 @@ mod login;
 mod passwords;
 mod policy;
 mod restores;
+mod rule;
 mod sessions;
 
 use std::{
@@ -27,8 +28,6 @@ pub use self::{
     sessions::{SessionLimit, SessionLimitAction, SessionSettings},
 };
 use crate::error::Error;
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// How to reach the database.
 #[derive(Args, Clone)]

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::rule::Rule;
+
 /// What a new password must not be, besides too short.
 #[derive(Args, Clone, Debug)]
 pub struct PasswordSettings {
@@ -18,7 +20,7 @@ pub struct PasswordSettings {
 
 impl PasswordSettings {
     /// Each setting, whether it is in its range, and the range.
-    pub(super) fn rules(&self) -> [(&'static str, bool, &'static str); 1] {
+    pub(super) fn rules(&self) -> [Rule; 1] {
         [("password-min-score", self.password_min_score <= 4, "0 to 4")]
     }
 }

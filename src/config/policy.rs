@@ -5,12 +5,18 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{
-    AfterRestore, DAY, Hints, PasswordSettings, Peppering, SessionLimit, SessionSettings, audit::AuditSettings,
-    login::LoginSettings,
+    audit::AuditSettings,
+    hints::Hints,
+    login::{LoginSettings, Peppering},
+    passwords::PasswordSettings,
+    restores::AfterRestore,
+    rule::Rule,
+    sessions::{SessionLimit, SessionSettings},
 };
 use crate::{
     domain::{
         key::{Algorithm, KeyPolicy},
+        moment::DAY,
         revocation::{MAX_ACCESS_TOKEN_TTL, MAX_CLOCK_SKEW},
         rotation::RotationPolicy,
         throttle::LoginFailures,
@@ -180,9 +186,6 @@ pub struct Policy {
     /// How many wrong passwords are free.
     pub login_failures: LoginFailures,
 }
-
-/// A setting, whether it is in its range, and the range.
-pub(super) type Rule = (&'static str, bool, &'static str);
 
 impl PolicySettings {
     /// Checks the settings against each other.

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::DAY;
-use crate::domain::revocation::{MAX_CLOCK_SKEW, RETENTION};
+use super::rule::Rule;
+use crate::domain::{
+    moment::DAY,
+    revocation::{MAX_CLOCK_SKEW, RETENTION},
+};
 
 /// So that a row outlives every clock by which its session may be live, and all that the rows of ended sessions are read for.
 const MIN_RETENTION: Duration = Duration::from_secs(RETENTION.as_secs() + 2 * MAX_CLOCK_SKEW.as_secs());
@@ -46,7 +49,7 @@ pub struct SessionLimit {
 
 impl SessionSettings {
     /// Each setting, whether it is in its range, and the range.
-    pub(super) fn rules(&self) -> [(&'static str, bool, &'static str); 2] {
+    pub(super) fn rules(&self) -> [Rule; 2] {
         let retention = MIN_RETENTION..=3650 * DAY;
         [
             ("max-sessions-per-user", self.max_sessions_per_user <= 10_000, "0 to 10000"),

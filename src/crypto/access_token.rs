@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Longer input is not looked at (REQUIREMENTS R15).
-const MAX_BYTES: usize = 8 * 1024;
+pub const MAX_BYTES: usize = 8 * 1024;
 /// RFC 9068 section 2.1.
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
 

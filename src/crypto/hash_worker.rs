@@ -3,7 +3,6 @@
 use std::{
     panic::{self, AssertUnwindSafe},
     sync::{Arc, Mutex, PoisonError, mpsc::Receiver},
-    time::Duration,
 };
 
 use argon2::{Algorithm, Argon2, Block, Params, Version, password_hash::phc::PasswordHash as Phc};
@@ -12,16 +11,19 @@ use tokio::time::Instant;
 
 use super::{
     foreign_hash::{ForeignHash, is_foreign},
-    password::{Job, Load, OUTPUT_BYTES, PasswordHash, SALT_BYTES, Task, Verdict, phc},
+    hash_job::{Job, Load, Task},
     pepper::Pepper,
+    phc::{self, OUTPUT_BYTES, SALT_BYTES, unreadable},
     random,
 };
-use crate::{domain::password::Password, error::Error};
+use crate::{
+    domain::{
+        password::Password,
+        password_hash::{PasswordHash, Verdict},
+    },
+    error::Error,
+};
 
-/// What a stored hash may cost at most, so that a poisoned row cannot stop the service.
-const MAX_M_COST: u32 = 256 * 1024;
-const MAX_T_COST: u32 = 16;
-const MAX_P_COST: u32 = 8;
 /// How much lower than the other threads' the priority is.
 const NICE: i32 = 10;
 
@@ -80,10 +82,10 @@ impl Worker {
         let salt = random::bytes::<SALT_BYTES>()?;
         let params = pepper.map_or_else(|| Ok(self.params.clone()), |pepper| pepper.named_in(&self.params));
         let params = params.map_err(|error| Error::internal(error.to_string()))?;
-        let argon2 = function(Algorithm::Argon2id, Version::V0x13, params, pepper);
+        let argon2 = phc::function(Algorithm::Argon2id, Version::V0x13, params, pepper);
         let argon2 = argon2.ok_or_else(|| Error::internal("argon2 refuses the pepper"))?;
         let output = self.compute(&argon2, password, &salt)?;
-        phc(argon2.params(), &salt, &output)
+        phc::write(argon2.params(), &salt, &output)
     }
 
     fn verify(&mut self, password: &Password, hash: &PasswordHash, pepper: Option<&Pepper>) -> Result<Verdict, Error> {
@@ -93,11 +95,11 @@ impl Worker {
             self.load.hashed();
             return foreign.verify(password);
         }
-        let phc = Phc::new(hash.as_str()).map_err(|_| unreadable())?;
-        let (Some(salt), Some(expected)) = (phc.salt, phc.hash) else {
+        let stored = Phc::new(hash.as_str()).map_err(|_| unreadable())?;
+        let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else {
             return Err(unreadable());
         };
-        let argon2 = reader(&phc, pepper).ok_or_else(unreadable)?;
+        let argon2 = phc::reader(&stored, pepper).ok_or_else(unreadable)?;
         let output = self.compute(&argon2, password, salt.as_ref())?;
         Ok(match verify_slices_are_equal(&output, expected.as_bytes()) {
             Ok(()) => Verdict::Right,
@@ -120,84 +122,11 @@ impl Worker {
     }
 }
 
-/// The hash function that a stored hash names, if it is argon2 within the caps, with the pepper that it names.
-pub(super) fn reader<'p>(phc: &Phc, pepper: Option<&'p Pepper>) -> Option<Argon2<'p>> {
-    let (algorithm, version, params) = named(phc)?;
-    let affordable = params.m_cost() <= MAX_M_COST && params.t_cost() <= MAX_T_COST && params.p_cost() <= MAX_P_COST;
-    if affordable { function(algorithm, version, params, pepper) } else { None }
-}
-
-fn function(algorithm: Algorithm, version: Version, params: Params, pepper: Option<&Pepper>) -> Option<Argon2<'_>> {
-    match pepper {
-        Some(pepper) => pepper.function(algorithm, version, params),
-        None => Some(Argon2::new(algorithm, version, params)),
-    }
-}
-
-/// The name of the pepper that a stored hash was made with; None for one without.
-///
-/// # Errors
-/// [`Error::Internal`] when that cannot be said.
-pub(super) fn keyid(hash: &PasswordHash) -> Result<Option<String>, Error> {
-    if !hash.as_str().starts_with("$argon2") {
-        return Ok(None);
-    }
-    let phc = Phc::new(hash.as_str()).map_err(|_| unreadable())?;
-    let wrong = |error| Error::internal(format!("a stored password hash cannot be read: {error}"));
-    Params::try_from(&phc.params).map_err(wrong)?;
-    Ok(phc.params.get("keyid").map(|keyid| keyid.to_string()))
-}
-
-fn unreadable() -> Error {
-    Error::internal("a stored password hash cannot be read")
-}
-
-/// What a hash says it was made with.
-fn named(phc: &Phc) -> Option<(Algorithm, Version, Params)> {
-    let algorithm = Algorithm::new(phc.algorithm.as_str()).ok()?;
-    // Argon2 began to write its version with 0x13.
-    let version = Version::try_from(phc.version.unwrap_or(0x10)).ok()?;
-    Some((algorithm, version, Params::try_from(&phc.params).ok()?))
-}
-
-/// Whether a stored hash is weaker than `params`, or none of ours: its owner's next right password replaces it.
-pub(super) fn is_outdated(hash: &PasswordHash, params: &Params) -> bool {
-    let Some((algorithm, version, stored)) = Phc::new(hash.as_str()).ok().as_ref().and_then(named) else {
-        return true;
-    };
-    algorithm != Algorithm::Argon2id || version != Version::V0x13 || strength(&stored) < strength(params)
-}
-
-/// What guessing costs: the memory filled in all passes, and where that is the same, the memory at once. One order of all
-/// costs, so that replicas with different settings do not replace each other's hashes for ever. OWASP takes costs of about
-/// the same product for equal. Lanes say how the work is divided, not how much there is.
-fn strength(params: &Params) -> (u64, u32) {
-    (u64::from(params.m_cost()) * u64::from(params.t_cost()), params.m_cost())
-}
-
-impl Job {
-    fn is_abandoned(&self) -> bool {
-        match &self.task {
-            Task::Hash(_, _, reply) => reply.is_closed(),
-            Task::Verify(_, _, _, reply) => reply.is_closed(),
-        }
-    }
-
-    fn refuse(self, retry_after: Duration) {
-        let error = Error::Overloaded { retry_after };
-        match self.task {
-            Task::Hash(_, _, reply) => drop(reply.send(Err(error))),
-            Task::Verify(_, _, _, reply) => drop(reply.send(Err(error))),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
-    use crate::domain::hash_cost::LEAST_COSTS;
 
     fn worker() -> Worker {
         let (_, jobs) = sync_channel(1);
@@ -217,26 +146,5 @@ mod tests {
         assert!(matches!(failed, Err(Error::Internal(_))), "{failed:?}");
         assert!(worker.memory.is_empty());
         assert_eq!(worker.caught(|worker| worker.verify(&password, &hash, None)).expect("checked"), Verdict::Right);
-    }
-
-    /// Replicas whose settings differ would replace each other's hashes at each login.
-    #[test]
-    fn r50_of_two_costs_at_most_one_is_outdated_to_the_other_and_a_weaker_one_is() {
-        let costs: Vec<(u32, u32, u32)> = LEAST_COSTS
-            .into_iter()
-            .chain([(19_456, 3), (20_480, 2), (2_432, 16), (262_144, 16)])
-            .flat_map(|(m, t)| [(m, t, 1), (m, t, 4)])
-            .collect();
-        let params = |(m, t, p)| Params::new(m, t, p, Some(OUTPUT_BYTES)).expect("parameters");
-        let hash = |cost| phc(&params(cost), &[1; SALT_BYTES], &[2; OUTPUT_BYTES]).expect("a hash");
-        let outdated = |stored, policy| is_outdated(&hash(stored), &params(policy));
-        for one in &costs {
-            for other in &costs {
-                assert!(!(outdated(*one, *other) && outdated(*other, *one)), "{one:?} {other:?}");
-                let weaker = one.0 <= other.0 && one.1 <= other.1 && (one.0, one.1) != (other.0, other.1);
-                assert!(!weaker || outdated(*one, *other), "{one:?} {other:?}");
-            }
-        }
-        assert!(outdated((12_288, 3, 1), (19_456, 2, 1)) && outdated((2_432, 16, 1), (19_456, 2, 1)));
     }
 }

@@ -1,5 +1,5 @@
 //! The keys of a running server, opened and parsed once: those that verify access tokens, the one that signs them, and
-//! those of refresh tokens. What they are made of comes from `auth/keys.rs`.
+//! those of refresh tokens. What they are made of comes from `auth/keys/`.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -8,38 +8,30 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::Ordering,
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread,
-    time::Duration,
 };
 
 use arc_swap::ArcSwap;
-use argon2::{
-    Algorithm, Params, Version,
-    password_hash::phc::{Output, ParamsString, PasswordHash as Phc, Salt},
-};
+use argon2::Params;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
-    hash_worker::{Worker, is_outdated, keyid},
-    pepper::{Pepper, Peppers},
+    hash_job::{HASH_TIME, Job, Load, Task},
+    hash_worker::Worker,
+    pepper::Peppers,
+    phc::{self, OUTPUT_BYTES, SALT_BYTES, keyid},
     random,
 };
 use crate::{
-    domain::password::{HashCost, Password},
+    domain::{
+        password::{HashCost, Password},
+        password_hash::{PasswordHash, Verdict},
+    },
     error::Error,
 };
-
-pub(super) const SALT_BYTES: usize = 16;
-pub(super) const OUTPUT_BYTES: usize = 32;
-/// What one hash is taken for before one has been measured.
-const HASH_TIME: Duration = Duration::from_millis(15);
-
-/// A stored password hash: a PHC string, or one of the forms of `foreign_hash.rs`. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PasswordHash(String);
 
 /// What the hashing threads are set up with.
 #[derive(Clone, Copy, Debug)]
@@ -64,61 +56,6 @@ pub struct PasswordHasher {
     peppers: ArcSwap<Peppers>,
 }
 
-/// How much there is to do.
-#[derive(Debug, Default)]
-pub(super) struct Load {
-    waiting: AtomicUsize,
-    hashes: AtomicU64,
-    /// What one takes, in nanoseconds: a moving average; 0 before the first.
-    time: AtomicU64,
-}
-
-impl Load {
-    pub(super) fn taken(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn hashed(&self) {
-        self.hashes.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn took(&self, time: Duration) {
-        let sample = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        // One that was stopped in the middle, with the whole process perhaps, says little of the next.
-        let average = |old: u64| if old == 0 { sample } else { old - old / 8 + sample.min(4 * old) / 8 };
-        // A sample that another thread overwrites is no loss.
-        self.time.store(average(self.time.load(Ordering::Relaxed)), Ordering::Relaxed);
-    }
-
-    pub(super) fn time(&self) -> Duration {
-        match self.time.load(Ordering::Relaxed) {
-            0 => HASH_TIME,
-            nanos => Duration::from_nanos(nanos),
-        }
-    }
-}
-
-/// Whether a password was right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It was.
-    Right,
-    /// It was not, or there is no such user.
-    Wrong,
-}
-
-/// Work for a thread.
-pub(super) struct Job {
-    pub(super) task: Task,
-    /// Its caller waits no longer.
-    pub(super) until: Option<Instant>,
-}
-
-pub(super) enum Task {
-    Hash(Password, Option<Arc<Pepper>>, oneshot::Sender<Result<PasswordHash, Error>>),
-    Verify(Password, PasswordHash, Option<Arc<Pepper>>, oneshot::Sender<Result<Verdict, Error>>),
-}
-
 impl PasswordHasher {
     /// Starts the threads. They end when the hasher is dropped.
     ///
@@ -136,7 +73,7 @@ impl PasswordHasher {
             thread::Builder::new().name("password".to_owned()).spawn(move || worker.run()).map_err(Error::internal)?;
         }
         // Random instead of a hash: no password matches it.
-        let dummy = phc(&params, &random::bytes::<SALT_BYTES>()?, &random::bytes::<OUTPUT_BYTES>()?)?;
+        let dummy = phc::write(&params, &random::bytes::<SALT_BYTES>()?, &random::bytes::<OUTPUT_BYTES>()?)?;
         let threads = policy.threads.max(1);
         Ok(Self { queue, load, threads, size: policy.queue, params, dummy, peppers: ArcSwap::default() })
     }
@@ -186,7 +123,7 @@ impl PasswordHasher {
     /// Whether a stored hash is to be replaced by one of today's cost and pepper.
     pub fn is_outdated(&self, stored: &PasswordHash) -> bool {
         let today = |keyid: Option<String>| keyid.as_deref() == self.peppers.load().active_kid();
-        is_outdated(stored, &self.params) || !keyid(stored).is_ok_and(today)
+        phc::is_outdated(stored, &self.params) || !keyid(stored).is_ok_and(today)
     }
 
     /// Whether work that has to be done by `until` may be queued now: judged by the length of the queue and what a hash took
@@ -231,44 +168,6 @@ impl PasswordHasher {
     }
 }
 
-pub(super) fn phc(params: &Params, salt: &[u8], output: &[u8]) -> Result<PasswordHash, Error> {
-    let parts = || -> argon2::password_hash::phc::Result<Phc> {
-        Ok(Phc {
-            algorithm: Algorithm::Argon2id.ident(),
-            version: Some(Version::V0x13.into()),
-            params: ParamsString::default(),
-            salt: Some(Salt::new(salt)?),
-            hash: Some(Output::new(output)?),
-        })
-    };
-    let mut phc = parts().map_err(|error| Error::internal(error.to_string()))?;
-    phc.params = ParamsString::try_from(params).map_err(|error| Error::internal(error.to_string()))?;
-    Ok(PasswordHash(phc.to_string()))
-}
-
-impl PasswordHash {
-    /// A hash that comes from the database.
-    pub fn from_stored(phc: String) -> Self {
-        Self(phc)
-    }
-
-    /// The hash as it is stored; for the database and an export alone.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether it names a pepper, without which it cannot be checked.
-    pub fn is_peppered(&self) -> bool {
-        keyid(self).is_ok_and(|keyid| keyid.is_some())
-    }
-}
-
-impl fmt::Debug for PasswordHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PasswordHash(..)")
-    }
-}
-
 impl fmt::Debug for PasswordHasher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PasswordHasher(..)")
@@ -277,10 +176,15 @@ impl fmt::Debug for PasswordHasher {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use zeroize::Zeroizing;
 
     use super::*;
-    use crate::crypto::{pepper::PepperKey, signing_key::KeyMaterial};
+    use crate::crypto::{
+        pepper::{Pepper, PepperKey},
+        signing_key::KeyMaterial,
+    };
 
     const COST: HashCost = HashCost { memory: 19_456, iterations: 2, lanes: 1 };
     const POLICY: HashPolicy = HashPolicy { threads: 1, queue: 4, cost: COST };
@@ -305,7 +209,7 @@ mod tests {
     async fn p6_a_missing_user_costs_a_hash_of_the_same_parameters() {
         let hasher = PasswordHasher::start(POLICY).expect("started");
         let real = hasher.hash(password("right"), None).await.expect("hashed");
-        let parameters = |hash: &PasswordHash| hash.0.rsplitn(3, '$').nth(2).map(str::to_owned);
+        let parameters = |hash: &PasswordHash| hash.as_str().rsplitn(3, '$').nth(2).map(str::to_owned);
         assert_eq!(parameters(&hasher.dummy), parameters(&real));
         let before = hasher.hashes();
         assert_eq!(hasher.verify(password("right"), None, None).await.expect("checked"), Verdict::Wrong);
@@ -357,7 +261,7 @@ mod tests {
         hasher.use_peppers(peppers([KID, "AAAAAAAAAAA", "//////////8"]));
         let hash = hasher.hash(password("right"), None).await.expect("hashed");
         let prefix = format!("$argon2id$v=19$m=19456,t=2,p=1,keyid={KID}$");
-        assert!(hash.as_str().starts_with(&prefix) && hash.is_peppered(), "{}", hash.as_str());
+        assert!(hash.as_str().starts_with(&prefix) && phc::is_peppered(&hash), "{}", hash.as_str());
         for (stored, verdict) in [
             (hash.as_str().to_owned(), Verdict::Right),
             (hash.as_str().replace(KID, "AAAAAAAAAAA"), Verdict::Wrong),

@@ -6,10 +6,13 @@ use super::password::HashCost;
 
 /// What OWASP's Password Storage Cheat Sheet asks of argon2id at least: memory in KiB, and iterations. Most memory first.
 pub const LEAST_COSTS: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
-/// The most memory of a hash, in KiB.
+/// The most memory of a hash, in KiB. This and the next two bound settings, and what a stored hash may cost: a poisoned row
+/// cannot stop the service.
 pub const MOST_MEMORY: u32 = 262_144;
 /// The most iterations of a hash.
 pub const MOST_ITERATIONS: u32 = 16;
+/// The most lanes of a hash.
+pub const MOST_LANES: u32 = 8;
 /// Memory is proposed in steps of so many KiB.
 const STEP: u32 = 1024;
 

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Ages are witnessed: counted in the database, by replicas that watched the count stand still for so long by a clock
-//! that does not jump (`auth/key_rotation.rs`). An age is never more than what has passed (but for a
+//! that does not jump (`auth/keys/service_clock.rs`). An age is never more than what has passed (but for a
 //! millisecond at each change of a key), whatever wall clocks say.
 
 use std::{fmt, str::FromStr, time::Duration};

@@ -5,7 +5,10 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::ids::{SessionId, UserId};
+use super::{
+    ids::{SessionId, UserId},
+    moment::later,
+};
 
 /// The longest lifetime that an access token may be given, in any deployment.
 pub const MAX_ACCESS_TOKEN_TTL: Duration = Duration::from_secs(3600);
@@ -26,6 +29,13 @@ pub struct Revocation {
     pub subject: Subject,
     /// When the entry may be forgotten.
     pub expires_at: OffsetDateTime,
+}
+
+impl Revocation {
+    /// Of what is revoked now.
+    pub fn new(subject: Subject, now: OffsetDateTime) -> Self {
+        Self { subject, expires_at: later(now, RETENTION) }
+    }
 }
 
 /// What a revocation ends.

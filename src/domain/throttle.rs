@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use super::moment::DAY;
+
 /// Attempts that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -38,7 +40,6 @@ pub struct LoginFailures {
 
 /// The most consecutive wrong passwords that anybody may try on an account in a day.
 const MOST: u32 = 100;
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl Budget {
     /// Of a name, or of one device that has logged in with that name before.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
+    caller::Caller,
     decode, encode,
     service::{Patience, Service, deadline, respond},
     services::auth_service_server::AuthService,
@@ -67,11 +68,12 @@ impl AuthService for Service {
     async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Result<Response<v1::RevokeResponse>, Status> {
         let auth = Arc::clone(&self.auth);
         respond("revoke", async {
+            let caller = Caller::of(&request)?;
             let (metadata, _, request) = request.into_parts();
             let (target, wait) = decode::revoke(request)?;
             let patience = Patience::of(&metadata, wait);
             if matches!(target, Target::Session(_) | Target::User(..)) {
-                self.administration.check(&metadata)?;
+                caller.must_administer()?;
             }
             let revoked = to_completion(async move { auth.revoke(target).await }).await?;
             Ok(self.confirm(revoked, patience).await)
@@ -84,7 +86,7 @@ impl AuthService for Service {
         request: Request<v1::ListSessionsRequest>,
     ) -> Result<Response<v1::ListSessionsResponse>, Status> {
         respond("list_sessions", async {
-            let request = self.admit(request)?;
+            let request = request.into_inner();
             let page = decode::page(request.page_size, &request.page_token)?;
             let user = decode::user_id(&request.user_id)?;
             let sessions = self.auth.accounts.list_sessions(user, page).await?;

@@ -1,6 +1,7 @@
 //! Who calls: an administrator, or anybody who can reach the port.
 
-use tonic::metadata::MetadataMap;
+use http::HeaderMap;
+use tonic::Request;
 
 use crate::{crypto::service_token::ServiceTokenHash, error::Error};
 
@@ -16,23 +17,47 @@ pub enum Administration {
 }
 
 impl Administration {
+    /// The caller that sent these headers.
+    pub(super) fn identify(&self, headers: &HeaderMap) -> Caller {
+        let administers = match self {
+            Self::Everybody => true,
+            Self::Bearer(hash) => bearer(headers).is_some_and(|token| hash.matches(token)),
+            Self::Nobody => false,
+        };
+        Caller { administers }
+    }
+}
+
+/// The caller of an RPC, as it was identified before the handler is reached. Handlers are given one, and can make none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    administers: bool,
+}
+
+impl Caller {
+    /// The caller of an RPC that anybody may call: who it is was not looked at.
+    pub(super) const UNKNOWN: Self = Self { administers: false };
+
+    /// The caller that sent `request`.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for a request that was let in without being looked at.
+    pub fn of<T>(request: &Request<T>) -> Result<Self, Error> {
+        request.extensions().get().copied().ok_or_else(|| Error::internal("a request without a caller"))
+    }
+
     /// Passes if the caller administers.
     ///
     /// # Errors
     /// [`Error::CallerNotAllowed`].
-    pub fn check(&self, metadata: &MetadataMap) -> Result<(), Error> {
-        let allowed = match self {
-            Self::Everybody => true,
-            Self::Bearer(hash) => bearer(metadata).is_some_and(|token| hash.matches(token)),
-            Self::Nobody => false,
-        };
-        if allowed { Ok(()) } else { Err(Error::CallerNotAllowed) }
+    pub fn must_administer(self) -> Result<(), Error> {
+        if self.administers { Ok(()) } else { Err(Error::CallerNotAllowed) }
     }
 }
 
 /// The bearer token, if there is one and no second.
-fn bearer(metadata: &MetadataMap) -> Option<&[u8]> {
-    let mut values = metadata.get_all("authorization").iter();
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all("authorization").iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return None;
     };
@@ -47,12 +72,12 @@ mod tests {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
     fn check(headers: &[&str]) -> Result<(), Error> {
-        let mut metadata = MetadataMap::new();
+        let mut map = HeaderMap::new();
         for header in headers {
-            metadata.append("authorization", header.parse().expect("header"));
+            map.append("authorization", header.parse().expect("header"));
         }
         let hash = ServiceTokenHash::from_file_content(TOKEN).expect("token");
-        Administration::Bearer(hash).check(&metadata)
+        Administration::Bearer(hash).identify(&map).must_administer()
     }
 
     #[test]
@@ -69,7 +94,7 @@ mod tests {
 
     #[test]
     fn without_a_token_file_nobody_administers() {
-        assert!(Administration::Nobody.check(&MetadataMap::new()).is_err());
-        assert!(Administration::Everybody.check(&MetadataMap::new()).is_ok());
+        assert!(Administration::Nobody.identify(&HeaderMap::new()).must_administer().is_err());
+        assert!(Administration::Everybody.identify(&HeaderMap::new()).must_administer().is_ok());
     }
 }

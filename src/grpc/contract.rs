@@ -1,5 +1,6 @@
-//! A layer around every call that keeps the contract where tonic does not: a deadline answers DEADLINE_EXCEEDED (tonic
-//! says CANCELLED), and a request that cannot be read INVALID_ARGUMENT with ErrorInfo (tonic says OUT_OF_RANGE or INTERNAL).
+//! A layer around every call. It refuses callers that lack the permission, and keeps the contract where tonic does not: a
+//! deadline answers DEADLINE_EXCEEDED (tonic says CANCELLED), and a request that cannot be read INVALID_ARGUMENT with ErrorInfo
+//! (tonic says OUT_OF_RANGE or INTERNAL).
 
 use std::{
     future::Future,
@@ -12,22 +13,28 @@ use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use super::status::status;
+use super::{caller::Administration, permission, status::status};
 use crate::error::Error;
 
 /// Makes [`Contract`]s.
-#[derive(Clone, Copy, Debug)]
-pub struct ContractLayer;
+#[derive(Clone, Debug)]
+pub struct ContractLayer {
+    /// Who administers.
+    pub administration: Administration,
+}
 
 /// The layer's service.
 #[derive(Clone, Debug)]
-pub struct Contract<S>(S);
+pub struct Contract<S> {
+    inner: S,
+    administration: Administration,
+}
 
 impl<S> Layer<S> for ContractLayer {
     type Service = Contract<S>;
 
     fn layer(&self, inner: S) -> Contract<S> {
-        Contract(inner)
+        Contract { inner, administration: self.administration.clone() }
     }
 }
 
@@ -42,13 +49,16 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
+        self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if let Err(refused) = permission::admit(&self.administration, &mut request) {
+            return Box::pin(async move { Ok(refused.into_http()) });
+        }
         // Made before tonic makes its own timer for the same header, so that ours ends first.
         let deadline = timeout(request.headers()).map(tokio::time::sleep);
-        let response = self.0.call(request);
+        let response = self.inner.call(request);
         Box::pin(async move {
             let Some(deadline) = deadline else {
                 return response.await.map(honest);
@@ -62,12 +72,12 @@ where
     }
 }
 
-/// Replaces what tonic itself says of a request that it cannot read; our own statuses carry details.
+/// Replaces what tonic and the codec say of a request that they cannot read; our own statuses carry details.
 fn honest(response: Response<Body>) -> Response<Body> {
     let theirs = Status::from_header_map(response.headers()).filter(|status| status.details().is_empty());
     let expected = match theirs.map(|status| status.code()) {
         Some(Code::OutOfRange) => "a smaller message",
-        Some(Code::Internal) => "one message in the framing of gRPC",
+        Some(Code::Internal) => "one message of this method in the framing of gRPC, its strings in UTF-8",
         _ => return response,
     };
     status("decode", Error::invalid("request", expected)).into_http()

@@ -17,7 +17,7 @@ use crate::{
         users::{PasswordChange, Status, UserKey},
         verify::Demand,
     },
-    crypto::{device_hint::Device, secret::Secret},
+    crypto::{access_token, device_hint::Device, secret::Secret},
     domain::{
         ids::{SessionId, UserId},
         password::Password,
@@ -32,7 +32,6 @@ const DEFAULT_PAGE: u16 = 100;
 const MAX_BATCH: usize = 1000;
 const MAX_AUDIENCE: usize = 256;
 const MAX_REFRESH_TOKEN: usize = 256;
-const MAX_ACCESS_TOKEN: usize = 8 * 1024;
 const UUID: &str = "a UUID in its canonical form";
 
 pub fn login(request: v1::LoginRequest, until: Option<Instant>) -> Result<LoginRequest, Error> {
@@ -66,7 +65,7 @@ pub fn batch(tokens: &[String]) -> Result<impl Iterator<Item = &str>, Error> {
 pub fn refresh(request: v1::RefreshRequest) -> Result<RefreshRequest, Error> {
     bounded("refresh_token", &request.refresh_token, MAX_REFRESH_TOKEN)?;
     if !request.access_token.is_empty() {
-        bounded("access_token", &request.access_token, MAX_ACCESS_TOKEN)?;
+        bounded("access_token", &request.access_token, access_token::MAX_BYTES)?;
     }
     Ok(RefreshRequest {
         refresh_token: Secret::new(request.refresh_token),

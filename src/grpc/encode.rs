@@ -5,13 +5,14 @@ use time::OffsetDateTime;
 
 use super::v1;
 use crate::{
-    auth::{Page, import::Outcome, revoke::Revoked, tokens::TokenPair},
+    auth::{Page, import::Outcome, tokens::TokenPair},
     domain::{
         claims::Principal,
         revocation::{Revocation, Subject},
         session::Session,
         user::User,
     },
+    revocation::log::Revoked,
 };
 
 pub fn tokens(tokens: TokenPair) -> v1::TokenPair {
@@ -41,7 +42,7 @@ pub fn revoked(revoked: Revoked, confirmed: bool) -> v1::RevokeResponse {
     v1::RevokeResponse {
         sessions_revoked: i32::try_from(revoked.sessions).unwrap_or(i32::MAX),
         confirmed,
-        everywhere_by: revoked.everywhere_by.and_then(timestamp),
+        everywhere_by: revoked.committed.everywhere_by.and_then(timestamp),
     }
 }
 

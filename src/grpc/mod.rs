@@ -3,32 +3,22 @@
 
 mod auth_service;
 mod caller;
-pub mod codec;
 mod contract;
 mod decode;
 mod encode;
 mod health_check;
 mod import;
-mod redact;
+mod permission;
 mod server;
 mod service;
+#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
+mod services;
 mod status;
 mod user_service;
+pub mod v1;
 mod verdict;
 mod watch;
 
 pub use caller::Administration;
 pub use health_check::check_health;
 pub use server::{Health, serve, serve_routes};
-
-/// The generated messages and services.
-#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
-pub mod v1 {
-    tonic::include_proto!("countersign.v1");
-}
-
-/// The generated traits of the services.
-#[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
-mod services {
-    include!(concat!(env!("OUT_DIR"), "/services/countersign.v1.rs"));
-}

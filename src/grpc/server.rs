@@ -2,6 +2,7 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
+use countersign_proto::DESCRIPTORS;
 use tokio::{net::TcpListener, sync::watch};
 use tonic::{
     service::Routes,
@@ -16,9 +17,6 @@ use super::{
     services::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
 use crate::{auth::Auth, error::Error};
-
-/// The descriptors of our services, for reflection.
-const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
 /// Room for a batch of 1000 tokens or users; fields have bounds of their own.
 const MAX_MESSAGE: usize = 1024 * 1024;
@@ -77,11 +75,11 @@ pub async fn serve(
     health: Health,
     mut drain: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let service = Service { auth, administration, drain: drain.clone() };
+    let service = Service { auth, drain: drain.clone() };
     let routes = routes(service, health)?;
     // The sender outlives the port; if it did not, stopping would be right as well.
     let shutdown = async move { drop(drain.wait_for(|drain| *drain).await) };
-    serve_routes(listener, routes, shutdown).await
+    serve_routes(listener, routes, administration, shutdown).await
 }
 
 /// The port: whatever it serves, it has these limits.
@@ -91,6 +89,7 @@ pub async fn serve(
 pub async fn serve_routes(
     listener: TcpListener,
     routes: Routes,
+    administration: Administration,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -101,7 +100,7 @@ pub async fn serve_routes(
         .http2_max_header_list_size(MAX_HEADER_LIST)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(ContractLayer)
+        .layer(ContractLayer { administration })
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, shutdown)
         .await

@@ -1,16 +1,12 @@
-//! What the services of our contract share: the operations, who administers, and how a call becomes its answer.
+//! What the services of our contract share: the operations, and how a call becomes its answer.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
-use tonic::{Request, Response, Status, metadata::MetadataMap};
+use tonic::{Response, Status, metadata::MetadataMap};
 
-use super::{caller::Administration, contract, encode, status::status, v1};
-use crate::{
-    auth::{Auth, revoke::Revoked},
-    domain::revocation::MAX_STALENESS,
-    error::Error,
-};
+use super::{contract, encode, status::status, v1};
+use crate::{auth::Auth, domain::revocation::MAX_STALENESS, error::Error, revocation::log::Revoked};
 
 /// What an answer needs to reach the caller.
 const ANSWER: Duration = Duration::from_millis(50);
@@ -20,22 +16,14 @@ const ANSWER: Duration = Duration::from_millis(50);
 pub struct Service {
     /// The operations.
     pub auth: Arc<Auth>,
-    /// Who administers.
-    pub administration: Administration,
     /// Says when streams have to end.
     pub drain: watch::Receiver<bool>,
 }
 
 impl Service {
-    /// The request, if an administrator sent it.
-    pub fn admit<T>(&self, request: Request<T>) -> Result<T, Error> {
-        self.administration.check(request.metadata())?;
-        Ok(request.into_inner())
-    }
-
     /// What was ended, once the other replicas have confirmed it or the caller's patience is over.
     pub async fn confirm(&self, revoked: Revoked, patience: Patience) -> v1::RevokeResponse {
-        let confirmed = self.auth.accounts.confirm(&revoked, patience.left()).await;
+        let confirmed = self.auth.accounts.log.confirm(&revoked.committed, patience.left()).await;
         encode::revoked(revoked, confirmed)
     }
 }

@@ -13,8 +13,12 @@ const DOMAIN: &str = "countersign";
 
 /// The status of `error`, which `rpc` met.
 pub fn status(rpc: &'static str, error: Error) -> Status {
-    log(rpc, &error);
-    let (code, reason, message) = describe(&error);
+    let (code, reason, message, level) = answer(&error);
+    match level {
+        Level::Error => tracing::error!(rpc, %error, "call failed"),
+        Level::Warn => tracing::warn!(rpc, %error, "call failed"),
+        Level::Debug => tracing::debug!(rpc, %error, "call refused"),
+    }
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     match error {
         Error::Overloaded { retry_after } | Error::LoginThrottled { retry_after } => {
@@ -30,50 +34,70 @@ pub fn status(rpc: &'static str, error: Error) -> Status {
     Status::with_error_details(code, message, details)
 }
 
-/// Code, reason and message.
-fn describe(error: &Error) -> (Code, &'static str, &'static str) {
+/// How loudly an error is logged: callers' mistakes are for the caller, the others for an operator to look at.
+enum Level {
+    Error,
+    Warn,
+    Debug,
+}
+
+/// The table of all errors: code, reason and message of the answer, and the level of the log.
+fn answer(error: &Error) -> (Code, &'static str, &'static str, Level) {
     use Code::{
         AlreadyExists, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound, PermissionDenied,
         ResourceExhausted, Unauthenticated, Unavailable,
     };
+    use Level::{Debug, Warn};
     match error {
-        Error::InvalidCredentials => (Unauthenticated, "INVALID_CREDENTIALS", "unknown user or wrong password"),
-        Error::Rejected(rejection) => (Unauthenticated, reason(*rejection), "access token not accepted"),
-        Error::RefreshTokenInvalid => (Unauthenticated, "REFRESH_TOKEN_INVALID", "refresh token not valid"),
-        Error::RefreshTokenReused => {
-            (Unauthenticated, "REFRESH_TOKEN_REUSED", "refresh token used again after it was replaced: session ended")
+        Error::InvalidCredentials => (Unauthenticated, "INVALID_CREDENTIALS", "unknown user or wrong password", Debug),
+        Error::Rejected(rejection) => (Unauthenticated, reason(*rejection), "access token not accepted", Debug),
+        Error::RefreshTokenInvalid => (Unauthenticated, "REFRESH_TOKEN_INVALID", "refresh token not valid", Debug),
+        Error::RefreshTokenReused => (
+            Unauthenticated,
+            "REFRESH_TOKEN_REUSED",
+            "refresh token used again after it was replaced: session ended",
+            Debug,
+        ),
+        Error::SessionLimitReached => (
+            FailedPrecondition,
+            "SESSION_LIMIT_REACHED",
+            "the user has as many sessions as it may: end one first",
+            Debug,
+        ),
+        Error::CallerNotAllowed => (PermissionDenied, "CALLER_NOT_ALLOWED", "only administrators may do this", Debug),
+        Error::Overloaded { .. } => {
+            (ResourceExhausted, "OVERLOADED", "too much work is waiting, try again later", Warn)
         }
-        Error::SessionLimitReached => {
-            (FailedPrecondition, "SESSION_LIMIT_REACHED", "the user has as many sessions as it may: end one first")
-        }
-        Error::CallerNotAllowed => (PermissionDenied, "CALLER_NOT_ALLOWED", "only administrators may do this"),
-        Error::Overloaded { .. } => (ResourceExhausted, "OVERLOADED", "too much work is waiting, try again later"),
         Error::LoginThrottled { .. } => {
-            (ResourceExhausted, "LOGIN_THROTTLED", "too many wrong passwords, try again later")
+            (ResourceExhausted, "LOGIN_THROTTLED", "too many wrong passwords, try again later", Debug)
         }
         Error::DatabaseUnavailable(_) | Error::Conflict => {
-            (Unavailable, "DATABASE_UNAVAILABLE", "the database does not answer, try again")
+            (Unavailable, "DATABASE_UNAVAILABLE", "the database does not answer, try again", Warn)
         }
         Error::RevocationsStale => {
-            (Unavailable, "REVOCATIONS_STALE", "this replica's revocation state is too old, try another")
+            (Unavailable, "REVOCATIONS_STALE", "this replica's revocation state is too old, try another", Debug)
         }
+        // Said once by whoever noticed.
         Error::RestoreUndecided => (
             Unavailable,
             "RESTORE_UNDECIDED",
             "the database was restored from a backup: an operator has to decide about sessions that were opened before",
+            Debug,
         ),
         Error::ClockWrong => {
-            (Unavailable, "CLOCK_WRONG", "this replica's clock is too far from the database's, try another")
+            (Unavailable, "CLOCK_WRONG", "this replica's clock is too far from the database's, try another", Debug)
         }
         Error::SigningKeySecret => {
-            (FailedPrecondition, "SIGNING_KEY_SECRET", "tokens are signed by a secret key: call Verify")
+            (FailedPrecondition, "SIGNING_KEY_SECRET", "tokens are signed by a secret key: call Verify", Debug)
         }
-        Error::ShuttingDown => (Unavailable, "SHUTTING_DOWN", "this replica is stopping, try another"),
-        Error::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed"),
-        Error::InvalidArgument(_) => (InvalidArgument, "INVALID_ARGUMENT", "a field is missing or malformed"),
-        Error::UserNotFound => (NotFound, "USER_NOT_FOUND", "no such user"),
-        Error::UsernameTaken => (AlreadyExists, "USERNAME_TAKEN", "the username is taken"),
-        Error::KeyUnusable | Error::Internal(_) => (Internal, "INTERNAL", "internal error"),
+        Error::ShuttingDown => (Unavailable, "SHUTTING_DOWN", "this replica is stopping, try another", Debug),
+        Error::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed", Debug),
+        Error::InvalidArgument(_) => (InvalidArgument, "INVALID_ARGUMENT", "a field is missing or malformed", Debug),
+        Error::UserNotFound => (NotFound, "USER_NOT_FOUND", "no such user", Debug),
+        Error::UsernameTaken => (AlreadyExists, "USERNAME_TAKEN", "the username is taken", Debug),
+        // That a key cannot be used was said when it was read; anybody can name it.
+        Error::KeyUnusable => (Internal, "INTERNAL", "internal error", Debug),
+        Error::Internal(_) => (Internal, "INTERNAL", "internal error", Level::Error),
     }
 }
 
@@ -95,34 +119,5 @@ pub fn rejection(rejection: Rejection) -> v1::Rejection {
         Rejection::Expired => v1::Rejection::TokenExpired,
         Rejection::Revoked => v1::Rejection::TokenRevoked,
         Rejection::AudienceMismatch => v1::Rejection::TokenAudienceMismatch,
-    }
-}
-
-/// Callers' mistakes are for the caller; what an operator has to look at is logged.
-fn log(rpc: &'static str, error: &Error) {
-    match error {
-        Error::Internal(_) => tracing::error!(rpc, %error, "call failed"),
-        Error::DatabaseUnavailable(_) | Error::Conflict | Error::Overloaded { .. } => {
-            tracing::warn!(rpc, %error, "call failed");
-        }
-        Error::InvalidCredentials
-        | Error::LoginThrottled { .. }
-        | Error::Rejected(_)
-        | Error::RefreshTokenInvalid
-        | Error::RefreshTokenReused
-        | Error::SessionLimitReached
-        | Error::CallerNotAllowed
-        // That a key cannot be used was said when it was read; anybody can name it.
-        | Error::KeyUnusable
-        | Error::RevocationsStale
-        // Said once by whoever noticed.
-        | Error::RestoreUndecided
-        | Error::ClockWrong
-        | Error::SigningKeySecret
-        | Error::ShuttingDown
-        | Error::DeadlineExceeded
-        | Error::InvalidArgument(_)
-        | Error::UserNotFound
-        | Error::UsernameTaken => tracing::debug!(rpc, %error, "call refused"),
     }
 }

@@ -1,4 +1,4 @@
-//! UserService. Every method is for administrators.
+//! UserService. Each method reads, calls one operation of `auth`, and writes.
 
 use std::sync::Arc;
 
@@ -8,7 +8,6 @@ use super::{
     decode, encode, import,
     service::{Patience, Service, respond},
     services::user_service_server::UserService,
-    status::status,
     v1,
 };
 use crate::{
@@ -24,7 +23,7 @@ impl UserService for Service {
     ) -> Result<Response<v1::CreateUserResponse>, Status> {
         let auth = Arc::clone(&self.auth);
         respond("create_user", async {
-            let request = self.admit(request)?;
+            let request = request.into_inner();
             let username = Username::parse(&request.username)?;
             let min = auth.accounts.policy.password_min_length;
             let password = decode::new_password("password", request.password, min)?;
@@ -38,7 +37,7 @@ impl UserService for Service {
 
     async fn get_user(&self, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Status> {
         respond("get_user", async {
-            let key = decode::user_key(self.admit(request)?)?;
+            let key = decode::user_key(request.into_inner())?;
             let user = self.auth.accounts.find_user(&key).await?;
             Ok(v1::GetUserResponse { user: Some(encode::user(user)) })
         })
@@ -50,7 +49,7 @@ impl UserService for Service {
         request: Request<v1::ListUsersRequest>,
     ) -> Result<Response<v1::ListUsersResponse>, Status> {
         respond("list_users", async {
-            let request = self.admit(request)?;
+            let request = request.into_inner();
             let page = decode::page(request.page_size, &request.page_token)?;
             let users = self.auth.accounts.list_users(page).await?;
             let users: Vec<v1::User> = users.into_iter().map(encode::user).collect();
@@ -68,7 +67,7 @@ impl UserService for Service {
         let auth = Arc::clone(&self.auth);
         respond("update_user", async {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
-            let request = self.admit(request)?;
+            let request = request.into_inner();
             let id = decode::user_id(&request.user_id)?;
             let roles = request.roles.map(|roles| parse_roles(roles.names)).transpose()?;
             let status = decode::status(request.disabled);
@@ -89,7 +88,7 @@ impl UserService for Service {
         let auth = Arc::clone(&self.auth);
         respond("delete_user", async {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
-            let id = decode::user_id(&self.admit(request)?.user_id)?;
+            let id = decode::user_id(&request.get_ref().user_id)?;
             let revoked = to_completion(async move { auth.accounts.delete_user(id).await }).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
                 self.confirm(revoked, patience).await;
@@ -105,7 +104,7 @@ impl UserService for Service {
         let auth = Arc::clone(&self.auth);
         respond("set_password", async {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
-            let request = self.admit(request)?;
+            let request = request.into_inner();
             let id = decode::user_id(&request.user_id)?;
             let min = auth.accounts.policy.password_min_length;
             let password = decode::new_password("password", request.password, min)?;
@@ -125,7 +124,7 @@ impl UserService for Service {
         let auth = Arc::clone(&self.auth);
         respond("change_password", async {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
-            let request = self.admit(request)?;
+            let request = request.into_inner();
             let device = auth.keys.ring().decode_device(&request.device_hint);
             let change = decode::password_change(request, auth.accounts.policy.password_min_length, device)?;
             let changed = async move { auth.accounts.change_password(change).await };
@@ -140,7 +139,6 @@ impl UserService for Service {
         &self,
         request: Request<Streaming<v1::ImportUsersRequest>>,
     ) -> Result<Response<v1::ImportUsersResponse>, Status> {
-        let messages = self.admit(request).map_err(|error| status("import_users", error))?;
-        import::import(Arc::clone(&self.auth), messages).await.map(Response::new)
+        import::import(Arc::clone(&self.auth), request.into_inner()).await.map(Response::new)
     }
 }

@@ -10,8 +10,11 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::{CACHED, JWKS_PATH};
 use crate::auth::Auth;
+
+pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
+/// As long as `domain::key::KEY_SET_CACHED` counts on.
+pub(super) const CACHED: &str = "public, max-age=300";
 
 #[derive(Serialize)]
 struct Metadata<'a> {

@@ -13,11 +13,8 @@ use axum::{
 };
 use tokio::net::TcpListener;
 
+use self::discovery::{CACHED, JWKS_PATH};
 use crate::{auth::Auth, error::Error};
-
-const JWKS_PATH: &str = "/.well-known/jwks.json";
-/// As long as `domain::key::KEY_SET_CACHED` counts on.
-const CACHED: &str = "public, max-age=300";
 
 /// Serves until `shutdown` resolves, and then until the calls under way are done.
 ///

@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -49,6 +49,8 @@ pub struct Confirmations {
     standing: Mutex<Standing>,
     /// The largest bound that any replica was seen to have, in milliseconds: the row of the one that has it may be lost.
     largest: AtomicU64,
+    /// Whether the list, as it was read last, had other replicas; true before it was read.
+    others: AtomicBool,
     /// How many readings have begun.
     begun: AtomicU64,
     observed: watch::Sender<Observed>,
@@ -77,6 +79,7 @@ impl Confirmations {
             observer: Mutex::default(),
             standing: Mutex::default(),
             largest: AtomicU64::new(millis(bound)),
+            others: AtomicBool::new(true),
             begun: AtomicU64::new(0),
             observed: watch::Sender::default(),
             waiting: Mutex::default(),
@@ -92,7 +95,7 @@ impl Confirmations {
         let mark = Mark { row, reading: self.begun.load(Ordering::SeqCst) };
         let asked_at = self.clock.boot();
         let reading = replicas::list(conn, &[row]).await?;
-        self.note_bounds(&reading);
+        self.note(&reading);
         let in_followed_log = self.standing().is_followed(reading.log) && reading.shown.contains(&row);
         let observed = self.conclude(Question { number: mark.reading + 1, asked_at }, reading);
         let confirmed = mark.is_reached(&observed);
@@ -144,7 +147,7 @@ impl Confirmations {
         let rows: Vec<Position> = self.lock_waiting().keys().copied().collect();
         let asked_at = self.clock.boot();
         let reading = replicas::list(conn, &rows).await?;
-        self.note_bounds(&reading);
+        self.note(&reading);
         self.observer().observe(&reading.replicas, self.clock.boot());
         self.observed.send_replace(self.conclude(Question { number, asked_at }, reading));
         Ok(())
@@ -194,7 +197,18 @@ impl Confirmations {
         Ok(())
     }
 
-    fn note_bounds(&self, reading: &Reading) {
+    /// Whether there are other replicas, as far as is known.
+    pub fn has_others(&self) -> bool {
+        self.others.load(Ordering::SeqCst)
+    }
+
+    /// Somebody else has committed.
+    pub(super) fn heard_of_others(&self) {
+        self.others.store(true, Ordering::SeqCst);
+    }
+
+    fn note(&self, reading: &Reading) {
+        self.others.store(reading.replicas.iter().any(|replica| replica.id != self.own), Ordering::SeqCst);
         let bounds = reading.replicas.iter().map(|Listed { max_staleness, .. }| millis(*max_staleness));
         self.largest.fetch_max(bounds.max().unwrap_or(0), Ordering::SeqCst);
     }

@@ -22,7 +22,9 @@ use uuid::Uuid;
 
 use super::{
     Revocations,
+    announcements::Announcements,
     confirm::Confirmations,
+    log::RevocationLog,
     protocol::{Follow, Next},
 };
 use crate::{
@@ -49,26 +51,20 @@ pub type InstallKeys = Box<dyn Fn(Vec<StoredKey>) + Send + Sync>;
 
 /// Keeps [`Revocations`] fresh.
 pub struct Follower {
-    /// This replica on the list.
-    pub replica: Uuid,
-    /// The database.
-    pub store: Store,
-    /// What it keeps fresh.
-    pub revocations: Arc<Revocations>,
+    pub(super) replica: Uuid,
+    pub(super) store: Store,
+    pub(super) revocations: Arc<Revocations>,
     /// What is to know which log is followed.
-    pub confirmations: Arc<Confirmations>,
-    /// The time.
-    pub clock: Clock,
+    pub(super) confirmations: Arc<Confirmations>,
+    pub(super) clock: Clock,
     /// Asks for a beat before it is due.
-    pub wake: Arc<Notify>,
+    wake: Arc<Notify>,
     /// Whether hints are listened for.
-    pub hints: Hints,
-    /// The decision about sessions after a restore.
-    pub after_restore: AfterRestore,
-    /// There may be something new.
-    pub hinted: Notify,
-    /// Called when the keys have changed.
-    pub install_keys: InstallKeys,
+    pub(super) hints: Hints,
+    pub(super) after_restore: AfterRestore,
+    /// What wakes it when there is something new.
+    pub(super) announcements: Arc<Announcements>,
+    pub(super) install_keys: InstallKeys,
 }
 
 /// What the follower is at: the protocol's state, and the connection that it speaks of.
@@ -99,6 +95,22 @@ impl Following {
 }
 
 impl Follower {
+    /// Follows this log. `install_keys` is called when the keys have changed.
+    pub fn new(log: &RevocationLog, after_restore: AfterRestore, install_keys: InstallKeys) -> Self {
+        Self {
+            replica: log.replica,
+            store: log.store.clone(),
+            revocations: Arc::clone(&log.revocations),
+            confirmations: Arc::clone(&log.confirmations),
+            clock: log.clock.clone(),
+            wake: Arc::clone(&log.wake),
+            hints: log.hints,
+            after_restore,
+            announcements: Arc::clone(&log.announcements),
+            install_keys,
+        }
+    }
+
     /// Follows until `stop` resolves, and then takes the replica off the list. An outage is logged once when it begins
     /// and once when it ends.
     pub async fn run(&self, stop: impl Future<Output = ()>) {
@@ -178,10 +190,10 @@ impl Follower {
         self.wake.notified().await;
     }
 
-    /// What is new is reported at once, because somebody may wait for it.
+    /// What is new is reported at once if there are others, because one of them may wait for it.
     async fn something_to_do(&self, protocol: &Follow) {
-        if !protocol.has_news() {
-            self.hinted.notified().await;
+        if !(protocol.has_news() && self.confirmations.has_others()) {
+            self.announcements.something_new().await;
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     domain::{
         audit::{Actor, Event, Kind},
         claims::{at, unix},
-        revocation::{RETENTION, Reason, Revocation, Subject},
+        revocation::{Reason, Revocation, Subject},
     },
     error::Error,
     store::{
@@ -110,6 +110,6 @@ async fn end_opened_before(tx: &mut Conn, now: OffsetDateTime) -> Result<(), Err
     session_floor::raise(tx, at(moment)).await?;
     let event = Event::new(Kind::SessionsEnded, Actor::Server).detail(format!("opened before {}", at(moment)));
     audit::insert(tx, &[Event { reason: Reason::Restored.as_str(), ..event }], now).await?;
-    let revocation = Revocation { subject, expires_at: now + RETENTION };
+    let revocation = Revocation::new(subject, now);
     revocations::append(tx, &[(revocation, Reason::Restored)], now).await.map(drop)
 }

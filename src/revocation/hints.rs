@@ -18,10 +18,11 @@ impl Follower {
         }
         loop {
             if let Ok(mut listener) = self.store.listen().await {
-                self.hinted.notify_one();
+                self.announcements.heard();
                 // A connection that has been silent for long may be dead without knowing it: the next one at once.
-                while let Ok(heard) = timeout(SILENCE, listener.hint()).await {
-                    self.hinted.notify_one();
+                while let Ok(heard) = timeout(SILENCE, listener.hint(self.replica)).await {
+                    self.confirmations.heard_of_others();
+                    self.announcements.heard();
                     if heard.is_err() {
                         sleep(self.jittered(PAUSE)).await;
                         break;

@@ -4,6 +4,8 @@
 //! Architecture invariant: reading never waits for the database (promise P3). Freshness is read before the index
 //! (REQUIREMENTS V2), and published only after the rows have been applied (V1).
 
+pub mod announcements;
+pub mod batch;
 pub mod confirm;
 pub mod feed;
 pub mod follower;
@@ -11,6 +13,7 @@ mod full_load;
 mod heartbeat;
 mod hints;
 pub mod index;
+pub mod log;
 pub mod protocol;
 mod restore;
 
@@ -173,6 +176,11 @@ impl Revocations {
     /// Each time there is something new, or the state has become fresher.
     pub fn published(&self) -> watch::Receiver<Option<Boot>> {
         self.published.subscribe()
+    }
+
+    /// True while somebody waits for what the follower reads.
+    fn is_watched(&self) -> bool {
+        self.published.receiver_count() > 0
     }
 
     /// Tells the watchers what the follower has read.

@@ -14,9 +14,9 @@ use crate::{
     },
     error::Error,
     store::{
-        Conn, audit, refresh_tokens,
+        Conn, audit,
         revocation_log::{self, Extent},
-        revocations, session_floor, users,
+        revocations, session_floor, sessions, users,
     },
 };
 
@@ -96,7 +96,7 @@ async fn mark(tx: &mut Conn, revocations: &[Revocation], now: OffsetDateTime) ->
         }
     }
     users::raise_epochs(tx, &epochs).await?;
-    let ended = refresh_tokens::revoke(tx, &sessions, Reason::Restored, now).await?;
+    let ended = sessions::revoke(tx, &sessions, Reason::Restored, now).await?;
     if !ended.is_empty() {
         let event = Event::new(Kind::SessionsEnded, Actor::Server).times(ended.len());
         audit::insert(tx, &[Event { reason: Reason::Restored.as_str(), ..event }], now).await?;

@@ -25,8 +25,8 @@ const CLOCK_DISTANCE: Duration = Duration::from_secs(5);
 /// Starts all of it.
 pub(super) fn start(auth: &Arc<Auth>, health: &Health) -> JoinSet<()> {
     let mut background = JoinSet::new();
-    let keys = Arc::clone(auth);
-    background.spawn(async move { keys.keep_keys().await });
+    let keys = Arc::clone(&auth.keys);
+    background.spawn(async move { keys.keep().await });
     background.spawn(watch_clock(Arc::clone(auth)));
     background.spawn(watch_replication(Arc::clone(auth)));
     background.spawn(write_refusals(Arc::clone(auth)));
@@ -68,7 +68,7 @@ async fn watch_hashes(auth: Arc<Auth>) {
 async fn write_refusals(auth: Arc<Auth>) {
     loop {
         tokio::time::sleep(AUDIT_PAUSE).await;
-        if let Err(error) = auth.accounts.write_refusals().await {
+        if let Err(error) = auth.accounts.audit.write_refusals().await {
             tracing::debug!(%error, "audit events wait to be written");
         }
     }
@@ -80,9 +80,9 @@ async fn clean(auth: Arc<Auth>) {
         let Auth { accounts, .. } = &*auth;
         auth.forget_expired_tokens();
         for cleaned in [
-            accounts.clean_log().await,
+            accounts.log.clean().await,
             accounts.clean_throttle().await,
-            accounts.delete_old_events().await,
+            accounts.audit.delete_old().await,
             accounts.delete_ended_sessions().await.map(drop),
         ] {
             if let Err(error) = cleaned {

@@ -12,7 +12,6 @@ use sqlx::{
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
-    PING, Store,
     error::{Failure, Verdict, out_of_time},
     health::Health,
     notice,
@@ -20,16 +19,26 @@ use super::{
 };
 use crate::error::Error;
 
+/// A connection is tried for so long at most: a database that has restarted is an outage for one request at most, not for
+/// one of each connection.
+pub(super) const PING: Duration = Duration::from_millis(500);
+
 /// A connection, from the pool or of its own.
 #[derive(Debug)]
 pub struct Conn {
     link: Link,
-    deadline: Duration,
-    health: Arc<Health>,
+    terms: Terms,
     generation: Generation,
     /// Of those who may have only so many connections together.
     share: Option<OwnedSemaphorePermit>,
     state: State,
+}
+
+/// How long each of its statements may take, and where failures are noted.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) deadline: Duration,
+    pub(super) health: Arc<Health>,
 }
 
 #[derive(Debug)]
@@ -49,17 +58,16 @@ enum State {
 }
 
 impl Conn {
-    pub(super) fn pooled(connection: PoolConnection<Postgres>, generation: Generation, store: &Store) -> Self {
-        Self::new(Link::Pooled(Some(connection)), generation, store)
+    pub(super) fn pooled(connection: PoolConnection<Postgres>, generation: Generation, terms: Terms) -> Self {
+        Self::new(Link::Pooled(Some(connection)), generation, terms)
     }
 
-    pub(super) fn own(connection: PgConnection, generation: Generation, store: &Store) -> Self {
-        Self::new(Link::Own(Box::new(connection)), generation, store)
+    pub(super) fn own(connection: PgConnection, generation: Generation, terms: Terms) -> Self {
+        Self::new(Link::Own(Box::new(connection)), generation, terms)
     }
 
-    fn new(link: Link, generation: Generation, store: &Store) -> Self {
-        let (deadline, health) = (store.deadline, Arc::clone(&store.health));
-        Self { link, deadline, health, generation, share: None, state: State::Idle }
+    fn new(link: Link, generation: Generation, terms: Terms) -> Self {
+        Self { link, terms, generation, share: None, state: State::Idle }
     }
 
     /// Whether [`Store::retire_connections`] was called since it began to connect. Its statements fail from then on.
@@ -109,7 +117,7 @@ impl Conn {
 
     /// One round trip, with nothing to prepare.
     pub(super) async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
-        let deadline = self.deadline;
+        let deadline = self.terms.deadline;
         self.guarded(async |c| within(deadline, sqlx::raw_sql(statement).execute(c)).await).await.map(drop)
     }
 
@@ -118,7 +126,7 @@ impl Conn {
     /// # Errors
     /// [`Error::DatabaseUnavailable`], [`Error::Conflict`].
     pub async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
-        let deadline = self.deadline;
+        let deadline = self.terms.deadline;
         self.guarded(async |c| within(deadline, query.execute(c)).await).await.map(|r| r.rows_affected())
     }
 
@@ -129,7 +137,7 @@ impl Conn {
     where
         T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
     {
-        let deadline = self.deadline;
+        let deadline = self.terms.deadline;
         self.guarded(async |c| within(deadline, query.fetch_optional(c)).await).await
     }
 
@@ -137,7 +145,7 @@ impl Conn {
     where
         T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
     {
-        let deadline = self.deadline;
+        let deadline = self.terms.deadline;
         self.guarded(async |c| within(deadline, query.fetch_all(c)).await).await
     }
 
@@ -160,10 +168,10 @@ impl Conn {
         };
         match verdict {
             Verdict::Good => self.state = before,
-            Verdict::Broken => self.health.note_failure(),
+            Verdict::Broken => self.terms.health.note_failure(),
             Verdict::AllBroken => {
-                self.health.note_failure();
-                self.health.retire_stale();
+                self.terms.health.note_failure();
+                self.terms.health.retire_stale();
             }
         }
         Err(error)
@@ -203,7 +211,7 @@ impl Drop for Conn {
         };
         match Handle::try_current() {
             Ok(runtime) if self.is_fit() => {
-                runtime.spawn(timeout(self.deadline, connection.return_to_pool()));
+                runtime.spawn(timeout(self.terms.deadline, connection.return_to_pool()));
             }
             _ => connection.close_on_drop(),
         }

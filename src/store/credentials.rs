@@ -12,6 +12,7 @@ use super::{
 use crate::{
     domain::{
         ids::UserId,
+        password_hash::PasswordHash,
         user::{User, Username},
     },
     error::Error,
@@ -23,23 +24,13 @@ pub struct Credentials {
     /// The user.
     pub user: User,
     /// In one of the forms that `crypto` reads.
-    pub password_hash: StoredHash,
+    pub password_hash: PasswordHash,
 }
 
 impl Credentials {
     /// What decides whether a password is right and its user may log in.
-    pub fn decisive(&self) -> (UserId, &StoredHash, Option<OffsetDateTime>) {
+    pub fn decisive(&self) -> (UserId, &PasswordHash, Option<OffsetDateTime>) {
         (self.user.id, &self.password_hash, self.user.disabled_at)
-    }
-}
-
-/// The password hash of a row. Never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct StoredHash(pub String);
-
-impl std::fmt::Debug for StoredHash {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StoredHash(..)")
     }
 }
 
@@ -52,7 +43,7 @@ struct CredentialsRow {
 
 impl From<CredentialsRow> for Credentials {
     fn from(found: CredentialsRow) -> Self {
-        Self { user: found.row.into(), password_hash: StoredHash(found.password_hash) }
+        Self { user: found.row.into(), password_hash: PasswordHash::from_stored(found.password_hash) }
     }
 }
 
@@ -73,7 +64,7 @@ pub async fn insert_many(conn: &mut Conn, users: &[Credentials]) -> Result<Vec<U
     )
     .bind(users.iter().map(|c| c.user.id.0).collect::<Vec<_>>())
     .bind(text(|c| c.user.username.as_str().to_owned()))
-    .bind(text(|c| c.password_hash.0.clone()))
+    .bind(text(|c| c.password_hash.as_str().to_owned()))
     .bind(text(|c| c.user.roles.join(",")))
     .bind(column(|user| user.disabled_at))
     .bind(column(|user| Some(user.password_changed_at)))
@@ -117,23 +108,23 @@ pub async fn list(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<Creden
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn sample_hashes(conn: &mut Conn, count: u32) -> Result<Vec<String>, Error> {
+pub async fn sample_hashes(conn: &mut Conn, count: u32) -> Result<Vec<PasswordHash>, Error> {
     let estimate = query_as::<_, (f32,)>("SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass");
     let users = conn.fetch_optional(estimate).await?.map_or(0.0, |(users,)| users);
     // Unknown (-1) and small: all.
     let percent = if users <= 0.0 { 100.0 } else { (f64::from(count) * 100.0 / f64::from(users)).min(100.0) };
     let sample = query_as::<_, (String,)>("SELECT password_hash FROM users TABLESAMPLE SYSTEM ($1) LIMIT $2");
     let rows = conn.fetch_all(sample.bind(percent).bind(2 * i64::from(count))).await?;
-    Ok(rows.into_iter().map(|(hash,)| hash).collect())
+    Ok(rows.into_iter().map(|(hash,)| PasswordHash::from_stored(hash)).collect())
 }
 
 /// Replaces a hash by another of the same password, if it is still `old`.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn replace_hash(conn: &mut Conn, id: UserId, fresh: &str, old: &StoredHash) -> Result<(), Error> {
+pub async fn replace_hash(conn: &mut Conn, id: UserId, fresh: &PasswordHash, old: &PasswordHash) -> Result<(), Error> {
     let statement = query("UPDATE users SET password_hash = $2 WHERE id = $1 AND password_hash = $3");
-    conn.execute(statement.bind(id.0).bind(fresh).bind(&old.0)).await.map(drop)
+    conn.execute(statement.bind(id.0).bind(fresh.as_str()).bind(old.as_str())).await.map(drop)
 }
 
 /// Replaces the password hash. With `expected`, only if it still is that one.
@@ -143,8 +134,8 @@ pub async fn replace_hash(conn: &mut Conn, id: UserId, fresh: &str, old: &Stored
 pub async fn set_password(
     tx: &mut Conn,
     id: UserId,
-    password_hash: &str,
-    expected: Option<&StoredHash>,
+    password_hash: &PasswordHash,
+    expected: Option<&PasswordHash>,
     now: OffsetDateTime,
 ) -> Result<(), Error> {
     let statement = query(
@@ -152,9 +143,9 @@ pub async fn set_password(
          WHERE id = $1 AND password_hash = COALESCE($4, password_hash)",
     )
     .bind(id.0)
-    .bind(password_hash)
+    .bind(password_hash.as_str())
     .bind(now)
-    .bind(expected.map(|hash| hash.0.as_str()));
+    .bind(expected.map(PasswordHash::as_str));
     match tx.execute(statement).await? {
         0 if expected.is_some() => Err(Error::InvalidCredentials),
         rows => touched_one(rows),

@@ -6,13 +6,16 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
+use sqlx::{
+    ConnectOptions as _, Connection as _,
+    postgres::{PgConnectOptions, PgPool},
+};
 use tokio::{sync::Mutex, time::timeout};
 
 use super::{
-    Store,
     address::Address,
     error::{out_of_time, unreachable},
+    health::Health,
     setup::Setup,
 };
 use crate::error::Error;
@@ -74,41 +77,39 @@ impl Hosts {
         self.probe.apply(&mut connection).await?;
         connection.close().await
     }
-}
 
-impl Store {
     /// Chooses the host anew if anything has failed since it was chosen. If none is found, all stays as it was: what fails
     /// then says why.
-    pub(super) async fn settle(&self) {
-        if self.hosts.list.len() == 1 || self.hosts.is_settled(self.health.doubts()) {
+    pub(super) async fn settle(&self, pool: &PgPool, health: &Health, deadline: Duration) {
+        if self.list.len() == 1 || self.is_settled(health.doubts()) {
             return;
         }
-        let _turn = self.hosts.choosing.lock().await;
+        let _turn = self.choosing.lock().await;
         // Somebody else may have, meanwhile; and what is doubted while hosts are asked is doubted still.
-        let doubts = self.health.doubts();
-        if self.hosts.is_settled(doubts) {
+        let doubts = health.doubts();
+        if self.is_settled(doubts) {
             return;
         }
-        match self.hosts.find(self.deadline).await {
+        match self.find(deadline).await {
             Ok(at) => {
-                self.move_to(at);
-                self.hosts.settled.store(doubts, Ordering::Release);
-                self.hosts.lost.store(false, Ordering::Release);
+                self.move_to(at, pool, health);
+                self.settled.store(doubts, Ordering::Release);
+                self.lost.store(false, Ordering::Release);
             }
-            Err(error) if !self.hosts.lost.swap(true, Ordering::AcqRel) => {
+            Err(error) if !self.lost.swap(true, Ordering::AcqRel) => {
                 tracing::warn!(%error, "none of the database's hosts is of the wanted kind");
             }
             Err(_) => {}
         }
     }
 
-    fn move_to(&self, at: usize) {
-        let last = self.hosts.current.swap(at, Ordering::AcqRel);
-        let Some(host) = self.hosts.list.get(at).filter(|_| at != last) else {
+    fn move_to(&self, at: usize, pool: &PgPool, health: &Health) {
+        let last = self.current.swap(at, Ordering::AcqRel);
+        let Some(host) = self.list.get(at).filter(|_| at != last) else {
             return;
         };
         tracing::info!(host = host.get_host(), port = host.get_port(), "goes on with this host of the database");
-        self.pool.set_connect_options(host.clone());
-        self.health.retire();
+        pool.set_connect_options(host.clone());
+        health.retire();
     }
 }

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::{Conn, proofs::proving};
 use crate::{
     domain::{
-        key::{Key, Stage},
+        key::{Key, Purpose, Stage},
         revocation::Position,
     },
     error::Error,
@@ -37,6 +37,13 @@ pub struct StoredKeys {
     pub witnessed_ms: i64,
     /// By purpose and number.
     pub keys: Vec<StoredKey>,
+}
+
+impl StoredKeys {
+    /// The keys of one purpose.
+    pub fn of(&self, purpose: Purpose) -> impl Iterator<Item = &StoredKey> {
+        self.keys.iter().filter(move |s| s.key.purpose == purpose)
+    }
 }
 
 #[derive(sqlx::FromRow)]

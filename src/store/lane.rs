@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Conn, Store, health::Judgement};
+use super::{conn::Conn, health::Judgement, pool::Store};
 use crate::error::Error;
 
 /// How long a plan is used: the tables grow, and a plan that is made while one is empty reads all of it.

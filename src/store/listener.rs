@@ -2,14 +2,18 @@
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::{
-    Store,
     error::{out_of_time, unreachable},
+    pool::Store,
     retirement::Generation,
-    revocations,
 };
 use crate::error::Error;
+
+/// The channel of the hint that follows a commit. What it carries is the replica that committed, so that this one need not
+/// wake itself; nothing if no replica did. A hint that is lost costs time, never correctness.
+pub(super) const CHANNEL: &str = "countersign_revocations";
 
 impl Store {
     /// A connection that hears the hint of each revocation.
@@ -24,7 +28,7 @@ impl Store {
             let pool = PgPoolOptions::new().max_connections(1).connect_lazy_with(self.hosts.current()?.clone());
             let mut listener = PgListener::connect_with(&pool).await.map_err(unreachable)?;
             listener.eager_reconnect(false);
-            listener.listen(revocations::CHANNEL).await.map_err(unreachable)?;
+            listener.listen(CHANNEL).await.map_err(unreachable)?;
             Ok(Listener { listener, generation })
         };
         let connected = timeout(self.deadline, connect).await.map_err(out_of_time);
@@ -40,16 +44,21 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Waits for the next hint.
+    /// Waits for the next hint that is not of the replica `own`.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`] when the connection was lost or retired; hints may have been missed.
-    pub async fn hint(&mut self) -> Result<(), Error> {
-        let heard = tokio::select! {
-            biased;
-            () = self.generation.retired() => None,
-            heard = self.listener.try_recv() => heard.map_err(unreachable)?,
-        };
-        heard.map(drop).ok_or_else(|| Error::DatabaseUnavailable("listener lost".into()))
+    pub async fn hint(&mut self, own: Uuid) -> Result<(), Error> {
+        loop {
+            let heard = tokio::select! {
+                biased;
+                () = self.generation.retired() => None,
+                heard = self.listener.try_recv() => heard.map_err(unreachable)?,
+            };
+            let heard = heard.ok_or_else(|| Error::DatabaseUnavailable("listener lost".into()))?;
+            if heard.payload().parse() != Ok(own) {
+                return Ok(());
+            }
+        }
     }
 }

@@ -198,7 +198,8 @@ pub async fn list(conn: &mut Conn, asked: &[Position]) -> Result<Reading, Error>
     let statement = query_as::<_, ListRow>(concat!(
         "SELECT h.*, r.id, r.applied_seq, r.beats, r.max_staleness_ms FROM (SELECT ",
         log!(),
-        " AS log, array_agg(seq) AS seqs, array_agg(id) AS ids FROM revocations WHERE seq = ANY($1)) h \
+        " AS log, array_agg(seq) AS seqs, array_agg(id) AS ids FROM revocations \
+         WHERE seq = ANY(ARRAY(SELECT unnest($1::bigint[])))) h \
          LEFT JOIN replicas r ON true",
     ));
     let rows = conn.fetch_all(statement.bind(asked.iter().map(|row| row.seq).collect::<Vec<_>>())).await?;

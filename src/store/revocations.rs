@@ -9,7 +9,7 @@ use sqlx::{query, query_as};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Conn;
+use super::{Conn, listener::CHANNEL};
 use crate::{
     domain::{
         audit::{Actor, Cause, Event, Kind},
@@ -19,9 +19,6 @@ use crate::{
     },
     error::Error,
 };
-
-/// The channel of the hint that follows a commit. A hint that is lost costs time, never correctness.
-pub(super) const CHANNEL: &str = "countersign_revocations";
 
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
@@ -116,13 +113,14 @@ pub async fn append(
     head.map(Position::from).ok_or_else(|| Error::internal("the revocation log has no head row"))
 }
 
-/// Wakes the followers of all replicas. After the commit, by a statement of its own: not every pooler and engine lets it be
-/// part of another.
+/// Wakes the followers of all replicas, but for the one that says it has committed. After the commit, by a statement of its
+/// own: not every pooler and engine lets it be part of another.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn notify(conn: &mut Conn) -> Result<(), Error> {
-    conn.control("NOTIFY countersign_revocations").await
+pub async fn notify(conn: &mut Conn, by: Option<Uuid>) -> Result<(), Error> {
+    let by = by.map(|replica| replica.to_string()).unwrap_or_default();
+    conn.execute(query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(by)).await.map(drop)
 }
 
 /// Which sessions are to end, and what is written of them.

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     domain::{
         ids::UserId,
+        password_hash::PasswordHash,
         user::{User, Username},
     },
     error::Error,
@@ -55,14 +56,14 @@ impl From<Row> for User {
 ///
 /// # Errors
 /// [`Error::UsernameTaken`].
-pub async fn insert(conn: &mut Conn, user: &User, password_hash: &str) -> Result<(), Error> {
+pub async fn insert(conn: &mut Conn, user: &User, password_hash: &PasswordHash) -> Result<(), Error> {
     let statement = query(
         "INSERT INTO users (id, username, password_hash, roles, epoch, disabled_at, password_changed_at, \
          created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (username) DO NOTHING",
     )
     .bind(user.id.0)
     .bind(user.username.as_str())
-    .bind(password_hash)
+    .bind(password_hash.as_str())
     .bind(&user.roles)
     .bind(user.epoch)
     .bind(user.disabled_at)

@@ -54,7 +54,7 @@ async fn refusals(server: &TestServer, count: i64) -> Vec<(String, Option<String
     let written = async {
         loop {
             // The server writes them too, once a second.
-            server.auth.accounts.write_refusals().await.expect("written");
+            server.auth.accounts.audit.write_refusals().await.expect("written");
             let listing = "SELECT reason, username, client_ip, sum(count)::bigint FROM audit_events \
                            WHERE kind LIKE '%failed' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
             let rows: Vec<(String, Option<String>, String, i64)> =
@@ -145,7 +145,7 @@ async fn refusals_outlive_an_outage_and_a_stop() {
     server.user("alice").await;
     assert_eq!(refused(&server, from("", "alice", "wrong")).await, "INVALID_CREDENTIALS");
     proxy.cut();
-    drop(server.auth.accounts.write_refusals().await);
+    drop(server.auth.accounts.audit.write_refusals().await);
     proxy.mend();
     let one = [("wrong_password".to_owned(), Some("alice".to_owned()), String::new(), 1)];
     assert_eq!(refusals(&server, 1).await, one);
@@ -300,8 +300,8 @@ async fn changes_of_keys_leave_events() {
     server.pass(Duration::from_secs(3600 + 600)).await;
     forget(&server).await;
     let command_line = Setup::on(server.database_url.clone(), server.clock.clone()).without_start();
-    let kid = command_line.rotate_key(Purpose::AccessToken).await.expect("rotated");
-    command_line.kill_key(&kid).await.expect("killed");
+    let kid = command_line.keys.rotate(Purpose::AccessToken).await.expect("rotated");
+    command_line.keys.kill(&kid).await.expect("killed");
     let events = key_events(&server).await;
     let detail = format!("access_token {kid}");
     let told: Vec<(&str, &str)> = events.iter().map(|(kind, actor, _)| (kind.as_str(), actor.as_str())).collect();
@@ -315,7 +315,7 @@ async fn reading_all_hashes_or_all_peppers_leaves_an_event() {
     let server = TestServer::start().await;
     let command_line = Setup::on(server.database_url.clone(), server.clock.clone()).without_start();
     command_line.accounts.export(Page { after: Uuid::nil(), size: 10 }).await.expect("exported");
-    command_line.export_peppers().await.expect("exported");
+    command_line.keys.export_peppers().await.expect("exported");
     assert_eq!(events(&server).await, ["users_exported command_line", "peppers_exported command_line"]);
 }
 
@@ -331,10 +331,10 @@ async fn old_events_are_deleted_and_no_clock_alone_makes_them_old() {
                ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, now() - interval '91 days', 'old', 'server' \
                FROM generate_series(1, 12000) n";
     connection.execute(old).await.expect("inserted");
-    server.auth.accounts.delete_old_events().await.expect("deleted");
+    server.auth.accounts.audit.delete_old().await.expect("deleted");
     assert_eq!(events(&server).await, ["login_succeeded user alice"]);
     server.clock.advance(Duration::from_secs(200 * 86_400));
-    server.auth.accounts.delete_old_events().await.expect("deleted");
+    server.auth.accounts.audit.delete_old().await.expect("deleted");
     assert_eq!(events(&server).await, ["login_succeeded user alice"], "the database's clock says otherwise");
 }
 

@@ -152,7 +152,7 @@ async fn a_key_is_deleted_when_its_last_token_is_over_and_not_before() {
     let tokens = alice.login().await;
     server.pass(LEAD).await;
     let fresh = alice.rotate(&tokens.refresh_token).await;
-    server.auth.rotate_key(Purpose::AccessToken).await.expect("rotated");
+    server.auth.keys.rotate(Purpose::AccessToken).await.expect("rotated");
     server.catch_up().await;
     let (old, new) = (kid(&fresh.access_token), kid(&alice.login().await.access_token));
     assert_ne!(old, new);
@@ -184,7 +184,7 @@ async fn p1_tokens_of_a_killed_key_are_dead_on_every_replica_and_a_fresh_key_sig
     other.catch_up().await;
     let (tokens, key_set) = (alice.login().await, jwks(&other).await);
     let killed = kid(&tokens.access_token);
-    one.auth.kill_key(&killed).await.expect("killed");
+    one.auth.keys.kill(&killed).await.expect("killed");
     for replica in [&one, &other] {
         replica.catch_up().await;
         let alice = alice.at(replica);
@@ -202,8 +202,8 @@ async fn p1_tokens_of_a_killed_key_are_dead_on_every_replica_and_a_fresh_key_sig
     let request =
         RefreshRequest { refresh_token: tokens.refresh_token, access_token: tokens.access_token, ..Default::default() };
     other.auth_client().refresh(request).await.expect("refreshed");
-    assert!(one.auth.kill_key(&killed).await.expect_err("dead already").to_string().contains("no living key"));
-    assert!(one.auth.kill_key("nonsense").await.is_err());
+    assert!(one.auth.keys.kill(&killed).await.expect_err("dead already").to_string().contains("no living key"));
+    assert!(one.auth.keys.kill("nonsense").await.is_err());
 }
 
 #[tokio::test]
@@ -214,7 +214,7 @@ async fn p1_a_replica_that_cannot_hear_of_a_kill_accepts_nothing_after_the_bound
     let proxy = Proxy::before(&server.database_url);
     let cut_off = beside(&server, |setup| setup.database_url = proxy.url()).await;
     proxy.cut();
-    let by = server.auth.kill_key(&kid(&tokens.access_token)).await.expect("killed").everywhere_by;
+    let by = server.auth.keys.kill(&kid(&tokens.access_token)).await.expect("killed").everywhere_by;
     alice.at(&cut_off).verify(&tokens.access_token).await.expect("it has not heard, within the bound");
     let bound = by.expect("a bound") - server.clock.now();
     server.clock.advance(bound.try_into().expect("ahead"));
@@ -234,7 +234,7 @@ async fn p1_a_replica_that_slept_through_a_kill_does_not_revive_the_key() {
     let alice = server.user("alice").await;
     let killed = kid(&alice.login().await.access_token);
     proxy.cut();
-    server.auth.kill_key(&killed).await.expect("killed");
+    server.auth.keys.kill(&killed).await.expect("killed");
     for _ in 0..3 {
         server.pass(100 * MINUTE).await;
     }
@@ -254,7 +254,7 @@ async fn p1_a_key_that_the_database_has_lost_can_be_killed() {
     run(&server, "DELETE FROM keys WHERE purpose = 'access_token'").await;
     server.pass(MINUTE).await;
     alice.verify(&tokens.access_token).await.expect("it is good as long as nobody kills it");
-    server.auth.kill_key(&lost).await.expect("killed");
+    server.auth.keys.kill(&lost).await.expect("killed");
     server.catch_up().await;
     assert_eq!(refusal(alice.verify(&tokens.access_token).await).1, "TOKEN_REVOKED");
 }
@@ -268,7 +268,7 @@ async fn a_kill_with_another_master_key_is_refused_and_changes_nothing() {
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
     setup.master_key = OTHER_MASTER_KEY.to_owned();
     let stranger = setup.without_start();
-    let refused = stranger.kill_key(&kid(&tokens.access_token)).await.expect_err("refused").to_string();
+    let refused = stranger.keys.kill(&kid(&tokens.access_token)).await.expect_err("refused").to_string();
     assert!(refused.contains("opens none of the stored keys"), "{refused}");
     server.pass(MINUTE).await;
     alice.verify(&tokens.access_token).await.expect("nothing has changed");
@@ -279,14 +279,14 @@ async fn a_kill_with_another_master_key_is_refused_and_changes_nothing() {
 #[tokio::test]
 async fn v7_a_key_that_is_made_after_a_standstill_is_not_as_old_as_the_standstill() {
     let server = TestServer::start().await;
-    server.auth.look_after_keys().await.expect("the clock was seen");
+    server.auth.keys.look_after().await.expect("the clock was seen");
     // Nobody looks for 70 minutes, and then another replica makes a new next key, before this one looks again.
     server.clock.advance(LEAD);
     let other = beside(&server, |setup| setup.settings.signing_algorithm = Algorithm::Es256).await;
-    assert!(other.auth.rotate_key(Purpose::AccessToken).await.is_err());
+    assert!(other.auth.keys.rotate(Purpose::AccessToken).await.is_err());
     server.catch_up().await;
-    server.auth.look_after_keys().await.expect("looked after");
-    assert!(server.auth.rotate_key(Purpose::AccessToken).await.is_err(), "it was made a moment ago");
+    server.auth.keys.look_after().await.expect("looked after");
+    assert!(server.auth.keys.rotate(Purpose::AccessToken).await.is_err(), "it was made a moment ago");
 }
 
 /// Another replica signs with a key that was made in an emergency; this one has not heard of it yet.
@@ -296,7 +296,7 @@ async fn p2_a_refresh_token_of_a_key_that_is_not_known_yet_is_waited_for() {
     let other = one.replica().await;
     let alice = one.user("alice").await;
     for number in ["1", "2"] {
-        one.auth.kill_key(number).await.expect("killed");
+        one.auth.keys.kill(number).await.expect("killed");
     }
     one.catch_up().await;
     let tokens = alice.login().await;
@@ -312,7 +312,7 @@ async fn p1_a_key_that_takes_over_from_a_killed_one_can_be_killed_at_once() {
     let mut dead = Vec::new();
     for _ in 0..3 {
         let token = alice.login().await.access_token;
-        server.auth.kill_key(&kid(&token)).await.expect("killed");
+        server.auth.keys.kill(&kid(&token)).await.expect("killed");
         server.catch_up().await;
         dead.push(token);
     }
@@ -328,13 +328,13 @@ async fn refresh_tokens_of_older_keys_are_good_and_those_of_a_killed_key_are_not
     let alice = server.user("alice").await;
     let (old, other) = (alice.login().await, alice.login().await);
     server.pass(LEAD).await;
-    assert_eq!(server.auth.rotate_key(Purpose::RefreshToken).await.expect("rotated"), "2");
+    assert_eq!(server.auth.keys.rotate(Purpose::RefreshToken).await.expect("rotated"), "2");
     server.catch_up().await;
     let new = alice.rotate(&old.refresh_token).await;
     alice.revoke(Target::RefreshToken(old.refresh_token)).await.expect("known");
     assert_eq!(refusal(alice.refresh(&new.refresh_token).await).1, "REFRESH_TOKEN_INVALID", "its session has ended");
     let kept = alice.login().await;
-    server.auth.kill_key("1").await.expect("killed");
+    server.auth.keys.kill("1").await.expect("killed");
     server.catch_up().await;
     assert_eq!(refusal(alice.refresh(&other.refresh_token).await).1, "REFRESH_TOKEN_INVALID");
     alice.rotate(&kept.refresh_token).await;
@@ -343,13 +343,13 @@ async fn refresh_tokens_of_older_keys_are_good_and_those_of_a_killed_key_are_not
 #[tokio::test]
 async fn a_key_that_was_not_published_for_the_lead_does_not_sign() {
     let server = TestServer::start().await;
-    let refused = server.auth.rotate_key(Purpose::AccessToken).await.expect_err("too early").to_string();
+    let refused = server.auth.keys.rotate(Purpose::AccessToken).await.expect_err("too early").to_string();
     assert!(refused.contains("may not have the next key yet, for 1h 10m") && refused.lines().count() == 1, "{refused}");
     server.pass(LEAD).await;
     let next = in_stage(&server, Stage::Next).await.expect("there is one");
-    assert_eq!(server.auth.rotate_key(Purpose::AccessToken).await.expect("rotated"), next);
+    assert_eq!(server.auth.keys.rotate(Purpose::AccessToken).await.expect("rotated"), next);
     server.pass(MINUTE).await;
-    assert!(server.auth.rotate_key(Purpose::AccessToken).await.is_err(), "the one after it is new");
+    assert!(server.auth.keys.rotate(Purpose::AccessToken).await.is_err(), "the one after it is new");
 }
 
 #[tokio::test]
@@ -371,13 +371,13 @@ async fn v7_replicas_whose_clocks_are_an_hour_apart_rotate_no_sooner() {
     let fast = Setup::on(slow.database_url.clone(), clock).start().await;
     assert!(fast.auth.accounts.revocations.clock_distance() > 59 * MINUTE, "an operator is told");
     let mut minutes = 0;
-    while fast.auth.rotate_key(Purpose::AccessToken).await.is_err() {
+    while fast.auth.keys.rotate(Purpose::AccessToken).await.is_err() {
         minutes += 2;
         for replica in [&slow, &fast] {
             replica.advance(2 * MINUTE).await;
         }
         for replica in [&slow, &fast] {
-            replica.auth.look_after_keys().await.expect("looked after");
+            replica.auth.keys.look_after().await.expect("looked after");
         }
         assert!(minutes < 300, "it rotates");
     }
@@ -392,7 +392,7 @@ async fn each_algorithm_signs_after_the_setting_and_older_tokens_stay_good() {
     for algorithm in [Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256] {
         let changed = beside(&server, |setup| setup.settings.signing_algorithm = algorithm).await;
         changed.pass(LEAD).await;
-        changed.auth.rotate_key(Purpose::AccessToken).await.expect("rotated");
+        changed.auth.keys.rotate(Purpose::AccessToken).await.expect("rotated");
         changed.catch_up().await;
         server.catch_up().await;
         let alice = alice.at(&server);
@@ -455,7 +455,7 @@ async fn p4_a_key_that_cannot_be_used_makes_its_tokens_undecided_and_no_others()
     let alice = server.user("alice").await;
     server.pass(LEAD).await;
     let of_old = alice.login().await;
-    server.auth.rotate_key(Purpose::AccessToken).await.expect("rotated");
+    server.auth.keys.rotate(Purpose::AccessToken).await.expect("rotated");
     server.catch_up().await;
     let of_new = alice.login().await;
     run(&server, "UPDATE keys SET algorithm = 'none' WHERE purpose = 'access_token' AND stage = 'active'").await;
@@ -463,7 +463,7 @@ async fn p4_a_key_that_cannot_be_used_makes_its_tokens_undecided_and_no_others()
     assert!(restarted.map(drop).expect_err("refused").to_string().contains("unknown algorithm"));
     // Any change of keys makes the running server read them again.
     server.pass(LEAD).await;
-    server.auth.rotate_key(Purpose::RefreshToken).await.expect("rotated");
+    server.auth.keys.rotate(Purpose::RefreshToken).await.expect("rotated");
     server.catch_up().await;
     let internal = (Code::Internal, "INTERNAL".to_owned());
     assert_eq!(refusal(alice.verify(&of_new.access_token).await), internal);
@@ -472,7 +472,7 @@ async fn p4_a_key_that_cannot_be_used_makes_its_tokens_undecided_and_no_others()
     let batch = VerifyBatchRequest { access_tokens: vec![of_new.access_token.clone()], ..Default::default() };
     assert_eq!(refusal(server.auth_client().verify_batch(batch).await), internal);
     // The way out: the broken key is killed, and the next one signs.
-    server.auth.kill_key(&kid(&of_new.access_token)).await.expect("killed");
+    server.auth.keys.kill(&kid(&of_new.access_token)).await.expect("killed");
     server.catch_up().await;
     let repaired = alice.login().await;
     alice.verify(&repaired.access_token).await.expect("valid");
@@ -484,19 +484,19 @@ async fn a_next_key_that_is_broken_is_not_put_into_force_and_can_be_replaced() {
     let alice = server.user("alice").await;
     run(&server, "UPDATE keys SET sealed_key = '\\x01' WHERE purpose = 'access_token' AND stage = 'next'").await;
     let restarted = beside(&server, |setup| setup.settings.key_lifetime = 61 * MINUTE).await;
-    restarted.auth.look_after_keys().await.expect("seen");
+    restarted.auth.keys.look_after().await.expect("seen");
     restarted.advance(LEAD).await;
-    let broken = restarted.auth.look_after_keys().await.expect_err("a rotation is due").to_string();
+    let broken = restarted.auth.keys.look_after().await.expect_err("a rotation is due").to_string();
     assert!(broken.contains("does not open"), "{broken}");
     let again = beside(&server, |setup| setup.settings.key_lifetime = 61 * MINUTE).await;
     let signed_by = kid(&alice.at(&again).login().await.access_token);
     assert_eq!(in_stage(&server, Stage::Active).await, Some(signed_by), "it goes on with the key that works");
     let broken = in_stage(&server, Stage::Next).await.expect("there");
-    server.auth.kill_key(&broken).await.expect("killed");
+    server.auth.keys.kill(&broken).await.expect("killed");
     server.pass(MINUTE).await;
     assert_ne!(in_stage(&server, Stage::Next).await.expect("another"), broken);
     server.pass(LEAD).await;
-    server.auth.rotate_key(Purpose::AccessToken).await.expect("rotated");
+    server.auth.keys.rotate(Purpose::AccessToken).await.expect("rotated");
 }
 
 #[tokio::test]
@@ -524,8 +524,8 @@ async fn a_restore_from_an_old_backup_ends_nothing_that_a_running_server_can_ver
     server.pass(LEAD).await;
     run(&server, "CREATE TABLE backup AS SELECT * FROM keys").await;
     for _ in 0..2 {
-        server.auth.rotate_key(Purpose::AccessToken).await.expect("rotated");
-        server.auth.rotate_key(Purpose::RefreshToken).await.expect("rotated");
+        server.auth.keys.rotate(Purpose::AccessToken).await.expect("rotated");
+        server.auth.keys.rotate(Purpose::RefreshToken).await.expect("rotated");
         server.pass(MINUTE).await;
         server.pass(LEAD).await;
     }
@@ -551,7 +551,7 @@ async fn p1_a_kill_that_the_database_has_lost_is_not_forgotten() {
     let alice = server.user("alice").await;
     let dead = alice.login().await;
     run(&server, "CREATE TABLE backup AS SELECT * FROM keys").await;
-    server.auth.kill_key(&kid(&dead.access_token)).await.expect("killed");
+    server.auth.keys.kill(&kid(&dead.access_token)).await.expect("killed");
     server.catch_up().await;
     run(&server, "DELETE FROM keys; INSERT INTO keys SELECT * FROM backup").await;
     run(&server, "DELETE FROM revocations; UPDATE revocation_head SET seq = 0").await;
@@ -575,9 +575,9 @@ async fn master_keys_are_changed_one_after_the_other_without_a_stop() {
     let tokens = alice.login().await;
     let both = format!("{OTHER_MASTER_KEY}\n{MASTER_KEY}\n");
     let moving = beside(&server, |setup| setup.master_key = both).await;
-    let resealed = moving.auth.reseal_keys().await.expect("resealed");
+    let resealed = moving.auth.keys.reseal().await.expect("resealed");
     assert_eq!((resealed.moved, resealed.closed.len()), (4, 0));
-    assert_eq!(moving.auth.reseal_keys().await.expect("nothing to do").moved, 0);
+    assert_eq!(moving.auth.keys.reseal().await.expect("nothing to do").moved, 0);
     let moved = beside(&server, |setup| setup.master_key = OTHER_MASTER_KEY.to_owned()).await;
     for replica in [&server, &moving, &moved] {
         alice.at(replica).verify(&tokens.access_token).await.expect("the same keys");

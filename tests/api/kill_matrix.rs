@@ -109,7 +109,7 @@ async fn end(way: Way, server: &TestServer, user: &User, old: &TokenPair, tokens
         }
         Way::KeyKilled => {
             let kid = jsonwebtoken::decode_header(&tokens.access_token).expect("header").kid.expect("kid");
-            server.auth.kill_key(&kid).await.expect("killed");
+            server.auth.keys.kill(&kid).await.expect("killed");
             false
         }
         Way::SessionLimit => {

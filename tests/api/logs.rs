@@ -61,7 +61,7 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     setup.database_url = proxy.url();
     setup.settings.login.password_pepper = Peppering::On;
     let server = setup.start().await;
-    let pepper = server.auth.export_peppers().await.expect("read").peppers.remove(0).export();
+    let pepper = server.auth.keys.export_peppers().await.expect("read").peppers.remove(0).export();
     let alice = server.user("alice").await;
     let first = alice.login().await;
     let second = alice.rotate(&first.refresh_token).await;
@@ -69,7 +69,7 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     assert_eq!(refusal(alice.login_with("a wrong password").await).1, "INVALID_CREDENTIALS");
     let unknown = LoginRequest { username: "typed-as-a-name".into(), password: "x".into(), ..Default::default() };
     assert_eq!(refusal(server.auth_client().login(unknown).await).1, "INVALID_CREDENTIALS");
-    server.auth.accounts.write_refusals().await.expect("written");
+    server.auth.accounts.audit.write_refusals().await.expect("written");
     let third = alice.rotate(&second.refresh_token).await;
     assert_eq!(refusal(alice.refresh(&first.refresh_token).await).1, "REFRESH_TOKEN_REUSED");
     alice.revoke(Target::AccessToken(third.access_token.clone())).await.expect("revoked");

@@ -18,6 +18,7 @@ mod dev;
 mod discovery;
 mod failover;
 mod hash;
+mod hints;
 mod history;
 mod hosts;
 mod import;

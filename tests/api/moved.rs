@@ -128,7 +128,7 @@ async fn p1_what_means_nothing_is_not_called_confirmed() {
     }
     alice.verify(&tokens.access_token).await.expect("nothing has ended");
     let kid = crate::keys::kid(&tokens.access_token);
-    server.auth.kill_key(&kid).await.expect("killed");
+    server.auth.keys.kill(&kid).await.expect("killed");
     server.catch_up().await;
     let answer = alice.revoke(Target::AccessToken(tokens.access_token)).await.expect("no oracle");
     assert_eq!((answer.confirmed, answer.everywhere_by), (false, None), "its session lives");
@@ -320,8 +320,11 @@ async fn p1_after_a_promotion_nothing_is_confirmed_until_nobody_can_be_fresh_fro
     };
     assert!(!revoke().await);
     // The other one is on no list that this log has: it was registered in the one before alone.
-    run(&world.pair.standby_url(), &format!("DELETE FROM replicas WHERE id = '{}'", world.left.auth.accounts.replica))
-        .await;
+    run(
+        &world.pair.standby_url(),
+        &format!("DELETE FROM replicas WHERE id = '{}'", world.left.auth.accounts.log.replica()),
+    )
+    .await;
     assert!(!revoke().await);
     for _ in 0..=(BOUND + LIFETIME).as_secs() {
         moved.advance(Duration::from_secs(1)).await;
@@ -369,7 +372,7 @@ async fn get_another_name(moved: &str) {
     };
     let before = name().await;
     // The other one is on the list of the log before alone.
-    let other_row = format!("DELETE FROM replicas WHERE id = '{}'", other.auth.accounts.replica);
+    let other_row = format!("DELETE FROM replicas WHERE id = '{}'", other.auth.accounts.log.replica());
     run(&server.database_url, &format!("{moved}; {other_row}")).await;
     assert!(!revoke().await.confirmed, "{moved}: before anybody has heard of it");
     for replica in [&server, &other] {

@@ -56,7 +56,8 @@ async fn p3_a_stream_of_revocations_puts_no_heartbeat_off() {
     let mut connection = PgConnection::connect(&server.database_url).await.expect("connected");
     let mut beats = async || -> i64 {
         connection.execute("NOTIFY countersign_revocations").await.expect("hinted");
-        let asked = sqlx::query_scalar("SELECT beats FROM replicas WHERE id = $1").bind(server.auth.accounts.replica);
+        let asked =
+            sqlx::query_scalar("SELECT beats FROM replicas WHERE id = $1").bind(server.auth.accounts.log.replica());
         asked.fetch_one(&mut connection).await.expect("on the list")
     };
     let before = beats().await;

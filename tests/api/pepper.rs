@@ -64,7 +64,7 @@ fn by(kid: &str) -> String {
 
 /// The names of the peppers, newest first, and their secrets.
 async fn peppers(server: &TestServer) -> Vec<(String, Vec<u8>)> {
-    let exported = server.auth.export_peppers().await.expect("read");
+    let exported = server.auth.keys.export_peppers().await.expect("read");
     assert!(exported.closed.is_empty());
     let decode = |secret: &str| STANDARD.decode(secret).expect("base64");
     exported.peppers.iter().rev().map(|p| (p.kid().to_owned(), decode(p.export().expose()))).collect()
@@ -141,13 +141,13 @@ async fn r50_a_pepper_that_was_replaced_checks_what_it_made_until_the_next_login
     let server = on().await;
     let (alice, bob) = (server.user("alice").await, server.user("bob").await);
     let old = kid(&server).await;
-    let new = server.auth.rotate_key(Purpose::Pepper).await.expect("rotated");
+    let new = server.auth.keys.rotate(Purpose::Pepper).await.expect("rotated");
     server.catch_up().await;
     assert!(old != new && new == kid(&server).await);
     alice.login().await;
     hash_like(&server, "alice", &by(&new)).await;
     alice.login().await;
-    let refused = server.auth.kill_key(&old).await.expect_err("refused").to_string();
+    let refused = server.auth.keys.kill(&old).await.expect_err("refused").to_string();
     assert!(refused.contains("keys rotate --purpose pepper") && refused.lines().count() == 1, "{refused}");
     let killed = run(&server, "UPDATE keys SET stage = 'killed' WHERE purpose = 'pepper'").await;
     assert!(killed.expect_err("refused").contains("keys_pepper_check"));
@@ -165,7 +165,7 @@ async fn r50_a_pepper_that_was_replaced_checks_what_it_made_until_the_next_login
 #[tokio::test]
 async fn a_pepper_is_not_rotated_where_there_is_none() {
     let server = TestServer::start().await;
-    let refused = server.auth.rotate_key(Purpose::Pepper).await.expect_err("refused").to_string();
+    let refused = server.auth.keys.rotate(Purpose::Pepper).await.expect_err("refused").to_string();
     assert!(refused.contains("COUNTERSIGN_PASSWORD_PEPPER=on"), "{refused}");
 }
 
@@ -177,7 +177,7 @@ async fn p4_a_pepper_that_is_not_known_yet_is_waited_for() {
     setup.settings.hints = countersign::config::Hints::Off;
     let other = setup.start().await;
     for number in 0..5 {
-        let kid = one.auth.rotate_key(Purpose::Pepper).await.expect("rotated");
+        let kid = one.auth.keys.rotate(Purpose::Pepper).await.expect("rotated");
         one.catch_up().await;
         let user = one.user(&format!("user{number}")).await;
         assert!(hash_of(&one.database_url, &user.name).await.starts_with(&by(&kid)));
@@ -197,9 +197,9 @@ async fn p4_p6_a_pepper_that_cannot_be_used_makes_passwords_undecided_and_charge
     setup.settings.login.password_pepper = Peppering::On;
     let refused = setup.try_start().await.map(drop).expect_err("refused").to_string();
     assert!(refused.contains("does not open") && refused.lines().count() == 1, "{refused}");
-    let exported = server.auth.export_peppers().await.expect("read");
+    let exported = server.auth.keys.export_peppers().await.expect("read");
     assert_eq!((exported.peppers.len(), exported.closed.len()), (0, 1));
-    server.auth.rotate_key(Purpose::Pepper).await.expect("the way out for new passwords");
+    server.auth.keys.rotate(Purpose::Pepper).await.expect("the way out for new passwords");
     server.catch_up().await;
     let restarted = beside(&server, Peppering::On).await;
     restarted.auth.sample_hashes().await.expect("sampled");
@@ -234,12 +234,12 @@ async fn a_pepper_that_the_database_has_lost_is_put_back() {
     run(&server, "CREATE TABLE backup AS SELECT * FROM keys").await.expect("saved");
     let mut names = Vec::new();
     for name in ["alice", "bob"] {
-        server.auth.rotate_key(Purpose::Pepper).await.expect("rotated");
+        server.auth.keys.rotate(Purpose::Pepper).await.expect("rotated");
         server.catch_up().await;
         names.push((server.user(name).await, hash_of(&server.database_url, name).await));
     }
     run(&server, "DELETE FROM keys; INSERT INTO keys SELECT * FROM backup").await.expect("lost");
-    server.auth.look_after_keys().await.expect("looked after");
+    server.auth.keys.look_after().await.expect("looked after");
     assert_eq!(peppers(&server).await.len(), 3);
     let restarted = beside(&server, Peppering::On).await;
     for (user, hash) in names {
@@ -255,7 +255,7 @@ async fn peppers_are_resealed_with_the_other_keys() {
     let other = "//////////////////////////////////////////8=";
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
     setup.master_key = format!("{other}\n{MASTER_KEY}\n");
-    let resealed = setup.without_start().reseal_keys().await.expect("resealed");
+    let resealed = setup.without_start().keys.reseal().await.expect("resealed");
     assert_eq!((resealed.moved, resealed.closed.len()), (5, 0));
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
     setup.master_key = other.to_owned();

@@ -127,15 +127,15 @@ async fn old_rows_of_the_log_are_deleted_and_the_newest_stays() {
     }
     let count = "SELECT count(*) FROM revocations";
     let all: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("counted");
-    server.auth.accounts.clean_log().await.expect("cleaned");
+    server.auth.accounts.log.clean().await.expect("cleaned");
     assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut connection).await.expect("counted"), all);
     server.advance(Duration::from_secs(3 * 3600 + 61)).await;
-    server.auth.accounts.clean_log().await.expect("cleaned");
+    server.auth.accounts.log.clean().await.expect("cleaned");
     let left: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("counted");
     assert_eq!(left, all, "one replica's clock that runs ahead deletes nothing");
     let passed = "UPDATE revocations SET expires_at = now() - interval '2 minutes'";
     connection.execute(passed).await.expect("as if hours had passed for the database too");
-    server.auth.accounts.clean_log().await.expect("cleaned");
+    server.auth.accounts.log.clean().await.expect("cleaned");
     assert_eq!(sqlx::query_scalar::<_, i64>(count).fetch_one(&mut connection).await.expect("counted"), 1, "the anchor");
     // The log goes on from there.
     let tokens = alice.login().await;
@@ -154,10 +154,10 @@ async fn a_replica_that_died_leaves_the_list_after_a_while_and_one_that_wakes_co
         .await
         .expect("a row of somebody who was killed");
     let listed = "SELECT count(*) FROM replicas";
-    server.auth.accounts.clean_log().await.expect("it is seen");
+    server.auth.accounts.log.clean().await.expect("it is seen");
     for (minutes, expected) in [(4, 2), (2, 1)] {
         server.advance(Duration::from_secs(minutes * 60)).await;
-        server.auth.accounts.clean_log().await.expect("cleaned");
+        server.auth.accounts.log.clean().await.expect("cleaned");
         let left: i64 = sqlx::query_scalar(listed).fetch_one(&mut connection).await.expect("counted");
         assert_eq!(left, expected, "after {minutes} more minutes");
     }

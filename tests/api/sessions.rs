@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use countersign::{
     config::SessionLimitAction,
     grpc::v1::{ClientInfo, ListSessionsRequest, LoginRequest, TokenPair, revoke_request::Target},
-    store::session_sweep::{self, Step},
+    store::sessions::sweep::{self, Step},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tonic::{Code, Status};
@@ -279,7 +279,7 @@ async fn p2_one_wrong_clock_deletes_no_session() {
     change(&mut connection, &tokens, "idle_expires_at = now() - interval '25 hours'").await;
     let mut conn = server.auth.accounts.store.acquire().await.expect("connection");
     let behind = server.clock.now() - Duration::from_secs(200 * 86_400);
-    let step = session_sweep::step(&mut conn, behind, Duration::from_secs(86_400), 1000).await.expect("done");
+    let step = sweep::step(&mut conn, behind, Duration::from_secs(86_400), 1000).await.expect("done");
     assert_eq!((step, stored(&mut connection).await.len()), (Step::Last, 1), "a replica's clock is behind");
 }
 

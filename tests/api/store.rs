@@ -6,6 +6,7 @@ use countersign::{
     clock::Clock,
     domain::{
         ids::{SessionId, UserId},
+        password_hash::PasswordHash,
         replica::Report,
         revocation::{LogEntry, Position, RETENTION, Reason, Revocation, Subject},
         rotation::{Decision, RotationPolicy, Step, decide},
@@ -15,9 +16,10 @@ use countersign::{
     grpc::v1::{DeleteUserRequest, revoke_request::Target},
     store::{
         Store, StoreSettings, credentials,
-        refresh_tokens::{self, Advance},
         replicas::{self, Member},
-        revocation_log, revocations, users,
+        revocation_log, revocations,
+        sessions::{self, Advance},
+        users,
     },
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -191,17 +193,17 @@ async fn the_rotation_statement_agrees_with_the_decision_table() {
                 let id = SessionId::parse(&alice.login().await.session_id).expect("id");
                 run(&server.database_url, setup).await;
                 let mut conn = store.acquire().await.expect("connection");
-                let session = refresh_tokens::find_all(&mut conn, &[id]).await.expect("read").remove(0);
+                let session = sessions::find_all(&mut conn, &[id]).await.expect("read").remove(0);
                 let now = session.created_at + after;
                 let decided = decide(&session.rotation, presented, policy, now);
                 let step = Step::rotation(presented).expect("below the end");
                 let advance = Advance { session_id: id, step, now, idle_expires_at: now + day, client: None };
                 let mut tried = store.acquire().await.expect("connection");
                 tried.begin().await.expect("begun");
-                let alone = refresh_tokens::advance(&mut tried, &advance).await.expect("tried").is_some();
+                let alone = sessions::advance(&mut tried, &advance).await.expect("tried").is_some();
                 // Rolled back.
                 drop(tried);
-                let with_others = refresh_tokens::advance_all(&mut conn, &[advance]).await.expect("tried").len() == 1;
+                let with_others = sessions::advance_all(&mut conn, &[advance]).await.expect("tried").len() == 1;
                 let expected = decided == Decision::Rotate(step);
                 let case = format!("{setup} after {after:?}: {presented} {decided:?}");
                 assert_eq!((alone, with_others), (expected, expected), "{case}");
@@ -220,10 +222,11 @@ async fn the_constraints_hold() {
     let id = UserId::parse(&alice.id).expect("id");
     let user = users::find(&mut conn, id).await.expect("read").expect("there");
     let mut twin = User { username: Username::parse("twin").expect("name"), ..user.clone() };
-    assert!(matches!(users::insert(&mut conn, &twin, "x").await, Err(Error::Internal(_))), "same id");
+    let hash = PasswordHash::from_stored("x".into());
+    assert!(matches!(users::insert(&mut conn, &twin, &hash).await, Err(Error::Internal(_))), "same id");
     twin.username = user.username.clone();
     twin.id = UserId::new(user.created_at);
-    assert!(matches!(users::insert(&mut conn, &twin, "x").await, Err(Error::UsernameTaken)));
+    assert!(matches!(users::insert(&mut conn, &twin, &hash).await, Err(Error::UsernameTaken)));
     alice.login().await;
     assert!(users::delete(&mut conn, id).await.is_err(), "sessions go first");
     assert!(matches!(users::update(&mut conn, &twin).await, Err(Error::UserNotFound)));
@@ -246,11 +249,12 @@ async fn a_transaction_that_is_dropped_is_rolled_back() {
 #[tokio::test]
 async fn a_revocation_wakes_the_followers() {
     let server = TestServer::start().await;
+    let _other = server.replica().await;
     let alice = server.user("alice").await;
     let tokens = alice.login().await;
     let mut listener = store(&server.database_url).listen().await.expect("listening");
     alice.revoke(Target::SessionId(tokens.session_id)).await.expect("revoked");
-    let hint = tokio::time::timeout(Duration::from_secs(30), listener.hint()).await;
+    let hint = tokio::time::timeout(Duration::from_secs(30), listener.hint(Uuid::nil())).await;
     hint.expect("in time").expect("a hint");
 }
 
@@ -263,7 +267,8 @@ async fn r43_a_login_that_meets_a_password_change_opens_no_session() {
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
     users::lock(&mut tx, id).await.expect("locked");
-    credentials::set_password(&mut tx, id, "another hash", None, server.clock.now()).await.expect("set");
+    let another = PasswordHash::from_stored("another hash".into());
+    credentials::set_password(&mut tx, id, &another, None, server.clock.now()).await.expect("set");
     let login = tokio::spawn(async move { alice.login_with(PASSWORD).await });
     somebody_waits(&server.database_url).await;
     tx.commit().await.expect("committed");
@@ -281,7 +286,7 @@ async fn r65_a_refresh_that_meets_a_revoke_gives_nothing() {
     let store = store(&server.database_url);
     let mut tx = store.acquire().await.expect("connection");
     tx.begin().await.expect("begun");
-    refresh_tokens::revoke(&mut tx, &[id], Reason::Revoked, server.clock.now()).await.expect("marked");
+    sessions::revoke(&mut tx, &[id], Reason::Revoked, server.clock.now()).await.expect("marked");
     let refresh = tokio::spawn(async move { alice.refresh(&tokens.refresh_token).await });
     somebody_waits(&server.database_url).await;
     tx.commit().await.expect("committed");
@@ -429,7 +434,7 @@ async fn revocations_that_queue_up_share_a_transaction() {
     }
     // One of them twice: it has ended once.
     queued.push(revoke(sessions[0].session_id.clone()));
-    while server.auth.accounts.queue.len() < queued.len() {
+    while server.auth.accounts.ending.len() < queued.len() {
         tokio::task::yield_now().await;
     }
     head.execute("COMMIT").await.expect("released");

@@ -143,7 +143,7 @@ async fn p1_a_token_that_was_verified_before_is_refused_as_soon_as_one_that_was_
     let header = killed.access_token.split('.').next().expect("a header");
     let header = URL_SAFE_NO_PAD.decode(header).expect("base64url");
     let header: serde_json::Value = serde_json::from_slice(&header).expect("JSON");
-    server.auth.kill_key(header["kid"].as_str().expect("a kid")).await.expect("killed");
+    server.auth.keys.kill(header["kid"].as_str().expect("a kid")).await.expect("killed");
     server.catch_up().await;
     assert_eq!(refusal(alice.verify(&killed.access_token).await).1, "TOKEN_REVOKED");
     assert_eq!(remembered(&server), 0, "what a set of keys has verified goes with it");

@@ -179,7 +179,7 @@ async fn a_watcher_hears_of_new_keys_and_of_killed_ones() {
     let mut watcher = Watcher::of(&server, "").await;
     watcher.complete().await;
     assert!(watcher.jwks.contains(&kid));
-    server.auth.kill_key(&kid).await.expect("killed");
+    server.auth.keys.kill(&kid).await.expect("killed");
     watcher.until(|w| !w.jwks.contains(&kid)).await;
 }
 

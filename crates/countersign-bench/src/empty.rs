@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use countersign_proto::codec::Codec;
 use http::Request;
 use tokio::net::TcpListener;
 use tonic::{
@@ -19,7 +20,7 @@ use tower::Service;
 
 use countersign::{
     error::Error,
-    grpc::{codec::Codec, serve_routes},
+    grpc::{Administration, serve_routes},
 };
 
 /// As long as the answer of a Verify.
@@ -63,5 +64,5 @@ impl UnaryService<String> for Empty {
 pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let mut routes = Routes::builder();
     routes.add_service(Empty);
-    serve_routes(listener, routes.routes(), shutdown).await
+    serve_routes(listener, routes.routes(), Administration::Nobody, shutdown).await
 }

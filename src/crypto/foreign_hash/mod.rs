@@ -9,79 +9,17 @@
 //! argon2        as in hash_worker.rs, with a salt and a hash of any length; also argon2i, argon2d and version 0x10
 
 mod read;
+mod verify;
 
-use std::{fmt, num::NonZeroU32};
-
-use argon2::Argon2;
-use aws_lc_rs::{
-    cipher::{AES_256, DecryptingKey, DecryptionContext, UnboundCipherKey},
-    constant_time::verify_slices_are_equal,
-    iv::FixedLength,
-    pbkdf2,
+pub use self::verify::ForeignHash;
+use self::{read::FIELD, verify::BCRYPT_READS};
+use super::phc;
+use crate::{
+    domain::{password::Password, password_hash::PasswordHash},
+    error::Error,
 };
-use zeroize::Zeroizing;
 
-use super::password::{PasswordHash, Verdict};
-use crate::{domain::password::Password, error::Error};
-
-const FIELD: &str = "password_hash";
 const PEPPERED: &str = "argon2 without keyid: a hash with a pepper cannot be checked here";
-/// What bcrypt reads of a password, and of the NUL at its end.
-const BCRYPT_READS: usize = 72;
-const AES_256_KEY: usize = 32;
-
-/// A hash that was read and may be verified. Never printed.
-pub enum ForeignHash {
-    /// Provos and Mazières 1999; 2a, 2b and 2y are one function today.
-    Bcrypt {
-        /// log2 of the rounds.
-        cost: u32,
-        /// Its salt.
-        salt: [u8; 16],
-        /// 23 of the 24 bytes that bcrypt computes.
-        expected: Vec<u8>,
-    },
-    /// RFC 7914.
-    Scrypt {
-        /// N, r and p.
-        params: scrypt::Params,
-        /// Its salt.
-        salt: Vec<u8>,
-        /// What the right password gives.
-        expected: Vec<u8>,
-    },
-    /// Firebase's: the signer key, encrypted with what scrypt gives.
-    FirebaseScrypt {
-        /// N, r and p.
-        params: scrypt::Params,
-        /// The user's salt, and the project's separator.
-        salt: Vec<u8>,
-        /// The project's signer key.
-        signer_key: Zeroizing<Vec<u8>>,
-        /// What the right password gives.
-        expected: Vec<u8>,
-    },
-    /// RFC 8018.
-    Pbkdf2 {
-        /// HMAC of which digest.
-        algorithm: pbkdf2::Algorithm,
-        /// How many.
-        iterations: NonZeroU32,
-        /// Its salt.
-        salt: Vec<u8>,
-        /// What the right password gives.
-        expected: Vec<u8>,
-    },
-    /// RFC 9106.
-    Argon2 {
-        /// With its parameters.
-        function: Box<Argon2<'static>>,
-        /// Its salt.
-        salt: Vec<u8>,
-        /// What the right password gives.
-        expected: Vec<u8>,
-    },
-}
 
 /// Whether a stored hash is none of those that `hash_worker.rs` makes, by its form: argon2id with 16 bytes of salt and 32
 /// of hash, in base64. Some other systems make the very same.
@@ -92,111 +30,34 @@ pub fn is_foreign(text: &str) -> bool {
     }
 }
 
-impl PasswordHash {
-    /// Takes over a hash that another system made, or this one, in any of the forms above.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for `password_hash` when it has none of the forms, would cost too much to verify, or has a
-    /// pepper, which does not come along. The hash is not part of it.
-    pub fn parse_imported(text: &str) -> Result<Self, Error> {
-        // Django puts a name of its own before the names of argon2 and bcrypt.
-        let text = match text.strip_prefix("argon2").or_else(|| text.strip_prefix("bcrypt$")) {
-            Some(bare) if bare.starts_with('$') => bare,
-            _ => text,
-        };
-        ForeignHash::parse(text)?;
-        let hash = Self::from_stored(text.to_owned());
-        if hash.is_peppered() { Err(Error::invalid(FIELD, PEPPERED)) } else { Ok(hash) }
-    }
-
-    /// Whether a right `password` need not be the whole of the one that was hashed: bcrypt ignores what is beyond its
-    /// 72 bytes. A new hash of it would refuse the password that its owner knows.
-    pub fn reads_part_of(&self, password: &Password) -> bool {
-        self.as_str().starts_with("$2") && password.as_typed().len() >= BCRYPT_READS
-    }
+/// Takes over a hash that another system made, or this one, in any of the forms above.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for `password_hash` when it has none of the forms, would cost too much to verify, or has a
+/// pepper, which does not come along. The hash is not part of it.
+pub fn parse_imported(text: &str) -> Result<PasswordHash, Error> {
+    // Django puts a name of its own before the names of argon2 and bcrypt.
+    let text = match text.strip_prefix("argon2").or_else(|| text.strip_prefix("bcrypt$")) {
+        Some(bare) if bare.starts_with('$') => bare,
+        _ => text,
+    };
+    ForeignHash::parse(text)?;
+    let hash = PasswordHash::from_stored(text.to_owned());
+    if phc::is_peppered(&hash) { Err(Error::invalid(FIELD, PEPPERED)) } else { Ok(hash) }
 }
 
-impl ForeignHash {
-    /// Reads a hash, and refuses one that would cost too much to verify.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for `password_hash`. The hash is not part of it.
-    pub fn parse(text: &str) -> Result<Self, Error> {
-        let (read, form) = read::read(text);
-        read.ok_or_else(|| Error::invalid(FIELD, form))
-    }
-
-    /// Whether this is the hash of `password`, as it was typed: other systems do not normalise.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when a library refuses what was read.
-    pub fn verify(&self, password: &Password) -> Result<Verdict, Error> {
-        let typed = password.as_typed();
-        let right = match self {
-            Self::Bcrypt { cost, salt, expected } => {
-                let output = Zeroizing::new(bcrypt_of(*cost, *salt, typed));
-                output.get(..expected.len()).is_some_and(|output| same(output, expected))
-            }
-            Self::Scrypt { params, salt, expected } => same(&scrypt_of(params, salt, typed, expected.len())?, expected),
-            Self::FirebaseScrypt { params, salt, signer_key, expected } => {
-                let key = scrypt_of(params, salt, typed, AES_256_KEY)?;
-                same(&encrypt(&key, signer_key)?, expected)
-            }
-            Self::Pbkdf2 { algorithm, iterations, salt, expected } => {
-                pbkdf2::verify(*algorithm, *iterations, salt, typed, expected).is_ok()
-            }
-            Self::Argon2 { function, salt, expected } => {
-                let mut output = Zeroizing::new(vec![0; expected.len()]);
-                let computed = function.hash_password_into(typed, salt, &mut output);
-                computed.map_err(|error| Error::internal(error.to_string()))?;
-                same(&output, expected)
-            }
-        };
-        Ok(if right { Verdict::Right } else { Verdict::Wrong })
-    }
-}
-
-fn same(output: &[u8], expected: &[u8]) -> bool {
-    verify_slices_are_equal(output, expected).is_ok()
-}
-
-/// The password ends with a NUL, which counts among the bytes that are read. It holds none (domain/password.rs).
-fn bcrypt_of(cost: u32, salt: [u8; 16], password: &[u8]) -> [u8; 24] {
-    let mut key = Zeroizing::new(Vec::with_capacity(BCRYPT_READS));
-    key.extend(password.iter().chain(&[0]).take(BCRYPT_READS));
-    bcrypt::bcrypt(cost, salt, &key)
-}
-
-fn scrypt_of(
-    params: &scrypt::Params,
-    salt: &[u8],
-    password: &[u8],
-    length: usize,
-) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let mut output = Zeroizing::new(vec![0; length]);
-    scrypt::scrypt(password, salt, params, &mut output).map_err(Error::internal)?;
-    Ok(output)
-}
-
-/// AES-256 in counter mode from zero, by which encrypting and decrypting are the same.
-fn encrypt(key: &[u8], text: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let mut text = Zeroizing::new(text.to_vec());
-    let failed = |_| Error::internal("AES failed");
-    let key = UnboundCipherKey::new(&AES_256, key).and_then(DecryptingKey::ctr).map_err(failed)?;
-    key.decrypt(&mut text, DecryptionContext::Iv128(FixedLength::from([0; 16]))).map_err(failed)?;
-    Ok(text)
-}
-
-impl fmt::Debug for ForeignHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ForeignHash(..)")
-    }
+/// Whether a right `password` need not be the whole of the one that was hashed: bcrypt ignores what is beyond its
+/// 72 bytes. A new hash of it would refuse the password that its owner knows.
+pub fn reads_part_of(hash: &PasswordHash, password: &Password) -> bool {
+    hash.as_str().starts_with("$2") && password.as_typed().len() >= BCRYPT_READS
 }
 
 #[cfg(test)]
 mod tests {
-    use argon2::{Algorithm, Params, Version};
-    use aws_lc_rs::pbkdf2::PBKDF2_HMAC_SHA256;
+    use std::num::NonZeroU32;
+
+    use argon2::{Algorithm, Argon2, Params, Version};
+    use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA256};
     use base64::Engine as _;
     use proptest::prelude::*;
 
@@ -204,6 +65,7 @@ mod tests {
         read::{ARGON2_FORM, BCRYPT_FORM, FIREBASE_FORM, PBKDF2_FORM, SCRYPT_FORM, STANDARD},
         *,
     };
+    use crate::domain::password_hash::Verdict;
 
     /// (form, password, hash). The sources: crypt_blowfish's tests, RFC 7914 sections 11 and 12, Django's and passlib's
     /// documentation and tests, RFC 6070, github.com/firebase/scrypt, the argon2 reference.
@@ -294,7 +156,7 @@ mod tests {
     #[test]
     fn known_answers_of_every_form_are_met_by_their_password_alone() {
         for (form, text, hash) in VECTORS {
-            let hash = PasswordHash::parse_imported(hash).expect(form);
+            let hash = parse_imported(hash).expect(form);
             let hash = ForeignHash::parse(hash.as_str()).expect(form);
             assert_eq!(hash.verify(&password(text)).expect(form), Verdict::Right, "{form}");
             let wrong = password(&format!("x{text}"));
@@ -304,11 +166,11 @@ mod tests {
 
     #[test]
     fn bcrypt_reads_a_part_of_72_bytes_and_more() {
-        let hash = |text| PasswordHash::parse_imported(text).expect("read");
+        let hash = |text| parse_imported(text).expect("read");
         for (length, part) in [(71, false), (72, true), (73, true)] {
-            assert_eq!(hash(VECTORS[0].2).reads_part_of(&password(&"x".repeat(length))), part, "{length}");
+            assert_eq!(reads_part_of(&hash(VECTORS[0].2), &password(&"x".repeat(length))), part, "{length}");
         }
-        assert!(!hash(VECTORS[5].2).reads_part_of(&password(&"x".repeat(73))));
+        assert!(!reads_part_of(&hash(VECTORS[5].2), &password(&"x".repeat(73))));
     }
 
     #[test]
@@ -377,7 +239,7 @@ mod tests {
             (format!("$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQ${hash}"), ARGON2_FORM),
             (format!("$argon2id$v=19$m=19456,t=4000000,p=1$c29tZXNhbHQ${hash}"), ARGON2_FORM),
         ] {
-            assert_eq!(description(PasswordHash::parse_imported(&dear)), form, "{dear}");
+            assert_eq!(description(parse_imported(&dear)), form, "{dear}");
         }
         for bearable in [
             format!("$2b$14${bcrypt}"),
@@ -385,7 +247,7 @@ mod tests {
             format!("$firebase-scrypt$ln=18,r=8,p=1,ss=Bw,sk={key}$c2FsdA${hash}"),
             format!("pbkdf2_sha256$2000000$salt${hash}"),
         ] {
-            assert!(PasswordHash::parse_imported(&bearable).is_ok(), "{bearable}");
+            assert!(parse_imported(&bearable).is_ok(), "{bearable}");
         }
     }
 
@@ -401,7 +263,7 @@ mod tests {
             ("m=256,t=2,p=1,pepper=AAEC", ARGON2_FORM),
         ] {
             let text = format!("$argon2id$v=19${params}${hash}");
-            assert_eq!(description(PasswordHash::parse_imported(&text)), says, "{params}");
+            assert_eq!(description(parse_imported(&text)), says, "{params}");
         }
     }
 
@@ -433,7 +295,7 @@ mod tests {
             "$argon2id$v=19$m=19456,t=2,p=1",
             &format!("pbkdf2_sha256$1${}$AAAAAAAAAAAAAAAAAAAAAAAA", "s".repeat(1024)),
         ] {
-            let error = description(PasswordHash::parse_imported(bad));
+            let error = description(parse_imported(bad));
             assert!(bad.len() < 9 || !error.contains(bad), "{bad}");
         }
         let hash = ForeignHash::parse(VECTORS[15].2).expect("read");
@@ -450,7 +312,7 @@ mod tests {
             let text = VECTORS[which].2;
             let (before, after) = text.split_at(at.index(text.len()));
             for altered in [format!("{before}{part}{after}"), format!("{before}{part}{}", &after[1..]), before.to_owned()] {
-                if let Ok(hash) = PasswordHash::parse_imported(&altered) {
+                if let Ok(hash) = parse_imported(&altered) {
                     prop_assert!(ForeignHash::parse(hash.as_str()).is_ok());
                 }
             }

@@ -11,8 +11,11 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-use super::{super::hash_worker, ForeignHash};
+use super::{super::phc, verify::ForeignHash};
+use crate::error::Error;
 
+/// The field of a request that a hash comes in.
+pub(super) const FIELD: &str = "password_hash";
 const MAX_TEXT: usize = 1024;
 /// Shorter ones could be met by chance.
 const MIN_OUTPUT: usize = 16;
@@ -48,8 +51,19 @@ const fn base64(alphabet: &Alphabet) -> GeneralPurpose {
 pub(super) const STANDARD: GeneralPurpose = base64(&alphabet::STANDARD);
 const BCRYPT: GeneralPurpose = base64(&alphabet::BCRYPT);
 
+impl ForeignHash {
+    /// Reads a hash, and refuses one that would cost too much to verify.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for `password_hash`. The hash is not part of it.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let (read, form) = read(text);
+        read.ok_or_else(|| Error::invalid(FIELD, form))
+    }
+}
+
 /// The hash, if it can be read and verified at a bearable cost; and which form was expected.
-pub(super) fn read(text: &str) -> (Option<ForeignHash>, &'static str) {
+fn read(text: &str) -> (Option<ForeignHash>, &'static str) {
     if text.len() > MAX_TEXT || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return (None, UNKNOWN);
     }
@@ -130,7 +144,7 @@ fn read_argon2(text: &str) -> Option<ForeignHash> {
     let phc = Phc::new(text).ok()?;
     let (salt, expected) = (phc.salt?.as_ref().to_vec(), phc.hash?.as_bytes().to_vec());
     let long_enough = salt.len() >= MIN_ARGON2_SALT && (MIN_OUTPUT..=MAX_OUTPUT).contains(&expected.len());
-    let function = hash_worker::reader(&phc, None).filter(|_| long_enough).map(Box::new)?;
+    let function = phc::reader(&phc, None).filter(|_| long_enough).map(Box::new)?;
     Some(ForeignHash::Argon2 { function, salt, expected })
 }
 

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::connection_lifetime;
+use super::bounds::connection_lifetime;
 use crate::{
     clock::Moment,
     domain::{

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use uuid::Uuid;
 
-use super::Standing;
+use super::standing::Standing;
 use crate::{
     clock::Boot,
     domain::{

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::connection_lifetime;
+use super::bounds::connection_lifetime;
 use crate::{clock::Boot, domain::revocation::LogIdentity};
 
 /// The log that this replica follows, and since when.

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use countersign::{
-    auth::{Auth, keys::Keys},
+    auth::Auth,
     clock::Clock,
     config::PolicySettings,
     crypto::{seal::MasterKeys, service_token::ServiceTokenHash},
@@ -96,7 +96,7 @@ impl Setup {
         let store = Store::new(&store).expect("settings");
         let master_keys = MasterKeys::parse("master-key-file", &self.master_key).expect("a list");
         let accounts = server::accounts(store, &self.settings, Actor::CommandLine, self.clock).expect("settings");
-        Auth { accounts, keys: Keys::new(master_keys) }
+        Auth::new(accounts, master_keys)
     }
 
     pub async fn start(self) -> TestServer {
@@ -197,16 +197,16 @@ impl TestServer {
     /// little, because the follower's next statement has to be told from its last.
     pub async fn catch_up(&self) {
         self.clock.advance(Duration::from_nanos(1));
-        self.auth.accounts.wake.notify_one();
+        self.auth.accounts.log.ask_for_a_beat();
         let caught_up = self.auth.accounts.revocations.caught_up(self.clock.boot());
         timeout(Duration::from_secs(60), caught_up).await.expect("the follower follows");
     }
 
     /// Lets time pass for the keys too: whatever is due for them has been done by this replica or another.
     pub async fn pass(&self, by: Duration) {
-        self.auth.look_after_keys().await.expect("looked after");
+        self.auth.keys.look_after().await.expect("looked after");
         self.advance(by).await;
-        self.auth.look_after_keys().await.expect("looked after");
+        self.auth.keys.look_after().await.expect("looked after");
         self.catch_up().await;
     }
 

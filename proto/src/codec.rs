@@ -1,5 +1,5 @@
-//! The codec of our services: prost, with small buffers (tonic's 8 KiB twice a call are most of an empty call's memory),
-//! and with an honest status for bytes that are no message.
+//! The codec of the services: prost with small buffers (tonic's 8 KiB twice a call are most of an empty call's memory), whose
+//! errors quote nothing.
 
 use std::marker::PhantomData;
 
@@ -9,9 +9,6 @@ use tonic::{
     codec::{BufferSettings, DecodeBuf},
 };
 use tonic_prost::ProstEncoder;
-
-use super::status;
-use crate::error::Error;
 
 const BUFFER: usize = 1024;
 const YIELD_AT: usize = 32 * 1024;
@@ -55,10 +52,7 @@ impl<U: Message + Default> tonic::codec::Decoder for Decoder<U> {
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // prost's error may quote the message, which may hold a secret: it is dropped.
-        U::decode(buf).map(Some).map_err(|_| {
-            let error = Error::invalid("request", "a message of this method, its strings in UTF-8");
-            status::status("decode", error)
-        })
+        U::decode(buf).map(Some).map_err(|_| Status::internal("the bytes are no message of this method"))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

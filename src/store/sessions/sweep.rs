@@ -1,11 +1,11 @@
-//! Table `session_sweep`: how far the walk through `refresh_tokens` has come that deletes old sessions.
+//! Deleting old sessions. Table `session_sweep`: how far the walk through the sessions has come.
 
 use std::time::Duration;
 
 use sqlx::{query, query_as};
 use time::OffsetDateTime;
 
-use super::Conn;
+use super::super::Conn;
 use crate::error::Error;
 
 /// What came of a step of the walk.

@@ -1,16 +1,13 @@
-//! Opening a session: a row of `refresh_tokens` and its audit event, by one statement, if the user is as it was.
+//! Opening a session: its row and its audit event, by one statement, if the user is as it was.
 
-use sqlx::{query, query_as};
-use time::OffsetDateTime;
-use uuid::Uuid;
+use sqlx::query;
 
-use super::{Conn, credentials::Credentials};
+use super::super::{Conn, credentials::Credentials};
 use crate::{
     domain::{
         audit::{Actor, Kind},
-        ids::{SessionId, new_v7},
+        ids::new_v7,
         session::Session,
-        user::User,
     },
     error::Error,
 };
@@ -54,7 +51,7 @@ pub async fn open(conn: &mut Conn, session: &Session, credentials: &Credentials)
     .bind(&session.client.ip)
     .bind(&session.client.user_agent)
     .bind(credentials.user.epoch)
-    .bind(&credentials.password_hash.0)
+    .bind(credentials.password_hash.as_str())
     .bind(&session.client.device)
     .bind(new_v7(session.created_at))
     .bind(Kind::LoginSucceeded.as_str())
@@ -63,23 +60,4 @@ pub async fn open(conn: &mut Conn, session: &Session, credentials: &Credentials)
         1 => Ok(Opening::Opened),
         _ => Ok(Opening::UserMoved),
     }
-}
-
-/// The live sessions of a user but the `newest`, the oldest first, 1,000 at most.
-///
-/// # Errors
-/// [`Error::DatabaseUnavailable`].
-pub async fn live_but_newest(
-    tx: &mut Conn,
-    user: &User,
-    newest: u32,
-    now: OffsetDateTime,
-) -> Result<Vec<SessionId>, Error> {
-    let statement = query_as::<_, (Uuid,)>(
-        "SELECT session_id FROM (SELECT session_id, row_number() OVER (ORDER BY created_at DESC, session_id DESC) AS place \
-         FROM refresh_tokens WHERE user_id = $1 AND epoch = $2 AND revoked_at IS NULL AND expires_at > $3 \
-         AND idle_expires_at > $3 AND created_at >= (SELECT ended_before FROM session_floor)) live WHERE place > $4 ORDER BY place DESC LIMIT 1000",
-    );
-    let statement = statement.bind(user.id.0).bind(user.epoch).bind(now).bind(i64::from(newest));
-    Ok(tx.fetch_all(statement).await?.into_iter().map(|(id,)| SessionId(id)).collect())
 }

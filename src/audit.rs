@@ -5,12 +5,13 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use uuid::Uuid;
 
-use super::{Accounts, throttle};
 use crate::{
+    clock::Clock,
     domain::{
         audit::{Actor, Event, Failure, Kind},
         session::ClientInfo,
@@ -29,9 +30,19 @@ const DISTINCT: usize = 200;
 /// How many old events one statement looks at.
 const PRUNED_AT_ONCE: i64 = 5000;
 
+/// What happened, as it is written and told. Events of a transaction are written by [`audit::insert`].
+#[derive(Debug)]
+pub struct AuditLog {
+    store: Store,
+    clock: Clock,
+    /// How long events are kept.
+    retention: Duration,
+    refusals: Refusals,
+}
+
 /// Refusals that have not been written yet, and how often each happened.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<HashMap<Event, u32>>);
+struct Refusals(Mutex<HashMap<Event, u32>>);
 
 impl Refusals {
     fn count(&self, event: Event, times: u32) {
@@ -68,10 +79,15 @@ impl Drop for Unwritten<'_> {
     }
 }
 
-impl Accounts {
-    /// Notes that a password was of no use.
-    pub(super) fn refused(&self, kind: Kind, user: Option<&User>, ip: &str, failure: Failure) {
-        let client = ClientInfo { ip: throttle::source(ip), ..ClientInfo::default() };
+impl AuditLog {
+    /// A log in this database, whose events are kept for so long.
+    pub fn new(store: Store, clock: Clock, retention: Duration) -> Self {
+        Self { store, clock, retention, refusals: Refusals::default() }
+    }
+
+    /// Notes that a password from `source` was of no use.
+    pub fn refused(&self, kind: Kind, user: Option<&User>, source: String, failure: Failure) {
+        let client = ClientInfo { ip: source, ..ClientInfo::default() };
         let event = Event { reason: failure.as_str(), client, ..Event::new(kind, Actor::User) };
         let event = match user {
             Some(user) => event.about(user),
@@ -98,22 +114,21 @@ impl Accounts {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub(super) async fn note(&self, event: Event) -> Result<(), Error> {
+    pub async fn note(&self, event: Event) -> Result<(), Error> {
         let events = [event];
         audit::insert(&mut self.store.acquire().await?, &events, self.clock.now()).await?;
         log(&events);
         Ok(())
     }
 
-    /// Deletes events that are older than the policy keeps them.
+    /// Deletes events that have been kept for long enough.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn delete_old_events(&self) -> Result<(), Error> {
+    pub async fn delete_old(&self) -> Result<(), Error> {
         let mut conn = self.store.acquire().await?;
-        let kept = self.policy.audit_retention;
-        let before = self.clock.now() - kept;
-        while audit::prune(&mut conn, before, kept.as_secs_f64(), PRUNED_AT_ONCE).await? > 0 {}
+        let before = self.clock.now() - self.retention;
+        while audit::prune(&mut conn, before, self.retention.as_secs_f64(), PRUNED_AT_ONCE).await? > 0 {}
         Ok(())
     }
 }
@@ -132,7 +147,7 @@ pub async fn newest(
 }
 
 /// Logs events that have been stored. By the user's id alone: names are no matter of logs.
-pub(super) fn log(events: &[Event]) {
+pub fn log(events: &[Event]) {
     for event in events {
         let Event { kind, actor, user, session, reason, detail, client, count } = event;
         let some = |text: &'_ str| Some(text.to_owned()).filter(|text| !text.is_empty());

@@ -1,7 +1,7 @@
 //! Sealing all keys with the first master key, so that the others can go.
 
-use super::{Auth, revoke::Ended};
-use crate::{domain::audit::Kind, error::Error, store::keys};
+use super::Keys;
+use crate::{domain::audit::Kind, error::Error, revocation::log::Changes, store::keys};
 
 /// What a reseal has done.
 #[derive(Debug)]
@@ -12,23 +12,23 @@ pub struct Resealed {
     pub closed: Vec<String>,
 }
 
-impl Auth {
+impl Keys {
     /// Seals every key with the first master key.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn reseal_keys(&self) -> Result<Resealed, Error> {
+    pub async fn reseal(&self) -> Result<Resealed, Error> {
         let mut resealed = Resealed { moved: 0, closed: Vec::new() };
-        for stored in self.prove_keys().await?.keys {
-            match self.keys.resealed(&stored) {
+        for stored in self.prove().await?.keys {
+            match self.vault.resealed(&stored) {
                 Ok(None) => {}
                 Ok(Some(sealed_key)) => {
-                    let mut tx = self.accounts.store.acquire().await?;
+                    let mut tx = self.base.store.acquire().await?;
                     tx.begin().await?;
                     let moved = keys::reseal(&mut tx, &stored, &sealed_key).await?;
-                    let event = Some(self.key_event(Kind::KeyResealed, &stored.key)).filter(|_| moved);
+                    let event = moved.then(|| self.event(Kind::KeyResealed, &stored.key));
                     let events = event.into_iter().collect();
-                    self.accounts.commit(tx, Ended { events, ..Ended::default() }).await?;
+                    self.base.log.commit(tx, Changes::only(events)).await?;
                     resealed.moved += usize::from(moved);
                 }
                 Err(_) => resealed.closed.push(stored.key.kid),

@@ -6,37 +6,25 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::oneshot;
 
-use super::{
-    Accounts, audit, later, retrying,
-    revoke::{Revoked, session_revocation},
-};
+use super::log::{Committed, RevocationLog, Revoked};
 use crate::{
-    domain::{
-        audit::{Cause, Event},
-        ids::SessionId,
-        revocation::RETENTION,
-    },
+    domain::{audit::Cause, ids::SessionId},
     error::Error,
-    store::{
-        Conn, Lane,
-        revocations::{self, EndedSessions, Ending},
-    },
+    store::{Lane, retrying},
 };
-
-/// What was ended, and which of them were live.
-type Ended = (Revoked, HashSet<SessionId>);
 
 /// The most that go into one transaction.
 const BATCH: usize = 500;
 
-/// Those who wait for the transaction under way to end.
-#[derive(Debug, Default)]
-pub struct RevocationQueue {
+/// Ends single sessions, those together that are asked for while a transaction is under way.
+#[derive(Debug)]
+pub struct RevocationBatcher {
+    log: Arc<RevocationLog>,
     waiting: Mutex<Vec<Waiting>>,
     /// Held by whoever carries out a batch: the connection for one that is alone.
     turn: tokio::sync::Mutex<Lane>,
@@ -49,7 +37,12 @@ struct Waiting {
     answer: oneshot::Sender<Result<Revoked, Error>>,
 }
 
-impl RevocationQueue {
+impl RevocationBatcher {
+    /// Ends sessions by way of this log. Nobody waits yet.
+    pub fn new(log: Arc<RevocationLog>) -> Self {
+        Self { log, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
+
     /// How many wait.
     pub fn len(&self) -> usize {
         self.lock().len()
@@ -69,20 +62,21 @@ impl RevocationQueue {
         let count = waiting.len().min(BATCH);
         waiting.drain(..count).collect()
     }
-}
 
-impl Accounts {
     /// Ends one session. To be run to completion: others may be in the same transaction.
-    pub(super) async fn end_session(&self, session: SessionId, cause: Cause) -> Result<Revoked, Error> {
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]: it may or may not have ended.
+    pub async fn end(&self, session: SessionId, cause: Cause) -> Result<Revoked, Error> {
         let (answer, mut answered) = oneshot::channel();
-        self.queue.lock().push(Waiting { session, cause, answer });
+        self.lock().push(Waiting { session, cause, answer });
         loop {
-            let mut lane = self.queue.turn.lock().await;
+            let mut lane = self.turn.lock().await;
             // Whoever had the turn before may have taken this one along.
             if let Ok(outcome) = answered.try_recv() {
                 return outcome;
             }
-            let batch = self.queue.take();
+            let batch = self.take();
             if batch.is_empty() {
                 return Err(Error::internal("a batch of revocations was given up"));
             }
@@ -93,16 +87,16 @@ impl Accounts {
     async fn carry_out(&self, lane: &mut Lane, batch: Vec<Waiting>) {
         let sessions: HashMap<SessionId, Cause> = batch.iter().map(|w| (w.session, w.cause.clone())).collect();
         match self.end_together(lane, &sessions).await {
-            Ok((revoked, mut live)) => {
+            Ok((committed, mut live)) => {
                 for waiting in batch {
                     let sessions = usize::from(live.remove(&waiting.session));
-                    drop(waiting.answer.send(Ok(Revoked { sessions, ..revoked.clone() })));
+                    drop(waiting.answer.send(Ok(Revoked { sessions, committed: committed.clone() })));
                 }
             }
             Err(error) => {
                 // In an outage those who have queued up meanwhile too, or the queue would grow faster than it is tried.
                 let unavailable = matches!(error, Error::DatabaseUnavailable(_));
-                let others = if unavailable { std::mem::take(&mut *self.queue.lock()) } else { vec![] };
+                let others = if unavailable { std::mem::take(&mut *self.lock()) } else { vec![] };
                 for waiting in batch.into_iter().chain(others) {
                     drop(waiting.answer.send(Err(error.again())));
                 }
@@ -110,29 +104,20 @@ impl Accounts {
         }
     }
 
-    async fn end_together(&self, lane: &mut Lane, sessions: &HashMap<SessionId, Cause>) -> Result<Ended, Error> {
+    /// Gives those of them that were live.
+    async fn end_together(
+        &self,
+        lane: &mut Lane,
+        sessions: &HashMap<SessionId, Cause>,
+    ) -> Result<(Committed, HashSet<SessionId>), Error> {
+        let store = &self.log.store;
         if sessions.len() == 1 {
-            match self.end_sessions(self.store.enter(lane).await?, sessions).await {
+            match self.log.end_sessions(store.enter(lane).await?, sessions).await {
                 // Somebody holds its row for longer than a lane waits.
                 Err(Error::Conflict) => {}
                 outcome => return outcome,
             }
         }
-        retrying(async || self.end_sessions(&mut self.store.acquire().await?, sessions).await).await
-    }
-
-    /// Ends sessions by one statement.
-    async fn end_sessions(&self, conn: &mut Conn, sessions: &HashMap<SessionId, Cause>) -> Result<Ended, Error> {
-        let now = self.clock.now();
-        let ending = Ending { sessions, operator: self.operator, now, expires_at: later(now, RETENTION) };
-        let EndedSessions { newest, ended } = revocations::end_sessions(conn, ending).await?;
-        // Those that had ended before too: perhaps on another replica a moment ago.
-        let (logged, known): (Vec<_>, Vec<_>) = sessions.keys().partition(|id| ended.contains_key(id));
-        let revocations =
-            |ids: Vec<SessionId>| ids.into_iter().map(|id| session_revocation(id, now)).collect::<Vec<_>>();
-        let revoked = self.committed(conn, newest, &revocations(logged), &revocations(known)).await;
-        let events: Vec<Event> = ended.into_values().flatten().collect();
-        audit::log(&events);
-        Ok((revoked, events.into_iter().filter_map(|event| event.session).collect()))
+        retrying(async || self.log.end_sessions(&mut store.acquire().await?, sessions).await).await
     }
 }

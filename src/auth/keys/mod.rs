@@ -1,0 +1,210 @@
+//! The keys that this replica holds: what is stored is opened and becomes the key ring. A stored key that cannot be used is said
+//! in the log, and its tokens are undecided: they are neither accepted nor called forged.
+
+mod change;
+mod kill;
+mod known;
+mod peppers;
+mod reseal;
+mod rotation;
+mod service_clock;
+mod vault;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::{ArcSwap, Guard};
+
+use self::{
+    known::{Known, is_over, is_same, unite},
+    service_clock::ServiceClock,
+    vault::{Making, Vault},
+};
+use super::base::Base;
+use crate::{
+    config::{Peppering, Policy},
+    crypto::{
+        access_token::Verifier,
+        keyring::Keyring,
+        password::PasswordHasher,
+        pepper::{PepperKey, Peppers},
+        refresh_token::RefreshTokenKey,
+        seal::MasterKeys,
+    },
+    domain::key::{Key, KeyPolicy, Purpose, Stage},
+    error::Error,
+    store::{
+        Store,
+        keys::{self, StoredKey, StoredKeys},
+    },
+};
+
+/// The keys of this replica.
+#[derive(Debug)]
+pub struct Keys {
+    vault: Vault,
+    ring: ArcSwap<Keyring>,
+    known: Mutex<Vec<Known>>,
+    service_clock: ServiceClock,
+    /// Is given the peppers.
+    hasher: Arc<PasswordHasher>,
+    settings: Settings,
+    base: Base,
+}
+
+/// What the deployment has chosen of keys.
+#[derive(Clone, Copy, Debug)]
+struct Settings {
+    rotation: KeyPolicy,
+    making: Making,
+    pepper: Peppering,
+    /// How many verified access tokens are remembered.
+    verify_cache: usize,
+}
+
+/// A key that cannot be used, and why.
+type Unusable = (Key, Error);
+
+/// What the known keys are in use.
+#[derive(Default)]
+struct Opened {
+    ring: Keyring,
+    peppers: Peppers,
+    unusable: Vec<Unusable>,
+}
+
+impl Keys {
+    /// No keys yet, and what opens them.
+    pub fn new(master: MasterKeys, policy: &Policy, hasher: Arc<PasswordHasher>, base: Base) -> Self {
+        let settings = Settings {
+            rotation: policy.keys,
+            making: Making { algorithm: policy.signing_algorithm, rsa_bits: policy.rsa_bits },
+            pepper: policy.pepper,
+            verify_cache: policy.verify_cache,
+        };
+        let (ring, known, service_clock) = (ArcSwap::default(), Mutex::default(), ServiceClock::default());
+        Self { vault: Vault::new(master), ring, known, service_clock, hasher, settings, base }
+    }
+
+    /// The keys as they are now. Waits for nobody.
+    pub fn ring(&self) -> Guard<Arc<Keyring>> {
+        self.ring.load()
+    }
+
+    /// Takes over what the database holds, and gives back what of it cannot be used.
+    ///
+    /// What it does not hold any more stays for a while, because it may have been restored from an old backup; and what
+    /// was killed stays dead, whatever it says.
+    pub fn install(&self, stored: Vec<StoredKey>) -> Vec<Unusable> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = unite(&known, stored, self.base.clock.boot());
+        let Opened { ring, mut peppers, unusable } = self.open_all(&known);
+        self.ring.store(Arc::new(ring));
+        if !self.settings.pepper.is_on() {
+            peppers.hash_without();
+        }
+        self.hasher.use_peppers(peppers);
+        for (key, error) in &unusable {
+            let (purpose, kid) = (key.purpose.as_str(), &key.kid);
+            tracing::error!(purpose, kid, stage = key.stage.as_str(), %error, "a stored key cannot be used");
+        }
+        unusable
+    }
+
+    /// Forgets keys that the database does not have and whose tokens are over.
+    fn forget(&self) {
+        let boot = self.base.clock.boot();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.len();
+        known.retain(|key| !is_over(key, boot));
+        if known.len() < before {
+            self.ring.store(Arc::new(self.open_all(&known).ring));
+        }
+    }
+
+    /// The greatest number that any key of `purpose` has had, as far as this replica knows.
+    fn newest(&self, purpose: Purpose) -> u16 {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers = known.iter().map(|k| &k.stored.key).filter(|key| key.purpose == purpose).map(|key| key.number);
+        numbers.max().unwrap_or(0)
+    }
+
+    /// The keys that are dead here although the database calls them something else: a kill that it lost.
+    fn revived(&self, stored: &[StoredKey]) -> Vec<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let dead = |key: &Key| known.iter().any(|k| is_same(&k.stored.key, key) && k.stored.key.stage == Stage::Killed);
+        let lives = |key: &&Key| key.stage != Stage::Killed;
+        stored.iter().map(|s| &s.key).filter(lives).filter(|key| dead(key)).map(|key| key.kid.clone()).collect()
+    }
+
+    /// A pepper that this replica can use and the database does not have.
+    fn lost_pepper(&self, stored: &StoredKeys) -> Option<StoredKey> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let peppers = known.iter().map(|k| &k.stored).filter(|s| s.key.purpose == Purpose::Pepper);
+        let mut lost = peppers.filter(|s| !stored.keys.iter().any(|other| is_same(&s.key, &other.key)));
+        lost.find(|s| self.vault.open_pepper(s).is_ok()).cloned()
+    }
+
+    fn open_all(&self, known: &[Known]) -> Opened {
+        let mut opened = Opened { ring: Keyring::remembering(self.settings.verify_cache), ..Opened::default() };
+        for Known { stored, .. } in known {
+            let added = match stored.key.purpose {
+                Purpose::AccessToken => self.add_access(&mut opened.ring, stored),
+                Purpose::RefreshToken => self.add_refresh(&mut opened.ring, stored),
+                Purpose::Pepper => self.add_pepper(&mut opened.peppers, stored),
+            };
+            if let Err(error) = added {
+                opened.unusable.push((stored.key.clone(), error));
+            }
+        }
+        opened
+    }
+
+    fn add_access(&self, ring: &mut Keyring, stored: &StoredKey) -> Result<(), Error> {
+        let (kid, stage) = (stored.key.kid.clone(), stored.key.stage);
+        if stage == Stage::Killed {
+            ring.refuse(kid, Verifier::Killed);
+            return Ok(());
+        }
+        ring.refuse(kid, Verifier::Unusable);
+        let key = self.vault.open_access(stored)?;
+        ring.add(&key)?;
+        if stage == Stage::Active {
+            ring.sign_with(key);
+        }
+        Ok(())
+    }
+
+    fn add_refresh(&self, ring: &mut Keyring, stored: &StoredKey) -> Result<(), Error> {
+        let (number, stage) = (stored.key.number, stored.key.stage);
+        if stage == Stage::Killed {
+            ring.add_refresh(number, RefreshTokenKey::Killed);
+            return Ok(());
+        }
+        ring.add_refresh(number, RefreshTokenKey::Unusable);
+        ring.add_refresh(number, self.vault.open_refresh(stored)?);
+        if stage == Stage::Active {
+            ring.refresh_with(number);
+        }
+        Ok(())
+    }
+
+    /// Adds a stored pepper to those of the hashing threads.
+    fn add_pepper(&self, peppers: &mut Peppers, stored: &StoredKey) -> Result<(), Error> {
+        let kid = &stored.key.kid;
+        if stored.key.stage == Stage::Active {
+            peppers.hash_with(kid.clone());
+        }
+        peppers.insert(kid.clone(), PepperKey::Unusable);
+        peppers.insert(kid.clone(), PepperKey::Key(Arc::new(self.vault.open_pepper(stored)?)));
+        Ok(())
+    }
+}
+
+/// All keys as they are stored, by purpose and number.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`].
+pub async fn stored(store: &Store) -> Result<StoredKeys, Error> {
+    let mut conn = store.acquire().await?;
+    keys::all(&mut conn).await
+}

@@ -1,0 +1,41 @@
+//! What settings name: the database, its schema, the master keys.
+
+use crate::{
+    config::{DatabaseSettings, MasterKeySettings},
+    crypto::seal::MasterKeys,
+    error::Error,
+    store::{Store, StoreSettings},
+};
+
+/// The database that the settings name; connects at the first use.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for settings that are out of range.
+pub fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
+    settings.check()?;
+    Store::new(&StoreSettings {
+        url: settings.database_url.clone(),
+        connections: settings.database_connections,
+        deadline: settings.database_deadline,
+    })
+}
+
+pub(super) fn master_keys(settings: &MasterKeySettings) -> Result<MasterKeys, Error> {
+    let (setting, list) = settings.read()?;
+    MasterKeys::parse(setting, &list)
+}
+
+/// Passes if the database is of a version that is served, and all migrations have been made.
+///
+/// # Errors
+/// [`Error::InvalidArgument`], [`Error::DatabaseUnavailable`].
+pub async fn require_schema(store: &Store) -> Result<(), Error> {
+    store.check_version().await?;
+    match store.missing_migrations().await? {
+        0 => Ok(()),
+        missing => {
+            let advice = format!("it lacks {missing} migrations: run `countersign migrate`");
+            Err(Error::invalid("database-url", advice))
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Permissions: what each RPC asks of its caller, in one table. It is consulted before a handler is reached; an RPC that is not
+//! in it cannot be called.
+
+use http::Request;
+use tonic::Status;
+
+use super::{
+    caller::{Administration, Caller},
+    status::status,
+};
+
+/// The RPCs that the table has. Those of other packages are tonic's (health, reflection), and open to everybody.
+const PACKAGE: &str = "/countersign.v1.";
+
+/// What an RPC asks of its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// Nothing: what the request carries proves what it has to.
+    Anyone,
+    /// To be an administrator.
+    Administrator,
+    /// To hold the token that is named; to be an administrator, if something is named by its id. The handler, which has read
+    /// the request, asks the [`Caller`].
+    HolderOrAdministrator,
+}
+
+/// What each RPC of the contract asks.
+const TABLE: [(&str, Permission); 16] = [
+    ("AuthService/Login", Permission::Anyone),
+    ("AuthService/Verify", Permission::Anyone),
+    ("AuthService/VerifyBatch", Permission::Anyone),
+    ("AuthService/Refresh", Permission::Anyone),
+    ("AuthService/Revoke", Permission::HolderOrAdministrator),
+    ("AuthService/ListSessions", Permission::Administrator),
+    ("AuthService/GetJwks", Permission::Anyone),
+    ("AuthService/WatchRevocations", Permission::Anyone),
+    ("UserService/CreateUser", Permission::Administrator),
+    ("UserService/GetUser", Permission::Administrator),
+    ("UserService/ListUsers", Permission::Administrator),
+    ("UserService/UpdateUser", Permission::Administrator),
+    ("UserService/DeleteUser", Permission::Administrator),
+    ("UserService/SetPassword", Permission::Administrator),
+    ("UserService/ChangePassword", Permission::Administrator),
+    ("UserService/ImportUsers", Permission::Administrator),
+];
+
+/// Passes a request on with its [`Caller`], if that one may call this RPC.
+///
+/// # Errors
+/// PERMISSION_DENIED; UNIMPLEMENTED for an RPC of ours that the table does not have.
+pub(super) fn admit<B>(administration: &Administration, request: &mut Request<B>) -> Result<(), Status> {
+    let Some(called) = request.uri().path().strip_prefix(PACKAGE) else {
+        return Ok(());
+    };
+    let found = TABLE.iter().find(|(rpc, _)| *rpc == called);
+    let (rpc, permission) = found.ok_or_else(|| Status::unimplemented("no such method"))?;
+    let caller = match permission {
+        Permission::Anyone => Caller::UNKNOWN,
+        Permission::Administrator | Permission::HolderOrAdministrator => administration.identify(request.headers()),
+    };
+    if *permission == Permission::Administrator {
+        caller.must_administer().map_err(|error| status(rpc, error))?;
+    }
+    request.extensions_mut().insert(caller);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_proto::DESCRIPTORS;
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+    use tonic::Code;
+
+    use super::*;
+
+    /// All RPCs of the contract.
+    fn contract() -> Vec<String> {
+        let files = FileDescriptorSet::decode(DESCRIPTORS).expect("descriptors").file;
+        let services = files.iter().filter(|file| file.package() == "countersign.v1").flat_map(|file| &file.service);
+        let rpcs = services.flat_map(|s| s.method.iter().map(|method| format!("{}/{}", s.name(), method.name())));
+        rpcs.collect()
+    }
+
+    fn admit(administration: &Administration, path: &str) -> (Result<(), Code>, Option<Caller>) {
+        let mut request = Request::builder().uri(path).body(()).expect("a request");
+        let admitted = super::admit(administration, &mut request).map_err(|status| status.code());
+        (admitted, request.extensions().get().copied())
+    }
+
+    #[test]
+    fn the_table_has_the_rpcs_of_the_contract_and_no_others() {
+        let (mut table, mut contract) = (TABLE.map(|(rpc, _)| rpc.to_owned()).to_vec(), contract());
+        table.sort();
+        contract.sort();
+        assert_eq!(table, contract);
+    }
+
+    #[test]
+    fn an_rpc_that_is_not_in_the_table_is_closed_and_those_of_other_packages_are_open() {
+        let everybody = Administration::Everybody;
+        assert_eq!(admit(&everybody, "/countersign.v1.UserService/Promote"), (Err(Code::Unimplemented), None));
+        assert_eq!(admit(&everybody, "/grpc.health.v1.Health/Check"), (Ok(()), None));
+    }
+
+    #[test]
+    fn who_does_not_administer_calls_what_anyone_may_and_is_known_as_that() {
+        for rpc in contract() {
+            let permission = TABLE.iter().find(|(name, _)| *name == rpc).expect("in the table").1;
+            let path = format!("{PACKAGE}{rpc}");
+            let (admitted, caller) = admit(&Administration::Nobody, &path);
+            if permission == Permission::Administrator {
+                assert_eq!((admitted, caller), (Err(Code::PermissionDenied), None), "{rpc}");
+            } else {
+                assert!(admitted.is_ok() && caller.is_some_and(|caller| caller.must_administer().is_err()), "{rpc}");
+            }
+            let (admitted, caller) = admit(&Administration::Everybody, &path);
+            let administers = caller.is_some_and(|caller| caller.must_administer().is_ok());
+            assert_eq!((admitted, administers), (Ok(()), permission != Permission::Anyone), "{rpc}");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The generated traits of the services.
+
+tonic::include_proto!("countersign.v1");

@@ -1,0 +1,3 @@
+//! The messages of the contract.
+
+pub use countersign_proto::v1::*;

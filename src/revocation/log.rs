@@ -1,0 +1,256 @@
+//! The log of revocations, as it is written: the one door by which sessions, users and keys change. Audit events and rows of the
+//! log are written and committed together; then this replica knows it, before anybody is answered (promise P1), and the others
+//! are woken and waited for.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use time::OffsetDateTime;
+use tokio::{sync::Notify, time::timeout};
+use uuid::Uuid;
+
+use super::{
+    Revocations,
+    announcements::Announcements,
+    confirm::{Confirmations, Pending},
+    index::Origin,
+    protocol::everywhere_within,
+};
+use crate::{
+    audit,
+    clock::Clock,
+    config::{Hints, Policy},
+    domain::{
+        audit::{Actor, Cause, Event},
+        ids::{SessionId, new_v7},
+        moment::later,
+        revocation::{MAX_STALENESS, Position, RETENTION, Reason, Revocation, Subject},
+    },
+    error::Error,
+    store::{
+        self, Conn, Store,
+        revocations::{self, EndedSessions, Ending},
+    },
+};
+
+const CLEAN_AFTER: Duration = Duration::from_secs(60);
+const CLEAN_BATCH: i64 = 1000;
+/// How long what names an unknown key waits until this replica has certainly heard of its key.
+const HEARS_WITHIN: Duration = Duration::from_secs(2);
+
+/// The log, and what this replica knows of it.
+#[derive(Debug)]
+pub struct RevocationLog {
+    /// This replica, as the others know it.
+    pub(super) replica: Uuid,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) hints: Hints,
+    /// Whoever administers through this process.
+    operator: Actor,
+    pub(super) revocations: Arc<Revocations>,
+    pub(super) confirmations: Arc<Confirmations>,
+    pub(super) announcements: Arc<Announcements>,
+    /// Asks this replica's follower for a beat before it is due.
+    pub(super) wake: Arc<Notify>,
+}
+
+/// The changes that a transaction has made.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// Revocations for the log, and for this replica's index once the transaction has committed.
+    pub revocations: Vec<(Revocation, Reason)>,
+    /// Revocations for this replica's index alone: other replicas made them a moment ago, and this one may not have heard.
+    pub repeated: Vec<Revocation>,
+    /// Events for the audit log.
+    pub events: Vec<Event>,
+}
+
+/// The state of changes that have committed.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// From this moment no replica accepts the tokens that were revoked, whatever is broken; None if nothing was to be.
+    pub everywhere_by: Option<OffsetDateTime>,
+    confirmable: Confirmable,
+}
+
+/// Sessions that were ended.
+#[derive(Clone, Debug)]
+pub struct Revoked {
+    /// How many of them were live.
+    pub sessions: usize,
+    /// What to wait for.
+    pub committed: Committed,
+}
+
+/// Whether it can be known that every replica has heard.
+#[derive(Clone, Debug)]
+enum Confirmable {
+    /// Nothing was asked to end: there is nothing to hear, and nothing to confirm.
+    Nothing,
+    /// When the others have applied this.
+    From(Pending),
+    /// The list of replicas could not be read.
+    Never,
+}
+
+impl Changes {
+    /// Changes that revoke nothing.
+    pub fn only(events: Vec<Event>) -> Self {
+        Self { events, ..Self::default() }
+    }
+}
+
+impl Committed {
+    /// The state where nothing was asked to end, or what was asked for means nothing.
+    pub const NOTHING: Self = Self { everywhere_by: None, confirmable: Confirmable::Nothing };
+}
+
+impl RevocationLog {
+    /// The log in this database, for a new replica that knows nothing of it yet. `operator` administers through this process.
+    pub fn new(store: Store, policy: &Policy, operator: Actor, clock: Clock) -> Self {
+        let replica = new_v7(clock.now());
+        let revocations = Arc::new(Revocations::new(policy.max_staleness, clock.clone()));
+        let confirmations = Arc::new(Confirmations::new(replica, policy.max_staleness, clock.clone()));
+        let (known, others) = (Arc::clone(&revocations), Arc::clone(&confirmations));
+        let announcements = Arc::new(Announcements::new(replica, store.clone(), known, others));
+        let wake = Arc::new(Notify::new());
+        Self { replica, store, clock, hints: policy.hints, operator, revocations, confirmations, announcements, wake }
+    }
+
+    /// The name of this replica.
+    pub fn replica(&self) -> Uuid {
+        self.replica
+    }
+
+    /// The revocations that this replica knows.
+    pub fn revocations(&self) -> &Arc<Revocations> {
+        &self.revocations
+    }
+
+    /// Writes the events and the rows of the log, commits, and makes this replica know it before anybody is answered.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`]: nothing was changed. [`Error::DatabaseUnavailable`]: it may or may not have happened.
+    pub async fn commit(&self, mut tx: Conn, changes: Changes) -> Result<Committed, Error> {
+        let Changes { revocations, repeated, events } = changes;
+        // Before the log, whose head is locked from then on.
+        store::audit::insert(&mut tx, &events, self.clock.now()).await?;
+        if revocations.is_empty() && repeated.is_empty() {
+            tx.commit().await?;
+            audit::log(&events);
+            return Ok(Committed::NOTHING);
+        }
+        // Also when all had ended before: that may be said only by a database that commits.
+        let newest = revocations::append(&mut tx, &revocations, self.clock.now()).await?;
+        tx.commit().await?;
+        audit::log(&events);
+        let logged: Vec<Revocation> = revocations.into_iter().map(|(revocation, _)| revocation).collect();
+        Ok(self.committed(&mut tx, newest, &logged, &repeated).await)
+    }
+
+    /// Ends sessions by one statement, which commits. Gives those of them that were live.
+    pub(super) async fn end_sessions(
+        &self,
+        conn: &mut Conn,
+        sessions: &HashMap<SessionId, Cause>,
+    ) -> Result<(Committed, HashSet<SessionId>), Error> {
+        let now = self.clock.now();
+        let ending = Ending { sessions, operator: self.operator, now, expires_at: later(now, RETENTION) };
+        let EndedSessions { newest, ended } = revocations::end_sessions(conn, ending).await?;
+        // Those that had ended before too: perhaps on another replica a moment ago.
+        let (logged, repeated): (Vec<_>, Vec<_>) = sessions.keys().partition(|id| ended.contains_key(id));
+        let revocations = |ids: Vec<SessionId>| {
+            ids.into_iter().map(|id| Revocation::new(Subject::Session(id), now)).collect::<Vec<_>>()
+        };
+        let committed = self.committed(conn, newest, &revocations(logged), &revocations(repeated)).await;
+        let events: Vec<Event> = ended.into_values().flatten().collect();
+        audit::log(&events);
+        Ok((committed, events.into_iter().filter_map(|event| event.session).collect()))
+    }
+
+    /// After a commit that has written the log up to `newest`, with what is `logged`: makes this replica know it, and finds out
+    /// what to wait for.
+    async fn committed(
+        &self,
+        conn: &mut Conn,
+        newest: Position,
+        logged: &[Revocation],
+        repeated: &[Revocation],
+    ) -> Committed {
+        self.revocations.apply(logged, Origin::Log);
+        self.revocations.apply(repeated, Origin::Repeated);
+        let announces = self.hints.are_on() && !logged.is_empty();
+        let mut told = false;
+        if announces {
+            self.announcements.wake_own(logged);
+            told = match self.operator {
+                // It ends in a moment, and whatever it has started.
+                Actor::CommandLine => revocations::notify(conn, None).await.is_ok(),
+                _ => self.announcements.wake_others(),
+            };
+        }
+        // After the commit: a replica that is not on the list by now reads the log after it.
+        let read = self.confirmations.after_commit(conn, newest).await;
+        if announces && !told {
+            // One that has come since the last reading.
+            self.announcements.wake_others();
+        }
+        // Perhaps another log than the one that is followed: whichever of them was left behind, the other must hold it.
+        if !read.as_ref().is_ok_and(|pending| pending.in_followed_log) {
+            self.revocations.distrust();
+            self.wake.notify_one();
+        }
+        let (within, confirmable) = match read {
+            Ok(pending) => (pending.everywhere_within, Confirmable::From(pending)),
+            Err(_) => (everywhere_within(MAX_STALENESS), Confirmable::Never),
+        };
+        Committed { everywhere_by: Some(later(self.clock.now(), within)), confirmable }
+    }
+
+    /// Whether no replica accepts the tokens any more, within `wait` at the latest (promise P1).
+    pub async fn confirm(&self, committed: &Committed, wait: Duration) -> bool {
+        match &committed.confirmable {
+            Confirmable::From(pending) => self.confirmations.confirm(pending, wait).await,
+            Confirmable::Nothing | Confirmable::Never => false,
+        }
+    }
+
+    /// Reads the list of replicas again and again until it is dropped, so that changes can be confirmed.
+    pub async fn watch_replicas(&self) {
+        self.confirmations.run(&self.store).await;
+    }
+
+    /// Asks this replica's follower for a beat before it is due.
+    pub fn ask_for_a_beat(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits for a beat of the follower that is sent from now on: another replica may have made a key a moment ago. The
+    /// follower beats a hundred times a second at most, so made-up names of keys cost no more than that.
+    ///
+    /// # Errors
+    /// [`Error::RevocationsStale`].
+    pub async fn hear_of_keys(&self) -> Result<(), Error> {
+        let heard = self.revocations.caught_up(self.clock.boot());
+        self.ask_for_a_beat();
+        timeout(HEARS_WITHIN, heard).await.map_err(|_| Error::RevocationsStale)
+    }
+
+    /// Deletes what nobody has to read any more: expired rows of the log, and replicas that were killed. By any replica, in
+    /// small pieces.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn clean(&self) -> Result<(), Error> {
+        let mut conn = self.store.acquire().await?;
+        self.confirmations.forget_the_dead(&mut conn).await?;
+        // A little later than they expire, so that clocks that differ by seconds do not matter.
+        let before = self.clock.now() - CLEAN_AFTER;
+        while revocations::prune(&mut conn, before, CLEAN_BATCH).await? > 0 {}
+        Ok(())
+    }
+}
