@@ -4,12 +4,12 @@ check:
 
 # The tests; they start the Postgres they need.
 test *arguments:
-    cargo test --locked {{ arguments }}
+    cargo test --workspace --locked {{ arguments }}
 
 # Format, clippy, the contract, the dependencies.
 lint: clients-installed
-    cargo fmt --check
-    cargo clippy --all-targets --locked -- -D warnings
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
     tests/clients/node_modules/.bin/buf lint
     cargo deny --locked check --hide-inclusion-graph bans licenses sources
 

@@ -18,6 +18,12 @@ def environment(**more):
     return {**kept, "COUNTERSIGN_LOG": "warn", **more}
 
 
+def generator(binary):
+    """The command of the load generator that was built with a server; builds of before had it in the server itself."""
+    beside = binary.with_name("countersign-bench")
+    return [beside] if beside.exists() else [binary, "bench"]
+
+
 def machine():
     def first(path, key):
         lines = pathlib.Path(path).read_text().splitlines() if os.path.exists(path) else []
@@ -28,7 +34,7 @@ def machine():
             return "unknown"
         return subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout.strip()
 
-    changed = "" if not said("git", "status", "--porcelain", "--", "src", "Cargo.toml", "Cargo.lock") else " with changes"
+    changed = "" if not said("git", "status", "--porcelain", "--", "src", "crates", "Cargo.toml", "Cargo.lock") else " with changes"
     return {
         "date": datetime.date.today().isoformat(),
         "commit": said("git", "rev-parse", "--short", "HEAD") + changed,

@@ -2,12 +2,11 @@
 //!
 //! The folders are layers and imports go one way, which `tests/tidy.rs` checks:
 //! `main -> cli -> server -> {grpc, http} -> auth -> {revocation, crypto, store} -> domain`. `revocation` reads and writes the
-//! log through `store`; `crypto` and `store` never see each other; `clock`, `config`, `error` and `telemetry` are leaves; `bench`
-//! is for `cli` alone. ARCHITECTURE.md has the walkthroughs.
+//! log through `store`; `crypto` and `store` never see each other; `clock`, `config`, `error` and `telemetry` are leaves.
+//! ARCHITECTURE.md has the walkthroughs.
 
 pub mod audit;
 pub mod auth;
-pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod crypto;

@@ -9,10 +9,11 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 /// What each part of `src/` may import from this crate. What is missing is deliberately absent.
-const IMPORTS: [(&str, &[&str]); 17] = [
+const IMPORTS: [(&str, &[&str]); 16] = [
     ("error", &[]),
     ("clock", &[]),
     ("domain", &["error"]),
@@ -34,7 +35,6 @@ const IMPORTS: [(&str, &[&str]); 17] = [
         &[
             "audit",
             "auth",
-            "bench",
             "clock",
             "config",
             "crypto",
@@ -47,13 +47,12 @@ const IMPORTS: [(&str, &[&str]); 17] = [
             "telemetry",
         ],
     ),
-    ("bench", &["clock", "crypto", "domain", "error", "grpc", "store"]),
     ("main", &[]),
     ("lib", &[]),
 ];
 
 /// Where each library may be named, so that it has one obvious place.
-const LIBRARIES: [(&str, &[&str]); 16] = [
+const LIBRARIES: [(&str, &[&str]); 13] = [
     ("tonic", &["grpc"]),
     ("prost_types", &["grpc"]),
     ("axum", &["http"]),
@@ -63,12 +62,9 @@ const LIBRARIES: [(&str, &[&str]); 16] = [
     ("bcrypt", &["crypto"]),
     ("scrypt", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
-    ("quick_cache", &["crypto"]),
     ("xorf", &["crypto"]),
     ("zxcvbn", &["crypto"]),
     ("clap", &["cli", "config"]),
-    ("h2", &["bench"]),
-    ("hdrhistogram", &["bench"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
 
@@ -131,6 +127,31 @@ fn sources(folder: &str) -> Vec<Source> {
         }
     }
     assert!(!found.is_empty());
+    found
+}
+
+/// The packages beside the service.
+fn packages() -> Vec<String> {
+    let entries = fs::read_dir(root().join("crates")).expect("a folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().into_string().expect("text"));
+    names.map(|name| format!("crates/{name}")).chain(["proto".to_owned()]).collect()
+}
+
+/// The code of all packages, with the tests that lie beside it.
+fn all_code() -> Vec<Source> {
+    let mut found = sources("src");
+    for package in packages() {
+        found.extend(sources(&format!("{package}/src")));
+    }
+    found
+}
+
+/// The tests of all packages.
+fn all_tests() -> Vec<Source> {
+    let mut found = sources("tests");
+    for package in packages().iter().filter(|package| root().join(package).join("tests").exists()) {
+        found.extend(sources(&format!("{package}/tests")));
+    }
     found
 }
 
@@ -356,14 +377,14 @@ fn each_library_has_one_place() {
 #[test]
 fn files_functions_and_documents_stay_small() {
     let mut complaints = Vec::new();
-    for source in sources("src") {
-        let limit = if source.part() == "main" { 40 } else { 300 };
+    for source in all_code() {
+        let limit = if source.path.ends_with("main.rs") { 40 } else { 300 };
         let lines = source.code().lines().count();
         if lines > limit && !source.is_test() {
             complaints.push(format!("{}: {lines} lines without tests", source.name()));
         }
     }
-    for source in sources("src").iter().chain(&sources("tests")) {
+    for source in all_code().iter().chain(&all_tests()) {
         for (name, lines) in functions(&source.text) {
             if lines > 70 {
                 complaints.push(format!("{}: fn {name} has {lines} lines", source.name()));
@@ -403,9 +424,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
 
 #[test]
 fn every_file_says_what_it_owns() {
-    let complaints = sources("src")
+    let complaints = all_code()
         .iter()
-        .chain(&sources("tests"))
+        .chain(&all_tests())
         .filter_map(|source| {
             let lines = source.text.lines().take_while(|line| line.starts_with("//!")).count();
             (!(1..=12).contains(&lines)).then(|| format!("{}: {lines} lines of //!", source.name()))
@@ -417,7 +438,7 @@ fn every_file_says_what_it_owns() {
 /// A sleeping test is slow when it passes and flaky when the machine is.
 #[test]
 fn no_test_sleeps_or_is_ignored() {
-    let complaints = sources("tests")
+    let complaints = all_tests()
         .iter()
         .filter(|source| !source.path.ends_with("tests/tidy.rs"))
         .filter(|source| ["sleep(", "#[ignore"].iter().any(|bad| source.text.contains(bad)))
@@ -431,7 +452,7 @@ fn no_test_sleeps_or_is_ignored() {
 fn no_log_statement_names_a_secret() {
     let secrets = ["password", "refresh_token", "access_token", "hash", "secret", "username", "authorization"];
     let mut complaints = Vec::new();
-    for source in sources("src").iter().filter(|source| !source.is_test()) {
+    for source in all_code().iter().filter(|source| !source.is_test()) {
         let code = source.code();
         for (at, _) in code.match_indices("tracing::") {
             let rest = &code[at..];
@@ -501,7 +522,7 @@ fn every_reason_is_in_the_proto() {
 fn every_setting_is_in_the_readme() {
     let readme = read("README.md");
     let mut settings = Vec::new();
-    for source in sources("src") {
+    for source in all_code() {
         for (_, rest) in source.text.match_indices("env = \"COUNTERSIGN_").map(|(at, _)| source.text.split_at(at)) {
             settings.push(rest.split('"').nth(1).expect("quoted").to_owned());
         }
@@ -509,4 +530,43 @@ fn every_setting_is_in_the_readme() {
     assert!(settings.len() >= 20, "{settings:?}");
     let complaints = settings.into_iter().filter(|setting| !readme.contains(setting.as_str())).collect();
     assert_none(complaints);
+}
+
+/// Lints that a package does not inherit deny nothing there: unwrap, panic, clocks.
+#[test]
+fn every_package_inherits_the_lints() {
+    let lacks = |package: &String| !read(&format!("{package}/Cargo.toml")).contains("[lints]\nworkspace = true");
+    let complaints = packages().into_iter().chain([".".to_owned()]).filter(lacks).collect();
+    assert_none(complaints);
+}
+
+/// The packages that `package` is built from.
+fn dependencies(package: &str, more: &[&str]) -> Vec<String> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(root()).args(["tree", "--locked", "--package", package, "--edges", "normal"]);
+    let output = cargo.args(["--prefix", "none", "--format", "{p}"]).args(more).output().expect("cargo runs");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("text");
+    text.lines().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
+}
+
+/// A verifier in another process needs no server.
+#[test]
+fn the_definition_of_a_valid_token_depends_on_nothing_of_a_server() {
+    let found = dependencies("countersign-token", &[]);
+    assert!(found.iter().any(|name| name == "aws-lc-rs"), "{found:?}");
+    for server in ["countersign", "countersign-proto", "tokio", "tonic", "sqlx", "clap", "argon2"] {
+        assert!(!found.iter().any(|name| name == server), "{server} is among them");
+    }
+}
+
+/// A server is not built from what only measures it.
+#[test]
+fn the_service_depends_on_nothing_that_only_measures_it() {
+    let (all, direct) = (dependencies("countersign", &[]), dependencies("countersign", &["--depth", "1"]));
+    assert!(["private-postgres", "tonic"].iter().all(|name| direct.iter().any(|found| found == name)), "{direct:?}");
+    // tonic has h2 for itself.
+    for (name, found) in [("countersign-bench", &all), ("hdrhistogram", &all), ("h2", &direct)] {
+        assert!(!found.iter().any(|found| found == name), "{name} is among them");
+    }
 }

@@ -31,7 +31,7 @@ and not from others. A figure is the best of its rounds; in brackets stands the 
 
 ## Reference points
 
-Measured in the same rounds (`countersign bench reference`). The empty call is served by the same port set-up as ours, in a
+Measured in the same rounds (`countersign-bench reference`). The empty call is served by the same port set-up as ours, in a
 process of its own: 400 bytes in, 150 bytes out.
 
 {reference}
@@ -67,19 +67,19 @@ just bench            # all of it, several minutes
 just bench --quick    # a smoke run, into target/bench
 ```
 
-A single figure, against any server that runs; `countersign bench load --help` has all options:
+A single figure, against any server that runs; `countersign-bench load --help` has all options:
 
 ```
 export COUNTERSIGN_BENCH_PASSWORD=...
-countersign bench load --target http://127.0.0.1:50051 --username demo --call verify-warm --connections 8 --streams 8
-countersign bench load --target http://127.0.0.1:50051 --username demo --call verify-warm --rate 10000
+countersign-bench load --target http://127.0.0.1:50051 --username demo --call verify-warm --connections 8 --streams 8
+countersign-bench load --target http://127.0.0.1:50051 --username demo --call verify-warm --rate 10000
 ```
 
 Outside check, with h2load of nghttp2: it sends the same bytes over HTTP/2, and knows nothing of gRPC, so look at the statuses
 of a few calls first.
 
 ```
-countersign bench body --target http://127.0.0.1:50051 --username demo --call verify-warm --output body
+countersign-bench body --target http://127.0.0.1:50051 --username demo --call verify-warm --output body
 h2load --duration=5 --warm-up-time=1 -c 8 -m 8 -t 1 -d body -H 'content-type: application/grpc' -H 'te: trailers' \\
     http://127.0.0.1:50051/countersign.v1.AuthService/Verify
 ```

@@ -85,7 +85,7 @@ just bench-scale --quick    # a smoke run, into target/bench
 
 | figure | command |
 | --- | --- |
-| seed | `countersign migrate`, then `countersign bench seed --users {users} --sessions {sessions} --json` |
+| seed | `countersign migrate`, then `countersign-bench seed --users {users} --sessions {sessions} --json` |
 | cost | `pg_prewarm` of all tables and indexes, CHECKPOINT, `countersign serve`, and the client of `benches/scale` (`calls.py`) |
 | clean-up | the same server and database after the rounds (`cleanup.py`) |
 | memory | `VmRSS` of the server; `Pss_Shmem` and `Pss_Anon` of the processes of Postgres |

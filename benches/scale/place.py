@@ -14,7 +14,7 @@ import time
 import urllib.parse
 import uuid
 
-from common import environment
+from common import environment, generator
 
 OWNER, DATABASE = "countersign", "postgres"
 # Checkpoints come when they are asked for: one that falls into a round would be a part of that round alone.
@@ -26,7 +26,7 @@ SETTINGS = {
 }
 # One user in so many is there to be ended; the others keep their sessions.
 DOOMED = 5
-# Of a seed of ten million sessions (src/store/seed.rs).
+# Of a seed of ten million sessions (crates/countersign-bench/src/seed.rs).
 PASSES, PASS = 40, 250_000
 
 
@@ -217,7 +217,7 @@ class Place:
             self.files[name].write_text(content)
         self.run(binary, "migrate")
         seed = ["--users", str(self.users), "--sessions", str(sessions), "--json"]
-        self.seeded = json.loads(self.run(binary, "bench", "seed", *seed))
+        self.seeded = json.loads(self.run(*generator(binary), "seed", *seed))
         self.password = self.seeded.pop("password")
         if sessions < PASSES * PASS:
             self.scatter()

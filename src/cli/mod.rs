@@ -1,8 +1,6 @@
 //! The command line: one file per subcommand. What fails is said in one line on standard error, with exit code 1.
 
 mod audit;
-mod bench;
-mod bench_seed;
 mod dev;
 mod hash;
 mod healthcheck;
@@ -25,8 +23,13 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use self::process::block_on;
-use crate::{config::LogSettings, telemetry};
+pub use self::{
+    output::say,
+    process::{Shutdown, bind_one, block_on},
+    settings::{require_schema, store},
+    user::read_line,
+};
+use crate::{config::LogSettings, error::Error, telemetry};
 
 /// Authentication for internal microservices: sessions that end everywhere, verified in memory, over gRPC.
 #[derive(Parser)]
@@ -57,8 +60,6 @@ enum Command {
     Audit(audit::Audit),
     /// Find out what a password hash may cost on this machine
     Hash(hash::Hash),
-    /// Measure a running server under load, and what this machine can do at most
-    Bench(Box<bench::Bench>),
     /// Ask a running server whether it serves: exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -75,14 +76,18 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => block_on(command.run()),
         Command::Audit(command) => block_on(command.run()),
         Command::Hash(command) => block_on(command.run()),
-        Command::Bench(command) => command.run(),
         Command::Healthcheck(command) => block_on(command.run()),
     });
+    exit("countersign", result)
+}
+
+/// The exit code of a program of ours, which says on standard error why it failed.
+pub fn exit(program: &str, result: Result<(), Error>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
-            drop(writeln!(io::stderr(), "countersign: {error}"));
+            drop(writeln!(io::stderr(), "{program}: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -17,6 +17,9 @@ pub(super) fn moment(at: OffsetDateTime) -> String {
 }
 
 /// Writes a line of output.
-pub(super) fn say(line: impl Display) -> Result<(), Error> {
+///
+/// # Errors
+/// [`Error::Internal`] when standard output is closed.
+pub fn say(line: impl Display) -> Result<(), Error> {
     writeln!(io::stdout(), "{line}").map_err(Error::internal)
 }

@@ -7,7 +7,11 @@ use crate::{
     store::{Store, StoreSettings},
 };
 
-pub(super) fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
+/// The database that the settings name; connects at the first use.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for settings that are out of range.
+pub fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
     settings.check()?;
     Store::new(&StoreSettings {
         url: settings.database_url.clone(),
@@ -21,7 +25,11 @@ pub(super) fn master_keys(settings: &MasterKeySettings) -> Result<MasterKeys, Er
     MasterKeys::parse(setting, &list)
 }
 
-pub(super) async fn require_schema(store: &Store) -> Result<(), Error> {
+/// Passes if the database is of a version that is served, and all migrations have been made.
+///
+/// # Errors
+/// [`Error::InvalidArgument`], [`Error::DatabaseUnavailable`].
+pub async fn require_schema(store: &Store) -> Result<(), Error> {
     store.check_version().await?;
     match store.missing_migrations().await? {
         0 => Ok(()),

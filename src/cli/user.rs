@@ -161,7 +161,10 @@ impl PasswordSource {
 }
 
 /// The first line of standard input.
-pub(super) async fn read_line() -> Result<Zeroizing<String>, Error> {
+///
+/// # Errors
+/// [`Error::InvalidArgument`] when it cannot be read.
+pub async fn read_line() -> Result<Zeroizing<String>, Error> {
     let mut line = Zeroizing::new(String::new());
     let mut input = BufReader::new(tokio::io::stdin().take(MAX_LINE));
     input.read_line(&mut line).await.map_err(unreadable)?;

@@ -1,8 +1,8 @@
-//! Cryptography: the only code that knows jsonwebtoken, argon2 and the other password hashes, aws-lc-rs, quick_cache, xorf and zxcvbn.
+//! Cryptography: the only code of the service that knows jsonwebtoken, argon2 and the other password hashes, aws-lc-rs, xorf and
+//! zxcvbn.
 //!
 //! Architecture invariant: knows nothing of the database. What is stored sealed is opened here and handed in by `auth`.
 
-pub mod bare;
 pub mod blocklist;
 pub mod device_hint;
 pub mod digest;

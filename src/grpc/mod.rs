@@ -5,12 +5,10 @@ mod auth_service;
 mod caller;
 mod contract;
 mod decode;
-mod empty;
 mod encode;
 mod health_check;
 mod import;
 mod permission;
-mod refusal;
 mod server;
 mod service;
 #[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
@@ -22,7 +20,5 @@ mod verdict;
 mod watch;
 
 pub use caller::Administration;
-pub use empty::serve_empty;
 pub use health_check::check_health;
-pub use refusal::refusal;
-pub use server::{Health, serve};
+pub use server::{Health, serve, serve_routes};

@@ -86,7 +86,7 @@ pub async fn serve(
 ///
 /// # Errors
 /// [`Error::Internal`] when it fails.
-pub(super) async fn serve_routes(
+pub async fn serve_routes(
     listener: TcpListener,
     routes: Routes,
     administration: Administration,

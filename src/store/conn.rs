@@ -121,7 +121,11 @@ impl Conn {
         self.guarded(async |c| within(deadline, sqlx::raw_sql(statement).execute(c)).await).await.map(drop)
     }
 
-    pub(super) async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
+    /// Runs a statement, and says how many rows it changed.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`], [`Error::Conflict`].
+    pub async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
         let deadline = self.terms.deadline;
         self.guarded(async |c| within(deadline, query.execute(c)).await).await.map(|r| r.rows_affected())
     }

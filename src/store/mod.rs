@@ -8,7 +8,6 @@
 
 mod address;
 pub mod audit;
-pub mod commits;
 mod conn;
 pub mod credentials;
 mod error;
@@ -29,7 +28,6 @@ mod retry;
 pub mod revocation_log;
 pub mod revocations;
 mod schema;
-pub mod seed;
 pub mod session_floor;
 pub mod sessions;
 mod setup;

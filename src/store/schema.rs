@@ -42,8 +42,11 @@ impl Store {
         Ok(MIGRATIONS.iter().filter(|m| missing(m.version)).count())
     }
 
-    /// A connection without the server's deadlines, for migrations.
-    pub(super) async fn connect_bare(&self) -> Result<PgConnection, Error> {
+    /// A connection without the server's deadlines, for migrations and what else takes long.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn connect_bare(&self) -> Result<PgConnection, Error> {
         Ok(self.connect_by(&Setup::patient(self.wanted)).await?.0)
     }
 }

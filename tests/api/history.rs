@@ -342,7 +342,8 @@ async fn replica(proxy: &Proxy) -> TestServer {
 async fn sleeper(proxy: &Proxy) -> Process {
     let bound = format!("{}s", BOUND.as_secs());
     let settings = ["--max-staleness", &bound, "--access-token-ttl", "1h", "--database-deadline", "1s"];
-    Process::start(&proxy.url(), &[&settings[..], &["--hash-threads", "1"]].concat()).await
+    Process::start(env!("CARGO_BIN_EXE_countersign"), &proxy.url(), &[&settings[..], &["--hash-threads", "1"]].concat())
+        .await
 }
 
 fn setting(name: &str, default: u64) -> u64 {

@@ -11,7 +11,6 @@
 
 mod admin;
 mod audit;
-mod bench;
 mod clocks;
 mod confirm;
 mod conflicts;

@@ -21,9 +21,9 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it on a migrated database, with these settings, and waits until it listens.
-    pub async fn start(url: &str, settings: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    /// Starts the program at `binary` on a migrated database, with these settings, and waits until it listens.
+    pub async fn start(binary: &str, url: &str, settings: &[&str]) -> Self {
+        let mut command = Command::new(binary);
         for (name, _) in env::vars().filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
             command.env_remove(name);
         }

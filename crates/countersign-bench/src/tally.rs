@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use tokio::time::Instant;
 
 use super::{call::Call, wire::Answer};
-use crate::error::Error;
+use countersign::error::Error;
 
 /// In nanoseconds; three significant digits. What takes longer counts as the longest.
 const SHORTEST: u64 = 100;

@@ -1,17 +1,9 @@
-//! `countersign bench seed`: fills a database with users and live sessions, to measure how a server does with many.
+//! `countersign-bench seed`: fills a database with users and live sessions, to measure how a server does with many.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
-use countersign_token::clock::Clock;
-use serde_json::json;
-use tokio::time::Instant;
-use zeroize::Zeroizing;
-
-use super::{
-    output::say,
-    settings::{require_schema, store},
-};
-use crate::{
+use countersign::{
+    cli::{require_schema, say, store},
     config::{DatabaseSettings, PolicySettings},
     crypto::{
         password::{HashPolicy, PasswordHasher},
@@ -19,13 +11,18 @@ use crate::{
     },
     domain::password::Password,
     error::Error,
-    store::seed::{self, Seed},
 };
+use countersign_token::clock::Clock;
+use serde_json::json;
+use tokio::time::Instant;
+use zeroize::Zeroizing;
+
+use crate::seed;
 
 const PASSWORD_BYTES: usize = 18;
 
 #[derive(Args)]
-pub(super) struct BenchSeed {
+pub(super) struct Seed {
     #[command(flatten)]
     database: DatabaseSettings,
     #[command(flatten)]
@@ -48,7 +45,7 @@ pub(super) struct BenchSeed {
     json: bool,
 }
 
-impl BenchSeed {
+impl Seed {
     pub(super) async fn run(self) -> Result<(), Error> {
         self.policy.check()?;
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -62,7 +59,7 @@ impl BenchSeed {
         let hasher = PasswordHasher::start(HashPolicy { threads: 1, queue: 1, cost })?;
         let hash = hasher.hash(Password::parse("password", &password)?, None).await?;
         let begun = Instant::now();
-        let seed = Seed {
+        let seed = seed::Seed {
             prefix: &self.prefix,
             password_hash: hash.as_str(),
             users: self.users,

@@ -15,7 +15,7 @@ use super::{
     call::Mix,
     wire::{Template, frame},
 };
-use crate::grpc::v1;
+use countersign::grpc::v1;
 
 /// What a run sends.
 #[derive(Clone)]

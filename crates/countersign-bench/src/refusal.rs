@@ -1,4 +1,4 @@
-//! The client side of a status, for `countersign bench`.
+//! The client side of a status.
 
 use http::HeaderMap;
 use tonic::{Code, Status};

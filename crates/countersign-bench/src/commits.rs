@@ -1,4 +1,4 @@
-//! A table of its own with one row for each task, for `countersign bench`: what one UPDATE of one row with a commit of its
+//! A table of its own with one row for each task: what one UPDATE of one row with a commit of its
 //! own costs through this driver and this pool, which is the measure of whatever writes.
 
 use std::time::Duration;
@@ -6,8 +6,7 @@ use std::time::Duration;
 use sqlx::query;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::Store;
-use crate::error::Error;
+use countersign::{error::Error, store::Store};
 
 /// The most tasks.
 pub const MOST_TASKS: usize = 256;

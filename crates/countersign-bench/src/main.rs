@@ -1,4 +1,5 @@
-//! `countersign bench`: a load generator for running servers, the reference points of the machine, and what fills a database.
+//! The `countersign-bench` command: a load generator for running servers, the reference points of the machine, and what
+//! fills a database.
 //!
 //! A caller (`caller.rs`) makes calls one after the other over a stream (`wire.rs`), paced by a schedule or by the answers
 //! (`pace.rs`), with messages that were made before (`prepare.rs`, `supply.rs`). Threads of callers are driven by
@@ -6,25 +7,32 @@
 //!
 //! Rule: a call that is not answered as expected is counted apart and makes the run fail.
 
+mod bare;
 mod call;
 mod caller;
+mod cli;
+mod commits;
 mod cpu;
+mod empty;
 mod load;
 mod pace;
 mod prepare;
 mod reference;
+mod refusal;
 mod report;
+mod seed;
 mod supply;
 mod tally;
 mod wire;
 
-pub use self::{
-    call::{Call, Mix},
-    cpu::listener_of,
-    load::{Shape, run},
-    prepare::{Credentials, Preparation},
-    reference::{Reference, Yardstick},
-    report::Report,
-    supply::Plan,
-    wire::Target,
-};
+use std::process::ExitCode;
+
+use mimalloc::MiMalloc;
+
+/// As in the server, whose empty call is measured here.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,5 +1,4 @@
-//! A service with one empty call, behind the same port as ours: what a unary call costs before it does anything. For
-//! `countersign bench`.
+//! A service with one empty call, behind the same port as ours: what a unary call costs before it does anything.
 
 use std::{
     convert::Infallible,
@@ -19,8 +18,10 @@ use tonic::{
 };
 use tower::Service;
 
-use super::{caller::Administration, server::serve_routes};
-use crate::error::Error;
+use countersign::{
+    error::Error,
+    grpc::{Administration, serve_routes},
+};
 
 /// As long as the answer of a Verify.
 const ANSWER: usize = 150;
@@ -60,7 +61,7 @@ impl UnaryService<String> for Empty {
 ///
 /// # Errors
 /// [`Error::Internal`] when the port fails.
-pub async fn serve_empty(listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let mut routes = Routes::builder();
     routes.add_service(Empty);
     serve_routes(listener, routes.routes(), Administration::Nobody, shutdown).await

@@ -25,7 +25,7 @@ use super::{
     tally::Tally,
     wire::{Stream, Target},
 };
-use crate::error::Error;
+use countersign::error::Error;
 
 /// Until all threads have been told to begin.
 const LEAD: Duration = Duration::from_millis(10);

@@ -10,7 +10,7 @@ use super::{
     tally::{Counts, Tally},
     wire::Target,
 };
-use crate::error::Error;
+use countersign::error::Error;
 
 /// What was counted, before it is put in relation.
 pub(super) struct Measured {

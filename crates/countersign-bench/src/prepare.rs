@@ -12,7 +12,7 @@ use super::{
     supply::{Part, Plan, Supply},
     wire::{Stream, Target, Template, frame},
 };
-use crate::{
+use countersign::{
     error::Error,
     grpc::v1::{self, revoke_request::Target as Revokee},
 };

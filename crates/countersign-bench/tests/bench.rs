@@ -1,5 +1,17 @@
-//! `countersign bench` against a real server: what it counts is what it sent, and what is wrong makes it fail. How fast
+//! `countersign-bench` against a real server: what it counts is what it sent, and what is wrong makes it fail. How fast
 //! anything is, no test says.
+
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed; clippy knows test functions only, not their helpers"
+)]
+
+#[path = "../../../tests/api/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "shared with the stories of the service, which need more")]
+mod support;
 
 use std::{
     env, fs,
@@ -11,7 +23,7 @@ use serde_json::Value;
 use sqlx::{Connection as _, PgConnection};
 use tokio::task::block_in_place;
 
-use crate::support::{PASSWORD, Setup, TestServer, database, live_sessions};
+use support::{PASSWORD, Setup, TestServer, database, live_sessions};
 
 /// Runs it with the password of the actors on standard input.
 fn bench(args: &[&str]) -> Output {
@@ -21,8 +33,8 @@ fn bench(args: &[&str]) -> Output {
 /// The server that it calls runs in this process: the thread must not keep it from answering.
 fn bench_with(args: &[&str], password: &str) -> Output {
     block_in_place(|| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-        command.arg("bench").args(args).env("COUNTERSIGN_LOG", "warn").env_remove("COUNTERSIGN_BENCH_PASSWORD");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign-bench"));
+        command.args(args).env("COUNTERSIGN_LOG", "warn").env_remove("COUNTERSIGN_BENCH_PASSWORD");
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         // It may have failed before it reads.
@@ -130,7 +142,7 @@ async fn an_answer_that_is_not_expected_is_counted_by_its_reason_and_fails_the_r
     assert_eq!((&report["calls"][0]["unexpected"]["Unimplemented"], 0), (&report["total"], 0));
     assert!(failure(&output).contains("times Unimplemented for empty"));
     let refused = load(&server, &["--call", "revoke-by-id"]);
-    assert_eq!(failure(&refused), "countersign: username: the server refused it: CALLER_NOT_ALLOWED\n");
+    assert_eq!(failure(&refused), "countersign-bench: username: the server refused it: CALLER_NOT_ALLOWED\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +153,7 @@ async fn what_is_wrong_is_said_in_one_line_before_the_load() {
         failure(&bench_with(&[&["load", "--target", &target, "--seconds", "0.1"], args].concat(), password))
     };
     let wrong = load(&["--username", "alice", "--password-stdin"], "wrong");
-    assert_eq!(wrong, "countersign: login: the server refused it: INVALID_CREDENTIALS\n");
+    assert_eq!(wrong, "countersign-bench: login: the server refused it: INVALID_CREDENTIALS\n");
     assert!(load(&["--username", "alice"], "").contains("COUNTERSIGN_BENCH_PASSWORD"));
     assert!(load(&[], "").contains("username: this call needs a user"));
     assert!(load(&["--rate", "0"], "").contains("rate: "));
@@ -150,7 +162,7 @@ async fn what_is_wrong_is_said_in_one_line_before_the_load() {
     assert!(load(&expired, PASSWORD).contains("--access-token-ttl"));
     let load = |target: &str| failure(&bench_with(&["load", "--call", "empty", "--target", target], ""));
     for bad in ["127.0.0.1:1", "https://127.0.0.1:1", "http://127.0.0.1", "http://127.0.0.1:1/path"] {
-        assert_eq!(load(bad), "countersign: target: http://host:port\n", "{bad}");
+        assert_eq!(load(bad), "countersign-bench: target: http://host:port\n", "{bad}");
     }
     assert!(load("http://127.0.0.1:1").contains("cannot be reached"));
 }

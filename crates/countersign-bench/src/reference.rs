@@ -13,21 +13,19 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::{
+    bare,
     call::{Call, Mix},
+    commits::{Commits, MOST_TASKS},
     cpu,
     load::{self, Shape},
     prepare::Preparation,
     report::Report,
     wire::Target,
 };
-use crate::{
-    crypto::bare,
+use countersign::{
     domain::password::HashCost,
     error::Error,
-    store::{
-        Store, StoreSettings,
-        commits::{Commits, MOST_TASKS},
-    },
+    store::{Store, StoreSettings},
 };
 
 /// Connections and streams on each: one caller, some, many.
@@ -139,11 +137,11 @@ impl Yardstick {
     }
 }
 
-/// This program again, as `bench empty-server`, which says where it listens.
+/// This program again, as `empty-server`, which says where it listens.
 fn empty_server() -> Result<(EmptyServer, Target), Error> {
     let failed = |error: std::io::Error| Error::internal(format!("the empty server: {error}"));
     let mut command = Command::new(env::current_exe().map_err(failed)?);
-    command.args(["bench", "empty-server", "--grpc-addr", "127.0.0.1:0"]);
+    command.args(["empty-server", "--grpc-addr", "127.0.0.1:0"]);
     let mut server = EmptyServer(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?);
     let mut line = String::new();
     if let Some(output) = server.0.stdout.take() {

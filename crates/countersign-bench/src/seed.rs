@@ -1,4 +1,4 @@
-//! Fills tables `users` and `refresh_tokens` by COPY, for `countersign bench seed`. Constraints and foreign keys are checked
+//! Fills tables `users` and `refresh_tokens` by COPY, for `countersign-bench seed`. Constraints and foreign keys are checked
 //! as for any other row.
 
 use std::{fmt::Write as _, ops::Range, time::Duration};
@@ -7,11 +7,7 @@ use countersign_token::ids::{SessionId, UserId};
 use sqlx::{Connection as _, PgConnection, query_scalar, raw_sql};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::{
-    Store,
-    error::{classify, unreachable},
-};
-use crate::error::Error;
+use countersign::{error::Error, store::Store};
 
 /// The rows of one COPY, which is a transaction. Users are spread evenly over each, in the order of their ids, so that an
 /// index that is larger than the memory is written in passes.
@@ -47,7 +43,7 @@ pub struct Seed<'a> {
 pub async fn fill(store: &Store, seed: Seed<'_>) -> Result<(), Error> {
     let mut connection = store.connect_bare().await?;
     let taken = query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM users WHERE starts_with(username, $1))");
-    if taken.bind(format!("{}-", seed.prefix)).fetch_one(&mut connection).await.map_err(classify)? {
+    if taken.bind(format!("{}-", seed.prefix)).fetch_one(&mut connection).await.map_err(failed)? {
         return Err(Error::UsernameTaken);
     }
     let mut users: Vec<UserId> = (0..seed.users).map(|_| UserId::new(seed.now - AGES)).collect();
@@ -63,9 +59,9 @@ pub async fn fill(store: &Store, seed: Seed<'_>) -> Result<(), Error> {
     }
     // Rows whose visibility is not noted yet would be noted by whoever reads them first.
     for table in ["VACUUM (ANALYZE) users", "VACUUM (ANALYZE) refresh_tokens"] {
-        raw_sql(table).execute(&mut connection).await.map_err(classify)?;
+        raw_sql(table).execute(&mut connection).await.map_err(failed)?;
     }
-    connection.close().await.map_err(unreachable)
+    connection.close().await.map_err(failed)
 }
 
 const USERS: &str = "COPY users (id, username, password_hash, roles, epoch, password_changed_at, created_at, updated_at) \
@@ -84,17 +80,17 @@ async fn copy(
     rows: Range<u64>,
     write: impl Fn(&mut String, u64) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut copying = connection.copy_in_raw(statement).await.map_err(classify)?;
+    let mut copying = connection.copy_in_raw(statement).await.map_err(failed)?;
     let mut text = String::with_capacity(2 * PIECE);
     for row in rows {
         write(&mut text, row)?;
         if text.len() >= PIECE {
-            copying.send(text.as_bytes()).await.map_err(classify)?;
+            copying.send(text.as_bytes()).await.map_err(failed)?;
             text.clear();
         }
     }
-    copying.send(text.as_bytes()).await.map_err(classify)?;
-    copying.finish().await.map_err(classify).map(drop)
+    copying.send(text.as_bytes()).await.map_err(failed)?;
+    copying.finish().await.map_err(failed).map(drop)
 }
 
 impl Seed<'_> {
@@ -122,6 +118,10 @@ impl Seed<'_> {
 fn user(users: &[UserId], number: u128) -> Result<UserId, Error> {
     let found = usize::try_from(number).ok().and_then(|number| users.get(number));
     found.copied().ok_or_else(|| Error::internal("there is no user of that number"))
+}
+
+fn failed(error: sqlx::Error) -> Error {
+    Error::DatabaseUnavailable(error.into())
 }
 
 fn moment(at: OffsetDateTime) -> Result<String, Error> {

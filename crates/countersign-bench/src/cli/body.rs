@@ -1,0 +1,30 @@
+//! `countersign-bench body`: one message of a call, for other load generators.
+
+use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
+
+use clap::Args;
+use countersign::error::Error;
+
+use super::calls::Calls;
+
+#[derive(Args)]
+pub(super) struct Body {
+    #[command(flatten)]
+    calls: Calls,
+
+    /// A new file, which its owner alone may read: the message may hold a token or a password
+    #[arg(long)]
+    output: PathBuf,
+}
+
+impl Body {
+    pub(super) fn run(&self) -> Result<(), Error> {
+        let (_, plan) = self.calls.prepare(1)?;
+        let message = plan.first().ok_or_else(|| Error::invalid("tokens", "there is no message"))?;
+        let mut options = OpenOptions::new();
+        let written = options.write(true).create_new(true).mode(0o600).open(&self.output);
+        written
+            .and_then(|mut file| file.write_all(&message))
+            .map_err(|error| Error::invalid("output", format!("cannot be written: {error}")))
+    }
+}

@@ -1,0 +1,84 @@
+//! The command line: one file per subcommand. What fails is said as `countersign` says it.
+
+mod body;
+mod calls;
+mod load;
+mod reference;
+mod seed;
+
+use std::{fmt::Display, net::SocketAddr, process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand};
+use countersign::{
+    cli::{Shutdown, bind_one, block_on, exit, say},
+    config::LogSettings,
+    error::Error,
+    server, telemetry,
+};
+use serde::Serialize;
+
+use crate::empty;
+
+/// Measures a running Countersign under load, and what this machine can do at most.
+#[derive(Parser)]
+#[command(name = "countersign-bench", version)]
+struct Cli {
+    #[command(flatten)]
+    log: LogSettings,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Call a running server, and measure how it answers
+    Load(Box<load::Load>),
+    /// Write one message of a call into a file, in the framing of gRPC, for other load generators
+    Body(Box<body::Body>),
+    /// Measure what this machine can do at most: empty calls, bare signatures, password hashes and commits
+    Reference(Box<reference::Reference>),
+    /// Fill a database with users and live sessions
+    Seed(Box<seed::Seed>),
+    /// Serve the empty call of the reference
+    #[command(hide = true)]
+    EmptyServer {
+        #[arg(long)]
+        grpc_addr: SocketAddr,
+    },
+}
+
+/// Runs the command that the arguments name.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
+        Command::Load(command) => command.run(),
+        Command::Body(command) => command.run(),
+        Command::Reference(command) => command.run(),
+        Command::Seed(command) => block_on(command.run()),
+        Command::EmptyServer { grpc_addr } => block_on(serve_empty(grpc_addr)),
+    });
+    exit("countersign-bench", result)
+}
+
+async fn serve_empty(addr: SocketAddr) -> Result<(), Error> {
+    let listener = bind_one("grpc-addr", addr).await?;
+    let shutdown = Shutdown::listen()?;
+    say(listener.local_addr().map_err(Error::internal)?)?;
+    empty::serve(listener, shutdown.requested()).await
+}
+
+/// As a table, or as JSON.
+fn show(figures: &(impl Serialize + Display), json: bool) -> Result<(), Error> {
+    if json { say(serde_json::to_string_pretty(figures).map_err(Error::internal)?) } else { say(figures) }
+}
+
+fn seconds(setting: &'static str, seconds: f64) -> Result<Duration, Error> {
+    let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= Duration::from_secs(86_400));
+    time.ok_or_else(|| Error::invalid(setting, "up to a day"))
+}
+
+/// The other half is the server's.
+fn half_of_the_cores() -> usize {
+    (server::hash_threads(0) / 2).max(1)
+}

@@ -1,0 +1,49 @@
+//! `countersign-bench reference`: what this machine can do at most.
+
+use std::time::Duration;
+
+use clap::Args;
+use countersign::{config::PolicySettings, error::Error, server, store::StoreSettings};
+
+use super::{half_of_the_cores, seconds, show};
+use crate::reference::Yardstick;
+
+/// The pool through which rows are committed; as large as the server's by default.
+const CONNECTIONS: u32 = 16;
+
+#[derive(Args)]
+pub(super) struct Reference {
+    /// Where a table of its own is made for the commits; without it they are left out
+    #[arg(long, env = "COUNTERSIGN_DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+
+    #[command(flatten)]
+    policy: PolicySettings,
+
+    /// How long each figure is measured
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+
+    /// One JSON object instead of lines
+    #[arg(long)]
+    json: bool,
+}
+
+impl Reference {
+    pub(super) fn run(&self) -> Result<(), Error> {
+        self.policy.check()?;
+        let database = self.database_url.clone().map(|url| StoreSettings {
+            url,
+            connections: CONNECTIONS,
+            deadline: Duration::from_secs(30),
+        });
+        let yardstick = Yardstick {
+            each: seconds("seconds", self.seconds)?,
+            cost: self.policy.login.hash_cost(),
+            hash_threads: server::hash_threads(self.policy.hash_threads),
+            callers: half_of_the_cores(),
+            database,
+        };
+        show(&yardstick.measure()?, self.json)
+    }
+}
