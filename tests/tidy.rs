@@ -570,3 +570,53 @@ fn the_service_depends_on_nothing_that_only_measures_it() {
         assert!(!found.iter().any(|found| found == name), "{name} is among them");
     }
 }
+
+/// An id that code cites is explained where the repository's reader finds it, and what is explained there is tested.
+#[test]
+fn every_requirement_that_is_cited_is_on_its_page_and_tested() {
+    let page = read("docs/requirements.md");
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let row = |id: &str| rows.iter().find(|cells| cells.get(1) == Some(&id));
+    let mut complaints = Vec::new();
+    for source in all_code().iter().chain(&all_tests()) {
+        for id in cited(&source.text).filter(|id| row(id).is_none()) {
+            complaints.push(format!("{}: {id} is not in docs/requirements.md", source.name()));
+        }
+    }
+    for cells in rows.iter().filter(|cells| is_requirement(cells[1]) && !cells[4].starts_with("none: ")) {
+        let prefix = format!("fn {}_", cells[1].to_lowercase());
+        for file in cells[4].split(", ").map(|file| file.trim_matches('`')) {
+            if !read(file).contains(&prefix) {
+                complaints.push(format!("{}: {file} has no test of that name", cells[1]));
+            }
+        }
+    }
+    assert_none(complaints);
+}
+
+fn is_requirement(word: &str) -> bool {
+    let (letter, number) = word.split_at(word.len().min(1));
+    ["R", "V", "M", "A"].contains(&letter)
+        && (1..=2).contains(&number.len())
+        && number.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The ids in comments and in names of tests.
+fn cited(text: &str) -> impl Iterator<Item = String> + '_ {
+    let in_comments = text
+        .lines()
+        .filter_map(|line| line.split_once("//").map(|(_, comment)| comment))
+        .flat_map(|comment| comment.split(|c: char| !c.is_ascii_alphanumeric()))
+        .filter(|word| is_requirement(word))
+        .map(str::to_owned);
+    let in_names = text
+        .match_indices("fn ")
+        .filter_map(|(at, _)| text[at + 3..].split_once('_'))
+        .map(|(first, _)| first.to_uppercase())
+        .filter(|word| is_requirement(word));
+    in_comments.chain(in_names)
+}
