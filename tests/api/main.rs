@@ -16,6 +16,7 @@ mod confirm;
 mod conflicts;
 mod dev;
 mod discovery;
+mod dropped;
 mod failover;
 mod hash;
 mod hints;
