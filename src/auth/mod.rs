@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use countersign_token::verifier::Settings;
 
+pub use self::page::Page;
 use self::{base::Base, keys::Keys, passwords::Passwords, sessions::Sessions, users::Users, verified::Verifier};
-pub use self::{completion::to_completion, page::Page};
 use crate::{
     config::Policy,
     crypto::{password::PasswordHasher, password_rules::PasswordRules, seal::MasterKeys},
@@ -40,7 +40,7 @@ pub struct Accounts {
     /// Their sessions.
     pub sessions: Arc<Sessions>,
     /// The users.
-    pub users: Users,
+    pub users: Arc<Users>,
     /// The deployment's choices.
     pub policy: Policy,
 }
@@ -59,7 +59,7 @@ pub struct Auth {
     /// The sessions.
     pub sessions: Arc<Sessions>,
     /// The users.
-    pub users: Users,
+    pub users: Arc<Users>,
     /// The deployment's choices.
     pub policy: Policy,
 }
@@ -69,7 +69,7 @@ impl Accounts {
     pub fn new(policy: Policy, hasher: PasswordHasher, rules: PasswordRules, base: Base) -> Self {
         let passwords = Arc::new(Passwords::new(&policy, hasher, rules, base.clone()));
         let sessions = Arc::new(Sessions::new(&policy, base.clone()));
-        let users = Users::new(Arc::clone(&passwords), Arc::clone(&sessions), base.clone());
+        let users = Arc::new(Users::new(Arc::clone(&passwords), Arc::clone(&sessions), base.clone()));
         Self { base, passwords, sessions, users, policy }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use countersign::{config::PolicySettings, error::Error, server, store::StoreSettings};
 
-use super::{half_of_the_cores, seconds, show};
+use super::figures::{half_of_the_cores, seconds, show};
 use crate::reference::Yardstick;
 
 /// The pool through which rows are committed; as large as the server's by default.
