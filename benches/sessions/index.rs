@@ -4,7 +4,7 @@ use std::{hint::black_box, time::Instant};
 
 use countersign_token::{
     claims::Principal,
-    clock::Boot,
+    clock::BootInstant,
     ids::{SessionId, UserId},
     index::{Index, Origin},
     revocation::{RETENTION, Revocation, Subject},
@@ -46,7 +46,7 @@ fn filled(sessions: &[SessionId], now: OffsetDateTime) -> Index {
     let mut index = Index::default();
     for id in sessions {
         let revocation = Revocation { subject: Subject::Session(*id), expires_at: now + RETENTION };
-        index.apply(&revocation, Origin::Log, Boot::from_nanos(1));
+        index.apply(&revocation, Origin::Log, BootInstant::from_nanos(1));
     }
     index
 }

@@ -13,7 +13,7 @@ use countersign::{
     server::{Config, Listeners, Server},
     store::{Store, StoreSettings},
 };
-use countersign_token::clock::{Boot, Clock};
+use countersign_token::clock::{BootInstant, Clock};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 /// Base64 of 32 bytes.
@@ -38,7 +38,7 @@ fn defaults() -> PolicySettings {
 pub struct Replica {
     pub auth: Arc<Auth>,
     /// When `Server::serve` began.
-    pub begun: Boot,
+    pub begun: BootInstant,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), Error>>,
 }

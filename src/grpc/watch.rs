@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use countersign_token::{algorithm::Algorithm, clock::Boot, revocation::Revocation};
+use countersign_token::{algorithm::Algorithm, clock::BootInstant, revocation::Revocation};
 use tokio::{
     sync::{mpsc, watch},
     time::{sleep, timeout},
@@ -32,7 +32,7 @@ struct Watcher {
     auth: Arc<Auth>,
     events: mpsc::Sender<Result<v1::WatchRevocationsResponse, Status>>,
     /// When the call began.
-    began: Boot,
+    began: BootInstant,
     /// What the subscriber knows.
     position: Option<Position>,
     jwks: String,
@@ -155,7 +155,7 @@ impl Watcher {
         }
     }
 
-    fn since_it_began(&self, moment: Boot) -> prost_types::Duration {
+    fn since_it_began(&self, moment: BootInstant) -> prost_types::Duration {
         let nanos = i128::from(moment.as_nanos()) - i128::from(self.began.as_nanos());
         let second = 1_000_000_000;
         prost_types::Duration {

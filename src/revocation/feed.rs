@@ -4,7 +4,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use countersign_token::{clock::Boot, revocation::Revocation};
+use countersign_token::{clock::BootInstant, revocation::Revocation};
 
 use crate::domain::revocation::{LogEntry, Position};
 
@@ -37,7 +37,7 @@ pub struct Feed {
 struct Snapshot {
     revocations: Arc<Vec<Revocation>>,
     position: Position,
-    taken_at: Boot,
+    taken_at: BootInstant,
 }
 
 impl Default for Feed {
@@ -66,7 +66,7 @@ impl Feed {
     }
 
     /// What comes after `known`. `live` gives all that is known, and is asked only for a snapshot.
-    pub fn after(&mut self, known: Option<Position>, now: Boot, live: impl FnOnce() -> Vec<Revocation>) -> News {
+    pub fn after(&mut self, known: Option<Position>, now: BootInstant, live: impl FnOnce() -> Vec<Revocation>) -> News {
         match known.and_then(|known| self.rows_after(known)) {
             Some(rows) if rows.is_empty() => News::Nothing,
             Some(rows) => News::Added(rows, self.end),
@@ -89,7 +89,7 @@ impl Feed {
         Some(self.rows.iter().skip(skip).map(|row| row.revocation.clone()).collect())
     }
 
-    fn snapshot(&mut self, now: Boot, live: impl FnOnce() -> Vec<Revocation>) -> News {
+    fn snapshot(&mut self, now: BootInstant, live: impl FnOnce() -> Vec<Revocation>) -> News {
         let serves = |snapshot: &&Snapshot| {
             now.since(snapshot.taken_at) < SNAPSHOT_SERVES && self.rows_after(snapshot.position).is_some()
         };
@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn after(feed: &mut Feed, known: Option<Position>) -> (&'static str, usize) {
-        match feed.after(known, Boot::from_nanos(0), || vec![row(1, 0).revocation; 9]) {
+        match feed.after(known, BootInstant::from_nanos(0), || vec![row(1, 0).revocation; 9]) {
             News::Nothing => ("nothing", 0),
             News::Added(rows, position) => {
                 assert_eq!(position, feed.end);
@@ -176,7 +176,7 @@ mod tests {
         let mut feed = feed(0, 2);
         let mut taken = 0;
         for (seconds, expected) in [(0, 1), (9, 1), (11, 2)] {
-            let now = Boot::from_nanos(seconds * 1_000_000_000);
+            let now = BootInstant::from_nanos(seconds * 1_000_000_000);
             let news = feed.after(None, now, || {
                 taken += 1;
                 vec![]

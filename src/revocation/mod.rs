@@ -25,7 +25,7 @@ use std::{
 };
 
 use countersign_token::{
-    clock::{Boot, Clock, Moment},
+    clock::{BootInstant, Clock, Moment},
     moment::unix,
     state::RevocationState,
 };
@@ -49,7 +49,7 @@ pub struct Revocations {
     clock_distance: AtomicU64,
     /// The log that is followed may lack what was committed.
     distrusted: AtomicBool,
-    published: watch::Sender<Option<Boot>>,
+    published: watch::Sender<Option<BootInstant>>,
     clock: Clock,
 }
 
@@ -82,7 +82,7 @@ impl Revocations {
     }
 
     /// Each time there is something new, or the state has become fresher.
-    pub fn published(&self) -> watch::Receiver<Option<Boot>> {
+    pub fn published(&self) -> watch::Receiver<Option<BootInstant>> {
         self.published.subscribe()
     }
 
@@ -132,9 +132,9 @@ impl Revocations {
     }
 
     /// Waits until the state is complete as of `moment`.
-    pub async fn caught_up(&self, moment: Boot) {
+    pub async fn caught_up(&self, moment: BootInstant) {
         let mut published = self.published.subscribe();
-        let reached = |as_of: &Option<Boot>| as_of.is_some_and(|as_of| as_of >= moment);
+        let reached = |as_of: &Option<BootInstant>| as_of.is_some_and(|as_of| as_of >= moment);
         // The sender lives in self, so the channel cannot close.
         drop(published.wait_for(reached).await);
     }

@@ -1,7 +1,7 @@
 //! A second passes: everything that is kept grows older by it. Then the state is brought into its canonical form: ages that
 //! no rule tells apart are made equal, and counters are numbered by their order.
 
-use countersign_token::clock::Boot;
+use countersign_token::clock::BootInstant;
 
 use crate::{
     database::identity,
@@ -34,11 +34,11 @@ pub fn tick(world: &mut World) {
     }
 }
 
-fn older(boot: Boot) -> Boot {
+fn older(boot: BootInstant) -> BootInstant {
     ago(age(boot) + 1).boot()
 }
 
-fn at_most(boot: &mut Boot, most: u8) {
+fn at_most(boot: &mut BootInstant, most: u8) {
     *boot = ago(age(*boot).min(most)).boot();
 }
 

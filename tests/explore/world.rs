@@ -8,7 +8,7 @@ use countersign::{
     domain::revocation::Position,
     revocation::protocol::{Follow, Mark, Observer, Standing, connection_lifetime, everywhere_within},
 };
-use countersign_token::clock::{Boot, Moment};
+use countersign_token::clock::{BootInstant, Moment};
 use uuid::Uuid;
 
 use crate::{
@@ -23,10 +23,10 @@ pub const NOW: Moment = ago(0);
 /// The moment so many seconds ago.
 pub const fn ago(age: u8) -> Moment {
     let nanos = (NOW_SECONDS - age as u64) * 1_000_000_000;
-    Moment::new(Boot::from_nanos(nanos), nanos)
+    Moment::new(BootInstant::from_nanos(nanos), nanos)
 }
 
-pub fn age(boot: Boot) -> u8 {
+pub fn age(boot: BootInstant) -> u8 {
     NOW.boot().since(boot).as_secs() as u8
 }
 

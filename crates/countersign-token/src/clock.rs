@@ -25,7 +25,7 @@ enum Kind {
 #[derive(Debug)]
 struct Manual {
     wall_start: OffsetDateTime,
-    boot_start: Boot,
+    boot_start: BootInstant,
     elapsed_nanos: AtomicI64,
     /// The time by which the wall clock was set ahead, beyond what has passed.
     ahead_nanos: AtomicI64,
@@ -33,30 +33,30 @@ struct Manual {
 
 /// Time since boot, suspend included (`CLOCK_BOOTTIME`). Never compared between machines (REQUIREMENTS V1, V7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Boot(Duration);
+pub struct BootInstant(Duration);
 
 /// A moment by two clocks of one machine: `CLOCK_BOOTTIME`, which stands still while a virtual machine is paused, and the wall
 /// clock, which may be set. What has passed since is the larger of what the two say (REQUIREMENTS V13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Moment {
-    boot: Boot,
+    boot: BootInstant,
     /// Nanoseconds since 1970.
     wall: u64,
 }
 
 impl Moment {
     /// A moment by what both clocks said: time since boot, and nanoseconds since 1970.
-    pub const fn new(boot: Boot, wall_nanos: u64) -> Self {
+    pub const fn new(boot: BootInstant, wall_nanos: u64) -> Self {
         Self { boot, wall: wall_nanos }
     }
 
     /// A moment by what both clocks said.
-    pub fn at(boot: Boot, wall: OffsetDateTime) -> Self {
+    pub fn at(boot: BootInstant, wall: OffsetDateTime) -> Self {
         Self { boot, wall: u64::try_from(wall.unix_timestamp_nanos()).unwrap_or(0) }
     }
 
     /// Time since boot at that moment.
-    pub fn boot(self) -> Boot {
+    pub fn boot(self) -> BootInstant {
         self.boot
     }
 
@@ -71,7 +71,7 @@ impl Moment {
     }
 }
 
-impl Boot {
+impl BootInstant {
     /// The time from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
@@ -82,7 +82,7 @@ impl Boot {
         u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    /// The inverse of [`Boot::as_nanos`].
+    /// The inverse of [`BootInstant::as_nanos`].
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(Duration::from_nanos(nanos))
     }
@@ -130,10 +130,10 @@ impl Clock {
     }
 
     /// Time since boot.
-    pub fn boot(&self) -> Boot {
+    pub fn boot(&self) -> BootInstant {
         match &self.0 {
             Kind::System => system_boot(),
-            Kind::Manual(manual) => Boot(manual.boot_start.0 + manual.elapsed()),
+            Kind::Manual(manual) => BootInstant(manual.boot_start.0 + manual.elapsed()),
         }
     }
 
@@ -175,9 +175,9 @@ const BOOT_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
 #[cfg(not(target_os = "linux"))]
 const BOOT_CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
 
-fn system_boot() -> Boot {
+fn system_boot() -> BootInstant {
     let now = rustix::time::clock_gettime(BOOT_CLOCK);
-    Boot(Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0)))
+    BootInstant(Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0)))
 }
 
 #[cfg(test)]

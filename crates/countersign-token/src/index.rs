@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::{
     claims::Principal,
-    clock::Boot,
+    clock::BootInstant,
     error::Rejection,
     ids::{SessionId, UserId},
     moment::unix,
@@ -50,7 +50,7 @@ pub enum Origin {
 }
 
 impl Lifetime {
-    fn new(until: OffsetDateTime, applied_at: Boot, origin: Origin) -> Self {
+    fn new(until: OffsetDateTime, applied_at: BootInstant, origin: Origin) -> Self {
         let until = unix(until).saturating_add(u64::from(until.nanosecond() > 0));
         let applied_at = applied_at.as_nanos().div_ceil(NANOS);
         Self {
@@ -68,8 +68,8 @@ impl Lifetime {
         }
     }
 
-    fn is_over(self, now: OffsetDateTime, boot: Boot) -> bool {
-        let applied_at = Boot::from_nanos(u64::from(self.applied_at) * NANOS);
+    fn is_over(self, now: OffsetDateTime, boot: BootInstant) -> bool {
+        let applied_at = BootInstant::from_nanos(u64::from(self.applied_at) * NANOS);
         self.has_ended(now) && boot.since(applied_at) >= RETENTION
     }
 
@@ -93,7 +93,7 @@ impl Index {
     }
 
     /// Adds a revocation, `boot` being the time since boot.
-    pub fn apply(&mut self, revocation: &Revocation, origin: Origin, boot: Boot) {
+    pub fn apply(&mut self, revocation: &Revocation, origin: Origin, boot: BootInstant) {
         let fresh = Lifetime::new(revocation.expires_at, boot, origin);
         match revocation.subject {
             Subject::Session(id) => {
@@ -150,7 +150,7 @@ impl Index {
     }
 
     /// Forgets entries whose time is over by both clocks.
-    pub fn evict_expired(&mut self, now: OffsetDateTime, boot: Boot) {
+    pub fn evict_expired(&mut self, now: OffsetDateTime, boot: BootInstant) {
         let mut forgotten_until = self.forgotten_until;
         let mut stays = |lifetime: &Lifetime| {
             let over = lifetime.is_over(now, boot);
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     const T0: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-    const BOOT: Boot = Boot::from_nanos(7);
+    const BOOT: BootInstant = BootInstant::from_nanos(7);
 
     fn principal(session_id: SessionId, user_id: UserId, epoch: i64) -> Principal {
         Principal {
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(index.check(&opened(69)), Err(Rejection::Revoked));
         assert_eq!(index.check(&opened(70)), Ok(()));
         assert_eq!(index.live(T0), [revocation(Subject::OpenedBefore(70))]);
-        index.evict_expired(T0 + RETENTION, Boot::from_nanos(u64::MAX));
+        index.evict_expired(T0 + RETENTION, BootInstant::from_nanos(u64::MAX));
         assert_eq!(index.check(&Principal { expires_at: u64::MAX, ..opened(69) }), Ok(()), "its row says it by then");
     }
 
@@ -233,7 +233,8 @@ mod tests {
         let session = SessionId::new(T0);
         let dead = principal(session, UserId::new(T0), 0);
         let second = Duration::from_secs(1);
-        let (booted, retained) = (Boot::from_nanos(7), Boot::from_nanos(NANOS + RETENTION.as_nanos() as u64));
+        let (booted, retained) =
+            (BootInstant::from_nanos(7), BootInstant::from_nanos(NANOS + RETENTION.as_nanos() as u64));
         let mut index = Index::default();
         index.apply(&revocation(Subject::Session(session)), Origin::Log, booted);
         for (now, boot) in [
@@ -253,7 +254,7 @@ mod tests {
         let session = SessionId::new(T0);
         let mut index = Index::default();
         index.apply(&revocation(Subject::Session(session)), Origin::Log, BOOT);
-        index.evict_expired(T0 + RETENTION, Boot::from_nanos(u64::MAX));
+        index.evict_expired(T0 + RETENTION, BootInstant::from_nanos(u64::MAX));
         // By a clock that stands at T0 again this token would be alive.
         let dead = principal(session, UserId::new(T0), 0);
         assert_eq!(index.check(&dead), Err(Rejection::Expired));

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::{
     claims::Principal,
-    clock::{Boot, Clock, Moment},
+    clock::{BootInstant, Clock, Moment},
     error::{Error, Rejection},
     ids::{SessionId, UserId},
     index::{Index, Origin},
@@ -43,7 +43,7 @@ pub struct RevocationState {
 pub struct Freshness {
     asked_at: OffsetDateTime,
     as_of: OffsetDateTime,
-    as_of_boot: Boot,
+    as_of_boot: BootInstant,
 }
 
 /// Look-ups of one moment. Revocations are not added as long as it lives: nothing is to be done meanwhile but look up.
@@ -62,7 +62,7 @@ impl Freshness {
     }
 
     /// The same moment by the clock that does not jump.
-    pub fn as_of_boot(self) -> Boot {
+    pub fn as_of_boot(self) -> BootInstant {
         self.as_of_boot
     }
 }
@@ -97,7 +97,7 @@ impl RevocationState {
         let bound = tighter.map_or(self.max_staleness, |t| t.min(self.max_staleness));
         let as_of_boot = match self.as_of.load(Ordering::Acquire) {
             NEVER => return Err(Error::Stale),
-            nanos => Boot::from_nanos(nanos),
+            nanos => BootInstant::from_nanos(nanos),
         };
         let as_of = Moment::new(as_of_boot, self.as_of_wall.load(Ordering::Acquire));
         let (boot, asked_at) = (self.clock.boot(), self.clock.now());

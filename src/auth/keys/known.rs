@@ -1,7 +1,7 @@
 //! The stored keys that this replica has read, and what it keeps of them when the database has them no more: after a restore
 //! from an old backup, tokens that were signed since are still good. Pure.
 
-use countersign_token::clock::Boot;
+use countersign_token::clock::BootInstant;
 
 use crate::{
     domain::key::{Key, Purpose, Stage, VERIFIES_FOR},
@@ -15,7 +15,7 @@ pub(super) struct Known {
     /// Whether the database has it.
     presence: Presence,
     /// Since when this replica has known that it signs no more.
-    silent_since: Option<Boot>,
+    silent_since: Option<BootInstant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ enum Presence {
 }
 
 /// What is stored, and what was known before and is stored no more. What is dead stays dead, whatever is stored.
-pub(super) fn unite(known: &[Known], stored: Vec<StoredKey>, boot: Boot) -> Vec<Known> {
+pub(super) fn unite(known: &[Known], stored: Vec<StoredKey>, boot: BootInstant) -> Vec<Known> {
     let (mut gone, mut united) = (Vec::new(), Vec::with_capacity(stored.len()));
     for old in known.iter().filter(|old| !stored.iter().any(|s| is_same(&s.key, &old.stored.key))) {
         gone.extend(outlive(old, boot));
@@ -45,7 +45,7 @@ pub(super) fn unite(known: &[Known], stored: Vec<StoredKey>, boot: Boot) -> Vec<
 }
 
 /// A key that the database has no more, because its time was over or because it was lost.
-fn outlive(old: &Known, boot: Boot) -> Option<Known> {
+fn outlive(old: &Known, boot: BootInstant) -> Option<Known> {
     let mut kept = Known { presence: Presence::Gone, ..old.clone() };
     kept.silent_since.get_or_insert(boot);
     match kept.stored.key.stage {
@@ -61,7 +61,7 @@ fn outlive(old: &Known, boot: Boot) -> Option<Known> {
 }
 
 /// Whether a key that is gone has no token left. Sessions may live for years; and what is dead stays so.
-pub(super) fn is_over(key: &Known, boot: Boot) -> bool {
+pub(super) fn is_over(key: &Known, boot: BootInstant) -> bool {
     let retired = key.stored.key.stage == Stage::Retired && key.stored.key.purpose == Purpose::AccessToken;
     let silent_for = key.silent_since.map(|since| boot.since(since));
     key.presence == Presence::Gone && retired && silent_for.is_some_and(|silent| silent >= VERIFIES_FOR)
@@ -85,8 +85,8 @@ mod tests {
         StoredKey { key, algorithm: "x".to_owned(), sealed_key: vec![], created_at }
     }
 
-    fn at(hours: u64) -> Boot {
-        Boot::from_nanos(hours * 3_600_000_000_000)
+    fn at(hours: u64) -> BootInstant {
+        BootInstant::from_nanos(hours * 3_600_000_000_000)
     }
 
     fn stages(known: &[Known]) -> Vec<(u16, Stage)> {

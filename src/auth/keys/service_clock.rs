@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use countersign_token::clock::Boot;
+use countersign_token::clock::BootInstant;
 use tokio::sync::Mutex;
 
 use super::super::base::Base;
@@ -23,7 +23,7 @@ pub(super) struct ServiceClock(Mutex<Option<Witness>>);
 #[derive(Clone, Copy, Debug)]
 struct Witness {
     seen_ms: i64,
-    seen_at: Boot,
+    seen_at: BootInstant,
 }
 
 impl ServiceClock {

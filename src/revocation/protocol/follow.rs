@@ -226,7 +226,7 @@ fn follows_on(position: Position, head: i64, rows: &[Position]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use countersign_token::clock::Boot;
+    use countersign_token::clock::BootInstant;
     use uuid::Uuid;
 
     use super::*;
@@ -236,7 +236,7 @@ mod tests {
     const PROMOTED: LogIdentity = LogIdentity(Uuid::from_u128(2));
 
     fn at(seconds: u64) -> Moment {
-        Moment::new(Boot::from_nanos(seconds * 1_000_000_000), seconds * 1_000_000_000)
+        Moment::new(BootInstant::from_nanos(seconds * 1_000_000_000), seconds * 1_000_000_000)
     }
 
     /// Rows with these numbers, of the log whose ids begin at `generation`.

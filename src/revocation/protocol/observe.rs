@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use countersign_token::clock::Boot;
+use countersign_token::clock::BootInstant;
 use uuid::Uuid;
 
 use super::standing::Standing;
@@ -21,7 +21,7 @@ pub struct Question {
     /// The number of the reading, from 1.
     pub number: u64,
     /// When it was sent.
-    pub asked_at: Boot,
+    pub asked_at: BootInstant,
 }
 
 /// Something that was committed, and from when on its confirmation counts.
@@ -65,12 +65,12 @@ pub struct Observer(BTreeMap<Uuid, Seen>);
 struct Seen {
     count: i64,
     /// The counter had this value already.
-    since: Boot,
+    since: BootInstant,
 }
 
 impl Observer {
     /// How long the counter of `replica`, read by a statement that was sent at `asked_at`, is known to have stood still.
-    pub fn silent_for(&self, replica: &Listed, asked_at: Boot) -> Duration {
+    pub fn silent_for(&self, replica: &Listed, asked_at: BootInstant) -> Duration {
         let seen = self.0.get(&replica.id).filter(|seen| seen.count == replica.count);
         seen.map_or(Duration::ZERO, |seen| asked_at.since(seen.since))
     }
@@ -78,12 +78,12 @@ impl Observer {
     /// What was seen of each replica: its counter, and since when it has had this value. For an explorer, as
     /// `Follow::parts` is.
     #[doc(hidden)]
-    pub fn parts(&mut self) -> impl Iterator<Item = (&Uuid, &mut i64, &mut Boot)> {
+    pub fn parts(&mut self) -> impl Iterator<Item = (&Uuid, &mut i64, &mut BootInstant)> {
         self.0.iter_mut().map(|(id, seen)| (id, &mut seen.count, &mut seen.since))
     }
 
     /// Takes over a list that was answered at `answered_at`.
-    pub fn observe(&mut self, list: &[Listed], answered_at: Boot) {
+    pub fn observe(&mut self, list: &[Listed], answered_at: BootInstant) {
         let before = std::mem::take(&mut self.0);
         for replica in list {
             let fresh = Seen { count: replica.count, since: answered_at };
@@ -115,8 +115,8 @@ mod tests {
 
     const OWN: Uuid = Uuid::from_u128(9);
 
-    fn at(seconds: u64) -> Boot {
-        Boot::from_nanos(seconds * 1_000_000_000)
+    fn at(seconds: u64) -> BootInstant {
+        BootInstant::from_nanos(seconds * 1_000_000_000)
     }
 
     fn question(seconds: u64) -> Question {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use countersign_token::clock::Boot;
+use countersign_token::clock::BootInstant;
 
 use super::bounds::connection_lifetime;
 use crate::domain::{replica::Origin, revocation::LogIdentity};
@@ -19,13 +19,13 @@ pub struct Standing(Option<Known>);
 struct Known {
     log: LogIdentity,
     /// When the first answer of it was there.
-    since: Boot,
+    since: BootInstant,
     settled: bool,
 }
 
 impl Standing {
     /// An answer is there at `now`, and says whose it is. Says whether this log is another than the one before.
-    pub fn heard(&mut self, Origin { log, settled }: Origin, now: Boot) -> bool {
+    pub fn heard(&mut self, Origin { log, settled }: Origin, now: BootInstant) -> bool {
         let before = self.0.replace(Known { log, since: now, settled });
         if let Some(same) = before.filter(|before| before.log == log) {
             self.0 = Some(Known { settled: same.settled || settled, ..same });
@@ -36,13 +36,13 @@ impl Standing {
 
     /// Since when the log has been known. For an explorer, as `Follow::parts` is.
     #[doc(hidden)]
-    pub fn parts(&mut self) -> Option<&mut Boot> {
+    pub fn parts(&mut self) -> Option<&mut BootInstant> {
         self.0.as_mut().map(|known| &mut known.since)
     }
 
     /// Takes note of it when every state from an earlier log is too old by now, where `largest` is the largest bound of any
     /// replica. Gives the log if that is news.
-    pub fn settle(&mut self, largest: Duration, now: Boot) -> Option<LogIdentity> {
+    pub fn settle(&mut self, largest: Duration, now: BootInstant) -> Option<LogIdentity> {
         let known = self.0.as_mut().filter(|known| !known.settled)?;
         known.settled = now.since(known.since) > connection_lifetime(largest) + largest;
         known.settled.then_some(known.log)
@@ -69,8 +69,8 @@ mod tests {
     const PROMOTED: LogIdentity = LogIdentity(Uuid::from_u128(2));
     const BOUND: Duration = Duration::from_secs(30);
 
-    fn at(seconds: u64) -> Boot {
-        Boot::from_nanos(seconds * 1_000_000_000)
+    fn at(seconds: u64) -> BootInstant {
+        BootInstant::from_nanos(seconds * 1_000_000_000)
     }
 
     #[test]
