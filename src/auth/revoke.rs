@@ -62,7 +62,7 @@ impl Auth {
     async fn session_of(&self, token: &str) -> Result<Option<SessionId>, Error> {
         let mut identified = self.identify(token);
         if let Err(Error::Rejected(Rejection::KeyUnknown)) = identified {
-            self.base.log.hear_of_keys().await?;
+            self.base.log.wait_for_key_update().await?;
             identified = self.identify(token);
         }
         match identified {

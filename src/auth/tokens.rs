@@ -79,7 +79,7 @@ impl Auth {
         let read = || self.keys.ring().decode_refresh(text);
         let mut reading = read()?;
         if reading == Reading::KeyUnknown {
-            self.base.log.hear_of_keys().await?;
+            self.base.log.wait_for_key_update().await?;
             reading = read()?;
         }
         Ok(match reading {

@@ -1,4 +1,4 @@
-//! The follower: the task that keeps this replica's revocations fresh. At least once a second it beats: one statement
+//! The follower: the task that keeps this replica's revocations fresh. At least once a second it heartbeats: one statement
 //! reports how far the replica has read, reads what is new, and commits. In between, when a hint says that there is something
 //! new, it reads that and reports it by statements that commit nothing which has to last, and so wait for no disk.
 //!
@@ -34,7 +34,7 @@ use crate::{
     store::{Conn, Store, keys::StoredKey, replicas},
 };
 
-/// The longest pause between two beats, with hints and without.
+/// The longest pause between two heartbeats, with hints and without.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 const PAUSE_WITHOUT_HINTS: Duration = Duration::from_millis(100);
 /// The shortest, however often one is asked for.
@@ -57,7 +57,7 @@ pub struct Follower {
     /// What is to know which log is followed.
     pub(super) confirmations: Arc<Confirmations>,
     pub(super) clock: Clock,
-    /// Asks for a beat before it is due.
+    /// Asks for a heartbeat before it is due.
     wake: Arc<Notify>,
     /// Whether hints are listened for.
     pub(super) hints: Hints,
@@ -78,7 +78,7 @@ pub(super) struct Following {
 /// What comes after a pause.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    Beat,
+    Heartbeat,
     Read,
     Stop,
 }
@@ -145,19 +145,19 @@ impl Follower {
     /// Ends without an error when `stop` has resolved.
     async fn follow(&self, mut stop: Pin<&mut impl Future<Output = ()>>, at: &mut Following) -> Result<(), Error> {
         let mut collected_at = Instant::now();
-        let (mut step, mut beaten_at, mut due) = (Step::Beat, collected_at, collected_at);
+        let (mut step, mut heartbeat_at, mut due) = (Step::Heartbeat, collected_at, collected_at);
         loop {
             let whole = match step {
-                Step::Beat => {
-                    // From when it is sent, because what a slow answer says is old already; and from a beat alone, so that
+                Step::Heartbeat => {
+                    // From when it is sent, because what a slow answer says is old already; and from a heartbeat alone, so that
                     // hints, however many, put none off.
-                    beaten_at = Instant::now();
-                    due = beaten_at + self.pause();
+                    heartbeat_at = Instant::now();
+                    due = heartbeat_at + self.pause();
                     if collected_at.elapsed() > COLLECT_EVERY {
                         self.revocations.state().evict_expired();
-                        collected_at = beaten_at;
+                        collected_at = heartbeat_at;
                     }
-                    self.beat(at).await?
+                    self.keep_fresh(at).await?
                 }
                 Step::Read => self.read(at).await?,
                 Step::Stop => {
@@ -178,14 +178,14 @@ impl Follower {
             step = tokio::select! {
                 biased;
                 () = stop.as_mut() => Step::Stop,
-                () = sleep_until(due) => Step::Beat,
-                () = self.asked_for_a_beat(beaten_at) => Step::Beat,
+                () = sleep_until(due) => Step::Heartbeat,
+                () = self.heartbeat_requested(heartbeat_at) => Step::Heartbeat,
                 () = self.something_to_do(&at.protocol), if at.conn.is_some() => Step::Read,
             };
         }
     }
 
-    async fn asked_for_a_beat(&self, last: Instant) {
+    async fn heartbeat_requested(&self, last: Instant) {
         sleep_until(last + LEAST_PAUSE).await;
         self.wake.notified().await;
     }
@@ -198,7 +198,7 @@ impl Follower {
     }
 
     /// Does what comes before a heartbeat, and then sends one. Says whether it made fresh.
-    async fn beat(&self, at: &mut Following) -> Result<bool, Error> {
+    async fn keep_fresh(&self, at: &mut Following) -> Result<bool, Error> {
         if self.revocations.take_distrust() {
             at.protocol.distrust();
         }

@@ -15,7 +15,7 @@ use crate::{
     store::{
         Conn, identity,
         keys::{self, StoredKey},
-        replicas::{self, Heard, Member},
+        replicas::{self, HeartbeatReply, Member},
         revocations,
     },
 };
@@ -40,7 +40,7 @@ impl Follower {
     pub(super) async fn heartbeat(&self, at: &mut Following) -> Result<bool, Error> {
         let (sent_at, report) = (self.clock.moment(), at.protocol.report());
         let applied = at.protocol.position();
-        let heard = replicas::beat(at.conn()?, self.member(), report).await?;
+        let heard = replicas::heartbeat(at.conn()?, self.member(), report).await?;
         let answered_at = self.clock.moment();
         self.revocations.note_clock(self.clock.distance_from(heard.clock, sent_at, answered_at));
         let (origin, rows) = (heard.origin, positions(&heard));
@@ -73,7 +73,7 @@ impl Follower {
 
     /// The keys, if what was heard says that they have changed. Read before anything of it is applied, from the log that said
     /// so.
-    async fn new_keys(&self, at: &mut Following, heard: &Heard) -> Result<Option<Vec<StoredKey>>, Error> {
+    async fn new_keys(&self, at: &mut Following, heard: &HeartbeatReply) -> Result<Option<Vec<StoredKey>>, Error> {
         let applied = at.protocol.position().seq;
         let is_news = |entry: &&LogEntry| entry.seq > applied && entry.revocation.subject == Subject::Keys;
         let Some(changed) = heard.entries.iter().rev().find(is_news) else {
@@ -89,7 +89,7 @@ impl Follower {
         &self,
         at: &Following,
         outcome: Outcome,
-        (applied, heard): (Position, Heard),
+        (applied, heard): (Position, HeartbeatReply),
         keys: Option<Vec<StoredKey>>,
     ) {
         if outcome == Outcome::Gap {
@@ -138,6 +138,6 @@ impl Follower {
     }
 }
 
-fn positions(heard: &Heard) -> Vec<Position> {
+fn positions(heard: &HeartbeatReply) -> Vec<Position> {
     heard.entries.iter().map(LogEntry::position).collect()
 }

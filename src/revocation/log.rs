@@ -57,7 +57,7 @@ pub struct RevocationLog {
     pub(super) revocations: Arc<Revocations>,
     pub(super) confirmations: Arc<Confirmations>,
     pub(super) announcements: Arc<Announcements>,
-    /// Asks this replica's follower for a beat before it is due.
+    /// Asks this replica's follower for a heartbeat before it is due.
     pub(super) wake: Arc<Notify>,
 }
 
@@ -227,19 +227,19 @@ impl RevocationLog {
         self.confirmations.run(&self.store).await;
     }
 
-    /// Asks this replica's follower for a beat before it is due.
-    pub fn ask_for_a_beat(&self) {
+    /// Asks this replica's follower for a heartbeat before it is due.
+    pub fn request_heartbeat(&self) {
         self.wake.notify_one();
     }
 
-    /// Waits for a beat of the follower that is sent from now on: another replica may have made a key a moment ago. The
-    /// follower beats a hundred times a second at most, so made-up names of keys cost no more than that.
+    /// Waits for a heartbeat of the follower that is sent from now on: another replica may have made a key a moment ago. The
+    /// follower heartbeats a hundred times a second at most, so made-up names of keys cost no more than that.
     ///
     /// # Errors
     /// [`Error::RevocationsStale`].
-    pub async fn hear_of_keys(&self) -> Result<(), Error> {
+    pub async fn wait_for_key_update(&self) -> Result<(), Error> {
         let heard = self.revocations.caught_up(self.clock.boot());
-        self.ask_for_a_beat();
+        self.request_heartbeat();
         timeout(HEARS_WITHIN, heard).await.map_err(|_| Error::RevocationsStale)
     }
 

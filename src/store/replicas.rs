@@ -46,7 +46,7 @@ impl TryFrom<OriginRow> for Origin {
 
 /// What a replica hears with each heartbeat.
 #[derive(Debug)]
-pub struct Heard {
+pub struct HeartbeatReply {
     /// Which log it is.
     pub origin: Origin,
     /// The database's wall clock, after the question and before the answer.
@@ -120,7 +120,7 @@ pub async fn register(conn: &mut Conn, member: Member, report: Report, name: Uui
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row of the log that cannot be read.
-pub async fn beat(conn: &mut Conn, member: Member, report: Report) -> Result<Heard, Error> {
+pub async fn heartbeat(conn: &mut Conn, member: Member, report: Report) -> Result<HeartbeatReply, Error> {
     let statement = query_as::<_, Row>(concat!(
         "WITH beat AS (INSERT INTO replicas (id, applied_seq, beats, max_staleness_ms) VALUES ($1, ",
         counted!(),
@@ -145,8 +145,8 @@ type Statement<'q, T> = sqlx::query::QueryAs<'q, sqlx::Postgres, T, sqlx::postgr
 /// crash of the database may forget it: then the replica is only waited for longer. Makes nothing fresh.
 ///
 /// # Errors
-/// As for [`beat`].
-pub async fn read(conn: &mut Conn, replica: Uuid, applied: Position) -> Result<Heard, Error> {
+/// As for [`heartbeat`].
+pub async fn read(conn: &mut Conn, replica: Uuid, applied: Position) -> Result<HeartbeatReply, Error> {
     let statement = query_as::<_, Row>(concat!(
         "WITH mode AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)), \
          report AS (UPDATE replicas SET applied_seq = ",
@@ -157,7 +157,7 @@ pub async fn read(conn: &mut Conn, replica: Uuid, applied: Position) -> Result<H
     heard(conn.fetch_all(statement.bind(replica).bind(applied.seq).bind(applied.id)).await?)
 }
 
-fn heard(rows: Vec<Row>) -> Result<Heard, Error> {
+fn heard(rows: Vec<Row>) -> Result<HeartbeatReply, Error> {
     let mut rows = rows.into_iter();
     let Some(first) = rows.next() else {
         return Err(Error::internal("the revocation log has no head row"));
@@ -178,7 +178,7 @@ fn heard(rows: Vec<Row>) -> Result<Heard, Error> {
         })
         .map(LogEntry::try_from)
         .collect();
-    Ok(Heard { origin, clock, head, entries: entries? })
+    Ok(HeartbeatReply { origin, clock, head, entries: entries? })
 }
 
 /// Reads the list, as of one moment, and which of the rows of the log that are asked for are there.

@@ -109,7 +109,7 @@ async fn p1_all_but_one_covers_what_ended_on_a_replica_that_was_not_heard_of() {
     let old = alice.login().await;
     let lock = format!("BEGIN; SELECT FROM replicas WHERE id = '{}' FOR UPDATE", deaf.auth.base.log.replica());
     let _blocker = hold(&server, &lock).await;
-    deaf.auth.base.log.ask_for_a_beat();
+    deaf.auth.base.log.request_heartbeat();
     somebody_waits(&server.database_url).await;
     alice.revoke(Target::UserId(alice.id.clone())).await.expect("revoked");
     let kept = alice.login().await;
@@ -172,12 +172,12 @@ async fn p1_a_replica_that_wakes_from_silence_accepts_nothing_that_was_confirmed
     let lock = format!("BEGIN; SELECT FROM replicas WHERE id = '{}' FOR UPDATE", asleep.auth.base.log.replica());
     for _ in 0..100 {
         let (noticed, tokens) = (alice.login().await, alice.login().await);
-        // Seen by the one, and then not a beat for two seconds of the other: on a connection that is young still.
+        // Seen by the one, and then not a heartbeat for two seconds of the other: on a connection that is young still.
         asleep.catch_up().await;
         revoke(&server, &noticed.session_id, None).await;
         server.clock.advance(Duration::from_secs(2));
         let mut first = hold(&server, &lock).await;
-        asleep.auth.base.log.ask_for_a_beat();
+        asleep.auth.base.log.request_heartbeat();
         somebody_waits(&server.database_url).await;
         // Behind that beat, so that no other follows on it.
         let second = tokio::spawn(hold(&server, &lock));
@@ -222,7 +222,7 @@ async fn p1_the_replica_that_was_asked_refuses_at_once_even_when_it_cannot_read_
     let tokens = alice.login().await;
     let lock = format!("BEGIN; SELECT FROM replicas WHERE id = '{}' FOR UPDATE", server.auth.base.log.replica());
     let _blocker = hold(&server, &lock).await;
-    server.auth.base.log.ask_for_a_beat();
+    server.auth.base.log.request_heartbeat();
     somebody_waits(&server.database_url).await;
     revoke(&server, &tokens.session_id, Some(Duration::ZERO)).await;
     assert_dead(&alice, &tokens.access_token).await;
@@ -235,7 +235,7 @@ async fn v1_a_beat_that_took_long_makes_fresh_as_of_its_beginning() {
     let tokens = server.user("alice").await.login().await;
     let lock = format!("BEGIN; SELECT FROM replicas WHERE id = '{}' FOR UPDATE", server.auth.base.log.replica());
     let mut first = hold(&server, &lock).await;
-    server.auth.base.log.ask_for_a_beat();
+    server.auth.base.log.request_heartbeat();
     somebody_waits(&server.database_url).await;
     let second = tokio::spawn(hold(&server, &lock));
     so_many_wait(&server.database_url, 2).await;
@@ -267,7 +267,7 @@ async fn v1_nothing_is_fresh_before_what_was_read_has_been_applied() {
                    SELECT seq, gen_random_uuid(), 'key', now() + interval '3 hours', now(), 'keys_rotated' FROM head";
     writer.execute(changed).await.expect("the log says that the keys have changed");
     server.clock.advance(BOUND + Duration::from_secs(1));
-    server.auth.base.log.ask_for_a_beat();
+    server.auth.base.log.request_heartbeat();
     somebody_waits(&server.database_url).await;
     for _ in 0..100 {
         assert_eq!(refusal(alice.verify(&tokens.access_token).await).1, "REVOCATIONS_STALE");

@@ -75,8 +75,8 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
     assert!(head > 12);
     let member = Member { replica: Uuid::nil(), max_staleness: Duration::from_secs(7) };
     let report = |applied| Report { applied, count: 1 };
-    let all = replicas::beat(&mut conn, member, report(Position::default())).await.expect("heard").entries;
-    let heard = replicas::beat(&mut conn, member, report(all[2].position())).await.expect("heard");
+    let all = replicas::heartbeat(&mut conn, member, report(Position::default())).await.expect("heard").entries;
+    let heard = replicas::heartbeat(&mut conn, member, report(all[2].position())).await.expect("heard");
     assert!(
         heard.head == head && heard.entries.iter().map(|entry| entry.seq).eq(3..=head),
         "no number is missing from the known row on: {heard:?}"
@@ -88,7 +88,7 @@ async fn the_log_has_no_gaps_whatever_commits_in_whatever_order() {
     assert!(read.all(|revocation| logged.contains(revocation)), "what is read is what was written");
     let forged = Position { seq: 4, id: Some(Uuid::nil()) };
     for (applied, counted) in [(all[2].position(), 3), (forged, 0), (Position { seq: head + 1, ..forged }, 0)] {
-        replicas::beat(&mut conn, member, report(applied)).await.expect("heard");
+        replicas::heartbeat(&mut conn, member, report(applied)).await.expect("heard");
         let reading = replicas::list(&mut conn, &[forged, all[4].position()]).await.expect("listed");
         let [listed] = &reading.replicas[..] else {
             panic!("{reading:?}");
@@ -153,7 +153,7 @@ async fn v5_a_row_of_the_log_that_cannot_be_read_is_an_error_and_never_skipped()
     assert!(matches!(revocation_log::load(&mut conn, 0).await, Err(Error::Internal(_))));
     let member = Member { replica: Uuid::nil(), max_staleness: Duration::from_secs(1) };
     let report = Report { applied: Position::default(), count: 1 };
-    assert!(matches!(replicas::beat(&mut conn, member, report).await, Err(Error::Internal(_))));
+    assert!(matches!(replicas::heartbeat(&mut conn, member, report).await, Err(Error::Internal(_))));
 }
 
 #[tokio::test]

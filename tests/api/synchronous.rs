@@ -66,10 +66,10 @@ async fn p1_a_beat_whose_wait_for_the_standby_was_cancelled_is_none() {
     let mut conn = store.connect().await.expect("connected");
     let member = Member { replica: Uuid::from_u128(1), max_staleness: Duration::from_secs(30) };
     let report = |count| Report { applied: Position::default(), count };
-    replicas::beat(&mut conn, member, report(1)).await.expect("the standby confirms");
+    replicas::heartbeat(&mut conn, member, report(1)).await.expect("the standby confirms");
 
     pair.stop_standby();
-    let beating = tokio::spawn(async move { replicas::beat(&mut conn, member, report(2)).await });
+    let beating = tokio::spawn(async move { replicas::heartbeat(&mut conn, member, report(2)).await });
     pair.until_primary_says(WAITING, |waiting| waiting > 0).await;
     cancel_waits(&pair).await;
     assert!(matches!(beating.await.expect("it ends"), Err(Error::DatabaseUnavailable(_))));

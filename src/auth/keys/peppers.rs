@@ -1,5 +1,5 @@
 //! Peppers of password hashes: rotated, exported, put back when they were lost. A new one takes over at once: who
-//! reads a hash by it reads from the database that has it, and waits for a beat of the follower before anything is said of
+//! reads a hash by it reads from the database that has it, and waits for a heartbeat of the follower before anything is said of
 //! the password (`auth/passwords/check.rs`).
 
 use super::{Keys, change::MAX_STEPS};

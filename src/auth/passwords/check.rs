@@ -79,7 +79,7 @@ impl Passwords {
         };
         // Another replica may have made the pepper a moment ago: a password that cannot be checked is not a wrong one.
         if stored.as_ref().is_some_and(|stored| !self.hasher.knows_pepper_of(stored)) {
-            self.base.log.hear_of_keys().await?;
+            self.base.log.wait_for_key_update().await?;
         }
         let verdict = self.hasher.verify(candidate.password.clone(), stored.as_ref(), Some(until)).await?;
         Ok(match (found, verdict) {

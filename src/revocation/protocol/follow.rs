@@ -43,7 +43,7 @@ struct Connection {
     /// The log that it showed when this replica registered.
     registered: Option<LogIdentity>,
     /// Whether a heartbeat was answered on it.
-    has_beaten: bool,
+    has_heartbeat: bool,
 }
 
 /// The next thing to do.
@@ -102,7 +102,7 @@ impl Follow {
         match &self.connection {
             None => Next::Connect,
             // Half of its lifetime is left for the heartbeat that is sent last.
-            Some(old) if old.has_beaten && now.since(old.began_at) > connection_lifetime(self.bound) / 2 => {
+            Some(old) if old.has_heartbeat && now.since(old.began_at) > connection_lifetime(self.bound) / 2 => {
                 Next::Connect
             }
             Some(Connection { registered: None, .. }) => Next::Register,
@@ -141,7 +141,7 @@ impl Follow {
 
     /// A connection is there that began to be made at `began_at`, before its name was resolved.
     pub fn connected(&mut self, began_at: Moment) {
-        self.connection = Some(Connection { began_at, registered: None, has_beaten: false });
+        self.connection = Some(Connection { began_at, registered: None, has_heartbeat: false });
     }
 
     /// The connection is gone.
@@ -193,7 +193,7 @@ impl Follow {
         let before = self.counted_at.replace(sent_at);
         let broke_silence = before.is_none_or(|before| now.since(before) > self.bound);
         let began_at = self.connection.as_mut().map(|connection| {
-            connection.has_beaten = true;
+            connection.has_heartbeat = true;
             connection.began_at
         });
         let young = began_at.is_some_and(|began| sent_at.since(began) <= connection_lifetime(self.bound));

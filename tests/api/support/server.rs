@@ -197,7 +197,7 @@ impl TestServer {
     /// little, because the follower's next statement has to be told from its last.
     pub async fn catch_up(&self) {
         self.clock.advance(Duration::from_nanos(1));
-        self.auth.base.log.ask_for_a_beat();
+        self.auth.base.log.request_heartbeat();
         let caught_up = self.auth.revocations().caught_up(self.clock.boot());
         timeout(Duration::from_secs(60), caught_up).await.expect("the follower follows");
     }
