@@ -9,8 +9,8 @@ use std::{
 use countersign::{
     auth::{Auth, refresh::RefreshRequest, tokens::TokenPair},
     config::Hints,
-    domain::rotation::Step,
-    store::sessions::{self, Advance},
+    domain::rotation::GenerationChange,
+    store::sessions::{self, RotationUpdate},
 };
 use countersign_token::ids::SessionId;
 use tokio::task::JoinHandle;
@@ -159,8 +159,8 @@ async fn shared(auth: &Arc<Auth>, pair: TokenPair) -> TokenPair {
 async fn alone(auth: &Auth, pair: &TokenPair) -> TokenPair {
     let read = auth.read_refresh_token(pair.refresh_token.expose()).await.expect("read").expect("ours");
     let now = auth.base.clock.now();
-    let step = Step::rotation(read.generation).expect("below the end");
-    let advance = Advance { session_id: read.session_id, step, now, idle_expires_at: now + IDLE, client: None };
+    let step = GenerationChange::rotation(read.generation).expect("below the end");
+    let advance = RotationUpdate { session_id: read.session_id, step, now, idle_expires_at: now + IDLE, client: None };
     let mut conn = auth.base.store.acquire().await.expect("connected");
     let session = sessions::advance(&mut conn, &advance).await.expect("tried").expect("possible");
     drop(conn);

@@ -12,11 +12,11 @@ use crate::{
     domain::{
         audit::Cause,
         revocation::Reason,
-        rotation::{Decision, Liveness, Step, decide},
+        rotation::{Decision, GenerationChange, Liveness, decide},
         session::{ClientInfo, Session},
     },
     error::Error,
-    store::sessions::Advance,
+    store::sessions::RotationUpdate,
 };
 
 /// How often a Refresh looks again because another one moved the session meanwhile. Each look means that the session
@@ -101,9 +101,9 @@ impl Auth {
         now: OffsetDateTime,
     ) -> Result<(Session, Exchange), Error> {
         // Nearly every token is the current one: try that first, without a look.
-        let mut step = Step::rotation(token.generation).ok_or(Error::RefreshTokenInvalid)?;
+        let mut step = GenerationChange::rotation(token.generation).ok_or(Error::RefreshTokenInvalid)?;
         for _ in 0..ATTEMPTS {
-            let advance = Advance {
+            let advance = RotationUpdate {
                 session_id: token.session_id,
                 step,
                 now,

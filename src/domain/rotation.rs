@@ -51,11 +51,11 @@ pub struct RotationPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Exchange it.
-    Rotate(Step),
+    Rotate(GenerationChange),
     /// It was exchanged a moment ago: hand the current generation out again and write nothing.
     Replay,
     /// It was exchanged, and nobody has used its successor: abandon that one for a new one.
-    Skip(Step),
+    Skip(GenerationChange),
     /// It was replaced before: end the session.
     Reuse,
     /// The session has ended.
@@ -66,7 +66,7 @@ pub enum Decision {
 
 /// The write that a rotation or a skip makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct GenerationChange {
     /// The row's generation must still be this.
     pub from: u32,
     /// The row's previous generation after the write.
@@ -75,7 +75,7 @@ pub struct Step {
     pub to: u32,
 }
 
-impl Step {
+impl GenerationChange {
     /// The common case: the presented generation is the current one.
     pub fn rotation(presented: u32) -> Option<Self> {
         Some(Self { from: presented, previous: presented, to: presented.checked_add(1)? })
@@ -110,14 +110,14 @@ pub fn decide(state: &RotationState, presented: u32, policy: RotationPolicy, now
 /// failover, and the session goes on from what the client holds.
 fn rotate(current: u32, presented: u32) -> Decision {
     match presented.checked_add(1) {
-        Some(to) => Decision::Rotate(Step { from: current, previous: presented, to }),
+        Some(to) => Decision::Rotate(GenerationChange { from: current, previous: presented, to }),
         None => Decision::Refuse,
     }
 }
 
 fn skip(current: u32, previous: u32) -> Decision {
     match current.checked_add(1) {
-        Some(to) => Decision::Skip(Step { from: current, previous, to }),
+        Some(to) => Decision::Skip(GenerationChange { from: current, previous, to }),
         None => Decision::Refuse,
     }
 }
@@ -145,8 +145,8 @@ mod tests {
         T0 + Duration::from_secs(seconds)
     }
 
-    fn step(from: u32, previous: u32, to: u32) -> Step {
-        Step { from, previous, to }
+    fn step(from: u32, previous: u32, to: u32) -> GenerationChange {
+        GenerationChange { from, previous, to }
     }
 
     #[test]
@@ -205,7 +205,7 @@ mod tests {
         assert!(caught.is_some_and(|s| s <= 600), "{caught:?}");
     }
 
-    fn apply(state: &mut RotationState, step: Step, now: OffsetDateTime) {
+    fn apply(state: &mut RotationState, step: GenerationChange, now: OffsetDateTime) {
         assert_eq!(state.generation, step.from);
         state.generation = step.to;
         state.previous_generation = step.previous;

@@ -7,7 +7,7 @@ use countersign::{
         password_hash::PasswordHash,
         replica::Report,
         revocation::{LogEntry, Position, Reason},
-        rotation::{Decision, RotationPolicy, Step, decide},
+        rotation::{Decision, GenerationChange, RotationPolicy, decide},
         user::{User, Username},
     },
     error::Error,
@@ -16,7 +16,7 @@ use countersign::{
         Store, StoreSettings, credentials,
         replicas::{self, Member},
         revocation_log, revocations,
-        sessions::{self, Advance},
+        sessions::{self, RotationUpdate},
         users,
     },
 };
@@ -199,8 +199,8 @@ async fn the_rotation_statement_agrees_with_the_decision_table() {
                 let session = sessions::find_all(&mut conn, &[id]).await.expect("read").remove(0);
                 let now = session.created_at + after;
                 let decided = decide(&session.rotation, presented, policy, now);
-                let step = Step::rotation(presented).expect("below the end");
-                let advance = Advance { session_id: id, step, now, idle_expires_at: now + day, client: None };
+                let step = GenerationChange::rotation(presented).expect("below the end");
+                let advance = RotationUpdate { session_id: id, step, now, idle_expires_at: now + day, client: None };
                 let mut tried = store.acquire().await.expect("connection");
                 tried.begin().await.expect("begun");
                 let alone = sessions::advance(&mut tried, &advance).await.expect("tried").is_some();

@@ -17,7 +17,7 @@ use countersign_token::{
     moment::later,
 };
 
-use self::rotations::RotationBatcher;
+use self::rotations::RefreshBatcher;
 use super::{base::Base, completion::to_completion, page::Page, proven::ProvenReads};
 use crate::{
     config::{Policy, SessionLimit},
@@ -27,7 +27,7 @@ use crate::{
     store::{
         Conn,
         sessions::{
-            self, Advance,
+            self, RotationUpdate,
             sweep::{self, Step},
         },
     },
@@ -41,7 +41,7 @@ const SWEEP_PAGES: u32 = 32;
 #[derive(Debug)]
 pub struct Sessions {
     ending: RevocationBatcher,
-    rotations: RotationBatcher,
+    rotations: RefreshBatcher,
     /// Those who wait to read a session.
     reads: Arc<ProvenReads<SessionId, Session>>,
     settings: Settings,
@@ -71,7 +71,7 @@ impl Sessions {
             client_id: policy.client_id.clone(),
         };
         let ending = RevocationBatcher::new(Arc::clone(&base.log));
-        let rotations = RotationBatcher::new(base.store.clone(), base.clock.clone());
+        let rotations = RefreshBatcher::new(base.store.clone(), base.clock.clone());
         Self { ending, rotations, reads: Arc::default(), settings, base }
     }
 
@@ -81,7 +81,7 @@ impl Sessions {
     }
 
     /// What moves sessions on.
-    pub fn rotations(&self) -> &RotationBatcher {
+    pub fn rotations(&self) -> &RefreshBatcher {
         &self.rotations
     }
 
@@ -102,7 +102,7 @@ impl Sessions {
     ///
     /// # Errors
     /// [`Error::Overloaded`]; [`Error::DatabaseUnavailable`]: it may or may not have happened (REQUIREMENTS R66).
-    pub(super) async fn rotate(&self, advance: Advance) -> Result<Option<Session>, Error> {
+    pub(super) async fn rotate(&self, advance: RotationUpdate) -> Result<Option<Session>, Error> {
         self.rotations.rotate(advance).await
     }
 

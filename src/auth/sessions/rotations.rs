@@ -17,7 +17,7 @@ use crate::{
     error::Error,
     store::{
         Lane, Store, retrying,
-        sessions::{self, Advance},
+        sessions::{self, RotationUpdate},
     },
 };
 
@@ -33,7 +33,7 @@ type Outcome = Result<Option<Session>, Error>;
 
 /// Makes rotations, those together that are asked for while all lanes are busy.
 #[derive(Debug)]
-pub struct RotationBatcher {
+pub struct RefreshBatcher {
     queue: RotationQueue,
     store: Store,
     clock: Clock,
@@ -53,7 +53,7 @@ struct Queue {
 
 #[derive(Debug)]
 struct Waiting {
-    advance: Advance,
+    advance: RotationUpdate,
     since: Instant,
     told: oneshot::Sender<Told>,
 }
@@ -63,9 +63,9 @@ struct Waiting {
 enum Told {
     Outcome(Outcome),
     /// Nothing has happened, because of a row in the batch that somebody holds: to go alone.
-    Alone(Advance),
+    Alone(RotationUpdate),
     /// To carry out a batch: its own rotation, and the others.
-    Lead(Lane, Advance, Vec<Waiting>),
+    Lead(Lane, RotationUpdate, Vec<Waiting>),
 }
 
 impl Default for RotationQueue {
@@ -81,7 +81,7 @@ impl RotationQueue {
     }
 
     /// A lane that is free, or what to wait for.
-    fn free_lane_or_wait(&self, advance: Advance) -> Result<Told, oneshot::Receiver<Told>> {
+    fn free_lane_or_wait(&self, advance: RotationUpdate) -> Result<Told, oneshot::Receiver<Told>> {
         let mut queue = self.lock();
         if !queue.under_way.contains(&advance.session_id)
             && let Some(lane) = queue.free.pop()
@@ -140,7 +140,7 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     /// Makes one rotation, or several by one statement; says which.
-    async fn rotate(&mut self, advances: &[Advance]) -> Result<Vec<Session>, Error> {
+    async fn rotate(&mut self, advances: &[RotationUpdate]) -> Result<Vec<Session>, Error> {
         let conn = self.store.enter(&mut self.lane).await?;
         match advances {
             [alone] => sessions::advance(conn, alone).await.map(Vec::from_iter),
@@ -175,7 +175,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl RotationBatcher {
+impl RefreshBatcher {
     pub(super) fn new(store: Store, clock: Clock) -> Self {
         Self { queue: RotationQueue::default(), store, clock }
     }
@@ -199,7 +199,7 @@ impl RotationBatcher {
     ///
     /// # Errors
     /// [`Error::Overloaded`]; [`Error::DatabaseUnavailable`]: it may or may not have happened (REQUIREMENTS R66).
-    pub(super) async fn rotate(&self, advance: Advance) -> Outcome {
+    pub(super) async fn rotate(&self, advance: RotationUpdate) -> Outcome {
         let told = match self.queue.free_lane_or_wait(advance) {
             Ok(told) => told,
             Err(waiting) => waiting.await.map_err(|_| Error::internal("a batch of rotations was given up"))?,
@@ -212,12 +212,12 @@ impl RotationBatcher {
     }
 
     /// Waits for whoever holds the row.
-    async fn rotate_alone(&self, advance: &Advance) -> Outcome {
+    async fn rotate_alone(&self, advance: &RotationUpdate) -> Outcome {
         retrying(async || sessions::advance(&mut self.store.acquire_to_wait().await?, advance).await).await
     }
 
     /// Makes the rotations of a batch, tells the others, and gives the outcome of `own`.
-    async fn rotate_all(&self, lane: Lane, own: Advance, others: Vec<Waiting>) -> Outcome {
+    async fn rotate_all(&self, lane: Lane, own: RotationUpdate, others: Vec<Waiting>) -> Outcome {
         let own_id = own.session_id;
         let sessions = others.iter().map(|waiting| waiting.advance.session_id).chain([own_id]).collect();
         let mut turn = Turn { queue: &self.queue, store: &self.store, lane, sessions };
@@ -245,7 +245,7 @@ impl RotationBatcher {
             }
             // Somebody held a row: nothing has happened.
             Err(Error::Conflict) => {
-                let mut advances: HashMap<SessionId, Advance> =
+                let mut advances: HashMap<SessionId, RotationUpdate> =
                     advances.into_iter().map(|advance| (advance.session_id, advance)).collect();
                 for (id, told) in telling {
                     if let Some(advance) = advances.remove(&id) {
@@ -270,11 +270,11 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::{domain::rotation::Step, store::StoreSettings};
+    use crate::{domain::rotation::GenerationChange, store::StoreSettings};
 
-    fn advance(session_id: SessionId) -> Advance {
-        let (now, step) = (OffsetDateTime::UNIX_EPOCH, Step::rotation(1).expect("a step"));
-        Advance { session_id, step, now, idle_expires_at: now, client: None }
+    fn advance(session_id: SessionId) -> RotationUpdate {
+        let (now, step) = (OffsetDateTime::UNIX_EPOCH, GenerationChange::rotation(1).expect("a step"));
+        RotationUpdate { session_id, step, now, idle_expires_at: now, client: None }
     }
 
     #[test]

@@ -12,5 +12,5 @@ pub use self::{
     end::{delete_some, revoke, revoke_others},
     open::{Opening, open},
     read::{count_live, find_all, list, live_but_newest, revoked_since},
-    rotate::{Advance, advance, advance_all},
+    rotate::{RotationUpdate, advance, advance_all},
 };

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{
-        rotation::Step,
+        rotation::GenerationChange,
         session::{ClientInfo, Session},
     },
     error::Error,
@@ -18,11 +18,11 @@ use crate::{
 
 /// What a rotation writes.
 #[derive(Clone, Debug)]
-pub struct Advance {
+pub struct RotationUpdate {
     /// Which session.
     pub session_id: SessionId,
     /// From which generation to which.
-    pub step: Step,
+    pub step: GenerationChange,
     /// The time.
     pub now: OffsetDateTime,
     /// The new end if it is not refreshed before; capped by the absolute end.
@@ -55,7 +55,7 @@ macro_rules! advance {
 ///
 /// # Errors
 /// [`Error::Conflict`]: it was not made. [`Error::DatabaseUnavailable`].
-pub async fn advance(conn: &mut Conn, advance: &Advance) -> Result<Option<Session>, Error> {
+pub async fn advance(conn: &mut Conn, advance: &RotationUpdate) -> Result<Option<Session>, Error> {
     let client = advance.client.as_ref();
     let statement = query_as::<_, Row>(advance!(
         "(VALUES ($1::uuid, $2::bigint, $3::bigint, $4::bigint, $5::timestamptz, $6::timestamptz, $7::text, $8::text, \
@@ -79,7 +79,7 @@ pub async fn advance(conn: &mut Conn, advance: &Advance) -> Result<Option<Sessio
 ///
 /// # Errors
 /// [`Error::Conflict`]: none of them was made. [`Error::DatabaseUnavailable`]: none or all of them.
-pub async fn advance_all(conn: &mut Conn, advances: &[Advance]) -> Result<Vec<Session>, Error> {
+pub async fn advance_all(conn: &mut Conn, advances: &[RotationUpdate]) -> Result<Vec<Session>, Error> {
     let client = |value: fn(&ClientInfo) -> &str| {
         advances.iter().map(|a| a.client.as_ref().map(value)).collect::<Vec<Option<&str>>>()
     };
