@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     error::Error,
-    store::{Conn, Lane, Store, retrying},
+    store::{Conn, PreparedConn, Store, retrying},
 };
 
 /// The most rows that one statement reads.
@@ -27,7 +27,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub struct ProvenReads<K, V> {
     waiting: Mutex<Vec<Waiting<K, V>>>,
     /// Held by whoever carries out a batch.
-    turn: tokio::sync::Mutex<Lane>,
+    turn: tokio::sync::Mutex<PreparedConn>,
 }
 
 #[derive(Debug)]
@@ -77,11 +77,11 @@ impl<K: Clone + Eq + Hash, V: Clone> ProvenReads<K, V> {
 
     async fn find(
         store: &Store,
-        lane: &mut Lane,
+        lane: &mut PreparedConn,
         keys: &[K],
         find: &impl AsyncFn(&mut Conn, &[K]) -> Result<HashMap<K, V>, Error>,
     ) -> Result<HashMap<K, V>, Error> {
-        match find(store.enter(lane).await?, keys).await {
+        match find(store.prepared(lane).await?, keys).await {
             // Somebody holds the row of the proof for longer than a lane waits.
             Err(Error::Conflict) => retrying(async || find(&mut store.acquire().await?, keys).await).await,
             outcome => outcome,

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
 use super::{Revocations, confirm::Confirmations};
-use crate::store::{Lane, Store, revocations};
+use crate::store::{PreparedConn, Store, revocations};
 
 /// Wakes followers: this replica's, and those of the others.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub struct Announcements {
     confirmations: Arc<Confirmations>,
     /// Somebody is about to send a NOTIFY for all that is committed by now.
     due: AtomicBool,
-    lane: Mutex<Lane>,
+    lane: Mutex<PreparedConn>,
     /// There may be something new for this replica's follower.
     heard: Notify,
 }
@@ -60,7 +60,7 @@ impl Announcements {
         let mut lane = self.lane.lock().await;
         // Before it is sent: what is committed from now on needs another one.
         self.due.store(false, Ordering::SeqCst);
-        if let Ok(conn) = self.store.enter(&mut lane).await {
+        if let Ok(conn) = self.store.prepared(&mut lane).await {
             drop(revocations::notify(conn, Some(self.own)).await);
         }
     }

@@ -16,7 +16,7 @@ use super::log::{Committed, RevocationLog, Revoked};
 use crate::{
     domain::audit::Cause,
     error::Error,
-    store::{Lane, retrying},
+    store::{PreparedConn, retrying},
 };
 
 /// The most that go into one transaction.
@@ -28,7 +28,7 @@ pub struct RevocationBatcher {
     log: Arc<RevocationLog>,
     waiting: Mutex<Vec<Waiting>>,
     /// Held by whoever carries out a batch: the connection for one that is alone.
-    turn: tokio::sync::Mutex<Lane>,
+    turn: tokio::sync::Mutex<PreparedConn>,
 }
 
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl RevocationBatcher {
         }
     }
 
-    async fn carry_out(&self, lane: &mut Lane, batch: Vec<Waiting>) {
+    async fn carry_out(&self, lane: &mut PreparedConn, batch: Vec<Waiting>) {
         let sessions: HashMap<SessionId, Cause> = batch.iter().map(|w| (w.session, w.cause.clone())).collect();
         match self.end_together(lane, &sessions).await {
             Ok((committed, mut live)) => {
@@ -108,12 +108,12 @@ impl RevocationBatcher {
     /// Gives those of them that were live.
     async fn end_together(
         &self,
-        lane: &mut Lane,
+        lane: &mut PreparedConn,
         sessions: &HashMap<SessionId, Cause>,
     ) -> Result<(Committed, HashSet<SessionId>), Error> {
         let store = &self.log.store;
         if sessions.len() == 1 {
-            match self.log.end_sessions(store.enter(lane).await?, sessions).await {
+            match self.log.end_sessions(store.prepared(lane).await?, sessions).await {
                 // Somebody holds its row for longer than a lane waits.
                 Err(Error::Conflict) => {}
                 outcome => return outcome,

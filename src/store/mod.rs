@@ -15,11 +15,11 @@ mod health;
 mod hosts;
 pub mod identity;
 pub mod keys;
-mod lane;
 mod listener;
 pub mod login_throttle;
 mod notice;
 mod pool;
+mod prepared_conn;
 pub mod proofs;
 pub mod replicas;
 pub mod replication;
@@ -36,8 +36,8 @@ mod version;
 
 pub use self::{
     conn::Conn,
-    lane::Lane,
     listener::Listener,
     pool::{Store, StoreSettings},
+    prepared_conn::PreparedConn,
     retry::retrying,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use countersign::{
     error::Error,
-    store::{Conn, Lane, Store, StoreSettings, replicas},
+    store::{Conn, PreparedConn, Store, StoreSettings, replicas},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
@@ -33,15 +33,15 @@ async fn is_new(conn: &mut Conn) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_connection_that_was_retired_is_used_again() {
     let (pair, proxy, store) = split().await;
-    let (mut lane, mut own) = (Lane::default(), store.connect().await.expect("connected"));
+    let (mut lane, mut own) = (PreparedConn::default(), store.connect().await.expect("connected"));
     let (mut held, mut given_back) = (store.acquire().await.expect("one"), store.acquire().await.expect("another"));
     let mut listener = store.listen().await.expect("listening");
-    for conn in [&mut held, &mut given_back, &mut own, store.enter(&mut lane).await.expect("entered")] {
+    for conn in [&mut held, &mut given_back, &mut own, store.prepared(&mut lane).await.expect("entered")] {
         assert!(!is_new(conn).await);
     }
     drop(given_back);
     proxy.redirect(&pair.standby_url());
-    assert!(!is_new(store.enter(&mut lane).await.expect("entered")).await, "they lead where they led");
+    assert!(!is_new(store.prepared(&mut lane).await.expect("entered")).await, "they lead where they led");
 
     store.retire_connections();
     for conn in [&mut held, &mut own] {
@@ -56,7 +56,7 @@ async fn no_connection_that_was_retired_is_used_again() {
         assert!(is_new(&mut conn).await);
         pooled.push(conn);
     }
-    assert!(is_new(store.enter(&mut lane).await.expect("entered")).await);
+    assert!(is_new(store.prepared(&mut lane).await.expect("entered")).await);
     assert!(is_new(&mut store.connect().await.expect("connected")).await);
 }
 

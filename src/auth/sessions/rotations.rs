@@ -16,7 +16,7 @@ use crate::{
     domain::session::Session,
     error::Error,
     store::{
-        Lane, Store, retrying,
+        PreparedConn, Store, retrying,
         sessions::{self, RotationUpdate},
     },
 };
@@ -46,7 +46,7 @@ struct RotationQueue(Mutex<Queue>);
 #[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    free: Vec<Lane>,
+    free: Vec<PreparedConn>,
     /// A statement that moves one of these would wait for the one that does so already.
     under_way: HashSet<SessionId>,
 }
@@ -65,12 +65,12 @@ enum Told {
     /// Nothing has happened, because of a row in the batch that somebody holds: to go alone.
     Alone(RotationUpdate),
     /// To carry out a batch: its own rotation, and the others.
-    Lead(Lane, RotationUpdate, Vec<Waiting>),
+    Lead(PreparedConn, RotationUpdate, Vec<Waiting>),
 }
 
 impl Default for RotationQueue {
     fn default() -> Self {
-        let free = (0..LANES).map(|_| Lane::default()).collect();
+        let free = (0..LANES).map(|_| PreparedConn::default()).collect();
         Self(Mutex::new(Queue { waiting: VecDeque::new(), free, under_way: HashSet::new() }))
     }
 }
@@ -134,14 +134,14 @@ impl Queue {
 struct Turn<'a> {
     queue: &'a RotationQueue,
     store: &'a Store,
-    lane: Lane,
+    lane: PreparedConn,
     sessions: Vec<SessionId>,
 }
 
 impl Turn<'_> {
     /// Makes one rotation, or several by one statement; says which.
     async fn rotate(&mut self, advances: &[RotationUpdate]) -> Result<Vec<Session>, Error> {
-        let conn = self.store.enter(&mut self.lane).await?;
+        let conn = self.store.prepared(&mut self.lane).await?;
         match advances {
             [alone] => sessions::advance(conn, alone).await.map(Vec::from_iter),
             several => sessions::advance_all(conn, several).await,
@@ -217,7 +217,7 @@ impl RefreshBatcher {
     }
 
     /// Makes the rotations of a batch, tells the others, and gives the outcome of `own`.
-    async fn rotate_all(&self, lane: Lane, own: RotationUpdate, others: Vec<Waiting>) -> Outcome {
+    async fn rotate_all(&self, lane: PreparedConn, own: RotationUpdate, others: Vec<Waiting>) -> Outcome {
         let own_id = own.session_id;
         let sessions = others.iter().map(|waiting| waiting.advance.session_id).chain([own_id]).collect();
         let mut turn = Turn { queue: &self.queue, store: &self.store, lane, sessions };

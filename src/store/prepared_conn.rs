@@ -24,7 +24,7 @@ const SETTINGS: [(&str, &str); 6] = [
 
 /// A connection apart from the pool; none before it is entered first.
 #[derive(Debug, Default)]
-pub struct Lane(Option<Entered>);
+pub struct PreparedConn(Option<Entered>);
 
 #[derive(Debug)]
 struct Entered {
@@ -38,7 +38,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn enter<'l>(&self, lane: &'l mut Lane) -> Result<&'l mut Conn, Error> {
+    pub async fn prepared<'l>(&self, lane: &'l mut PreparedConn) -> Result<&'l mut Conn, Error> {
         let now = Instant::now();
         let entered = match lane.0.take() {
             Some(last) if last.conn.is_fit() => self.again(last).await,
