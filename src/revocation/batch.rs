@@ -26,13 +26,13 @@ const BATCH: usize = 500;
 #[derive(Debug)]
 pub struct RevocationBatcher {
     log: Arc<RevocationLog>,
-    waiting: Mutex<Vec<Waiting>>,
+    waiting: Mutex<Vec<Pending>>,
     /// Held by whoever carries out a batch: the connection for one that is alone.
     turn: tokio::sync::Mutex<PreparedConn>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Pending {
     session: SessionId,
     cause: Cause,
     answer: oneshot::Sender<Result<Revoked, Error>>,
@@ -54,11 +54,11 @@ impl RevocationBatcher {
         self.len() == 0
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Pending>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self) -> Vec<Waiting> {
+    fn take(&self) -> Vec<Pending> {
         let mut waiting = self.lock();
         let count = waiting.len().min(BATCH);
         waiting.drain(..count).collect()
@@ -70,7 +70,7 @@ impl RevocationBatcher {
     /// [`Error::DatabaseUnavailable`]: it may or may not have ended.
     pub async fn end(&self, session: SessionId, cause: Cause) -> Result<Revoked, Error> {
         let (answer, mut answered) = oneshot::channel();
-        self.lock().push(Waiting { session, cause, answer });
+        self.lock().push(Pending { session, cause, answer });
         loop {
             let mut lane = self.turn.lock().await;
             // Whoever had the turn before may have taken this one along.
@@ -85,7 +85,7 @@ impl RevocationBatcher {
         }
     }
 
-    async fn carry_out(&self, lane: &mut PreparedConn, batch: Vec<Waiting>) {
+    async fn carry_out(&self, lane: &mut PreparedConn, batch: Vec<Pending>) {
         let sessions: HashMap<SessionId, Cause> = batch.iter().map(|w| (w.session, w.cause.clone())).collect();
         match self.end_together(lane, &sessions).await {
             Ok((committed, mut live)) => {

@@ -41,7 +41,7 @@ const PRUNED_AFTER: Duration = Duration::from_secs(25 * 3600);
 /// Who may try a password now.
 #[derive(Debug)]
 pub(super) struct Throttle {
-    turns: Turns,
+    turns: ConcurrencyLimits,
     limits: LoginFailures,
     store: Store,
     clock: Clock,
@@ -75,7 +75,7 @@ pub(super) struct Attempt {
     store: Store,
     /// Attempts on one name, or from one address, wait here for each other, so that right passwords side by side do not look
     /// like guesses.
-    _turns: Vec<Turn>,
+    _turns: Vec<Permit>,
 }
 
 /// The charges of an attempt that stands.
@@ -119,21 +119,21 @@ impl Drop for Attempt {
 
 /// Those who try a password for the same budget in this process.
 #[derive(Clone, Debug, Default)]
-struct Turns(Arc<Mutex<HashMap<[u8; 32], Arc<Semaphore>>>>);
+struct ConcurrencyLimits(Arc<Mutex<HashMap<[u8; 32], Arc<Semaphore>>>>);
 
 /// A turn that has come.
 #[derive(Debug)]
-struct Turn {
-    all: Turns,
+struct Permit {
+    all: ConcurrencyLimits,
     key: [u8; 32],
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Turns {
+impl ConcurrencyLimits {
     /// One of `count` turns, unless it does not come by `until`.
-    async fn take(&self, key: [u8; 32], count: usize, until: Instant) -> Result<Turn, Error> {
+    async fn take(&self, key: [u8; 32], count: usize, until: Instant) -> Result<Permit, Error> {
         let turns = Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(Semaphore::new(count))));
-        let mut turn = Turn { all: self.clone(), key, permit: None };
+        let mut turn = Permit { all: self.clone(), key, permit: None };
         let permit = timeout_at(until, turns.acquire_owned()).await;
         let permit = permit.map_err(|_| Error::Overloaded { retry_after: Duration::from_secs(1) })?;
         turn.permit = Some(permit.map_err(Error::internal)?);
@@ -145,7 +145,7 @@ impl Turns {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Permit {
     fn drop(&mut self) {
         // A permit holds on to its semaphore, and so does whoever waits for one.
         drop(self.permit.take());
@@ -158,7 +158,7 @@ impl Drop for Turn {
 
 impl Throttle {
     pub(super) fn new(limits: LoginFailures, store: Store, clock: Clock) -> Self {
-        Self { turns: Turns::default(), limits, store, clock }
+        Self { turns: ConcurrencyLimits::default(), limits, store, clock }
     }
 
     /// Charges an attempt for a name, `found` being its user if there is one, whose caller waits until `until`.
@@ -260,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_turn_that_does_not_come_in_time_is_refused_and_nothing_of_it_stays() {
-        let turns = Turns::default();
+        let turns = ConcurrencyLimits::default();
         let (ours, other) = ([1; 32], [2; 32]);
         let soon = || Instant::now() + Duration::from_millis(5);
         let held = turns.take(ours, 1, soon()).await.expect("free");

@@ -45,27 +45,27 @@ struct RotationQueue(Mutex<Queue>);
 
 #[derive(Debug)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Pending>,
     free: Vec<PreparedConn>,
     /// A statement that moves one of these would wait for the one that does so already.
     under_way: HashSet<SessionId>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Pending {
     advance: RotationUpdate,
     since: Instant,
-    told: oneshot::Sender<Told>,
+    told: oneshot::Sender<BatchReply>,
 }
 
 /// What somebody who waits is told.
 #[derive(Debug)]
-enum Told {
+enum BatchReply {
     Outcome(Outcome),
     /// Nothing has happened, because of a row in the batch that somebody holds: to go alone.
     Alone(RotationUpdate),
     /// To carry out a batch: its own rotation, and the others.
-    Lead(PreparedConn, RotationUpdate, Vec<Waiting>),
+    Lead(PreparedConn, RotationUpdate, Vec<Pending>),
 }
 
 impl Default for RotationQueue {
@@ -81,19 +81,19 @@ impl RotationQueue {
     }
 
     /// A lane that is free, or what to wait for.
-    fn free_lane_or_wait(&self, advance: RotationUpdate) -> Result<Told, oneshot::Receiver<Told>> {
+    fn free_lane_or_wait(&self, advance: RotationUpdate) -> Result<BatchReply, oneshot::Receiver<BatchReply>> {
         let mut queue = self.lock();
         if !queue.under_way.contains(&advance.session_id)
             && let Some(lane) = queue.free.pop()
         {
             queue.under_way.insert(advance.session_id);
-            return Ok(Told::Lead(lane, advance, Vec::new()));
+            return Ok(BatchReply::Lead(lane, advance, Vec::new()));
         }
         if queue.waiting.len() >= MOST {
-            return Ok(Told::Outcome(Err(Error::Overloaded { retry_after: RETRY_AFTER })));
+            return Ok(BatchReply::Outcome(Err(Error::Overloaded { retry_after: RETRY_AFTER })));
         }
         let (told, waiting) = oneshot::channel();
-        queue.waiting.push_back(Waiting { advance, since: Instant::now(), told });
+        queue.waiting.push_back(Pending { advance, since: Instant::now(), told });
         Err(waiting)
     }
 }
@@ -101,14 +101,14 @@ impl RotationQueue {
 impl Queue {
     /// The next batch, no session twice: a statement can move a row once. Nor one that is under way. Whoever has waited longer
     /// than `patience` is told so instead.
-    fn take(&mut self, patience: Duration) -> Vec<Waiting> {
+    fn take(&mut self, patience: Duration) -> Vec<Pending> {
         let (mut batch, mut later) = (Vec::new(), Vec::new());
         while batch.len() < BATCH
             && let Some(waiting) = self.waiting.pop_front()
         {
             if waiting.since.elapsed() > patience {
                 let error = Error::DatabaseUnavailable("waited too long for a connection".into());
-                drop(waiting.told.send(Told::Outcome(Err(error))));
+                drop(waiting.told.send(BatchReply::Outcome(Err(error))));
             } else if self.under_way.insert(waiting.advance.session_id) {
                 batch.push(waiting);
             } else {
@@ -119,7 +119,7 @@ impl Queue {
         batch
     }
 
-    fn put_back(&mut self, waiting: Vec<Waiting>) {
+    fn put_back(&mut self, waiting: Vec<Pending>) {
         waiting.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
     }
 
@@ -131,14 +131,14 @@ impl Queue {
 }
 
 /// A lane in use. Whatever becomes of its user, it goes on to those who wait, or is free again.
-struct Turn<'a> {
+struct LaneTask<'a> {
     queue: &'a RotationQueue,
     store: &'a Store,
     lane: PreparedConn,
     sessions: Vec<SessionId>,
 }
 
-impl Turn<'_> {
+impl LaneTask<'_> {
     /// Makes one rotation, or several by one statement; says which.
     async fn rotate(&mut self, advances: &[RotationUpdate]) -> Result<Vec<Session>, Error> {
         let conn = self.store.prepared(&mut self.lane).await?;
@@ -149,22 +149,22 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for LaneTask<'_> {
     fn drop(&mut self) {
         let mut lane = std::mem::take(&mut self.lane);
         let mut queue = self.queue.lock();
         queue.done(self.sessions.drain(..));
         loop {
             let mut batch = queue.take(self.store.deadline());
-            let Some(Waiting { advance, told, .. }) = batch.pop() else {
+            let Some(Pending { advance, told, .. }) = batch.pop() else {
                 queue.free.push(lane);
                 debug_assert!(queue.free.len() < LANES || queue.under_way.is_empty(), "a session is held for ever");
                 return;
             };
             // Whoever does not wait any more does not lead. Who is told and then given up would take the lane along: all
             // who wait are run to completion.
-            match told.send(Told::Lead(lane, advance, batch)) {
-                Err(Told::Lead(back, gone, others)) => {
+            match told.send(BatchReply::Lead(lane, advance, batch)) {
+                Err(BatchReply::Lead(back, gone, others)) => {
                     queue.done(others.iter().map(|waiting| waiting.advance.session_id).chain([gone.session_id]));
                     queue.put_back(others);
                     lane = back;
@@ -205,9 +205,9 @@ impl RefreshBatcher {
             Err(waiting) => waiting.await.map_err(|_| Error::internal("a batch of rotations was given up"))?,
         };
         match told {
-            Told::Outcome(outcome) => outcome,
-            Told::Alone(advance) => self.rotate_alone(&advance).await,
-            Told::Lead(lane, own, others) => self.rotate_all(lane, own, others).await,
+            BatchReply::Outcome(outcome) => outcome,
+            BatchReply::Alone(advance) => self.rotate_alone(&advance).await,
+            BatchReply::Lead(lane, own, others) => self.rotate_all(lane, own, others).await,
         }
     }
 
@@ -217,13 +217,13 @@ impl RefreshBatcher {
     }
 
     /// Makes the rotations of a batch, tells the others, and gives the outcome of `own`.
-    async fn rotate_all(&self, lane: PreparedConn, own: RotationUpdate, others: Vec<Waiting>) -> Outcome {
+    async fn rotate_all(&self, lane: PreparedConn, own: RotationUpdate, others: Vec<Pending>) -> Outcome {
         let own_id = own.session_id;
         let sessions = others.iter().map(|waiting| waiting.advance.session_id).chain([own_id]).collect();
-        let mut turn = Turn { queue: &self.queue, store: &self.store, lane, sessions };
+        let mut turn = LaneTask { queue: &self.queue, store: &self.store, lane, sessions };
         let mut advances = vec![own];
         let mut telling = Vec::with_capacity(others.len());
-        for Waiting { advance, told, .. } in others {
+        for Pending { advance, told, .. } in others {
             telling.push((advance.session_id, told));
             advances.push(advance);
         }
@@ -239,7 +239,7 @@ impl RefreshBatcher {
             Ok(sessions) => {
                 let mut sessions: HashMap<SessionId, Session> = sessions.into_iter().map(|s| (s.id, s)).collect();
                 for (id, told) in telling {
-                    drop(told.send(Told::Outcome(Ok(sessions.remove(&id)))));
+                    drop(told.send(BatchReply::Outcome(Ok(sessions.remove(&id)))));
                 }
                 Ok(sessions.remove(&own_id))
             }
@@ -249,7 +249,7 @@ impl RefreshBatcher {
                     advances.into_iter().map(|advance| (advance.session_id, advance)).collect();
                 for (id, told) in telling {
                     if let Some(advance) = advances.remove(&id) {
-                        drop(told.send(Told::Alone(advance)));
+                        drop(told.send(BatchReply::Alone(advance)));
                     }
                 }
                 let own = advances.remove(&own_id).ok_or_else(|| Error::internal("a rotation vanished"))?;
@@ -257,7 +257,7 @@ impl RefreshBatcher {
             }
             Err(error) => {
                 for (_, told) in telling {
-                    drop(told.send(Told::Outcome(Err(error.again()))));
+                    drop(told.send(BatchReply::Outcome(Err(error.again()))));
                 }
                 Err(error)
             }
@@ -284,10 +284,10 @@ mod tests {
         let first = rotations.free_lane_or_wait(advance(a)).expect("a lane");
         let mut again = rotations.free_lane_or_wait(advance(a)).expect_err("it waits, with a lane free");
         let other = rotations.free_lane_or_wait(advance(b)).expect("a lane");
-        assert!(matches!((first, other), (Told::Lead(..), Told::Lead(..))));
+        assert!(matches!((first, other), (BatchReply::Lead(..), BatchReply::Lead(..))));
         let mut last = rotations.free_lane_or_wait(advance(c)).expect_err("no lane is free");
         let mut queue = rotations.lock();
-        let ids = |batch: Vec<Waiting>| batch.iter().map(|waiting| waiting.advance.session_id).collect::<Vec<_>>();
+        let ids = |batch: Vec<Pending>| batch.iter().map(|waiting| waiting.advance.session_id).collect::<Vec<_>>();
         assert_eq!(ids(queue.take(Duration::MAX)), [c], "past what waits");
         queue.done([c]);
         assert_eq!(ids(queue.take(Duration::MAX)), []);
@@ -302,13 +302,13 @@ mod tests {
         let url = "postgres://nobody@localhost/nothing".to_owned();
         let store = Store::new(&StoreSettings { url, connections: 1, deadline: Duration::MAX }).expect("settings");
         let [a, b, gone, next] = [(); 4].map(|()| SessionId::new(OffsetDateTime::UNIX_EPOCH));
-        let Ok(Told::Lead(lane, ..)) = rotations.free_lane_or_wait(advance(a)) else { panic!("a lane is free") };
+        let Ok(BatchReply::Lead(lane, ..)) = rotations.free_lane_or_wait(advance(a)) else { panic!("a lane is free") };
         let other = rotations.free_lane_or_wait(advance(b)).expect("a lane");
         let mut leads = rotations.free_lane_or_wait(advance(next)).expect_err("no lane is free");
         drop(rotations.free_lane_or_wait(advance(gone)).expect_err("no lane is free"));
-        drop(Turn { queue: &rotations, store: &store, lane, sessions: vec![a] });
+        drop(LaneTask { queue: &rotations, store: &store, lane, sessions: vec![a] });
         assert!(
-            matches!(leads.try_recv(), Ok(Told::Lead(_, own, others)) if own.session_id == next && others.is_empty())
+            matches!(leads.try_recv(), Ok(BatchReply::Lead(_, own, others)) if own.session_id == next && others.is_empty())
         );
         assert_eq!(rotations.lock().under_way, HashSet::from([b, next]));
         drop(other);
