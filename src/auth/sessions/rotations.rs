@@ -1,11 +1,11 @@
-//! Rotations share statements: whoever asks while all lanes are busy goes with the next statement, all together; whoever
-//! finds a lane free goes at once and alone, by the statement for one, which is faster alone. A lane is a connection. It is
-//! handed from one batch to the next, and each batch is carried out by one of those who are in it. A batch that meets a row
-//! which somebody holds gives up soon, and each of it goes alone, so that one session holds up no other.
+//! Rotations share statements. A lane is a connection, with a task of its own as long as somebody waits: it carries out what has
+//! queued up, all together by one statement, until nothing is left. So whoever finds a lane free goes at once and alone, by the
+//! statement for one, which is faster alone. A batch that meets a row which somebody holds gives up soon, and each of it goes alone,
+//! so that one session holds up no other.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -34,15 +34,17 @@ type Outcome = Result<Option<Session>, Error>;
 /// Makes rotations, those together that are asked for while all lanes are busy.
 #[derive(Debug)]
 pub struct RotationBatcher {
-    queue: RotationQueue,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
     store: Store,
     clock: Clock,
 }
 
 /// Those who wait, and the lanes that nobody uses.
-#[derive(Debug)]
-struct RotationQueue(Mutex<Queue>);
-
 #[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Waiting>,
@@ -64,37 +66,12 @@ enum Told {
     Outcome(Outcome),
     /// Nothing has happened, because of a row in the batch that somebody holds: to go alone.
     Alone(Advance),
-    /// To carry out a batch: its own rotation, and the others.
-    Lead(Lane, Advance, Vec<Waiting>),
 }
 
-impl Default for RotationQueue {
+impl Default for Queue {
     fn default() -> Self {
         let free = (0..LANES).map(|_| Lane::default()).collect();
-        Self(Mutex::new(Queue { waiting: VecDeque::new(), free, under_way: HashSet::new() }))
-    }
-}
-
-impl RotationQueue {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A lane that is free, or what to wait for.
-    fn free_lane_or_wait(&self, advance: Advance) -> Result<Told, oneshot::Receiver<Told>> {
-        let mut queue = self.lock();
-        if !queue.under_way.contains(&advance.session_id)
-            && let Some(lane) = queue.free.pop()
-        {
-            queue.under_way.insert(advance.session_id);
-            return Ok(Told::Lead(lane, advance, Vec::new()));
-        }
-        if queue.waiting.len() >= MOST {
-            return Ok(Told::Outcome(Err(Error::Overloaded { retry_after: RETRY_AFTER })));
-        }
-        let (told, waiting) = oneshot::channel();
-        queue.waiting.push_back(Waiting { advance, since: Instant::now(), told });
-        Err(waiting)
+        Self { waiting: VecDeque::new(), free, under_way: HashSet::new() }
     }
 }
 
@@ -115,33 +92,57 @@ impl Queue {
                 later.push(waiting);
             }
         }
-        self.put_back(later);
+        later.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
         batch
-    }
-
-    fn put_back(&mut self, waiting: Vec<Waiting>) {
-        waiting.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
-    }
-
-    fn done(&mut self, sessions: impl IntoIterator<Item = SessionId>) {
-        for session in sessions {
-            self.under_way.remove(&session);
-        }
     }
 }
 
-/// A lane in use. Whatever becomes of its user, it goes on to those who wait, or is free again.
-struct Turn<'a> {
-    queue: &'a RotationQueue,
-    store: &'a Store,
+/// A lane in use, and what is under way on it.
+struct Turn {
+    shared: Arc<Shared>,
     lane: Lane,
     sessions: Vec<SessionId>,
 }
 
-impl Turn<'_> {
+impl Turn {
+    /// Carries out batches until nobody waits.
+    async fn run(mut self) {
+        let mut batch = self.next();
+        while !batch.is_empty() {
+            let (mut advances, mut telling) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+            for Waiting { advance, told, .. } in batch {
+                telling.push((advance.session_id, told));
+                advances.push(advance);
+            }
+            // The grace begins when it happens, however long it was waited for.
+            let now = self.shared.clock.now();
+            advances.iter_mut().for_each(|advance| advance.now = now);
+            // Two batches side by side lock their rows in one order, where the planner does as it should.
+            advances.sort_unstable_by_key(|advance| advance.session_id);
+            let rotated = self.rotate(&advances).await;
+            batch = self.next();
+            tell(rotated, advances, telling);
+        }
+    }
+
+    /// The next batch, once the last one is over. When nobody waits who could go there is none, and the lane is free.
+    fn next(&mut self) -> Vec<Waiting> {
+        let mut queue = self.shared.lock();
+        for session in self.sessions.drain(..) {
+            queue.under_way.remove(&session);
+        }
+        let batch = queue.take(self.shared.store.deadline());
+        self.sessions.extend(batch.iter().map(|waiting| waiting.advance.session_id));
+        if batch.is_empty() {
+            queue.free.push(std::mem::take(&mut self.lane));
+            debug_assert!(queue.free.len() < LANES || queue.under_way.is_empty(), "a session is held for ever");
+        }
+        batch
+    }
+
     /// Makes one rotation, or several by one statement; says which.
     async fn rotate(&mut self, advances: &[Advance]) -> Result<Vec<Session>, Error> {
-        let conn = self.store.enter(&mut self.lane).await?;
+        let conn = self.shared.store.enter(&mut self.lane).await?;
         match advances {
             [alone] => sessions::advance(conn, alone).await.map(Vec::from_iter),
             several => sessions::advance_all(conn, several).await,
@@ -149,40 +150,75 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let mut lane = std::mem::take(&mut self.lane);
-        let mut queue = self.queue.lock();
-        queue.done(self.sessions.drain(..));
-        loop {
-            let mut batch = queue.take(self.store.deadline());
-            let Some(Waiting { advance, told, .. }) = batch.pop() else {
-                queue.free.push(lane);
-                debug_assert!(queue.free.len() < LANES || queue.under_way.is_empty(), "a session is held for ever");
-                return;
-            };
-            // Whoever does not wait any more does not lead. Who is told and then given up would take the lane along: all
-            // who wait are run to completion.
-            match told.send(Told::Lead(lane, advance, batch)) {
-                Err(Told::Lead(back, gone, others)) => {
-                    queue.done(others.iter().map(|waiting| waiting.advance.session_id).chain([gone.session_id]));
-                    queue.put_back(others);
-                    lane = back;
-                }
-                _ => return,
+/// Tells those who were in a batch what became of it.
+fn tell(
+    rotated: Result<Vec<Session>, Error>,
+    advances: Vec<Advance>,
+    telling: Vec<(SessionId, oneshot::Sender<Told>)>,
+) {
+    match rotated {
+        Ok(sessions) => {
+            let mut sessions: HashMap<SessionId, Session> = sessions.into_iter().map(|s| (s.id, s)).collect();
+            for (id, told) in telling {
+                drop(told.send(Told::Outcome(Ok(sessions.remove(&id)))));
             }
+        }
+        // Somebody held a row: nothing has happened.
+        Err(Error::Conflict) => {
+            let mut advances: HashMap<SessionId, Advance> =
+                advances.into_iter().map(|advance| (advance.session_id, advance)).collect();
+            for (id, told) in telling {
+                if let Some(advance) = advances.remove(&id) {
+                    drop(told.send(Told::Alone(advance)));
+                }
+            }
+        }
+        Err(error) => {
+            for (_, told) in telling {
+                drop(told.send(Told::Outcome(Err(error.again()))));
+            }
+        }
+    }
+}
+
+/// After a panic: a new lane stands in for the one that is lost, and goes on with those who wait.
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.sessions.is_empty() {
+            return;
+        }
+        let mut queue = self.shared.lock();
+        for session in self.sessions.drain(..) {
+            queue.under_way.remove(&session);
+        }
+        queue.free.push(Lane::default());
+        drop(queue);
+        self.shared.start();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a free lane to work.
+    fn start(self: &Arc<Self>) {
+        if let Some(lane) = self.lock().free.pop() {
+            let turn = Turn { shared: Arc::clone(self), lane, sessions: Vec::new() };
+            tokio::spawn(turn.run());
         }
     }
 }
 
 impl RotationBatcher {
     pub(super) fn new(store: Store, clock: Clock) -> Self {
-        Self { queue: RotationQueue::default(), store, clock }
+        Self { shared: Arc::new(Shared { queue: Mutex::default(), store, clock }) }
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.queue.lock().waiting.len()
+        self.shared.lock().waiting.len()
     }
 
     /// Whether nobody waits.
@@ -192,74 +228,34 @@ impl RotationBatcher {
 
     /// How many lanes nobody uses.
     pub fn free_lanes(&self) -> usize {
-        self.queue.lock().free.len()
+        self.shared.lock().free.len()
     }
 
-    /// Makes a rotation, if it is possible: None if not. To be run to completion: others may be in the same statement.
+    /// Makes a rotation, if it is possible: None if not.
     ///
     /// # Errors
     /// [`Error::Overloaded`]; [`Error::DatabaseUnavailable`]: it may or may not have happened (REQUIREMENTS R66).
     pub(super) async fn rotate(&self, advance: Advance) -> Outcome {
-        let told = match self.queue.free_lane_or_wait(advance) {
-            Ok(told) => told,
-            Err(waiting) => waiting.await.map_err(|_| Error::internal("a batch of rotations was given up"))?,
+        let waiting = {
+            let (told, waiting) = oneshot::channel();
+            let mut queue = self.shared.lock();
+            if queue.waiting.len() >= MOST {
+                return Err(Error::Overloaded { retry_after: RETRY_AFTER });
+            }
+            let goes = !queue.under_way.contains(&advance.session_id);
+            queue.waiting.push_back(Waiting { advance, since: Instant::now(), told });
+            drop(queue);
+            if goes {
+                self.shared.start();
+            }
+            waiting
         };
-        match told {
+        match waiting.await.map_err(|_| Error::internal("a batch of rotations was given up"))? {
             Told::Outcome(outcome) => outcome,
-            Told::Alone(advance) => self.rotate_alone(&advance).await,
-            Told::Lead(lane, own, others) => self.rotate_all(lane, own, others).await,
-        }
-    }
-
-    /// Waits for whoever holds the row.
-    async fn rotate_alone(&self, advance: &Advance) -> Outcome {
-        retrying(async || sessions::advance(&mut self.store.acquire_to_wait().await?, advance).await).await
-    }
-
-    /// Makes the rotations of a batch, tells the others, and gives the outcome of `own`.
-    async fn rotate_all(&self, lane: Lane, own: Advance, others: Vec<Waiting>) -> Outcome {
-        let own_id = own.session_id;
-        let sessions = others.iter().map(|waiting| waiting.advance.session_id).chain([own_id]).collect();
-        let mut turn = Turn { queue: &self.queue, store: &self.store, lane, sessions };
-        let mut advances = vec![own];
-        let mut telling = Vec::with_capacity(others.len());
-        for Waiting { advance, told, .. } in others {
-            telling.push((advance.session_id, told));
-            advances.push(advance);
-        }
-        // The grace begins when it happens, however long it was waited for.
-        let now = self.clock.now();
-        advances.iter_mut().for_each(|advance| advance.now = now);
-        // Two batches side by side lock their rows in one order, where the planner does as it should.
-        advances.sort_unstable_by_key(|advance| advance.session_id);
-        let rotated = turn.rotate(&advances).await;
-        // The next batch need not wait until all of this one have been told.
-        drop(turn);
-        match rotated {
-            Ok(sessions) => {
-                let mut sessions: HashMap<SessionId, Session> = sessions.into_iter().map(|s| (s.id, s)).collect();
-                for (id, told) in telling {
-                    drop(told.send(Told::Outcome(Ok(sessions.remove(&id)))));
-                }
-                Ok(sessions.remove(&own_id))
-            }
-            // Somebody held a row: nothing has happened.
-            Err(Error::Conflict) => {
-                let mut advances: HashMap<SessionId, Advance> =
-                    advances.into_iter().map(|advance| (advance.session_id, advance)).collect();
-                for (id, told) in telling {
-                    if let Some(advance) = advances.remove(&id) {
-                        drop(told.send(Told::Alone(advance)));
-                    }
-                }
-                let own = advances.remove(&own_id).ok_or_else(|| Error::internal("a rotation vanished"))?;
-                self.rotate_alone(&own).await
-            }
-            Err(error) => {
-                for (_, told) in telling {
-                    drop(told.send(Told::Outcome(Err(error.again()))));
-                }
-                Err(error)
+            // Waits for whoever holds the row.
+            Told::Alone(advance) => {
+                let store = &self.shared.store;
+                retrying(async || sessions::advance(&mut store.acquire_to_wait().await?, &advance).await).await
             }
         }
     }
@@ -277,40 +273,54 @@ mod tests {
         Advance { session_id, step, now, idle_expires_at: now, client: None }
     }
 
+    fn waiting(session_id: SessionId) -> (Waiting, oneshot::Receiver<Told>) {
+        let (told, waiting) = oneshot::channel();
+        (Waiting { advance: advance(session_id), since: Instant::now(), told }, waiting)
+    }
+
+    fn batcher() -> RotationBatcher {
+        let url = "postgres://nobody@localhost/nothing".to_owned();
+        let store = Store::new(&StoreSettings { url, connections: 1, deadline: Duration::MAX }).expect("settings");
+        RotationBatcher::new(store, Clock::manual())
+    }
+
     #[test]
     fn a_session_that_is_under_way_waits_and_holds_up_no_other() {
-        let rotations = RotationQueue::default();
-        let [a, b, c] = [(); 3].map(|()| SessionId::new(OffsetDateTime::UNIX_EPOCH));
-        let first = rotations.free_lane_or_wait(advance(a)).expect("a lane");
-        let mut again = rotations.free_lane_or_wait(advance(a)).expect_err("it waits, with a lane free");
-        let other = rotations.free_lane_or_wait(advance(b)).expect("a lane");
-        assert!(matches!((first, other), (Told::Lead(..), Told::Lead(..))));
-        let mut last = rotations.free_lane_or_wait(advance(c)).expect_err("no lane is free");
-        let mut queue = rotations.lock();
+        let [a, b] = [(); 2].map(|()| SessionId::new(OffsetDateTime::UNIX_EPOCH));
+        let mut queue = Queue::default();
+        let told: Vec<_> = [a, a, b]
+            .map(|session| {
+                let (waiting, told) = waiting(session);
+                queue.waiting.push_back(waiting);
+                told
+            })
+            .into();
         let ids = |batch: Vec<Waiting>| batch.iter().map(|waiting| waiting.advance.session_id).collect::<Vec<_>>();
-        assert_eq!(ids(queue.take(Duration::MAX)), [c], "past what waits");
-        queue.done([c]);
+        assert_eq!(ids(queue.take(Duration::MAX)), [a, b], "past what waits");
         assert_eq!(ids(queue.take(Duration::MAX)), []);
-        queue.done([a]);
+        queue.under_way.remove(&a);
         assert_eq!(ids(queue.take(Duration::MAX)), [a]);
-        assert!(again.try_recv().is_err() && last.try_recv().is_err(), "nobody was told");
+        assert!(told.into_iter().all(|mut told| told.try_recv().is_err()), "nobody was told an outcome");
     }
 
     #[tokio::test]
-    async fn whoever_does_not_wait_any_more_does_not_lead_and_holds_no_session() {
-        let rotations = RotationQueue::default();
-        let url = "postgres://nobody@localhost/nothing".to_owned();
-        let store = Store::new(&StoreSettings { url, connections: 1, deadline: Duration::MAX }).expect("settings");
-        let [a, b, gone, next] = [(); 4].map(|()| SessionId::new(OffsetDateTime::UNIX_EPOCH));
-        let Ok(Told::Lead(lane, ..)) = rotations.free_lane_or_wait(advance(a)) else { panic!("a lane is free") };
-        let other = rotations.free_lane_or_wait(advance(b)).expect("a lane");
-        let mut leads = rotations.free_lane_or_wait(advance(next)).expect_err("no lane is free");
-        drop(rotations.free_lane_or_wait(advance(gone)).expect_err("no lane is free"));
-        drop(Turn { queue: &rotations, store: &store, lane, sessions: vec![a] });
-        assert!(
-            matches!(leads.try_recv(), Ok(Told::Lead(_, own, others)) if own.session_id == next && others.is_empty())
-        );
-        assert_eq!(rotations.lock().under_way, HashSet::from([b, next]));
-        drop(other);
+    async fn a_lane_whose_task_panics_is_replaced_and_holds_no_session() {
+        let batcher = batcher();
+        let [a, b] = [(); 2].map(|()| SessionId::new(OffsetDateTime::UNIX_EPOCH));
+        let shared = &batcher.shared;
+        let lane = shared.lock().free.pop().expect("a lane");
+        let (first, _told) = waiting(a);
+        shared.lock().waiting.push_back(first);
+        let mut turn = Turn { shared: Arc::clone(shared), lane, sessions: vec![] };
+        assert_eq!(turn.next().len(), 1);
+        let (second, told) = waiting(b);
+        shared.lock().waiting.push_back(second);
+        drop(turn);
+        // There is no database: the lane that stands in says so.
+        assert!(matches!(told.await, Ok(Told::Outcome(Err(_)))));
+        while batcher.free_lanes() < LANES {
+            tokio::task::yield_now().await;
+        }
+        assert!(shared.lock().under_way.is_empty());
     }
 }
