@@ -52,6 +52,11 @@ bench-beside former *arguments:
 bench-parts:
     cargo bench --locked
 
+# What calls cost in instructions, by Valgrind, beside the limits that are set; needs `valgrind`, and `gungraun-runner` of the
+# library's version (`cargo install gungraun-runner`).
+instructions:
+    cargo bench --locked --package countersign --profile release --bench instructions
+
 # Python grpcio and `buf curl` against a running server.
 clients *arguments:
     cargo build --locked

@@ -114,8 +114,8 @@ fn verifier(remembered: usize) -> (Verifier<()>, String) {
 type Verified = Result<(Arc<VerifiedToken<()>>, Freshness), Error>;
 
 #[library_benchmark]
-#[bench::cold(args = (0), setup = verifier, config = at_most(1))]
-#[bench::warm(args = (1000), setup = verifier, config = at_most(1))]
+#[bench::cold(args = (0), setup = verifier, config = at_most(530_877))]
+#[bench::warm(args = (1000), setup = verifier, config = at_most(1_662))]
 fn verify((verifier, token): (Verifier<()>, String)) -> (Verified, Verifier<()>, String) {
     let verified = black_box(verifier.verify(black_box(&token), Requirements::default()));
     (verified, verifier, token)
@@ -131,7 +131,7 @@ fn looked_up() -> (RevocationState, Freshness, Principal) {
 }
 
 #[library_benchmark]
-#[bench::of_many(setup = looked_up, config = at_most(1))]
+#[bench::of_many(setup = looked_up, config = at_most(428))]
 fn look_up(
     (state, freshness, principal): (RevocationState, Freshness, Principal),
 ) -> (RevocationState, Freshness, Principal) {
@@ -158,8 +158,8 @@ fn answered_before() -> Answered {
 }
 
 #[library_benchmark]
-#[bench::first(setup = answered, config = at_most(1))]
-#[bench::again(setup = answered_before, config = at_most(1))]
+#[bench::first(setup = answered, config = at_most(3_473))]
+#[bench::again(setup = answered_before, config = at_most(560))]
 fn encode((token, freshness): Answered) -> (Vec<u8>, Answered) {
     let answer = black_box(VerifyResponse::new(black_box(&token), freshness.as_of()).encode_to_vec());
     (answer, (token, freshness))
@@ -174,7 +174,7 @@ fn refresh_token() -> (RefreshTokenKeys, String) {
 }
 
 #[library_benchmark]
-#[bench::valid(setup = refresh_token, config = at_most(1))]
+#[bench::valid(setup = refresh_token, config = at_most(7_355))]
 fn read_refresh_token((keys, text): (RefreshTokenKeys, String)) -> (Reading, RefreshTokenKeys, String) {
     let read = black_box(keys.decode(black_box(&text))).expect("usable");
     (read, keys, text)
@@ -233,7 +233,7 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[library_benchmark]
-#[bench::verify_warm(setup = handler, config = at_most(1))]
+#[bench::verify_warm(setup = handler, config = at_most(20_313))]
 fn answer(handler: Handler) -> (Vec<u8>, grpc::Services) {
     let Handler { mut services, request } = handler;
     let answer = black_box(serve(&mut services, black_box(request)));
