@@ -35,9 +35,6 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The caller of an RPC that anybody may call: who it is was not looked at.
-    pub(super) const UNKNOWN: Self = Self { administers: false };
-
     /// The caller that sent `request`.
     ///
     /// # Errors

@@ -4,10 +4,7 @@
 use http::Request;
 use tonic::Status;
 
-use super::{
-    caller::{Administration, Caller},
-    status::status,
-};
+use super::{caller::Administration, status::status};
 
 /// The RPCs that the table has. Those of other packages are tonic's (health, reflection), and open to everybody.
 const PACKAGE: &str = "/countersign.v1.";
@@ -20,7 +17,7 @@ pub enum Permission {
     /// To be an administrator.
     Administrator,
     /// To hold the token that is named; to be an administrator, if something is named by its id. The handler, which has read
-    /// the request, asks the [`Caller`].
+    /// the request, asks the [`Caller`](super::caller::Caller).
     HolderOrAdministrator,
 }
 
@@ -44,7 +41,7 @@ const TABLE: [(&str, Permission); 16] = [
     ("UserService/ImportUsers", Permission::Administrator),
 ];
 
-/// Passes a request on with its [`Caller`], if that one may call this RPC.
+/// Passes a request on, if its caller may call this RPC; with the [`Caller`](super::caller::Caller), unless anyone may.
 ///
 /// # Errors
 /// PERMISSION_DENIED; UNIMPLEMENTED for an RPC of ours that the table does not have.
@@ -54,10 +51,10 @@ pub(super) fn admit<B>(administration: &Administration, request: &mut Request<B>
     };
     let found = TABLE.iter().find(|(rpc, _)| *rpc == called);
     let (rpc, permission) = found.ok_or_else(|| Status::unimplemented("no such method"))?;
-    let caller = match permission {
-        Permission::Anyone => Caller::UNKNOWN,
-        Permission::Administrator | Permission::HolderOrAdministrator => administration.identify(request.headers()),
-    };
+    if *permission == Permission::Anyone {
+        return Ok(());
+    }
+    let caller = administration.identify(request.headers());
     if *permission == Permission::Administrator {
         caller.must_administer().map_err(|error| status(rpc, error))?;
     }
@@ -73,6 +70,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::grpc::caller::Caller;
 
     /// All RPCs of the contract.
     fn contract() -> Vec<String> {
@@ -104,19 +102,21 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_administer_calls_what_anyone_may_and_is_known_as_that() {
+    fn who_does_not_administer_calls_what_anyone_may_and_the_handler_is_told_who_calls() {
         for rpc in contract() {
             let permission = TABLE.iter().find(|(name, _)| *name == rpc).expect("in the table").1;
             let path = format!("{PACKAGE}{rpc}");
             let (admitted, caller) = admit(&Administration::Nobody, &path);
-            if permission == Permission::Administrator {
-                assert_eq!((admitted, caller), (Err(Code::PermissionDenied), None), "{rpc}");
-            } else {
-                assert!(admitted.is_ok() && caller.is_some_and(|caller| caller.must_administer().is_err()), "{rpc}");
-            }
+            let administers = |caller: Option<Caller>| caller.map(|caller| caller.must_administer().is_ok());
+            let expected = match permission {
+                Permission::Anyone => (Ok(()), None),
+                Permission::Administrator => (Err(Code::PermissionDenied), None),
+                Permission::HolderOrAdministrator => (Ok(()), Some(false)),
+            };
+            assert_eq!((admitted, administers(caller)), expected, "{rpc}");
             let (admitted, caller) = admit(&Administration::Everybody, &path);
-            let administers = caller.is_some_and(|caller| caller.must_administer().is_ok());
-            assert_eq!((admitted, administers), (Ok(()), permission != Permission::Anyone), "{rpc}");
+            let known = (permission != Permission::Anyone).then_some(true);
+            assert_eq!((admitted, administers(caller)), (Ok(()), known), "{rpc}");
         }
     }
 }
