@@ -22,8 +22,8 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("crypto", &["domain", "error"]),
     ("store", &["domain", "error"]),
     ("audit", &["clock", "domain", "error", "store"]),
-    ("revocation", &["audit", "clock", "config", "domain", "error", "store"]),
-    ("auth", &["audit", "clock", "config", "crypto", "domain", "error", "revocation", "store"]),
+    ("revocation", &["audit", "clock", "domain", "error", "store"]),
+    ("auth", &["audit", "clock", "crypto", "domain", "error", "revocation", "store"]),
     ("grpc", &["auth", "clock", "crypto", "domain", "error", "revocation"]),
     ("http", &["auth", "error"]),
     (

@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     pin::pin,
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     auth::users::UserKey,
-    config::{DatabaseSettings, PolicySettings, read_file},
+    config::{DatabaseSettings, Policies, PolicySettings, ServerSettings, checked, read_file},
     crypto::{random, seal::MasterKeys},
     domain::{password::Password, user::Username},
     error::Error,
@@ -36,6 +37,7 @@ const DATABASE: &str = "countersign";
 const PASSWORD_BYTES: usize = 18;
 
 #[derive(Args)]
+#[command(next_help_heading = "Server")]
 pub(super) struct Dev {
     /// Where users, sessions and keys are kept from one start to the next
     #[arg(long, env = "COUNTERSIGN_DATA_DIR")]
@@ -50,7 +52,17 @@ pub(super) struct Dev {
     http_addr: SocketAddr,
 
     #[command(flatten)]
+    server: ServerSettings,
+
+    #[command(flatten)]
     policy: PolicySettings,
+}
+
+/// The settings, checked.
+struct Checked {
+    addrs: [SocketAddr; 2],
+    policies: Policies,
+    drain_timeout: Duration,
 }
 
 /// What `dev.json` says, for scripts and for a second replica.
@@ -66,21 +78,25 @@ struct Facts {
 
 impl Dev {
     pub(super) fn run(self) -> Result<(), Error> {
-        self.policy.check()?;
-        for (setting, addr) in [("grpc-addr", self.grpc_addr), ("http-addr", self.http_addr)] {
+        let Self { data_dir, grpc_addr, http_addr, server, policy } = self;
+        let (policies, drain_timeout) = checked(|violations| (policy.check(violations), server.check(violations)))?;
+        for (setting, addr) in [("grpc-addr", grpc_addr), ("http-addr", http_addr)] {
             if !addr.ip().is_loopback() {
                 let advice =
                     "dev listens on loopback only, because there everybody administers; see `countersign serve`";
                 return Err(Error::invalid(setting, advice));
             }
         }
-        let dir = self.data_dir.clone().map_or_else(default_data_dir, Ok)?;
+        let dir = data_dir.map_or_else(default_data_dir, Ok)?;
         let mut cluster = Cluster::start(&dir, Durability::Durable).map_err(start_failed)?;
         let dir = dir.canonicalize().map_err(Error::internal)?;
-        let served = block_on(self.serve(&dir, cluster.url(DATABASE)));
+        let checked = Checked { addrs: [grpc_addr, http_addr], policies, drain_timeout };
+        let served = block_on(checked.serve(&dir, cluster.url(DATABASE)));
         served.and(cluster.stop().map_err(Error::internal))
     }
+}
 
+impl Checked {
     async fn serve(self, dir: &Path, database_url: String) -> Result<(), Error> {
         let shutdown = Shutdown::listen()?;
         let master_key_file = dir.join("master.key");
@@ -92,13 +108,15 @@ impl Dev {
         let config = Config {
             master_keys: MasterKeys::parse("data-dir", &read_file("data-dir", &master_key_file)?)?,
             administration: Administration::Everybody,
-            settings: self.policy,
+            policies: self.policies,
+            drain_timeout: self.drain_timeout,
             store,
             clock: Clock::system(),
         };
         let server = Server::build(config).await?;
         let password = demo_password(&server, dir).await?;
-        let listeners = bind(self.grpc_addr, self.http_addr).await?;
+        let [grpc_addr, http_addr] = self.addrs;
+        let listeners = bind(grpc_addr, http_addr).await?;
         let facts = Facts {
             grpc_addr: local_addr(&listeners.grpc)?.to_string(),
             http_addr: local_addr(&listeners.http)?.to_string(),

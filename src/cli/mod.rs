@@ -26,7 +26,7 @@ use clap::{Parser, Subcommand};
 pub use self::{
     output::say,
     process::{Shutdown, bind_one, block_on},
-    settings::{require_schema, store},
+    settings::{checked_store, require_schema, store},
     user::read_line,
 };
 use crate::{config::LogSettings, error::Error, telemetry};

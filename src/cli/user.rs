@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     output::{moment, say},
-    settings::store,
+    settings::checked_store,
     user_export::UserExport,
     user_import::UserImport,
 };
@@ -84,8 +84,8 @@ struct PasswordSource {
 
 impl User {
     pub(super) async fn run(self) -> Result<(), Error> {
-        let store = store(&self.database)?;
-        let accounts = server::accounts(store, &self.policy, Actor::CommandLine, Clock::system())?;
+        let (store, policies) = checked_store(&self.database, self.policy)?;
+        let accounts = server::accounts(store, policies, Actor::CommandLine, Clock::system())?;
         let outcome = act(&accounts, self.action).await;
         accounts.base.store.close().await;
         outcome
@@ -156,7 +156,7 @@ impl PasswordSource {
         // Before asking: a long list takes a while.
         accounts.passwords.load_rules()?;
         let text = if self.password_stdin { read_line().await? } else { prompt()? };
-        Password::parse_new("password", &text, accounts.policy.password_min_length)
+        Password::parse_new("password", &text, accounts.passwords.min_length())
     }
 }
 

@@ -7,6 +7,7 @@ pub mod hash_cost;
 pub mod key;
 pub mod password;
 pub mod password_hash;
+pub mod policy;
 pub mod replica;
 pub mod revocation;
 pub mod rotation;

@@ -11,9 +11,9 @@ use std::{fmt::Display, net::SocketAddr, process::ExitCode, time::Duration};
 use clap::{Parser, Subcommand};
 use countersign::{
     cli::{Shutdown, bind_one, block_on, exit, say},
-    config::LogSettings,
+    config::{LogSettings, hash_threads},
     error::Error,
-    server, telemetry,
+    telemetry,
 };
 use serde::Serialize;
 
@@ -80,5 +80,5 @@ fn seconds(setting: &'static str, seconds: f64) -> Result<Duration, Error> {
 
 /// The other half is the server's.
 fn half_of_the_cores() -> usize {
-    (server::hash_threads(0) / 2).max(1)
+    (hash_threads(0) / 2).max(1)
 }

@@ -1,0 +1,47 @@
+//! The server as a process: where it listens, whom it trusts, and how it stops.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::{range::Range, violations::Violations};
+
+const DRAIN_TIMEOUT: Range<Duration> = Range::time("drain-timeout", Duration::ZERO, Duration::from_secs(600));
+
+/// Where `serve` listens, and whom it trusts.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Server")]
+pub struct ListenSettings {
+    /// Where gRPC listens; port 0 takes a free one
+    #[arg(long, env = "COUNTERSIGN_GRPC_ADDR", default_value = "0.0.0.0:50051")]
+    pub grpc_addr: SocketAddr,
+
+    /// Where HTTP listens (JWKS, probes); port 0 takes a free one
+    #[arg(long, env = "COUNTERSIGN_HTTP_ADDR", default_value = "0.0.0.0:8080")]
+    pub http_addr: SocketAddr,
+
+    /// File with the bearer token of administrators; without it nobody administers over gRPC
+    #[arg(long, env = "COUNTERSIGN_ADMIN_TOKEN_FILE")]
+    pub admin_token_file: Option<PathBuf>,
+}
+
+/// How a server runs and stops; the same in `serve` and `dev`.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Server")]
+pub struct ServerSettings {
+    #[arg(
+        long,
+        env = "COUNTERSIGN_DRAIN_TIMEOUT",
+        default_value = "10s",
+        value_parser = humantime::parse_duration,
+        help = DRAIN_TIMEOUT.help("How long a stop waits for calls under way")
+    )]
+    pub drain_timeout: Duration,
+}
+
+impl ServerSettings {
+    /// Checks them. Gives the drain timeout.
+    pub fn check(self, violations: &mut Violations) -> Duration {
+        DRAIN_TIMEOUT.check(self.drain_timeout, violations)
+    }
+}
