@@ -29,7 +29,11 @@ pub use self::{
     settings::{checked_store, require_schema, store},
     user::read_line,
 };
-use crate::{config::LogSettings, error::Error, telemetry};
+use crate::{
+    config::{LogSettings, parse},
+    error::Error,
+    telemetry,
+};
 
 /// Authentication for internal microservices: sessions that end everywhere, verified in memory, over gRPC.
 #[derive(Parser)]
@@ -66,7 +70,7 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = parse();
     let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
         Command::Dev(command) => command.run(),
         Command::Serve(command) => block_on(command.run()),

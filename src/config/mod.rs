@@ -3,6 +3,7 @@
 
 mod audit;
 mod database;
+mod environment;
 mod file;
 mod keys;
 mod log;
@@ -23,6 +24,7 @@ use clap::Args;
 pub use self::{
     audit::AuditSettings,
     database::DatabaseSettings,
+    environment::parse,
     file::read_file,
     keys::{KeySettings, MasterKeySettings},
     log::{LogFormat, LogSettings},

@@ -12,6 +12,7 @@
 mod admin;
 mod audit;
 mod clocks;
+mod command_line;
 mod confirm;
 mod conflicts;
 mod dev;

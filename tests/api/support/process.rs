@@ -23,12 +23,18 @@ pub struct Process {
 impl Process {
     /// Starts the program at `binary` on a migrated database, with these settings, and waits until it listens.
     pub async fn start(binary: &str, url: &str, settings: &[&str]) -> Self {
+        Self::start_with(binary, url, settings, &[]).await
+    }
+
+    /// The same, with these variables too.
+    pub async fn start_with(binary: &str, url: &str, settings: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary);
         for (name, _) in env::vars().filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
             command.env_remove(name);
         }
         command.args(["serve", "--log-format", "json", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]);
         command.args(settings).env("COUNTERSIGN_DATABASE_URL", url).env("COUNTERSIGN_MASTER_KEY", MASTER_KEY);
+        command.envs(variables.iter().copied());
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let log = BufReader::new(child.stderr.take().expect("piped"));
         let (listens, addr) = oneshot::channel();
