@@ -11,6 +11,8 @@ mod process;
 mod serve;
 mod sessions;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod user;
 mod user_export;
 mod user_file;

@@ -1,0 +1,3 @@
+//! What the command line as a whole is to be.
+
+mod readme;
