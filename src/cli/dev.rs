@@ -144,7 +144,7 @@ impl Facts {
     }
 
     fn read(dir: &Path) -> Option<Self> {
-        serde_json::from_str(&fs::read_to_string(Self::path(dir)).ok()?).ok()
+        serde_json::from_str(&read_file("data-dir", &Self::path(dir)).ok()?).ok()
     }
 
     fn write(&self, dir: &Path) -> Result<(), Error> {

@@ -24,6 +24,7 @@ use crate::{
     domain::{
         audit::Actor,
         password::Password,
+        text::str_without_mark,
         user::{Username, parse_roles},
     },
     error::Error,
@@ -160,7 +161,7 @@ impl PasswordSource {
     }
 }
 
-/// The first line of standard input.
+/// The first line of standard input, without its end, and without the mark that some shells put before it.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] when it cannot be read.
@@ -168,7 +169,7 @@ pub async fn read_line() -> Result<Zeroizing<String>, Error> {
     let mut line = Zeroizing::new(String::new());
     let mut input = BufReader::new(tokio::io::stdin().take(MAX_LINE));
     input.read_line(&mut line).await.map_err(unreadable)?;
-    let text = line.strip_suffix('\n').unwrap_or(&line);
+    let text = str_without_mark(line.strip_suffix('\n').unwrap_or(&line));
     Ok(Zeroizing::new(text.strip_suffix('\r').unwrap_or(text).to_owned()))
 }
 

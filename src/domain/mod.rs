@@ -12,5 +12,6 @@ pub mod replica;
 pub mod revocation;
 pub mod rotation;
 pub mod session;
+pub mod text;
 pub mod throttle;
 pub mod user;

@@ -28,7 +28,7 @@ use super::{actor::User, cluster};
 
 /// One master key for all: base64 of 32 bytes.
 pub const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-const ADMIN_TOKEN: &str = "an-administrators-token-of-some-characters";
+pub const ADMIN_TOKEN: &str = "an-administrators-token-of-some-characters";
 
 /// The header by which a caller administers.
 pub fn bearer() -> String {
