@@ -20,13 +20,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     output::say,
     process::{Shutdown, bind, block_on, local_addr},
+    reload::Reload,
     settings::store,
 };
 use crate::{
     auth::users::UserKey,
-    config::{DatabaseSettings, Policies, PolicySettings, ServerSettings, checked, read_file},
+    config::{DatabaseSettings, Policies, PolicyFile, PolicySettings, ServerSettings, checked, read_file},
     crypto::{random, seal::MasterKeys},
-    domain::{password::Password, user::Username},
+    domain::{password::Password, policy::ServerPolicy, user::Username},
     error::Error,
     grpc::Administration,
     server::{Config, Server},
@@ -63,6 +64,7 @@ struct Checked {
     addrs: [SocketAddr; 2],
     policies: Policies,
     drain_timeout: Duration,
+    policy_file: Option<PolicyFile>,
 }
 
 /// What `dev.json` says, for scripts and for a second replica.
@@ -79,7 +81,7 @@ struct Facts {
 impl Dev {
     pub(super) fn run(self) -> Result<(), Error> {
         let Self { data_dir, grpc_addr, http_addr, server, policy } = self;
-        let (policies, drain_timeout) = checked(|violations| (policy.check(violations), server.check(violations)))?;
+        let (policies, server) = checked(|violations| (policy.check(violations), server.check(violations)))?;
         for (setting, addr) in [("grpc-addr", grpc_addr), ("http-addr", http_addr)] {
             if !addr.ip().is_loopback() {
                 let advice =
@@ -87,10 +89,12 @@ impl Dev {
                 return Err(Error::invalid(setting, advice));
             }
         }
+        let ServerPolicy { drain_timeout, policy_file } = server;
+        let policy_file = policy_file.map(PolicyFile::read).transpose()?;
         let dir = data_dir.map_or_else(default_data_dir, Ok)?;
         let mut cluster = Cluster::start(&dir, Durability::Durable).map_err(start_failed)?;
         let dir = dir.canonicalize().map_err(Error::internal)?;
-        let checked = Checked { addrs: [grpc_addr, http_addr], policies, drain_timeout };
+        let checked = Checked { addrs: [grpc_addr, http_addr], policies, drain_timeout, policy_file };
         let served = block_on(checked.serve(&dir, cluster.url(DATABASE)));
         served.and(cluster.stop().map_err(Error::internal))
     }
@@ -98,7 +102,7 @@ impl Dev {
 
 impl Checked {
     async fn serve(self, dir: &Path, database_url: String) -> Result<(), Error> {
-        let shutdown = Shutdown::listen()?;
+        let (shutdown, reload) = (Shutdown::listen()?, Reload::listen(self.policy_file)?);
         let master_key_file = dir.join("master.key");
         if !master_key_file.exists() {
             write_private(&master_key_file, MasterKeys::generate()?.as_bytes())?;
@@ -127,7 +131,7 @@ impl Checked {
         };
         let clock = Clock::system();
         let auth = server.auth();
-        let mut serving = pin!(server.serve(listeners, shutdown.requested()));
+        let mut serving = pin!(reload.beside(server.serve(listeners, shutdown.requested())));
         tokio::select! {
             ended = &mut serving => return ended,
             () = auth.revocations().caught_up(clock.boot()) => {}

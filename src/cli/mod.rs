@@ -8,6 +8,7 @@ mod keys;
 mod migrate;
 mod output;
 mod process;
+mod reload;
 mod serve;
 mod sessions;
 mod settings;

@@ -5,10 +5,14 @@ use countersign_token::clock::Clock;
 
 use super::{
     process::{Shutdown, bind, local_addr},
+    reload::Reload,
     settings::{master_keys, require_schema, store},
 };
 use crate::{
-    config::{DatabaseSettings, ListenSettings, MasterKeySettings, PolicySettings, ServerSettings, checked, read_file},
+    config::{
+        DatabaseSettings, ListenSettings, MasterKeySettings, PolicyFile, PolicySettings, ServerSettings, checked,
+        read_file,
+    },
     crypto::service_token::ServiceTokenHash,
     error::Error,
     grpc::Administration,
@@ -32,14 +36,15 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Error> {
         let Self { database, master_keys: sealed_by, listen, server, policy } = self;
-        let ((), policies, drain_timeout) =
+        let ((), policies, server) =
             checked(|violations| (database.check(violations), policy.check(violations), server.check(violations)))?;
+        let reload = Reload::listen(server.policy_file.map(PolicyFile::read).transpose()?)?;
         let config = Config {
             master_keys: master_keys(&sealed_by)?,
             administration: administration(&listen)?,
             store: store(&database)?,
             policies,
-            drain_timeout,
+            drain_timeout: server.drain_timeout,
             clock: Clock::system(),
         };
         require_schema(&config.store).await?;
@@ -48,7 +53,7 @@ impl Serve {
         let (grpc, http) = (local_addr(&listeners.grpc)?, local_addr(&listeners.http)?);
         let shutdown = Shutdown::listen()?;
         tracing::info!(%grpc, %http, "serving");
-        server.serve(listeners, shutdown.requested()).await?;
+        reload.beside(server.serve(listeners, shutdown.requested())).await?;
         tracing::info!("stopped");
         Ok(())
     }

@@ -9,6 +9,7 @@ mod keys;
 mod log;
 mod names;
 mod passwords;
+mod policy_file;
 mod range;
 mod revocation;
 mod server;
@@ -29,6 +30,7 @@ pub use self::{
     keys::{KeySettings, MasterKeySettings},
     log::{LogFormat, LogSettings},
     passwords::{HASH_THREADS, PasswordSettings, hash_threads},
+    policy_file::{FilePolicy, Occasion, PolicyFile, Reread},
     range::Range,
     revocation::RevocationSettings,
     server::{ListenSettings, ServerSettings},

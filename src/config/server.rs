@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::Args;
 
 use super::{range::Range, violations::Violations};
+use crate::domain::policy::ServerPolicy;
 
 const DRAIN_TIMEOUT: Range<Duration> = Range::time("drain-timeout", Duration::ZERO, Duration::from_secs(600));
 
@@ -37,11 +38,16 @@ pub struct ServerSettings {
         help = DRAIN_TIMEOUT.help("How long a stop waits for calls under way")
     )]
     pub drain_timeout: Duration,
+
+    /// File with the lists and tables that flags cannot say, in TOML; read again when it changes, and on SIGHUP
+    #[arg(long, env = "COUNTERSIGN_POLICY_FILE")]
+    pub policy_file: Option<PathBuf>,
 }
 
 impl ServerSettings {
-    /// Checks them. Gives the drain timeout.
-    pub fn check(self, violations: &mut Violations) -> Duration {
-        DRAIN_TIMEOUT.check(self.drain_timeout, violations)
+    /// Checks them. The policy file is read by itself.
+    pub fn check(self, violations: &mut Violations) -> ServerPolicy {
+        let drain_timeout = DRAIN_TIMEOUT.check(self.drain_timeout, violations);
+        ServerPolicy { drain_timeout, policy_file: self.policy_file }
     }
 }

@@ -100,6 +100,15 @@ pub struct RevocationPolicy {
     pub after_restore: AfterRestore,
 }
 
+/// How a server runs and stops.
+#[derive(Clone, Debug)]
+pub struct ServerPolicy {
+    /// How long a stop waits for calls under way.
+    pub drain_timeout: Duration,
+    /// The file with the lists and tables that flags cannot say.
+    pub policy_file: Option<PathBuf>,
+}
+
 /// How many live sessions a user may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimit {

@@ -31,6 +31,7 @@ mod moved;
 mod outage;
 mod password_rules;
 mod pepper;
+mod policy_file;
 mod pooler;
 mod refresh;
 mod restore;
