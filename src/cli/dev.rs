@@ -188,7 +188,10 @@ fn default_data_dir() -> Result<PathBuf, Error> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/countersign-dev"));
     }
-    let base = env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".local/share")));
+    let base = env::var_os("XDG_DATA_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(env::home_dir()?.join(".local/share")));
     base.map(|base| base.join("countersign-dev"))
         .ok_or_else(|| Error::invalid("data-dir", "no home directory: name one"))
 }
