@@ -24,9 +24,9 @@ use crate::{
 /// What a server is built from.
 #[derive(Debug)]
 pub struct Config {
-    /// What its parts are given.
+    /// Policies of its parts.
     pub policies: Policies,
-    /// How long a stop waits for calls under way.
+    /// Time for which a stop waits for calls under way.
     pub drain_timeout: Duration,
     /// The database.
     pub store: Store,

@@ -58,7 +58,7 @@ pub struct Auth {
     pub sessions: Arc<Sessions>,
     /// The users.
     pub users: Users,
-    /// What access tokens say, and how they are read.
+    /// Choices of access tokens: what they say, and how they are read.
     pub token_policy: TokenPolicy,
 }
 

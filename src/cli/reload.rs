@@ -1,4 +1,4 @@
-//! What a running server reads again: the policy file, every few seconds and on SIGHUP. Without a policy file SIGHUP does nothing.
+//! Reading the policy file again while a server runs: every few seconds and on SIGHUP, which does nothing without a policy file.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     error::Error,
 };
 
-/// How often it is looked whether the file has changed. Kubernetes takes up to a minute to show a change.
+/// Pause between two looks at the file. Kubernetes takes up to a minute to show a change.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// The policy file, if there is one, and the signal to read it.

@@ -1,4 +1,4 @@
-//! How long audit events are kept.
+//! The audit events: how long they are kept.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{range::Range, violations::Violations};
 
 const KEPT: Range<Duration> = Range::time("audit-retention", Duration::from_secs(3600), DAY.saturating_mul(3650));
 
-/// How long audit events are kept.
+/// Settings of audit events.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Audit")]
 pub struct AuditSettings {

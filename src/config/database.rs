@@ -9,7 +9,7 @@ use super::{range::Range, violations::Violations};
 const CONNECTIONS: Range<u32> = Range::number("database-connections", 1, 1000);
 const DEADLINE: Range<Duration> = Range::time("database-deadline", Duration::from_millis(100), Duration::from_secs(30));
 
-/// How to reach the database.
+/// Settings of the database.
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseSettings {

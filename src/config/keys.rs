@@ -29,7 +29,7 @@ const PUBLISH_LEAD: Range<Duration> =
 const LIFETIME: Range<Duration> =
     Range::time("key-lifetime", Duration::ZERO, DAY.saturating_mul(3650)).from_setting("key-publish-lead");
 
-/// Where the master keys are that seal all others: in the file, or in the variable `COUNTERSIGN_MASTER_KEY`, which no
+/// Place of the master keys that seal all others: the file, or the variable `COUNTERSIGN_MASTER_KEY`, which no
 /// flag can set, because what is on a command line is no secret.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Keys")]
@@ -40,11 +40,11 @@ pub struct MasterKeySettings {
     pub master_key_file: Option<PathBuf>,
 }
 
-/// How keys are made, and rotate.
+/// Settings of keys: how they are made, and rotate.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Keys")]
 pub struct KeySettings {
-    /// How the next key of access tokens signs
+    /// Algorithm of the next key of access tokens
     #[arg(long, env = "COUNTERSIGN_SIGNING_ALGORITHM", default_value = "EdDSA", value_parser = algorithm())]
     pub signing_algorithm: Algorithm,
 

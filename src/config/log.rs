@@ -1,16 +1,16 @@
-//! How to log.
+//! The log.
 
 use clap::{Args, ValueEnum};
 
-/// How to log.
+/// Settings of the log.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log")]
 pub struct LogSettings {
-    /// What to log, as in RUST_LOG
+    /// Filter of the log, as in RUST_LOG
     #[arg(long, env = "COUNTERSIGN_LOG", default_value = "info", global = true)]
     pub log: String,
 
-    /// How to write it
+    /// Form of its lines
     #[arg(long, env = "COUNTERSIGN_LOG_FORMAT", default_value = "text", value_enum, global = true)]
     pub log_format: LogFormat,
 }

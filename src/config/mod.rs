@@ -41,7 +41,7 @@ pub use self::{
 };
 use crate::domain::policy::{KeyPolicy, PasswordPolicy, RevocationPolicy, SessionPolicy, ThrottlePolicy, TokenPolicy};
 
-/// What the service promises and how it behaves: the same in `serve`, `dev` and the commands that change things.
+/// Settings of what the service promises, and how it behaves: the same in `serve`, `dev` and the commands that change things.
 #[derive(Args, Clone, Debug)]
 pub struct PolicySettings {
     /// Access tokens
@@ -67,22 +67,22 @@ pub struct PolicySettings {
     pub audit: AuditSettings,
 }
 
-/// What each part of the service is given.
+/// Policies of the parts of the service.
 #[derive(Clone, Debug)]
 pub struct Policies {
-    /// Of access tokens.
+    /// Access tokens.
     pub tokens: TokenPolicy,
-    /// Of keys.
+    /// Keys.
     pub keys: KeyPolicy,
-    /// Of sessions.
+    /// Sessions.
     pub sessions: SessionPolicy,
-    /// Of passwords.
+    /// Passwords.
     pub passwords: PasswordPolicy,
-    /// Of guesses.
+    /// Guesses.
     pub throttle: ThrottlePolicy,
-    /// Of revocations.
+    /// Revocations.
     pub revocation: RevocationPolicy,
-    /// How long audit events are kept.
+    /// Time for which audit events are kept.
     pub audit_retention: Duration,
 }
 

@@ -20,7 +20,7 @@ const LANES: Range<u32> = Range::number("hash-lanes", 1, MOST_LANES);
 pub const HASH_THREADS: Range<usize> = Range::number("hash-threads", 0, 256);
 const QUEUE: Range<usize> = Range::number("hash-queue", 1, 65_536);
 
-/// What a new password must not be, and what a hash costs.
+/// Settings of passwords: what a new one must not be, and what a hash costs.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Passwords")]
 pub struct PasswordSettings {
@@ -115,7 +115,7 @@ impl PasswordSettings {
     }
 }
 
-/// How many threads hash by that setting.
+/// The number of threads that hash by that setting.
 pub fn hash_threads(setting: usize) -> usize {
     if setting == 0 { available_parallelism().map_or(1, usize::from) } else { setting }
 }

@@ -32,20 +32,20 @@ pub struct PolicyFile {
 /// The reason for reading a file again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Occasion {
-    /// It may have changed.
+    /// Nobody asked: the file may have changed.
     Look,
-    /// Somebody asked for it, and wants to see what came of it.
+    /// Somebody asked, and wants to see what came of it.
     Request,
 }
 
 /// The outcome of reading a file again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reread {
-    /// It is as it was.
+    /// The content is as it was.
     Unchanged,
-    /// What it says is in force.
+    /// The content is in force.
     Used,
-    /// It cannot be used, and what it said before stays in force.
+    /// The content cannot be used, and what it was before stays in force.
     Kept,
 }
 
@@ -60,7 +60,7 @@ impl PolicyFile {
         Ok(Self { path, seen: Some(text), current })
     }
 
-    /// What is in force, also after it has changed.
+    /// The policy in force, also after it has changed.
     pub fn current(&self) -> Arc<ArcSwap<FilePolicy>> {
         Arc::clone(&self.current)
     }

@@ -1,4 +1,4 @@
-//! How revocations spread: how old what a replica knows may be, whether replicas wake each other, and what becomes of sessions
+//! The revocations: how old what a replica knows may be, whether replicas wake each other, and what becomes of sessions
 //! after a restore.
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::domain::policy::{AfterRestore, Notifications, RevocationPolicy};
 const STALENESS: Range<Duration> = Range::time("max-staleness", Duration::from_secs(2), MAX_STALENESS);
 const CLOCK_DISTANCE: Range<Duration> = Range::time("max-clock-distance", Duration::from_secs(5), MAX_CLOCK_SKEW);
 
-/// How revocations spread.
+/// Settings of revocations.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Revocation")]
 pub struct RevocationSettings {

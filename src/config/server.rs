@@ -9,15 +9,15 @@ use crate::domain::policy::ServerPolicy;
 
 const DRAIN_TIMEOUT: Range<Duration> = Range::time("drain-timeout", Duration::ZERO, Duration::from_secs(600));
 
-/// Where `serve` listens, and whom it trusts.
+/// Settings of where `serve` listens, and whom it trusts.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub struct ListenSettings {
-    /// Where gRPC listens; port 0 takes a free one
+    /// Address of gRPC; port 0 takes a free one
     #[arg(long, env = "COUNTERSIGN_GRPC_ADDR", default_value = "0.0.0.0:50051")]
     pub grpc_addr: SocketAddr,
 
-    /// Where HTTP listens (JWKS, probes); port 0 takes a free one
+    /// Address of HTTP (JWKS, probes); port 0 takes a free one
     #[arg(long, env = "COUNTERSIGN_HTTP_ADDR", default_value = "0.0.0.0:8080")]
     pub http_addr: SocketAddr,
 
@@ -26,7 +26,7 @@ pub struct ListenSettings {
     pub admin_token_file: Option<PathBuf>,
 }
 
-/// How a server runs and stops; the same in `serve` and `dev`.
+/// Settings of a server as a process; the same in `serve` and `dev`.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub struct ServerSettings {

@@ -30,7 +30,7 @@ const KEPT: Range<Duration> = Range::time(
 const GRACE: Range<Duration> = Range::time("refresh-grace", Duration::ZERO, Duration::from_secs(300));
 const LATE_RETRY: Range<Duration> = Range::time("refresh-late-retry", Duration::ZERO, DAY.saturating_mul(30));
 
-/// How long sessions live, and how many a user may have.
+/// Settings of sessions: how long they live, and how many a user may have.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Sessions")]
 pub struct SessionSettings {

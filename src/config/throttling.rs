@@ -1,4 +1,4 @@
-//! How often a password may be guessed, and how long a guess may wait.
+//! Throttling: how often a password may be guessed, and how long a guess may wait.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const DEADLINE: Range<Duration> = Range::time("login-deadline", Duration::from_s
 const FAILURES: Range<u32> = Range::number("login-failures", 0, 99);
 const FAILURES_PER_SOURCE: Range<u32> = Range::number("login-failures-per-source", 0, 1_000_000);
 
-/// How often a password may be guessed.
+/// Settings of throttling.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(next_help_heading = "Throttling")]
 pub struct ThrottleSettings {

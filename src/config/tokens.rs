@@ -12,7 +12,7 @@ const TTL: Range<Duration> = Range::time("access-token-ttl", Duration::from_secs
 const LEEWAY: Range<Duration> = Range::time("leeway", Duration::ZERO, Duration::from_secs(10));
 const VERIFY_CACHE: Range<usize> = Range::number("verify-cache", 0, 10_000_000);
 
-/// What access tokens say, how long they live, and how they are read.
+/// Settings of access tokens: what they say, how long they live, and how they are read.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Tokens")]
 pub struct TokenSettings {

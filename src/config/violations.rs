@@ -15,7 +15,7 @@ impl Violations {
     }
 }
 
-/// What a check of settings makes of them.
+/// Makes of settings what a check makes of them.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] names each setting that the check has noted.

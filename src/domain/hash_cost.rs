@@ -11,7 +11,7 @@ pub const LEAST_MEMORY: u32 = {
     let [.., (memory, _)] = LEAST_COSTS;
     memory
 };
-/// What a new hash costs unless a setting says otherwise.
+/// The cost of a new hash unless a setting says otherwise.
 pub const DEFAULT_COST: HashCost = HashCost { memory: 19_456, iterations: 2, lanes: 1 };
 /// The most memory of a hash, in KiB. This and the next two bound settings, and what a stored hash may cost: a poisoned row
 /// cannot stop the service.

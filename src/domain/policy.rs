@@ -1,4 +1,4 @@
-//! What a deployment has chosen, checked: each part of the service is given its own policy. How they are set is `config`'s.
+//! Policies: the choices of a deployment, checked. Each part of the service is given its own. Reading them is `config`'s.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -7,54 +7,54 @@ use countersign_token::algorithm::Algorithm;
 use super::{key::KeyRotation, password::HashCost, rotation::RotationPolicy, throttle::LoginFailures};
 use crate::error::Error;
 
-/// What access tokens say, and how they are read.
+/// Choices of access tokens: what they say, and how they are read.
 #[derive(Clone, Debug)]
 pub struct TokenPolicy {
     /// Claim iss.
     pub issuer: String,
-    /// What claim aud may hold.
+    /// Names that claim aud may hold.
     pub audiences: Vec<String>,
-    /// Where verifiers reach the HTTP port, without a slash at the end, if it is known.
+    /// URL by which verifiers reach the HTTP port, without a slash at the end, if it is known.
     pub public_url: Option<String>,
     /// Lifetime of an access token.
     pub access_token_ttl: Duration,
     /// Grace past the end of an access token.
     pub leeway: Duration,
-    /// How many verified access tokens are remembered.
+    /// Number of verified access tokens that are remembered.
     pub verify_cache: usize,
 }
 
-/// How keys are made, and rotate.
+/// Choices of keys: how they are made, and rotate.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyPolicy {
-    /// How the next key of access tokens signs.
+    /// Algorithm of the next key of access tokens.
     pub algorithm: Algorithm,
     /// Length of the next RSA key.
     pub rsa_bits: u16,
-    /// How keys rotate.
+    /// Times of rotation.
     pub rotation: KeyRotation,
-    /// Whether new password hashes have a pepper.
+    /// Choice of a pepper for new password hashes.
     pub pepper: PepperMode,
 }
 
-/// How long sessions live, and how many a user may have.
+/// Choices of sessions: how long they live, and how many a user may have.
 #[derive(Clone, Debug)]
 pub struct SessionPolicy {
     /// Lifetime of a session.
     pub ttl: Duration,
     /// Lifetime of a session that is not refreshed.
     pub idle_ttl: Duration,
-    /// How many live sessions a user may have; None for any number.
+    /// Most live sessions of a user; None for any number.
     pub limit: Option<SessionLimit>,
-    /// How long the row of a session that has ended is kept.
+    /// Time for which the row of a session that has ended is kept.
     pub retention: Duration,
-    /// How exchanged refresh tokens are forgiven.
+    /// Forgiveness of exchanged refresh tokens.
     pub rotation: RotationPolicy,
     /// Claim client_id, until callers have identities.
     pub client_id: String,
 }
 
-/// What a new password must not be, and what a hash costs.
+/// Choices of passwords: what a new one must not be, and what a hash costs.
 #[derive(Clone, Debug)]
 pub struct PasswordPolicy {
     /// Least number of characters of a new password.
@@ -63,67 +63,67 @@ pub struct PasswordPolicy {
     pub blocklist: Option<PathBuf>,
     /// Least strength of a new password by zxcvbn; 0 for any.
     pub min_score: u8,
-    /// How passwords are hashed.
+    /// Threads that hash, and the cost of a hash.
     pub hashing: HashPolicy,
 }
 
-/// What the hashing threads are set up with.
+/// Settings of the hashing threads.
 #[derive(Clone, Copy, Debug)]
 pub struct HashPolicy {
-    /// How many threads hash.
+    /// Number of threads that hash.
     pub threads: usize,
-    /// How many passwords may wait.
+    /// Number of passwords that may wait.
     pub queue: usize,
-    /// What a new hash costs.
+    /// Cost of a new hash.
     pub cost: HashCost,
 }
 
-/// How often a password may be guessed.
+/// Limits of guessing passwords.
 #[derive(Clone, Copy, Debug)]
 pub struct ThrottlePolicy {
-    /// How long a Login waits whose caller gives no deadline.
+    /// Time for which a Login waits whose caller gives no deadline.
     pub deadline: Duration,
-    /// How many wrong passwords are free.
+    /// Number of wrong passwords that are free.
     pub failures: LoginFailures,
 }
 
-/// How revocations spread.
+/// Choices of revocations: how they spread.
 #[derive(Clone, Copy, Debug)]
 pub struct RevocationPolicy {
     /// The bound of promise P1.
     pub max_staleness: Duration,
     /// The distance of the wall clock from the database's beyond which no tokens are signed.
     pub max_clock_distance: Duration,
-    /// Whether revocations are announced by NOTIFY.
+    /// Choice of announcing revocations by NOTIFY.
     pub notifications: Notifications,
     /// The decision about sessions after a restore.
     pub after_restore: AfterRestore,
 }
 
-/// How a server runs and stops.
+/// Choices of a server as a process.
 #[derive(Clone, Debug)]
 pub struct ServerPolicy {
-    /// How long a stop waits for calls under way.
+    /// Time for which a stop waits for calls under way.
     pub drain_timeout: Duration,
     /// The file with the lists and tables that flags cannot say.
     pub policy_file: Option<PathBuf>,
 }
 
-/// How many live sessions a user may have.
+/// Limit of the live sessions of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimit {
-    /// At most so many, at least one.
+    /// Most of them, at least one.
     pub most: u32,
-    /// What a Login does that would open one more.
+    /// Action of a Login that would open one more.
     pub action: SessionLimitAction,
 }
 
-/// What a Login does at the limit.
+/// Action of a Login at the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionLimitAction {
-    /// Ends the user's oldest sessions.
+    /// End the user's oldest sessions.
     EndOldest,
-    /// Is refused.
+    /// Refuse it.
     Refuse,
 }
 

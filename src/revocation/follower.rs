@@ -59,7 +59,7 @@ pub struct Follower {
     pub(super) clock: Clock,
     /// Asks for a beat before it is due.
     wake: Arc<Notify>,
-    /// Whether notifications are listened for, and what is done after a restore.
+    /// Choices of the deployment: whether notifications are listened for, and what is done after a restore.
     pub(super) policy: RevocationPolicy,
     /// What wakes it when there is something new.
     pub(super) announcements: Arc<Announcements>,

@@ -129,7 +129,7 @@ impl RevocationLog {
         self.replica
     }
 
-    /// How revocations spread.
+    /// Choices of the deployment.
     pub fn policy(&self) -> RevocationPolicy {
         self.policy
     }

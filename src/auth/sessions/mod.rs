@@ -55,7 +55,7 @@ impl Sessions {
         Self { ending, rotations, reads: Arc::default(), policy, base }
     }
 
-    /// How long they live, and what is forgiven.
+    /// Choices of the deployment.
     pub(super) fn policy(&self) -> &SessionPolicy {
         &self.policy
     }

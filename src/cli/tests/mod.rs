@@ -1,3 +1,3 @@
-//! What the command line as a whole is to be.
+//! Tests of the command line as a whole.
 
 mod readme;

@@ -48,7 +48,7 @@ fn variable(setting: &Arg) -> String {
     setting.get_env().expect("a variable").to_string_lossy().into_owned()
 }
 
-/// What the help says at its end, or the names that there are.
+/// The range at the end of the help, or the names that there are.
 fn range(setting: &Arg) -> String {
     let help = setting.get_help().expect("a help").to_string();
     if let Some((_, range)) = help.split_once("[range: ") {
@@ -58,7 +58,7 @@ fn range(setting: &Arg) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-/// Whether a cell says this default, perhaps with a remark, or that of another command too.
+/// True if a cell says this default, perhaps with a remark, or that of another command too.
 fn has_default(cell: &str, setting: &Arg) -> bool {
     let default = match setting.get_default_values() {
         [] if setting.is_required_set() => "needed".to_owned(),
