@@ -150,7 +150,7 @@ async fn turn(database: &Database, auth: &Arc<Auth>, tokens: &mut Vec<TokenPair>
     }
 }
 
-async fn shared(auth: &Auth, pair: TokenPair) -> TokenPair {
+async fn shared(auth: &Arc<Auth>, pair: TokenPair) -> TokenPair {
     let request = RefreshRequest { refresh_token: pair.refresh_token, access_token: None, client: None };
     auth.refresh(request).await.expect("refreshed").tokens
 }

@@ -118,7 +118,7 @@ async fn in_turns(mut committer: Committer, auth: Arc<Auth>, ids: Vec<SessionId>
     [commits, alone, confirmed]
 }
 
-async fn revoke(auth: &Auth, id: SessionId, confirm: Option<Duration>) -> Duration {
+async fn revoke(auth: &Arc<Auth>, id: SessionId, confirm: Option<Duration>) -> Duration {
     let begun = Instant::now();
     let revoked = auth.revoke(Target::Session(id)).await.expect("revoked");
     assert_eq!(revoked.sessions, 1);

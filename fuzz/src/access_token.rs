@@ -2,11 +2,16 @@
 
 use std::sync::LazyLock;
 
-use countersign_token::{access_token, algorithm::Algorithm, claims::Claims, key_set::{KeySet, KeyState}};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::crypto::{
     sign::sign_access_token,
     signing_key::{KeyMaterial, SigningKey},
+};
+use countersign_token::{
+    access_token,
+    algorithm::Algorithm,
+    claims::Claims,
+    key_set::{KeySet, KeyState},
 };
 use jsonwebtoken::{DecodingKey, Validation, decode};
 use serde_json::Value;

@@ -2,9 +2,9 @@
 
 use std::sync::LazyLock;
 
-use countersign_token::ids::SessionId;
 use aws_lc_rs::hmac;
 use countersign::crypto::refresh_token::{KEY_BYTES, Reading, RefreshToken, RefreshTokenKey, RefreshTokenKeys};
+use countersign_token::ids::SessionId;
 use uuid::Uuid;
 
 use crate::{encode, near};

@@ -1,5 +1,7 @@
 //! Work that is done whether or not anybody waits for it.
 
+use std::sync::Arc;
+
 use crate::error::Error;
 
 /// Runs work on the database to its end even if the caller goes away, so that neither a transaction nor its connection
@@ -7,8 +9,21 @@ use crate::error::Error;
 ///
 /// # Errors
 /// Those of the work; [`Error::Internal`] when it panicked.
-pub async fn to_completion<T: Send + 'static>(
+pub(super) async fn to_completion<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::spawn(work).await.map_err(Error::internal)?
+}
+
+/// Runs an operation of `owner` to its end even if the caller goes away. Operations do so themselves, so that no edge can forget
+/// it: others may be in the same statement, and a theft that was seen has to end its session.
+///
+/// # Errors
+/// Those of [`to_completion`].
+pub(super) async fn detached<O, T, F>(owner: &Arc<O>, operation: impl FnOnce(Arc<O>) -> F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    to_completion(operation(Arc::clone(owner))).await
 }

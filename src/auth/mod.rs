@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use countersign_token::verifier::Settings;
 
+pub use self::page::Page;
 use self::{base::Base, keys::Keys, passwords::Passwords, sessions::Sessions, users::Users, verified::Verifier};
-pub use self::{completion::to_completion, page::Page};
 use crate::{
     crypto::seal::MasterKeys,
     domain::policy::{KeyPolicy, SessionPolicy, TokenPolicy},
@@ -40,7 +40,7 @@ pub struct Accounts {
     /// Their sessions.
     pub sessions: Arc<Sessions>,
     /// The users.
-    pub users: Users,
+    pub users: Arc<Users>,
 }
 
 /// The whole service: each of its parts owns its state.
@@ -57,7 +57,7 @@ pub struct Auth {
     /// The sessions.
     pub sessions: Arc<Sessions>,
     /// The users.
-    pub users: Users,
+    pub users: Arc<Users>,
     /// Choices of access tokens: what they say, and how they are read.
     pub token_policy: TokenPolicy,
 }
@@ -66,7 +66,7 @@ impl Accounts {
     /// Users with these passwords, and their sessions.
     pub fn new(passwords: Passwords, sessions: SessionPolicy, base: Base) -> Self {
         let (passwords, sessions) = (Arc::new(passwords), Arc::new(Sessions::new(sessions, base.clone())));
-        let users = Users::new(Arc::clone(&passwords), Arc::clone(&sessions), base.clone());
+        let users = Arc::new(Users::new(Arc::clone(&passwords), Arc::clone(&sessions), base.clone()));
         Self { base, passwords, sessions, users }
     }
 }

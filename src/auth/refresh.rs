@@ -1,10 +1,12 @@
 //! Refresh: exchanges a refresh token. What is done is decided by `domain/rotation.rs`; here are the look-up, the one
 //! conditional write, and the way back when another request was faster (promise P2).
 
+use std::sync::Arc;
+
 use countersign_token::{error::Rejection, ids::SessionId};
 use time::OffsetDateTime;
 
-use super::{Auth, tokens::TokenPair};
+use super::{Auth, completion::detached, tokens::TokenPair};
 use crate::{
     crypto::{refresh_token::RefreshToken, secret::Secret},
     domain::{
@@ -58,7 +60,11 @@ impl Auth {
     /// [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`], [`Error::ClockWrong`],
     /// [`Error::RestoreUndecided`]: nothing is lost then, the same token may
     /// be tried again.
-    pub async fn refresh(&self, request: RefreshRequest) -> Result<Refreshed, Error> {
+    pub async fn refresh(self: &Arc<Self>, request: RefreshRequest) -> Result<Refreshed, Error> {
+        detached(self, |auth| async move { auth.exchange_token(request).await }).await
+    }
+
+    async fn exchange_token(&self, request: RefreshRequest) -> Result<Refreshed, Error> {
         // Who has not heard of the keys for long may take a new one for none.
         self.may_sign()?;
         // A token that was never issued ends here, before any statement.

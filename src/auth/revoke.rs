@@ -1,13 +1,13 @@
 //! Revoke: which sessions a target names.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use countersign_token::{
     error::Rejection,
     ids::{SessionId, UserId},
 };
 
-use super::Auth;
+use super::{Auth, completion::detached};
 use crate::{
     crypto::secret::Secret,
     domain::revocation::Reason,
@@ -36,7 +36,11 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]; [`Error::RevocationsStale`] for a token whose key this replica may not have heard of.
-    pub async fn revoke(&self, target: Target) -> Result<Revoked, Error> {
+    pub async fn revoke(self: &Arc<Self>, target: Target) -> Result<Revoked, Error> {
+        detached(self, |auth| async move { auth.end(target).await }).await
+    }
+
+    async fn end(&self, target: Target) -> Result<Revoked, Error> {
         let (session, reason) = match target {
             Target::User(user, keep) => return self.sessions.end_of_user(user, keep).await,
             Target::Session(id) => (Some(id), Reason::Revoked),

@@ -28,6 +28,15 @@ pub struct Listed {
     pub max_staleness: Duration,
 }
 
+/// The log that answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its name.
+    pub log: LogIdentity,
+    /// Whether confirmations count on it, as some replica has noted.
+    pub settled: bool,
+}
+
 /// A reading of the list, as of one moment of one log.
 #[derive(Clone, Debug)]
 pub struct Reading {

@@ -13,7 +13,7 @@ use super::{
     verdict::{VerifyBatchResponse, VerifyResponse},
     watch::{self, Events},
 };
-use crate::auth::{login::LoggedIn, refresh::Exchange, revoke::Target, to_completion};
+use crate::auth::{login::LoggedIn, refresh::Exchange, revoke::Target};
 
 #[async_trait]
 impl AuthService for Service {
@@ -53,10 +53,9 @@ impl AuthService for Service {
     }
 
     async fn refresh(&self, request: Request<v1::RefreshRequest>) -> Result<Response<v1::RefreshResponse>, Status> {
-        let auth = Arc::clone(&self.auth);
         respond("refresh", async {
             let request = decode::refresh(request.into_inner())?;
-            let refreshed = to_completion(async move { auth.refresh(request).await }).await?;
+            let refreshed = self.auth.refresh(request).await?;
             Ok(v1::RefreshResponse {
                 tokens: Some(encode::tokens(refreshed.tokens)),
                 replayed: refreshed.exchange == Exchange::Replayed,
@@ -66,7 +65,6 @@ impl AuthService for Service {
     }
 
     async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Result<Response<v1::RevokeResponse>, Status> {
-        let auth = Arc::clone(&self.auth);
         respond("revoke", async {
             let caller = Caller::of(&request)?;
             let (metadata, _, request) = request.into_parts();
@@ -75,7 +73,7 @@ impl AuthService for Service {
             if matches!(target, Target::Session(_) | Target::User(..)) {
                 caller.must_administer()?;
             }
-            let revoked = to_completion(async move { auth.revoke(target).await }).await?;
+            let revoked = self.auth.revoke(target).await?;
             Ok(self.confirm(revoked, patience).await)
         })
         .await

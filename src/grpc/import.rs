@@ -8,7 +8,7 @@ use tonic::{Status, Streaming};
 use super::{decode, encode, status::status, v1};
 use crate::{
     auth::{
-        Auth, to_completion,
+        Auth,
         users::import::{Import, Mode, Outcome, Row, Totals},
     },
     error::Error,
@@ -60,8 +60,7 @@ impl Report {
         if self.totals.rows().saturating_add(count) > MAX_ROWS {
             return Err(Error::invalid("users", format!("at most {MAX_ROWS} in a call")));
         }
-        let auth = Arc::clone(auth);
-        let (import, outcomes) = to_completion(async move { auth.users.import(import, rows).await }).await?;
+        let (import, outcomes) = auth.users.import(import, rows).await?;
         for outcome in outcomes {
             self.totals.count(&outcome);
             if outcome != Outcome::Imported && self.named.len() < MAX_NAMED {

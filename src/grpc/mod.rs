@@ -16,9 +16,9 @@ mod services;
 mod status;
 mod user_service;
 pub mod v1;
-mod verdict;
+pub mod verdict;
 mod watch;
 
 pub use caller::Administration;
 pub use health_check::check_health;
-pub use server::{Health, serve, serve_routes};
+pub use server::{Health, Services, serve, serve_routes, services};

@@ -5,14 +5,15 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use countersign_proto::DESCRIPTORS;
 use tokio::{net::TcpListener, sync::watch};
 use tonic::{
-    service::Routes,
+    service::{Routes, RoutesBuilder},
     transport::{Server, server::TcpIncoming},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::Layer as _;
 
 use super::{
     caller::Administration,
-    contract::ContractLayer,
+    contract::{Contract, ContractLayer},
     service::Service,
     services::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
@@ -107,6 +108,22 @@ pub async fn serve_routes(
         .map_err(Error::internal)
 }
 
+/// The RPCs of the contract, as they are called without a port.
+pub type Services = Contract<Routes>;
+
+/// The RPCs of the contract, for whoever calls them in the same process. Streams go on until they are dropped.
+pub fn services(auth: Arc<Auth>, administration: Administration) -> Services {
+    let mut routes = Routes::builder();
+    add_contract(&mut routes, Service { auth, drain: watch::Sender::new(false).subscribe() });
+    ContractLayer { administration }.layer(routes.routes())
+}
+
+fn add_contract(routes: &mut RoutesBuilder, service: Service) {
+    routes
+        .add_service(AuthServiceServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(UserServiceServer::new(service).max_decoding_message_size(MAX_MESSAGE));
+}
+
 fn routes(service: Service, health: Health) -> Result<Routes, Error> {
     let health = tonic_health::server::HealthService::from_health_reporter(health.0);
     let reflection = || {
@@ -116,9 +133,8 @@ fn routes(service: Service, health: Health) -> Result<Routes, Error> {
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
     let mut routes = Routes::builder();
+    add_contract(&mut routes, service);
     routes
-        .add_service(AuthServiceServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE))
-        .add_service(UserServiceServer::new(service).max_decoding_message_size(MAX_MESSAGE))
         .add_service(tonic_health::pb::health_server::HealthServer::new(health))
         .add_service(reflection().build_v1().map_err(Error::internal)?)
         .add_service(reflection().build_v1alpha().map_err(Error::internal)?);

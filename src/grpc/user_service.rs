@@ -11,7 +11,7 @@ use super::{
     v1,
 };
 use crate::{
-    auth::{revoke::CONFIRM_WITHIN, to_completion},
+    auth::revoke::CONFIRM_WITHIN,
     domain::user::{Username, parse_roles},
 };
 
@@ -21,15 +21,14 @@ impl UserService for Service {
         &self,
         request: Request<v1::CreateUserRequest>,
     ) -> Result<Response<v1::CreateUserResponse>, Status> {
-        let auth = Arc::clone(&self.auth);
+        let auth = &self.auth;
         respond("create_user", async {
             let request = request.into_inner();
             let username = Username::parse(&request.username)?;
             let min = auth.passwords.min_length();
             let password = decode::new_password("password", request.password, min)?;
             let roles = parse_roles(request.roles)?;
-            let create = async move { auth.users.create(username, password, roles).await };
-            let user = to_completion(create).await?;
+            let user = auth.users.create(username, password, roles).await?;
             Ok(v1::CreateUserResponse { user: Some(encode::user(user)) })
         })
         .await
@@ -64,15 +63,13 @@ impl UserService for Service {
         &self,
         request: Request<v1::UpdateUserRequest>,
     ) -> Result<Response<v1::UpdateUserResponse>, Status> {
-        let auth = Arc::clone(&self.auth);
         respond("update_user", async {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let id = decode::user_id(&request.user_id)?;
             let roles = request.roles.map(|roles| parse_roles(roles.names)).transpose()?;
             let status = decode::status(request.disabled);
-            let update = async move { auth.users.update(id, roles, status).await };
-            let (user, revoked) = to_completion(update).await?;
+            let (user, revoked) = self.auth.users.update(id, roles, status).await?;
             let user = Some(encode::user(user));
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
                 self.confirm(revoked, patience).await;
@@ -85,11 +82,10 @@ impl UserService for Service {
         &self,
         request: Request<v1::DeleteUserRequest>,
     ) -> Result<Response<v1::DeleteUserResponse>, Status> {
-        let auth = Arc::clone(&self.auth);
         respond("delete_user", async {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let id = decode::user_id(&request.get_ref().user_id)?;
-            let revoked = to_completion(async move { auth.users.delete(id).await }).await?;
+            let revoked = self.auth.users.delete(id).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
                 self.confirm(revoked, patience).await;
             Ok(v1::DeleteUserResponse { sessions_revoked, confirmed, everywhere_by })
@@ -101,15 +97,14 @@ impl UserService for Service {
         &self,
         request: Request<v1::SetPasswordRequest>,
     ) -> Result<Response<v1::SetPasswordResponse>, Status> {
-        let auth = Arc::clone(&self.auth);
+        let auth = &self.auth;
         respond("set_password", async {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let id = decode::user_id(&request.user_id)?;
             let min = auth.passwords.min_length();
             let password = decode::new_password("password", request.password, min)?;
-            let set = async move { auth.users.set_password(id, password).await };
-            let revoked = to_completion(set).await?;
+            let revoked = auth.users.set_password(id, password).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
                 self.confirm(revoked, patience).await;
             Ok(v1::SetPasswordResponse { sessions_revoked, confirmed, everywhere_by })
@@ -121,14 +116,13 @@ impl UserService for Service {
         &self,
         request: Request<v1::ChangePasswordRequest>,
     ) -> Result<Response<v1::ChangePasswordResponse>, Status> {
-        let auth = Arc::clone(&self.auth);
+        let auth = &self.auth;
         respond("change_password", async {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let device = auth.keys.ring().decode_device(&request.device_hint);
             let change = decode::password_change(request, auth.passwords.min_length(), device)?;
-            let changed = async move { auth.users.change_password(change).await };
-            let revoked = to_completion(changed).await?;
+            let revoked = auth.users.change_password(change).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
                 self.confirm(revoked, patience).await;
             Ok(v1::ChangePasswordResponse { sessions_revoked, confirmed, everywhere_by })

@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::protocol::{Mark, Observed, Observer, Question, Standing, everywhere_within};
 use crate::{
     domain::{
-        replica::{Listed, Reading},
+        replica::{Listed, Origin, Reading},
         revocation::{LogIdentity, Position},
     },
     error::Error,
@@ -160,8 +160,8 @@ impl Confirmations {
 
     /// The follower has an answer of this log, which says whether confirmations count on it already. Says whether it is another
     /// log than before.
-    pub fn heard(&self, log: LogIdentity, settled: bool) -> bool {
-        self.standing().heard(log, settled, self.clock.boot())
+    pub fn heard(&self, origin: Origin) -> bool {
+        self.standing().heard(origin, self.clock.boot())
     }
 
     /// The log on which confirmations count from now on, if that is news.

@@ -96,7 +96,7 @@ impl Follower {
         (self.install_keys)(stored.keys);
         let known = self.revocations.state().live();
         self.revocations.state().apply(&logged, Origin::Log);
-        let restored = restore::put_back(conn, known, (extent, &logged), self.clock.now()).await?;
+        let restored = restore::put_back(conn, known, extent, &logged, self.clock.now()).await?;
         if restored > 0 {
             tracing::error!(restored, "the database has lost revocations that were acknowledged: they were put back");
             self.announce(conn).await?;

@@ -7,7 +7,10 @@ use super::{
     protocol::{Outcome, Reply},
 };
 use crate::{
-    domain::revocation::{LogEntry, Position},
+    domain::{
+        replica,
+        revocation::{LogEntry, Position},
+    },
     error::Error,
     store::{
         Conn, identity,
@@ -104,8 +107,8 @@ impl Follower {
 
     /// When it is another log than before, all connections that were made so far are used no more, because they may lead to
     /// the one before; this one too. Says whether it is.
-    fn heard_of(&self, origin: replicas::Origin, at: &mut Following) -> bool {
-        let moved = self.confirmations.heard(origin.log, origin.settled);
+    fn heard_of(&self, origin: replica::Origin, at: &mut Following) -> bool {
+        let moved = self.confirmations.heard(origin);
         if moved {
             tracing::warn!("the database is another one than before: a standby was promoted, or a backup was restored");
             self.store.retire_connections();
@@ -115,7 +118,7 @@ impl Follower {
     }
 
     /// Notes in the database that confirmations count on this log, so that replicas that start later need not find out again.
-    async fn settle(&self, at: &mut Following, origin: replicas::Origin) -> Result<(), Error> {
+    async fn settle(&self, at: &mut Following, origin: replica::Origin) -> Result<(), Error> {
         if self.confirmations.settle().is_some() {
             tracing::info!("revocations are confirmed again");
         }

@@ -33,7 +33,8 @@ const BATCH: usize = 1000;
 pub async fn put_back(
     conn: &mut Conn,
     known: Vec<Revocation>,
-    (extent, logged): (Extent, &[Revocation]),
+    extent: Extent,
+    logged: &[Revocation],
     now: OffsetDateTime,
 ) -> Result<usize, Error> {
     let (mut restored, mut head, mut since) = (0, extent.newest.seq, Vec::new());

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     domain::{
-        replica::{Listed, Reading, Report},
+        replica::{Listed, Origin, Reading, Report},
         revocation::{LogEntry, LogIdentity, Position},
     },
     error::Error,
@@ -26,15 +26,6 @@ pub struct Member {
     pub replica: Uuid,
     /// It refuses to verify when it has heard nothing for longer than this.
     pub max_staleness: Duration,
-}
-
-/// Which log answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// Its name.
-    pub log: LogIdentity,
-    /// Whether confirmations count on it, as some replica has noted.
-    pub settled: bool,
 }
 
 #[derive(sqlx::FromRow)]

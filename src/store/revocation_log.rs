@@ -10,14 +10,12 @@ use sqlx::query_as;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{
-    Conn,
-    identity::here,
-    replicas::{Origin, OriginRow},
-    revocations::Row,
-};
+use super::{Conn, identity::here, replicas::OriginRow, revocations::Row};
 use crate::{
-    domain::revocation::{LogEntry, LogIdentity, Position},
+    domain::{
+        replica::Origin,
+        revocation::{LogEntry, LogIdentity, Position},
+    },
     error::Error,
 };
 

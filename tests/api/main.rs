@@ -17,6 +17,7 @@ mod confirm;
 mod conflicts;
 mod dev;
 mod discovery;
+mod dropped;
 mod failover;
 mod hash;
 mod hints;

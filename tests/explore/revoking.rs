@@ -1,7 +1,7 @@
 //! The replica that revokes, apart from its calls: its follower, which tells it of logs and puts rows back, and its observer,
 //! which reads the list of replicas.
 
-use countersign::revocation::protocol::{self, Listed, Next, Observed, Reading, Reply};
+use countersign::revocation::protocol::{self, Listed, Next, Observed, Origin, Reading, Reply};
 use uuid::Uuid;
 
 use crate::{
@@ -92,7 +92,7 @@ fn hear(variant: &Variant, world: &mut World, at: At) {
     let reply = Reply { log: database.identity(), head: database.log.head().seq, rows: &rows };
     a.follow.heartbeat_answered(NOW, NOW, reply);
     let is_settled = !variant.rules.a3 || database.settled == database.timeline;
-    if a.standing.heard(database.identity(), is_settled, NOW.boot()) {
+    if a.standing.heard(Origin { log: database.identity(), settled: is_settled }, NOW.boot()) {
         (a.pool, a.observing) = (None, None);
     }
     if let Some(log) = a.standing.settle(seconds(variant.bound), NOW.boot()) {

@@ -2,7 +2,7 @@
 
 use countersign::{
     domain::revocation::Position,
-    revocation::protocol::{Follow, Observer, Standing},
+    revocation::protocol::{Follow, Observer, Origin, Standing},
 };
 
 use crate::{
@@ -84,7 +84,7 @@ fn hear(variant: &Variant, world: &mut World, at: At) {
     a.follow.connected(NOW);
     a.follow.registered(NOW, log);
     a.follow.loaded(log, Position::default());
-    a.standing.heard(log, true, NOW.boot());
+    a.standing.heard(Origin { log, settled: true }, NOW.boot());
     (a.connection, a.pool, a.observing) = (lead, lead, lead);
     world.address[0] = at;
 }

@@ -21,6 +21,7 @@ use super::{
     cpu,
     pace::Pace,
     report::{Measured, Report},
+    shape::Shape,
     supply::Plan,
     tally::Tally,
     wire::{Stream, Target},
@@ -31,35 +32,6 @@ use countersign::error::Error;
 const LEAD: Duration = Duration::from_millis(10);
 /// How long answers may take after the end.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How much load.
-#[derive(Clone, Debug)]
-pub struct Shape {
-    /// TCP connections.
-    pub connections: usize,
-    /// Calls under way on each of them.
-    pub streams: usize,
-    /// Threads that make them.
-    pub threads: usize,
-    /// What does not count, first.
-    pub warm_up: Duration,
-    /// What counts.
-    pub measured: Duration,
-    /// Calls a second of an open loop; a closed loop without it.
-    pub rate: Option<f64>,
-}
-
-impl Shape {
-    /// No more threads than connections.
-    pub(super) fn threads(&self) -> usize {
-        self.threads.clamp(1, self.connections)
-    }
-
-    /// All streams together.
-    pub fn callers(&self) -> usize {
-        self.connections * self.streams
-    }
-}
 
 /// Makes the calls, in the time that the shape says; `server` is the process whose CPU time is read.
 ///

@@ -21,6 +21,7 @@ mod reference;
 mod refusal;
 mod report;
 mod seed;
+mod shape;
 mod supply;
 mod tally;
 mod wire;

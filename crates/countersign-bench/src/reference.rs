@@ -16,10 +16,10 @@ use super::{
     bare,
     call::{Call, Mix},
     commits::{Commits, MOST_TASKS},
-    cpu,
-    load::{self, Shape},
+    cpu, load,
     prepare::Preparation,
     report::Report,
+    shape::Shape,
     wire::Target,
 };
 use countersign::{

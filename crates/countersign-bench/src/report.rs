@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::{
-    load::Shape,
+    shape::Shape,
     tally::{Counts, Tally},
     wire::Target,
 };

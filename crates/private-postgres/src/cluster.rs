@@ -11,29 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::directory::{Directory, PORT};
+use super::durability::Durability;
 use super::error::{LaunchError, Refusal};
 use super::find::Binaries;
 use super::initdb::{self, NAME};
 use super::orphan;
 use super::postmaster::{Postmaster, Shutdown};
-
-/// What a cluster promises about its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// Survives crashes and power cuts, as Postgres does by default.
-    Durable,
-    /// Nothing is synced, and the directory is deleted when the cluster stops or its owner dies.
-    Throwaway,
-}
-
-impl Durability {
-    pub(super) fn settings(self) -> &'static [&'static str] {
-        match self {
-            Self::Durable => &[],
-            Self::Throwaway => &["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"],
-        }
-    }
-}
 
 /// A running cluster with the user and the database `countersign`. Dropping it stops Postgres.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::geteuid;
 
 use super::account::Account;
-use super::cluster::Durability;
+use super::durability::Durability;
 use super::error::{LaunchError, Refusal};
 use super::locks::{HELPERS_LOCK, LOCK, Locks};
 

@@ -6,8 +6,8 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::cluster::Durability;
 use super::directory::{Directory, remove_tree};
+use super::durability::Durability;
 use super::error::LaunchError;
 use super::find::Binaries;
 use super::process::{command, last_lines};

@@ -10,6 +10,7 @@
 mod account;
 mod cluster;
 mod directory;
+mod durability;
 mod error;
 mod find;
 mod initdb;
@@ -19,8 +20,10 @@ mod postmaster;
 mod process;
 #[cfg(test)]
 mod tests;
+mod wait;
 mod watchdog;
 
-pub use cluster::{Cluster, Durability};
+pub use cluster::Cluster;
+pub use durability::Durability;
 pub use error::{LaunchError, Refusal};
 pub use find::Binaries;

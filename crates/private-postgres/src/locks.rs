@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::{LaunchError, Refusal};
-use super::process::wait_for;
+use super::wait::wait_for;
 
 pub(super) const LOCK: &str = "lock";
 pub(super) const HELPERS_LOCK: &str = "helpers.lock";

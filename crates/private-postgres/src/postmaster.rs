@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::cluster::Durability;
 use super::directory::{Directory, PORT};
+use super::durability::Durability;
 use super::error::LaunchError;
 use super::find::Binaries;
-use super::process::{command, last_lines, wait_for};
+use super::process::{command, last_lines};
+use super::wait::wait_for;
 use super::watchdog::Watchdog;
 
 const READY_LIMIT: Duration = Duration::from_secs(30);

@@ -6,13 +6,8 @@ use std::env;
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use super::directory::Directory;
-use super::error::LaunchError;
-
-const POLL: Duration = Duration::from_millis(10);
 
 /// Variables that a program may need in order to run at all.
 const KEPT: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"];
@@ -48,23 +43,6 @@ pub(super) fn last_lines(text: &[u8]) -> String {
     if last.is_empty() { "it said nothing".to_owned() } else { last.join(" | ") }
 }
 
-/// Asks `check` until it answers, about once in 10 ms; `None` when `limit` has passed.
-///
-/// Counts its naps instead of reading a clock: a slow check only makes it more patient.
-pub(super) fn wait_for<T>(
-    limit: Duration,
-    mut check: impl FnMut() -> Result<Option<T>, LaunchError>,
-) -> Result<Option<T>, LaunchError> {
-    let naps = limit.as_millis() / POLL.as_millis();
-    for _ in 0..naps {
-        if let Some(answer) = check()? {
-            return Ok(Some(answer));
-        }
-        thread::sleep(POLL);
-    }
-    check()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,16 +51,5 @@ mod tests {
     fn the_last_lines_of_a_log_become_one_line() {
         assert_eq!(last_lines(b"1\n2\n3\n4\n\n  5\n6\n"), "2 | 3 | 4 | 5 | 6");
         assert_eq!(last_lines(b"\n"), "it said nothing");
-    }
-
-    #[test]
-    fn waiting_ends_with_the_answer_or_with_the_limit() {
-        let mut asked = 0;
-        let answer = wait_for(Duration::from_secs(1), || {
-            asked += 1;
-            Ok((asked == 3).then_some("ready"))
-        });
-        assert_eq!(answer.unwrap(), Some("ready"));
-        assert_eq!(wait_for(Duration::ZERO, || Ok(None::<()>)).unwrap(), None);
     }
 }

@@ -8,8 +8,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use super::cluster::Durability;
 use super::directory::Directory;
+use super::durability::Durability;
 use super::error::LaunchError;
 use super::process::command;
 

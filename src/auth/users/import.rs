@@ -2,12 +2,15 @@
 //! or not at all; a row that is refused or skipped holds up no other. Whoever breaks off starts again from the beginning:
 //! names that are there are passed over.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use countersign_token::ids::UserId;
 use time::OffsetDateTime;
 
-use super::{super::page::Page, Status, Users};
+use super::{
+    super::{completion::detached, page::Page},
+    Status, Users,
+};
 use crate::{
     crypto::{foreign_hash, secret::Secret},
     domain::{
@@ -153,7 +156,11 @@ impl Users {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]: the batch may or may not have been written.
-    pub async fn import(&self, mut import: Import, rows: Vec<Row>) -> Result<(Import, Vec<Outcome>), Error> {
+    pub async fn import(self: &Arc<Self>, import: Import, rows: Vec<Row>) -> Result<(Import, Vec<Outcome>), Error> {
+        detached(self, |users| async move { users.import_batch(import, rows).await }).await
+    }
+
+    async fn import_batch(&self, mut import: Import, rows: Vec<Row>) -> Result<(Import, Vec<Outcome>), Error> {
         let now = self.base.clock.now();
         let mut outcomes = Vec::with_capacity(rows.len());
         let (mut new, mut places) = (Vec::new(), Vec::new());

@@ -1,7 +1,8 @@
-//! Administration of users. What takes a user's access away (a new password, disabling, deleting) ends its sessions in
-//! the same transaction and by the same path as Revoke (REQUIREMENTS R43).
+//! Administration of users. What takes a user's access away (a new password, disabling, deleting) ends its sessions in the same
+//! transaction and by the same path as Revoke (REQUIREMENTS R43).
 
 pub mod import;
+mod passwords;
 
 use std::sync::Arc;
 
@@ -9,22 +10,22 @@ use countersign_token::ids::{SessionId, UserId};
 
 use super::{
     base::Base,
+    completion::detached,
     page::Page,
-    passwords::{ATTEMPTS, Candidate, Passwords, Source},
+    passwords::Passwords,
     sessions::{Ended, Sessions},
 };
 use crate::{
     crypto::device_hint::Device,
     domain::{
-        audit::{Actor, Event, Kind},
+        audit::{Event, Kind},
         password::Password,
-        password_hash::PasswordHash,
         revocation::Reason,
         user::{User, Username},
     },
     error::Error,
     revocation::log::{Changes, Revoked},
-    store::{Conn, credentials, proofs, retrying, sessions, users},
+    store::{Conn, proofs, retrying, sessions, users},
 };
 
 /// Whether a user may log in.
@@ -79,7 +80,16 @@ impl Users {
     /// # Errors
     /// [`Error::InvalidArgument`] for the password, [`Error::UsernameTaken`], [`Error::Overloaded`],
     /// [`Error::DatabaseUnavailable`].
-    pub async fn create(&self, username: Username, password: Password, roles: Vec<String>) -> Result<User, Error> {
+    pub async fn create(
+        self: &Arc<Self>,
+        username: Username,
+        password: Password,
+        roles: Vec<String>,
+    ) -> Result<User, Error> {
+        detached(self, |users| async move { users.add(username, password, roles).await }).await
+    }
+
+    async fn add(&self, username: Username, password: Password, roles: Vec<String>) -> Result<User, Error> {
         self.passwords.check_new("password", &password, &username).await?;
         let hash = self.passwords.hash(password).await?;
         let now = self.base.clock.now();
@@ -134,6 +144,15 @@ impl Users {
     /// # Errors
     /// [`Error::UserNotFound`], [`Error::DatabaseUnavailable`].
     pub async fn update(
+        self: &Arc<Self>,
+        id: UserId,
+        roles: Option<Vec<String>>,
+        status: Option<Status>,
+    ) -> Result<(User, Revoked), Error> {
+        detached(self, |users| async move { users.change(id, roles, status).await }).await
+    }
+
+    async fn change(
         &self,
         id: UserId,
         roles: Option<Vec<String>>,
@@ -174,7 +193,11 @@ impl Users {
     ///
     /// # Errors
     /// [`Error::UserNotFound`], [`Error::DatabaseUnavailable`].
-    pub async fn delete(&self, id: UserId) -> Result<Revoked, Error> {
+    pub async fn delete(self: &Arc<Self>, id: UserId) -> Result<Revoked, Error> {
+        detached(self, |users| async move { users.remove(id).await }).await
+    }
+
+    async fn remove(&self, id: UserId) -> Result<Revoked, Error> {
         let revoked = retrying(async || {
             let mut tx = self.base.store.acquire().await?;
             tx.begin().await?;
@@ -206,73 +229,5 @@ impl Users {
     async fn disable(&self, tx: &mut Conn, user: &mut User, reason: Reason) -> Result<Ended, Error> {
         user.disabled_at = user.disabled_at.or(Some(self.base.clock.now()));
         self.sessions.end_all(tx, user, None, reason).await
-    }
-
-    /// Sets a password, ends all sessions, and forgets the wrong passwords that were tried for the name.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for the password, [`Error::UserNotFound`], [`Error::Overloaded`],
-    /// [`Error::DatabaseUnavailable`].
-    pub async fn set_password(&self, id: UserId, password: Password) -> Result<Revoked, Error> {
-        let user = self.find(&UserKey::Id(id)).await?;
-        self.passwords.check_new("password", &password, &user.username).await?;
-        let hash = self.passwords.hash(password).await?;
-        let revoked = self.replace_password(id, &hash, None, None).await?;
-        if let Err(error) = self.passwords.forget_attempts(&user.username).await {
-            tracing::debug!(%error, "the wrong passwords of a name are still counted");
-        }
-        Ok(revoked)
-    }
-
-    /// Changes a password for somebody who knows the old one, and ends the other sessions.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for the new password, [`Error::InvalidCredentials`], [`Error::LoginThrottled`],
-    /// [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
-    pub async fn change_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
-        self.passwords.check_new("new_password", &change.new_password, &change.username).await?;
-        let source = Source { ip: String::new(), device: change.device };
-        let candidate = Candidate {
-            username: change.username,
-            password: change.old_password,
-            source,
-            until: None,
-            refused_as: Kind::PasswordChangeFailed,
-        };
-        for _ in 0..ATTEMPTS {
-            let known = self.passwords.authenticate(&candidate).await?;
-            let hash = self.passwords.hash(change.new_password.clone()).await?;
-            let expected = Some(&known.password_hash);
-            match self.replace_password(known.user.id, &hash, expected, change.keep).await {
-                // Changed since it was checked, perhaps by a stronger hash of the same password: once more.
-                Err(Error::InvalidCredentials) => {}
-                // Deleted since the old password was checked.
-                Err(Error::UserNotFound) => return Err(Error::InvalidCredentials),
-                result => return result,
-            }
-        }
-        Err(Error::Conflict)
-    }
-
-    async fn replace_password(
-        &self,
-        id: UserId,
-        hash: &PasswordHash,
-        expected: Option<&PasswordHash>,
-        keep: Option<SessionId>,
-    ) -> Result<Revoked, Error> {
-        retrying(async || {
-            let mut tx = self.base.store.acquire().await?;
-            tx.begin().await?;
-            let mut user = users::lock(&mut tx, id).await?;
-            let now = self.base.clock.now();
-            credentials::set_password(&mut tx, id, hash, expected, now).await?;
-            let mut ended = self.sessions.end_all(&mut tx, &mut user, keep, Reason::PasswordChanged).await?;
-            // Who sets a password need not know the old one.
-            let actor = if expected.is_some() { Actor::User } else { self.base.operator };
-            ended.changes.events.push(Event::new(Kind::PasswordChanged, actor).about(&user).times(ended.sessions));
-            ended.commit(&self.base.log, tx).await
-        })
-        .await
     }
 }

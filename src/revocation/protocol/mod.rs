@@ -15,4 +15,4 @@ pub use self::{
     observe::{Mark, Observed, Observer, Question},
     standing::Standing,
 };
-pub use crate::domain::replica::{Listed, Reading, Report};
+pub use crate::domain::replica::{Listed, Origin, Reading, Report};

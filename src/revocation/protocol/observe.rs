@@ -111,7 +111,7 @@ impl Observer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::revocation::LogIdentity;
+    use crate::domain::{replica::Origin, revocation::LogIdentity};
 
     const OWN: Uuid = Uuid::from_u128(9);
 
@@ -185,7 +185,7 @@ mod tests {
     fn v12_a_reading_of_a_log_without_standing_confirms_nothing() {
         let mut standing = Standing::default();
         let [before, now] = [1, 2].map(|id| LogIdentity(Uuid::from_u128(id)));
-        standing.heard(now, true, at(0));
+        standing.heard(Origin { log: now, settled: true }, at(0));
         for (log, expected) in [(Some(before), false), (None, false), (Some(now), true)] {
             let reading = Reading { log, replicas: vec![], shown: vec![] };
             assert_eq!(Observer::default().conclude(OWN, question(1), reading, &standing).confirms, expected);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use countersign_token::clock::Boot;
 
 use super::bounds::connection_lifetime;
-use crate::domain::revocation::LogIdentity;
+use crate::domain::{replica::Origin, revocation::LogIdentity};
 
 /// The log that this replica follows, and since when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,9 +24,8 @@ struct Known {
 }
 
 impl Standing {
-    /// An answer of `log` is there at `now`, which says whether some replica has settled it already. Says whether this log is
-    /// another than the one before.
-    pub fn heard(&mut self, log: LogIdentity, settled: bool, now: Boot) -> bool {
+    /// An answer is there at `now`, and says whose it is. Says whether this log is another than the one before.
+    pub fn heard(&mut self, Origin { log, settled }: Origin, now: Boot) -> bool {
         let before = self.0.replace(Known { log, since: now, settled });
         if let Some(same) = before.filter(|before| before.log == log) {
             self.0 = Some(Known { settled: same.settled || settled, ..same });
@@ -78,18 +77,21 @@ mod tests {
     fn p1_a_log_that_is_new_confirms_nothing_until_what_was_fresh_before_it_is_stale() {
         let mut standing = Standing::default();
         assert!(!standing.confirms(Some(LOG)), "nothing is known");
-        assert!(!standing.heard(LOG, true, at(0)), "the first");
+        assert!(!standing.heard(Origin { log: LOG, settled: true }, at(0)), "the first");
         assert!(standing.confirms(Some(LOG)) && !standing.confirms(Some(PROMOTED)));
-        assert!(standing.heard(PROMOTED, false, at(10)), "another");
+        assert!(standing.heard(Origin { log: PROMOTED, settled: false }, at(10)), "another");
         assert!(!standing.confirms(Some(LOG)) && !standing.confirms(Some(PROMOTED)));
-        assert!(!standing.heard(PROMOTED, false, at(40)), "heard of again, and as old as before");
+        assert!(
+            !standing.heard(Origin { log: PROMOTED, settled: false }, at(40)),
+            "heard of again, and as old as before"
+        );
         assert_eq!(standing.settle(BOUND, at(45)), None);
         assert_eq!(standing.settle(BOUND, at(46)), Some(PROMOTED));
         assert_eq!(standing.settle(BOUND, at(47)), None, "said once");
         assert!(standing.confirms(Some(PROMOTED)));
         let mut later = Standing::default();
-        later.heard(PROMOTED, false, at(46));
-        later.heard(PROMOTED, true, at(47));
+        later.heard(Origin { log: PROMOTED, settled: false }, at(46));
+        later.heard(Origin { log: PROMOTED, settled: true }, at(47));
         assert!(later.confirms(Some(PROMOTED)) && !later.confirms(None), "another replica has settled it");
     }
 }

@@ -3,11 +3,11 @@
 use clap::Args;
 use countersign::error::Error;
 
-use super::{calls::Calls, half_of_the_cores, seconds, show};
-use crate::{
-    cpu,
-    load::{self, Shape},
+use super::{
+    calls::Calls,
+    figures::{half_of_the_cores, seconds, show},
 };
+use crate::{cpu, load, shape::Shape};
 
 #[derive(Args)]
 pub(super) struct Load {

@@ -2,20 +2,20 @@
 
 mod body;
 mod calls;
+mod figures;
 mod load;
 mod reference;
 mod seed;
 
-use std::{fmt::Display, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{net::SocketAddr, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use countersign::{
     cli::{Shutdown, bind_one, block_on, exit, say},
-    config::{LogSettings, hash_threads, parse},
+    config::{LogSettings, parse},
     error::Error,
     telemetry,
 };
-use serde::Serialize;
 
 use crate::empty;
 
@@ -66,19 +66,4 @@ async fn serve_empty(addr: SocketAddr) -> Result<(), Error> {
     let shutdown = Shutdown::listen()?;
     say(listener.local_addr().map_err(Error::internal)?)?;
     empty::serve(listener, shutdown.requested()).await
-}
-
-/// As a table, or as JSON.
-fn show(figures: &(impl Serialize + Display), json: bool) -> Result<(), Error> {
-    if json { say(serde_json::to_string_pretty(figures).map_err(Error::internal)?) } else { say(figures) }
-}
-
-fn seconds(setting: &'static str, seconds: f64) -> Result<Duration, Error> {
-    let time = Duration::try_from_secs_f64(seconds).ok().filter(|time| *time <= Duration::from_secs(86_400));
-    time.ok_or_else(|| Error::invalid(setting, "up to a day"))
-}
-
-/// The other half is the server's.
-fn half_of_the_cores() -> usize {
-    (hash_threads(0) / 2).max(1)
 }

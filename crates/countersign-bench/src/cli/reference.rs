@@ -10,7 +10,7 @@ use countersign::{
     store::StoreSettings,
 };
 
-use super::{half_of_the_cores, seconds, show};
+use super::figures::{half_of_the_cores, seconds, show};
 use crate::reference::Yardstick;
 
 /// The pool through which rows are committed; as large as the server's by default.

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process};
 
-use super::process::wait_for;
+use super::wait::wait_for;
 use super::{Binaries, Cluster, Durability};
 
 const OWNER_DIR: &str = "COUNTERSIGN_TEST_OWNER_DIR";

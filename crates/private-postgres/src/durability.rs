@@ -1,0 +1,19 @@
+//! Whether the data of a cluster outlives it.
+
+/// What a cluster promises about its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives crashes and power cuts, as Postgres does by default.
+    Durable,
+    /// Nothing is synced, and the directory is deleted when the cluster stops or its owner dies.
+    Throwaway,
+}
+
+impl Durability {
+    pub(super) fn settings(self) -> &'static [&'static str] {
+        match self {
+            Self::Durable => &[],
+            Self::Throwaway => &["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"],
+        }
+    }
+}
