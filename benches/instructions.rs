@@ -14,7 +14,7 @@ use std::{
 use clap::Parser;
 use countersign::{
     auth::Auth,
-    config::PolicySettings,
+    config::{Policies, PolicySettings, checked},
     crypto::{
         refresh_token::{Reading, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
         seal::MasterKeys,
@@ -198,9 +198,11 @@ fn handler() -> Handler {
     let settings = Command::parse_from(["bench"]).settings;
     let url = "postgres://nobody@127.0.0.1:1/none".to_owned();
     let store = Store::new(&StoreSettings { url, connections: 1, deadline: BOUND }).expect("settings");
-    let accounts = server::accounts(store, &settings, Actor::Administrator, Clock::system()).expect("settings");
+    let policies = checked(|violations| settings.check(violations)).expect("settings");
+    let Policies { keys, tokens, .. } = policies.clone();
+    let accounts = server::accounts(store, policies, Actor::Administrator, Clock::system()).expect("threads");
     let master = MasterKeys::parse("master-key-file", &MasterKeys::generate().expect("random")).expect("a key");
-    let auth = Arc::new(Auth::new(accounts, master));
+    let auth = Arc::new(Auth::new(accounts, master, keys, tokens));
     let Token { text, keys } = token();
     auth.verifier.use_keys(keys);
     fill(auth.revocations().state());

@@ -3,20 +3,16 @@
 
 mod background;
 
-use std::{future::Future, sync::Arc, thread::available_parallelism, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use countersign_token::clock::Clock;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
     audit::AuditLog,
-    auth::{Accounts, Auth, base::Base},
-    config::{PasswordSettings, PolicySettings},
-    crypto::{
-        password::{HashPolicy, PasswordHasher},
-        password_rules::PasswordRules,
-        seal::MasterKeys,
-    },
+    auth::{Accounts, Auth, base::Base, passwords::Passwords},
+    config::Policies,
+    crypto::seal::MasterKeys,
     domain::audit::Actor,
     error::Error,
     grpc::{self, Administration, Health},
@@ -28,8 +24,10 @@ use crate::{
 /// What a server is built from.
 #[derive(Debug)]
 pub struct Config {
-    /// The settings.
-    pub settings: PolicySettings,
+    /// Policies of its parts.
+    pub policies: Policies,
+    /// Time for which a stop waits for calls under way.
+    pub drain_timeout: Duration,
     /// The database.
     pub store: Store,
     /// Open the stored keys.
@@ -59,23 +57,24 @@ pub struct Listeners {
 }
 
 impl Server {
-    /// Checks the settings, starts the hashing threads, reads the blocklist of passwords, and reads the keys or makes them.
+    /// Starts the hashing threads, reads the blocklist of passwords, and reads the keys or makes them.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for settings, [`Error::DatabaseUnavailable`], [`Error::Internal`] for keys that do not
+    /// [`Error::InvalidArgument`] for the blocklist, [`Error::DatabaseUnavailable`], [`Error::Internal`] for keys that do not
     /// open.
     pub async fn build(config: Config) -> Result<Self, Error> {
-        let accounts = accounts(config.store, &config.settings, Actor::Administrator, config.clock)?;
+        let Policies { keys, tokens, .. } = config.policies.clone();
+        let accounts = accounts(config.store, config.policies, Actor::Administrator, config.clock)?;
         if let Some(entries) = accounts.passwords.load_rules()? {
             tracing::info!(entries, "read the blocklist of passwords");
         }
-        let auth = Arc::new(Auth::new(accounts, config.master_keys));
+        let auth = Arc::new(Auth::new(accounts, config.master_keys, keys, tokens));
         auth.keys.start().await?;
         Ok(Self {
             follower: Arc::new(follower(&auth)),
             auth,
             administration: config.administration,
-            drain_timeout: config.settings.drain_timeout,
+            drain_timeout: config.drain_timeout,
         })
     }
 
@@ -142,29 +141,19 @@ impl Server {
 fn follower(auth: &Arc<Auth>) -> Follower {
     let keys = Arc::clone(&auth.keys);
     let install_keys = Box::new(move |stored| drop(keys.install(stored)));
-    Follower::new(&auth.base.log, auth.policy.after_restore, install_keys)
+    Follower::new(&auth.base.log, install_keys)
 }
 
 /// Users and sessions over `store`, for `operator` to administer; also for the command line, which serves nothing.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] for settings.
-pub fn accounts(store: Store, settings: &PolicySettings, operator: Actor, clock: Clock) -> Result<Accounts, Error> {
-    let policy = settings.check()?;
-    let threads = hash_threads(settings.hash_threads);
-    let cost = settings.login.hash_cost();
-    let hasher = PasswordHasher::start(HashPolicy { threads, queue: settings.hash_queue, cost })?;
-    let PasswordSettings { password_blocklist, password_min_score } = &settings.passwords;
-    let rules = PasswordRules::new(password_blocklist.clone(), *password_min_score);
-    let log = Arc::new(RevocationLog::new(store.clone(), &policy, operator, clock.clone()));
-    let audit = Arc::new(AuditLog::new(store.clone(), clock.clone(), policy.audit_retention));
+/// [`Error::Internal`] when there can be no threads that hash.
+pub fn accounts(store: Store, policies: Policies, operator: Actor, clock: Clock) -> Result<Accounts, Error> {
+    let log = Arc::new(RevocationLog::new(store.clone(), policies.revocation, operator, clock.clone()));
+    let audit = Arc::new(AuditLog::new(store.clone(), clock.clone(), policies.audit_retention));
     let base = Base { store, clock, operator, log, audit };
-    Ok(Accounts::new(policy, hasher, rules, base))
-}
-
-/// How many threads hash by that setting.
-pub fn hash_threads(setting: usize) -> usize {
-    if setting == 0 { available_parallelism().map_or(1, usize::from) } else { setting }
+    let passwords = Passwords::new(policies.passwords, policies.throttle, base.clone())?;
+    Ok(Accounts::new(passwords, policies.sessions, base))
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {

@@ -22,8 +22,8 @@ const IMPORTS: [(&str, &[&str]); 16] = [
     ("crypto", &["domain", "error"]),
     ("store", &["domain", "error"]),
     ("audit", &["clock", "domain", "error", "store"]),
-    ("revocation", &["audit", "clock", "config", "domain", "error", "store"]),
-    ("auth", &["audit", "clock", "config", "crypto", "domain", "error", "revocation", "store"]),
+    ("revocation", &["audit", "clock", "domain", "error", "store"]),
+    ("auth", &["audit", "clock", "crypto", "domain", "error", "revocation", "store"]),
     ("grpc", &["auth", "clock", "crypto", "domain", "error", "revocation"]),
     ("http", &["auth", "error"]),
     (
@@ -52,7 +52,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
 ];
 
 /// Where each library may be named, so that it has one obvious place.
-const LIBRARIES: [(&str, &[&str]); 13] = [
+const LIBRARIES: [(&str, &[&str]); 14] = [
     ("tonic", &["grpc"]),
     ("prost_types", &["grpc"]),
     ("axum", &["http"]),
@@ -65,6 +65,7 @@ const LIBRARIES: [(&str, &[&str]); 13] = [
     ("xorf", &["crypto"]),
     ("zxcvbn", &["crypto"]),
     ("clap", &["cli", "config"]),
+    ("toml", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
 

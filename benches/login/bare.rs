@@ -18,7 +18,7 @@ pub fn hashes_a_second(within: Duration) -> f64 {
 }
 
 fn hash_until(begun: Instant, within: Duration) -> u32 {
-    let cost = defaults().login.hash_cost();
+    let cost = defaults().passwords.hashing.cost;
     let params = Params::new(cost.memory, cost.iterations, cost.lanes, Some(32)).expect("parameters");
     let mut memory = vec![Block::new(); params.block_count()];
     let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);

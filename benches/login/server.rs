@@ -1,11 +1,11 @@
 //! A server in this process with the defaults of the product, a Postgres of its own, and users.
 
-use std::{env, fs, net::SocketAddr, path::PathBuf, process, sync::Arc};
+use std::{env, fs, net::SocketAddr, path::PathBuf, process, sync::Arc, time::Duration};
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use countersign::{
     auth::{Auth, login::LoginRequest},
-    config::{DatabaseSettings, PolicySettings},
+    config::{DatabaseSettings, Policies, PolicySettings, checked},
     crypto::{seal::MasterKeys, secret::Secret},
     domain::{password::Password, session::ClientInfo, user::Username},
     error::Error,
@@ -30,15 +30,16 @@ struct Defaults {
 }
 
 /// The defaults, whatever the environment says.
-pub fn defaults() -> PolicySettings {
+pub fn defaults() -> Policies {
     let command = Defaults::command().mut_args(|arg| arg.env(Resettable::Reset));
     let matches = command.try_get_matches_from(["bench"]).expect("defaults");
-    Defaults::from_arg_matches(&matches).expect("defaults").settings
+    let settings = Defaults::from_arg_matches(&matches).expect("defaults").settings;
+    checked(|violations| settings.check(violations)).expect("settings")
 }
 
 /// How many threads hash.
 pub fn hash_threads() -> usize {
-    server::hash_threads(defaults().hash_threads)
+    defaults().passwords.hashing.threads
 }
 
 /// A running server.
@@ -58,7 +59,8 @@ impl Server {
         let cluster = Cluster::start(&dir, Durability::Durable).expect("a Postgres on this machine");
         let clock = Clock::system();
         let config = Config {
-            settings: defaults(),
+            policies: defaults(),
+            drain_timeout: Duration::from_secs(10),
             store: migrated(cluster.url("postgres")).await,
             master_keys: MasterKeys::parse("master-key-file", MASTER_KEY).expect("a key"),
             administration: Administration::Everybody,

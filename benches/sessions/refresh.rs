@@ -8,7 +8,7 @@ use std::{
 
 use countersign::{
     auth::{Auth, refresh::RefreshRequest, tokens::TokenPair},
-    config::Hints,
+    domain::policy::Notifications,
     domain::rotation::GenerationChange,
     store::sessions::{self, RotationUpdate},
 };
@@ -47,7 +47,7 @@ struct Figure {
 
 pub async fn measure(database: &Database) {
     let url = database.create("refresh").await;
-    let server = Replica::start(&url, Hints::On).await;
+    let server = Replica::start(&url, Notifications::On).await;
     server.create_user().await;
     let ids = sessions(&url, USERNAME, 100_000).await;
     let mut tokens: Vec<TokenPair> = Vec::new();
@@ -62,7 +62,7 @@ pub async fn measure(database: &Database) {
     execute(&url, "ALTER SYSTEM SET commit_delay = 1000").await;
     execute(&url, "ALTER SYSTEM SET commit_siblings = 0").await;
     execute(&url, "SELECT pg_reload_conf()").await;
-    let server = Replica::start(&url, Hints::On).await;
+    let server = Replica::start(&url, Notifications::On).await;
     let mut tokens: Vec<TokenPair> = Vec::new();
     for id in sessions(&url, USERNAME, 100_000).await.into_iter().step_by(390).take(CALLERS[CALLERS.len() - 1]) {
         tokens.push(first(&server.auth, id).await);

@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use countersign::{
     auth::{Auth, login::LoginRequest, tokens::TokenPair},
-    config::{DatabaseSettings, Hints, PolicySettings},
+    config::{DatabaseSettings, PolicySettings, checked},
     crypto::{seal::MasterKeys, secret::Secret},
-    domain::{password::Password, session::ClientInfo, user::Username},
+    domain::{password::Password, policy::Notifications, session::ClientInfo, user::Username},
     error::Error,
     grpc::Administration,
     server::{Config, Listeners, Server},
@@ -45,18 +45,21 @@ pub struct Replica {
 
 impl Replica {
     /// Starts it, and waits until it knows of revocations.
-    pub async fn start(url: &str, hints: Hints) -> Self {
+    pub async fn start(url: &str, hints: Notifications) -> Self {
         let replica = Self::launch(url, hints, default_deadline()).await;
         replica.fresh().await;
         replica
     }
 
     /// Starts it; statements have `deadline`.
-    pub async fn launch(url: &str, hints: Hints, deadline: Duration) -> Self {
+    pub async fn launch(url: &str, hints: Notifications, deadline: Duration) -> Self {
         let store = StoreSettings { url: url.to_owned(), connections: 16, deadline };
         let clock = Clock::system();
+        let mut settings = defaults();
+        settings.revocation.hints = hints;
         let config = Config {
-            settings: PolicySettings { hints, ..defaults() },
+            policies: checked(|violations| settings.check(violations)).expect("settings"),
+            drain_timeout: Duration::from_secs(10),
             store: Store::new(&store).expect("settings"),
             master_keys: MasterKeys::parse("master-key-file", MASTER_KEY).expect("a key"),
             administration: Administration::Everybody,

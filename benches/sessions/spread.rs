@@ -9,7 +9,7 @@ use std::{
 
 use countersign::{
     auth::{Auth, revoke::Target},
-    config::Hints,
+    domain::policy::Notifications,
 };
 use countersign_token::{ids::SessionId, verifier::Requirements};
 use tokio::{sync::oneshot, time::sleep};
@@ -31,9 +31,9 @@ const LOOK: Duration = Duration::from_micros(20);
 pub async fn measure(database: &Database) {
     let url = database.create("spread").await;
     let mut hints_on = String::new();
-    for hints in [Hints::On, Hints::Off] {
+    for hints in [Notifications::On, Notifications::Off] {
         let (here, there) = (Replica::start(&url, hints).await, Replica::start(&url, hints).await);
-        if hints == Hints::On {
+        if hints == Notifications::On {
             here.create_user().await;
             hints_on = refusals(&here, &there).await.to_string();
             durations(&url, &here).await;

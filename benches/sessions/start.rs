@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use countersign::config::Hints;
+use countersign::domain::policy::Notifications;
 use tokio::time::timeout;
 
 use crate::{
@@ -19,7 +19,7 @@ const GIVEN_UP: Duration = Duration::from_secs(20);
 
 pub async fn measure(database: &Database) {
     let url = database.create("start").await;
-    let empty = Replica::launch(&url, Hints::On, LONG).await;
+    let empty = Replica::launch(&url, Notifications::On, LONG).await;
     let nothing = empty.fresh().await;
     empty.stop().await;
     println!("\n# From Server::serve to the first fresh state\n");
@@ -36,7 +36,7 @@ pub async fn measure(database: &Database) {
 async fn start(url: &str, deadline: Duration) -> String {
     let before = resident();
     let peak = Peak::watch();
-    let replica = Replica::launch(url, Hints::On, deadline).await;
+    let replica = Replica::launch(url, Notifications::On, deadline).await;
     let outcome = timeout(GIVEN_UP, replica.fresh()).await;
     let (after, most) = (resident().saturating_sub(before), peak.end().saturating_sub(before));
     replica.stop().await;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use countersign::{auth::revoke::Target, config::Hints};
+use countersign::{auth::revoke::Target, domain::policy::Notifications};
 use countersign_token::ids::SessionId;
 
 use crate::{
@@ -26,7 +26,7 @@ type Left = Arc<Mutex<Vec<SessionId>>>;
 
 pub async fn measure(database: &Database) {
     let url = database.create("throughput").await;
-    let (here, there) = (Replica::start(&url, Hints::On).await, Replica::start(&url, Hints::On).await);
+    let (here, there) = (Replica::start(&url, Notifications::On).await, Replica::start(&url, Notifications::On).await);
     here.create_user().await;
     let left: Left = Arc::new(Mutex::new(sessions(&url, USERNAME, SESSIONS).await));
     let (mut single, mut many) = (0.0_f64, 0.0_f64);

@@ -55,7 +55,7 @@ impl Auth {
     pub async fn login(&self, request: LoginRequest) -> Result<LoggedIn, Error> {
         // Who has not heard of the keys for long must not sign: others may not accept it any more.
         self.may_sign()?;
-        let audience = self.policy.choose_audience(request.audience)?;
+        let audience = self.token_policy.choose_audience(request.audience)?;
         let device = self.keys.ring().decode_device(request.device_hint.expose());
         let source = Source { ip: request.client.ip.clone(), device };
         let LoginRequest { username, password, until, .. } = request;

@@ -24,8 +24,8 @@ use countersign_token::verifier::Settings;
 pub use self::page::Page;
 use self::{base::Base, keys::Keys, passwords::Passwords, sessions::Sessions, users::Users, verified::Verifier};
 use crate::{
-    config::Policy,
-    crypto::{password::PasswordHasher, password_rules::PasswordRules, seal::MasterKeys},
+    crypto::seal::MasterKeys,
+    domain::policy::{KeyPolicy, SessionPolicy, TokenPolicy},
     error::Error,
     revocation::Revocations,
 };
@@ -41,8 +41,6 @@ pub struct Accounts {
     pub sessions: Arc<Sessions>,
     /// The users.
     pub users: Arc<Users>,
-    /// The deployment's choices.
-    pub policy: Policy,
 }
 
 /// The whole service: each of its parts owns its state.
@@ -60,30 +58,29 @@ pub struct Auth {
     pub sessions: Arc<Sessions>,
     /// The users.
     pub users: Arc<Users>,
-    /// The deployment's choices.
-    pub policy: Policy,
+    /// Choices of access tokens: what they say, and how they are read.
+    pub token_policy: TokenPolicy,
 }
 
 impl Accounts {
-    /// Users whose passwords these threads hash, and these rules admit.
-    pub fn new(policy: Policy, hasher: PasswordHasher, rules: PasswordRules, base: Base) -> Self {
-        let passwords = Arc::new(Passwords::new(&policy, hasher, rules, base.clone()));
-        let sessions = Arc::new(Sessions::new(&policy, base.clone()));
+    /// Users with these passwords, and their sessions.
+    pub fn new(passwords: Passwords, sessions: SessionPolicy, base: Base) -> Self {
+        let (passwords, sessions) = (Arc::new(passwords), Arc::new(Sessions::new(sessions, base.clone())));
         let users = Arc::new(Users::new(Arc::clone(&passwords), Arc::clone(&sessions), base.clone()));
-        Self { base, passwords, sessions, users, policy }
+        Self { base, passwords, sessions, users }
     }
 }
 
 impl Auth {
     /// These accounts, and no keys yet.
-    pub fn new(accounts: Accounts, master: MasterKeys) -> Self {
-        let Accounts { base, passwords, sessions, users, policy } = accounts;
-        let Policy { issuer, leeway, verify_cache: remembered, .. } = &policy;
+    pub fn new(accounts: Accounts, master: MasterKeys, keys: KeyPolicy, tokens: TokenPolicy) -> Self {
+        let Accounts { base, passwords, sessions, users } = accounts;
+        let TokenPolicy { issuer, leeway, verify_cache: remembered, .. } = &tokens;
         let settings = Settings { issuer: issuer.clone(), leeway: *leeway, remembered: *remembered };
         let verifier = Arc::new(Verifier::new(settings, Arc::clone(base.log.revocations().state())));
         let hasher = Arc::clone(passwords.hasher());
-        let keys = Arc::new(Keys::new(master, &policy, Arc::clone(&verifier), hasher, base.clone()));
-        Self { base, keys, verifier, passwords, sessions, users, policy }
+        let keys = Arc::new(Keys::new(master, keys, Arc::clone(&verifier), hasher, base.clone()));
+        Self { base, keys, verifier, passwords, sessions, users, token_policy: tokens }
     }
 
     /// The revocations that this replica knows.
@@ -98,7 +95,7 @@ impl Auth {
     /// [`Error::RevocationsStale`], [`Error::ClockWrong`].
     fn may_sign(&self) -> Result<(), Error> {
         self.revocations().state().fresh(None)?;
-        if self.revocations().clock_distance() > self.policy.max_clock_distance {
+        if self.revocations().clock_distance() > self.base.log.policy().max_clock_distance {
             return Err(Error::ClockWrong);
         }
         Ok(())

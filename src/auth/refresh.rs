@@ -120,7 +120,7 @@ impl Auth {
             if matches!(session.rotation.liveness, Liveness::Until(end) if end <= self.base.clock.now()) {
                 return Err(Error::RefreshTokenInvalid);
             }
-            match decide(&session.rotation, token.generation, self.policy.rotation, now) {
+            match decide(&session.rotation, token.generation, self.sessions.policy().rotation, now) {
                 Decision::Rotate(next) | Decision::Skip(next) => step = next,
                 Decision::Replay => return Ok((session, Exchange::Replayed)),
                 Decision::Reuse => return Err(self.end_reused(&session, client).await),

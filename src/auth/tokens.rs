@@ -44,10 +44,10 @@ impl Auth {
     /// [`Error::Internal`] without a key that signs.
     pub fn token_pair(&self, session: &Session, now: OffsetDateTime) -> Result<TokenPair, Error> {
         // No token outlives its session (CVE-2021-32923).
-        let ttl = jittered(self.policy.access_token_ttl)?;
+        let ttl = jittered(self.token_policy.access_token_ttl)?;
         let expires_at = later(now, ttl).min(session.expires_at);
         let claims = Claims {
-            iss: self.policy.issuer.clone(),
+            iss: self.token_policy.issuer.clone(),
             sub: session.user_id.to_string(),
             aud: session.audience.clone(),
             exp: unix(expires_at),

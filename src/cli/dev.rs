@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     pin::pin,
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -19,13 +20,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     output::say,
     process::{Shutdown, bind, block_on, local_addr},
+    reload::Reload,
     settings::store,
 };
 use crate::{
     auth::users::UserKey,
-    config::{DatabaseSettings, PolicySettings, read_file},
+    config::{DatabaseSettings, Policies, PolicyFile, PolicySettings, ServerSettings, checked, read_file},
     crypto::{random, seal::MasterKeys},
-    domain::{password::Password, user::Username},
+    domain::{password::Password, policy::ServerPolicy, user::Username},
     error::Error,
     grpc::Administration,
     server::{Config, Server},
@@ -36,6 +38,7 @@ const DATABASE: &str = "countersign";
 const PASSWORD_BYTES: usize = 18;
 
 #[derive(Args)]
+#[command(next_help_heading = "Server")]
 pub(super) struct Dev {
     /// Where users, sessions and keys are kept from one start to the next
     #[arg(long, env = "COUNTERSIGN_DATA_DIR")]
@@ -50,7 +53,18 @@ pub(super) struct Dev {
     http_addr: SocketAddr,
 
     #[command(flatten)]
+    server: ServerSettings,
+
+    #[command(flatten)]
     policy: PolicySettings,
+}
+
+/// The settings, checked.
+struct Checked {
+    addrs: [SocketAddr; 2],
+    policies: Policies,
+    drain_timeout: Duration,
+    policy_file: Option<PolicyFile>,
 }
 
 /// What `dev.json` says, for scripts and for a second replica.
@@ -66,23 +80,29 @@ struct Facts {
 
 impl Dev {
     pub(super) fn run(self) -> Result<(), Error> {
-        self.policy.check()?;
-        for (setting, addr) in [("grpc-addr", self.grpc_addr), ("http-addr", self.http_addr)] {
+        let Self { data_dir, grpc_addr, http_addr, server, policy } = self;
+        let (policies, server) = checked(|violations| (policy.check(violations), server.check(violations)))?;
+        for (setting, addr) in [("grpc-addr", grpc_addr), ("http-addr", http_addr)] {
             if !addr.ip().is_loopback() {
                 let advice =
                     "dev listens on loopback only, because there everybody administers; see `countersign serve`";
                 return Err(Error::invalid(setting, advice));
             }
         }
-        let dir = self.data_dir.clone().map_or_else(default_data_dir, Ok)?;
+        let ServerPolicy { drain_timeout, policy_file } = server;
+        let policy_file = policy_file.map(PolicyFile::read).transpose()?;
+        let dir = data_dir.map_or_else(default_data_dir, Ok)?;
         let mut cluster = Cluster::start(&dir, Durability::Durable).map_err(start_failed)?;
         let dir = dir.canonicalize().map_err(Error::internal)?;
-        let served = block_on(self.serve(&dir, cluster.url(DATABASE)));
+        let checked = Checked { addrs: [grpc_addr, http_addr], policies, drain_timeout, policy_file };
+        let served = block_on(checked.serve(&dir, cluster.url(DATABASE)));
         served.and(cluster.stop().map_err(Error::internal))
     }
+}
 
+impl Checked {
     async fn serve(self, dir: &Path, database_url: String) -> Result<(), Error> {
-        let shutdown = Shutdown::listen()?;
+        let (shutdown, reload) = (Shutdown::listen()?, Reload::listen(self.policy_file)?);
         let master_key_file = dir.join("master.key");
         if !master_key_file.exists() {
             write_private(&master_key_file, MasterKeys::generate()?.as_bytes())?;
@@ -92,13 +112,15 @@ impl Dev {
         let config = Config {
             master_keys: MasterKeys::parse("data-dir", &read_file("data-dir", &master_key_file)?)?,
             administration: Administration::Everybody,
-            settings: self.policy,
+            policies: self.policies,
+            drain_timeout: self.drain_timeout,
             store,
             clock: Clock::system(),
         };
         let server = Server::build(config).await?;
         let password = demo_password(&server, dir).await?;
-        let listeners = bind(self.grpc_addr, self.http_addr).await?;
+        let [grpc_addr, http_addr] = self.addrs;
+        let listeners = bind(grpc_addr, http_addr).await?;
         let facts = Facts {
             grpc_addr: local_addr(&listeners.grpc)?.to_string(),
             http_addr: local_addr(&listeners.http)?.to_string(),
@@ -109,7 +131,7 @@ impl Dev {
         };
         let clock = Clock::system();
         let auth = server.auth();
-        let mut serving = pin!(server.serve(listeners, shutdown.requested()));
+        let mut serving = pin!(reload.beside(server.serve(listeners, shutdown.requested())));
         tokio::select! {
             ended = &mut serving => return ended,
             () = auth.revocations().caught_up(clock.boot()) => {}
@@ -126,7 +148,7 @@ impl Facts {
     }
 
     fn read(dir: &Path) -> Option<Self> {
-        serde_json::from_str(&fs::read_to_string(Self::path(dir)).ok()?).ok()
+        serde_json::from_str(&read_file("data-dir", &Self::path(dir)).ok()?).ok()
     }
 
     fn write(&self, dir: &Path) -> Result<(), Error> {
@@ -166,7 +188,10 @@ fn default_data_dir() -> Result<PathBuf, Error> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/countersign-dev"));
     }
-    let base = env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(".local/share")));
+    let base = env::var_os("XDG_DATA_HOME")
+        .filter(|dir| !dir.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(env::home_dir()?.join(".local/share")));
     base.map(|base| base.join("countersign-dev"))
         .ok_or_else(|| Error::invalid("data-dir", "no home directory: name one"))
 }

@@ -13,17 +13,18 @@ use tokio::{task::JoinSet, time::Instant};
 
 use super::output::say;
 use crate::{
-    crypto::password::{HashPolicy, PasswordHasher},
+    config::{HASH_THREADS, Range, checked, hash_threads},
+    crypto::password::PasswordHasher,
     domain::{
-        hash_cost::{Sample, cost_for, least_within},
+        hash_cost::{DEFAULT_COST, Sample, cost_for, least_within},
         password::{HashCost, Password},
+        policy::HashPolicy,
     },
     error::Error,
-    server,
 };
 
-/// What is measured first: the default.
-const FIRST: HashCost = HashCost { memory: 19_456, iterations: 2, lanes: 1 };
+const TARGET: Range<Duration> = Range::time("target", Duration::from_millis(1), Duration::from_secs(10));
+const THREADS: Range<usize> = HASH_THREADS.called("threads");
 /// How often a proposal is measured, and corrected by what it took.
 const CORRECTIONS: usize = 4;
 /// How many hashes of each thread are timed, one by one.
@@ -39,11 +40,19 @@ pub(super) struct Hash {
 enum Action {
     /// Measure argon2id on this machine, and propose settings
     Calibrate {
-        /// How long one hash is to take while all threads hash; 1ms to 10s
-        #[arg(long, default_value = "250ms", value_parser = humantime::parse_duration)]
+        #[arg(
+            long,
+            default_value = "250ms",
+            value_parser = humantime::parse_duration,
+            help = TARGET.help("How long one hash is to take while all threads hash")
+        )]
         target: Duration,
-        /// Threads that hash at once; 0 for one a core, as the server has
-        #[arg(long, env = "COUNTERSIGN_HASH_THREADS", default_value_t = 0)]
+        #[arg(
+            long,
+            env = "COUNTERSIGN_HASH_THREADS",
+            default_value_t = 0,
+            help = THREADS.help("Threads that hash at once; 0 for one a core, as the server has")
+        )]
         threads: usize,
     },
 }
@@ -51,13 +60,9 @@ enum Action {
 impl Hash {
     pub(super) async fn run(self) -> Result<(), Error> {
         let Action::Calibrate { target, threads } = self.action;
-        if !(Duration::from_millis(1)..=Duration::from_secs(10)).contains(&target) {
-            return Err(Error::invalid("target", "1ms to 10s"));
-        }
-        if threads > 256 {
-            return Err(Error::invalid("threads", "0 to 256"));
-        }
-        let threads = server::hash_threads(threads);
+        let (target, threads) =
+            checked(|violations| (TARGET.check(target, violations), THREADS.check(threads, violations)))?;
+        let threads = hash_threads(threads);
         let most_memory = most_memory(threads);
         let sample = calibrate(target, threads, most_memory).await?;
         warn_of_noise(&sample);
@@ -84,8 +89,8 @@ async fn calibrate(target: Duration, threads: usize, most_memory: u32) -> Result
         let free = format!("half of the free memory is {} MiB", threads as u64 * u64::from(most_memory) / 1024);
         Error::invalid("threads", format!("{threads} at once take more memory than there is: {free}"))
     };
-    let least = least_within(most_memory, FIRST.lanes).ok_or_else(too_little)?;
-    let first = if FIRST.memory <= most_memory { FIRST } else { least };
+    let least = least_within(most_memory, DEFAULT_COST.lanes).ok_or_else(too_little)?;
+    let first = if DEFAULT_COST.memory <= most_memory { DEFAULT_COST } else { least };
     let mut sample = measure(first, threads).await?;
     for _ in 0..CORRECTIONS {
         let cost = cost_for(target, sample, most_memory);

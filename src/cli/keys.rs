@@ -8,11 +8,11 @@ use countersign_token::clock::Clock;
 
 use super::{
     output::{moment, say},
-    settings::{master_keys, require_schema, store},
+    settings::{checked_store, master_keys, require_schema, store},
 };
 use crate::{
     auth::{Auth, keys},
-    config::{DatabaseSettings, MasterKeySettings, PolicySettings},
+    config::{DatabaseSettings, MasterKeySettings, Policies, PolicySettings},
     crypto::seal::MasterKeys,
     domain::{audit::Actor, key::Purpose},
     error::Error,
@@ -95,12 +95,13 @@ impl Keys {
 }
 
 impl Sealed {
-    async fn auth(&self) -> Result<Auth, Error> {
+    async fn auth(self) -> Result<Auth, Error> {
         let master_keys = master_keys(&self.master_keys)?;
-        let store = store(&self.database)?;
+        let (store, policies) = checked_store(&self.database, self.policy)?;
         require_schema(&store).await?;
-        let accounts = server::accounts(store, &self.policy, Actor::CommandLine, Clock::system())?;
-        Ok(Auth::new(accounts, master_keys))
+        let Policies { keys, tokens, .. } = policies.clone();
+        let accounts = server::accounts(store, policies, Actor::CommandLine, Clock::system())?;
+        Ok(Auth::new(accounts, master_keys, keys, tokens))
     }
 }
 

@@ -8,9 +8,12 @@ mod keys;
 mod migrate;
 mod output;
 mod process;
+mod reload;
 mod serve;
 mod sessions;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod user;
 mod user_export;
 mod user_file;
@@ -26,10 +29,14 @@ use clap::{Parser, Subcommand};
 pub use self::{
     output::say,
     process::{Shutdown, bind_one, block_on},
-    settings::{require_schema, store},
+    settings::{checked_store, require_schema, store},
     user::read_line,
 };
-use crate::{config::LogSettings, error::Error, telemetry};
+use crate::{
+    config::{LogSettings, parse},
+    error::Error,
+    telemetry,
+};
 
 /// Authentication for internal microservices: sessions that end everywhere, verified in memory, over gRPC.
 #[derive(Parser)]
@@ -66,7 +73,7 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = parse();
     let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
         Command::Dev(command) => command.run(),
         Command::Serve(command) => block_on(command.run()),

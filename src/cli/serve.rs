@@ -5,10 +5,14 @@ use countersign_token::clock::Clock;
 
 use super::{
     process::{Shutdown, bind, local_addr},
+    reload::Reload,
     settings::{master_keys, require_schema, store},
 };
 use crate::{
-    config::{DatabaseSettings, MasterKeySettings, PolicySettings, ServeSettings, read_file},
+    config::{
+        DatabaseSettings, ListenSettings, MasterKeySettings, PolicyFile, PolicySettings, ServerSettings, checked,
+        read_file,
+    },
     crypto::service_token::ServiceTokenHash,
     error::Error,
     grpc::Administration,
@@ -22,37 +26,43 @@ pub(super) struct Serve {
     #[command(flatten)]
     master_keys: MasterKeySettings,
     #[command(flatten)]
-    serve: ServeSettings,
+    listen: ListenSettings,
+    #[command(flatten)]
+    server: ServerSettings,
     #[command(flatten)]
     policy: PolicySettings,
 }
 
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Error> {
-        self.policy.check()?;
+        let Self { database, master_keys: sealed_by, listen, server, policy } = self;
+        let ((), policies, server) =
+            checked(|violations| (database.check(violations), policy.check(violations), server.check(violations)))?;
+        let reload = Reload::listen(server.policy_file.map(PolicyFile::read).transpose()?)?;
         let config = Config {
-            master_keys: master_keys(&self.master_keys)?,
-            administration: self.administration()?,
-            store: store(&self.database)?,
-            settings: self.policy,
+            master_keys: master_keys(&sealed_by)?,
+            administration: administration(&listen)?,
+            store: store(&database)?,
+            policies,
+            drain_timeout: server.drain_timeout,
             clock: Clock::system(),
         };
         require_schema(&config.store).await?;
         let server = Server::build(config).await?;
-        let listeners = bind(self.serve.grpc_addr, self.serve.http_addr).await?;
+        let listeners = bind(listen.grpc_addr, listen.http_addr).await?;
         let (grpc, http) = (local_addr(&listeners.grpc)?, local_addr(&listeners.http)?);
         let shutdown = Shutdown::listen()?;
         tracing::info!(%grpc, %http, "serving");
-        server.serve(listeners, shutdown.requested()).await?;
+        reload.beside(server.serve(listeners, shutdown.requested())).await?;
         tracing::info!("stopped");
         Ok(())
     }
+}
 
-    fn administration(&self) -> Result<Administration, Error> {
-        let Some(path) = &self.serve.admin_token_file else {
-            return Ok(Administration::Nobody);
-        };
-        let content = read_file("admin-token-file", path)?;
-        ServiceTokenHash::from_file_content(&content).map(Administration::Bearer)
-    }
+fn administration(listen: &ListenSettings) -> Result<Administration, Error> {
+    let Some(path) = &listen.admin_token_file else {
+        return Ok(Administration::Nobody);
+    };
+    let content = read_file("admin-token-file", path)?;
+    ServiceTokenHash::from_file_content(&content).map(Administration::Bearer)
 }

@@ -6,7 +6,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use super::{
     output::{moment, say},
-    settings::{require_schema, store},
+    settings::{checked_store, require_schema},
 };
 use crate::{
     auth::Accounts,
@@ -40,9 +40,9 @@ enum Action {
 
 impl Sessions {
     pub(super) async fn run(self) -> Result<(), Error> {
-        let store = store(&self.database)?;
+        let (store, policies) = checked_store(&self.database, self.policy)?;
         require_schema(&store).await?;
-        let accounts = server::accounts(store, &self.policy, Actor::CommandLine, Clock::system())?;
+        let accounts = server::accounts(store, policies, Actor::CommandLine, Clock::system())?;
         let said = self.action.run(&accounts).await;
         accounts.base.store.close().await;
         said

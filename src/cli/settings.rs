@@ -1,18 +1,27 @@
 //! What settings name: the database, its schema, the master keys.
 
 use crate::{
-    config::{DatabaseSettings, MasterKeySettings},
+    config::{DatabaseSettings, MasterKeySettings, Policies, PolicySettings, checked},
     crypto::seal::MasterKeys,
     error::Error,
     store::{Store, StoreSettings},
 };
+
+/// The database that the settings name, and what the others make of the service: all are checked together.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] names each setting that is out of range.
+pub fn checked_store(database: &DatabaseSettings, policy: PolicySettings) -> Result<(Store, Policies), Error> {
+    let ((), policies) = checked(|violations| (database.check(violations), policy.check(violations)))?;
+    Ok((store(database)?, policies))
+}
 
 /// The database that the settings name; connects at the first use.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for settings that are out of range.
 pub fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
-    settings.check()?;
+    checked(|violations| settings.check(violations))?;
     Store::new(&StoreSettings {
         url: settings.database_url.clone(),
         connections: settings.database_connections,

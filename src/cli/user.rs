@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     output::{moment, say},
-    settings::store,
+    settings::checked_store,
     user_export::UserExport,
     user_import::UserImport,
 };
@@ -24,6 +24,7 @@ use crate::{
     domain::{
         audit::Actor,
         password::Password,
+        text::str_without_mark,
         user::{Username, parse_roles},
     },
     error::Error,
@@ -84,8 +85,8 @@ struct PasswordSource {
 
 impl User {
     pub(super) async fn run(self) -> Result<(), Error> {
-        let store = store(&self.database)?;
-        let accounts = server::accounts(store, &self.policy, Actor::CommandLine, Clock::system())?;
+        let (store, policies) = checked_store(&self.database, self.policy)?;
+        let accounts = server::accounts(store, policies, Actor::CommandLine, Clock::system())?;
         let outcome = act(&accounts, self.action).await;
         accounts.base.store.close().await;
         outcome
@@ -156,11 +157,11 @@ impl PasswordSource {
         // Before asking: a long list takes a while.
         accounts.passwords.load_rules()?;
         let text = if self.password_stdin { read_line().await? } else { prompt()? };
-        Password::parse_new("password", &text, accounts.policy.password_min_length)
+        Password::parse_new("password", &text, accounts.passwords.min_length())
     }
 }
 
-/// The first line of standard input.
+/// The first line of standard input, without its end, and without the mark that some shells put before it.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] when it cannot be read.
@@ -168,7 +169,7 @@ pub async fn read_line() -> Result<Zeroizing<String>, Error> {
     let mut line = Zeroizing::new(String::new());
     let mut input = BufReader::new(tokio::io::stdin().take(MAX_LINE));
     input.read_line(&mut line).await.map_err(unreadable)?;
-    let text = line.strip_suffix('\n').unwrap_or(&line);
+    let text = str_without_mark(line.strip_suffix('\n').unwrap_or(&line));
     Ok(Zeroizing::new(text.strip_suffix('\r').unwrap_or(text).to_owned()))
 }
 

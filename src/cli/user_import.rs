@@ -18,6 +18,7 @@ use crate::{
         Accounts,
         users::import::{Import, Mode, Outcome, Row, Totals},
     },
+    domain::text::without_mark,
     error::{Error, Violation},
 };
 
@@ -80,11 +81,13 @@ impl Progress {
             && let Some(line) = next_line(input).map_err(unreadable)?
         {
             self.line += 1;
-            if line.as_ref().is_ok_and(|line| line.is_empty()) {
-                continue;
-            }
-            match line.and_then(|line| Line::parse(&line)) {
-                Ok(row) => {
+            let row = line.and_then(|line| match if self.line == 1 { without_mark(&line) } else { &line } {
+                [] => Ok(None),
+                text => Line::parse(text).map(Some),
+            });
+            match row {
+                Ok(None) => {}
+                Ok(Some(row)) => {
                     lines.push(self.line);
                     rows.push(row);
                 }

@@ -1,23 +1,30 @@
-//! How long audit events are kept.
+//! The audit events: how long they are kept.
 
 use std::time::Duration;
 
 use clap::Args;
 use countersign_token::moment::DAY;
 
-use super::rule::Rule;
+use super::{range::Range, violations::Violations};
 
-/// How long audit events are kept.
+const KEPT: Range<Duration> = Range::time("audit-retention", Duration::from_secs(3600), DAY.saturating_mul(3650));
+
+/// Settings of audit events.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Audit")]
 pub struct AuditSettings {
-    /// How long audit events are kept, 1h to 10 years
-    #[arg(long, env = "COUNTERSIGN_AUDIT_RETENTION", default_value = "90d", value_parser = humantime::parse_duration)]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_AUDIT_RETENTION",
+        default_value = "90d",
+        value_parser = humantime::parse_duration,
+        help = KEPT.help("How long audit events are kept")
+    )]
     pub audit_retention: Duration,
 }
 
 impl AuditSettings {
-    pub(super) fn rules(&self) -> [Rule; 1] {
-        let kept = Duration::from_secs(3600)..=3650 * DAY;
-        [("audit-retention", kept.contains(&self.audit_retention), "1h to 10 years")]
+    pub(super) fn check(self, violations: &mut Violations) -> Duration {
+        KEPT.check(self.audit_retention, violations)
     }
 }

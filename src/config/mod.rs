@@ -1,166 +1,214 @@
-//! Settings: each by flag and by `COUNTERSIGN_*` variable, read and checked before any port is bound.
+//! Settings: each by flag and by `COUNTERSIGN_*` variable, read and checked before any port is bound. A section is a file: what
+//! clap reads, the ranges, and one check that makes a policy of it. The violations of all sections are reported together.
 
 mod audit;
-mod hints;
-mod login;
+mod database;
+mod environment;
+mod file;
+mod keys;
+mod log;
+mod names;
 mod passwords;
-mod policy;
-mod restores;
-mod rule;
+mod policy_file;
+mod range;
+mod revocation;
+mod server;
 mod sessions;
+mod throttling;
+mod tokens;
+mod violations;
 
-use std::{
-    env, fmt, fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use zeroize::Zeroizing;
+use clap::Args;
 
 pub use self::{
-    hints::Hints,
-    login::Peppering,
-    passwords::PasswordSettings,
-    policy::{Policy, PolicySettings},
-    restores::AfterRestore,
-    sessions::{SessionLimit, SessionLimitAction, SessionSettings},
+    audit::AuditSettings,
+    database::DatabaseSettings,
+    environment::parse,
+    file::read_file,
+    keys::{KeySettings, MasterKeySettings},
+    log::{LogFormat, LogSettings},
+    passwords::{HASH_THREADS, PasswordSettings, hash_threads},
+    policy_file::{FilePolicy, Occasion, PolicyFile, Reread},
+    range::Range,
+    revocation::RevocationSettings,
+    server::{ListenSettings, ServerSettings},
+    sessions::SessionSettings,
+    throttling::ThrottleSettings,
+    tokens::TokenSettings,
+    violations::{Violations, checked},
 };
-use crate::error::Error;
+use crate::domain::policy::{KeyPolicy, PasswordPolicy, RevocationPolicy, SessionPolicy, ThrottlePolicy, TokenPolicy};
 
-/// How to reach the database.
-#[derive(Args, Clone)]
-pub struct DatabaseSettings {
-    /// Postgres, as postgres://user:password@host/database; several hosts with commas
-    #[arg(long, env = "COUNTERSIGN_DATABASE_URL", hide_env_values = true)]
-    pub database_url: String,
-
-    /// Most connections that requests share
-    #[arg(long, env = "COUNTERSIGN_DATABASE_CONNECTIONS", default_value_t = 16)]
-    pub database_connections: u32,
-
-    /// How long a request waits for a connection, and then for each statement
-    #[arg(long, env = "COUNTERSIGN_DATABASE_DEADLINE", default_value = "2s", value_parser = humantime::parse_duration)]
-    pub database_deadline: Duration,
-}
-
-/// Where to listen, and whom to trust.
+/// Settings of what the service promises, and how it behaves: the same in `serve`, `dev` and the commands that change things.
 #[derive(Args, Clone, Debug)]
-pub struct ServeSettings {
-    /// Where gRPC listens; port 0 takes a free one
-    #[arg(long, env = "COUNTERSIGN_GRPC_ADDR", default_value = "0.0.0.0:50051")]
-    pub grpc_addr: SocketAddr,
-
-    /// Where HTTP listens (JWKS, probes); port 0 takes a free one
-    #[arg(long, env = "COUNTERSIGN_HTTP_ADDR", default_value = "0.0.0.0:8080")]
-    pub http_addr: SocketAddr,
-
-    /// File with the bearer token of administrators; without it nobody administers over gRPC
-    #[arg(long, env = "COUNTERSIGN_ADMIN_TOKEN_FILE")]
-    pub admin_token_file: Option<PathBuf>,
+pub struct PolicySettings {
+    /// Access tokens
+    #[command(flatten)]
+    pub tokens: TokenSettings,
+    /// Keys
+    #[command(flatten)]
+    pub keys: KeySettings,
+    /// Sessions
+    #[command(flatten)]
+    pub sessions: SessionSettings,
+    /// Passwords
+    #[command(flatten)]
+    pub passwords: PasswordSettings,
+    /// Guesses
+    #[command(flatten)]
+    pub throttling: ThrottleSettings,
+    /// Revocations
+    #[command(flatten)]
+    pub revocation: RevocationSettings,
+    /// Audit events
+    #[command(flatten)]
+    pub audit: AuditSettings,
 }
 
-/// Where the master keys are that seal all others: in the file, or in the variable `COUNTERSIGN_MASTER_KEY`, which no
-/// flag can set, because what is on a command line is no secret.
-#[derive(Args, Clone, Debug)]
-pub struct MasterKeySettings {
-    /// File with the master keys, 32 bytes in base64 on each line: the first seals, all open. COUNTERSIGN_MASTER_KEY may
-    /// hold the same instead
-    #[arg(long, env = "COUNTERSIGN_MASTER_KEY_FILE")]
-    pub master_key_file: Option<PathBuf>,
+/// Policies of the parts of the service.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    /// Access tokens.
+    pub tokens: TokenPolicy,
+    /// Keys.
+    pub keys: KeyPolicy,
+    /// Sessions.
+    pub sessions: SessionPolicy,
+    /// Passwords.
+    pub passwords: PasswordPolicy,
+    /// Guesses.
+    pub throttle: ThrottlePolicy,
+    /// Revocations.
+    pub revocation: RevocationPolicy,
+    /// Time for which audit events are kept.
+    pub audit_retention: Duration,
 }
 
-/// How to log.
-#[derive(Args, Clone, Debug)]
-pub struct LogSettings {
-    /// What to log, as in RUST_LOG
-    #[arg(long, env = "COUNTERSIGN_LOG", default_value = "info", global = true)]
-    pub log: String,
-
-    /// How to write it
-    #[arg(long, env = "COUNTERSIGN_LOG_FORMAT", default_value = "text", value_enum, global = true)]
-    pub log_format: LogFormat,
-}
-
-/// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl MasterKeySettings {
-    /// The list of master keys, and the setting that it comes from.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] when there is none, or two, or the file cannot be read.
-    pub fn read(&self) -> Result<(&'static str, Zeroizing<String>), Error> {
-        let variable = env::var("COUNTERSIGN_MASTER_KEY").ok().filter(|list| !list.is_empty()).map(Zeroizing::new);
-        match (&self.master_key_file, variable) {
-            (Some(path), None) => Ok(("master-key-file", read_file("master-key-file", path)?)),
-            (None, Some(list)) => Ok(("COUNTERSIGN_MASTER_KEY", list)),
-            (Some(_), Some(_)) => Err(Error::invalid("master-key-file", "not together with COUNTERSIGN_MASTER_KEY")),
-            (None, None) => {
-                let advice = "needed, or COUNTERSIGN_MASTER_KEY: `countersign keys generate-master` prints a key";
-                Err(Error::invalid("master-key-file", advice))
-            }
+impl PolicySettings {
+    /// Checks all sections.
+    pub fn check(self, violations: &mut Violations) -> Policies {
+        let tokens = self.tokens.check(violations);
+        Policies {
+            keys: self.keys.check(self.passwords.password_pepper, violations),
+            sessions: self.sessions.check(tokens.access_token_ttl, violations),
+            passwords: self.passwords.check(violations),
+            throttle: self.throttling.check(violations),
+            revocation: self.revocation.check(violations),
+            audit_retention: self.audit.check(violations),
+            tokens,
         }
-    }
-}
-
-/// Reads a small file that a setting names.
-///
-/// # Errors
-/// [`Error::InvalidArgument`] for `setting`.
-pub fn read_file(setting: &'static str, path: &Path) -> Result<Zeroizing<String>, Error> {
-    let content =
-        fs::read_to_string(path).map_err(|error| Error::invalid(setting, format!("{}: {error}", path.display())))?;
-    Ok(Zeroizing::new(content))
-}
-
-/// The URL holds a password.
-impl fmt::Debug for DatabaseSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DatabaseSettings(..)")
-    }
-}
-
-impl DatabaseSettings {
-    /// Checks the ranges; the URL is read by the store.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for the first setting that is out of range.
-    pub fn check(&self) -> Result<(), Error> {
-        let deadlines = Duration::from_millis(100)..=Duration::from_secs(30);
-        if !(1..=1000).contains(&self.database_connections) {
-            return Err(Error::invalid("database-connections", "1 to 1000"));
-        }
-        if !deadlines.contains(&self.database_deadline) {
-            return Err(Error::invalid("database-deadline", "100ms to 30s"));
-        }
-        Ok(())
-    }
-
-    /// The defaults, for the private cluster of `dev`.
-    pub fn local(database_url: String) -> Self {
-        Self { database_url, database_connections: 16, database_deadline: Duration::from_secs(2) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use countersign_token::{algorithm::Algorithm, moment::DAY};
+
     use super::*;
+    use crate::error::Error;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        policy: PolicySettings,
+    }
+
+    fn check(args: &[&str]) -> Result<Policies, Error> {
+        let all = std::iter::once("test").chain(args.iter().copied());
+        let settings = Command::try_parse_from(all).expect("a form that clap reads").policy;
+        checked(|violations| settings.check(violations))
+    }
 
     #[test]
-    fn a_database_is_given_some_connections_and_some_time() {
-        let settings = DatabaseSettings::local("postgres://localhost/x".into());
-        assert!(settings.check().is_ok());
-        assert!(DatabaseSettings { database_connections: 0, ..settings.clone() }.check().is_err());
-        for bad in [Duration::ZERO, Duration::from_secs(31)] {
-            assert!(DatabaseSettings { database_deadline: bad, ..settings.clone() }.check().is_err());
+    fn the_defaults_are_those_of_the_readme() {
+        let Policies { tokens, sessions, passwords, revocation, audit_retention, .. } = check(&[]).expect("valid");
+        assert_eq!((tokens.access_token_ttl, tokens.leeway), (Duration::from_secs(600), Duration::ZERO));
+        assert_eq!((sessions.ttl, sessions.idle_ttl), (30 * DAY, 14 * DAY));
+        assert_eq!(sessions.rotation.grace, Duration::from_secs(30));
+        assert_eq!((sessions.limit, sessions.retention), (None, DAY));
+        assert_eq!(revocation.max_staleness, Duration::from_secs(30));
+        assert_eq!((passwords.min_length, audit_retention), (15, 90 * DAY));
+    }
+
+    #[test]
+    fn each_setting_out_of_range_is_named() {
+        for (flag, bad) in [
+            ("issuer", ""),
+            ("audience", "a,,b"),
+            ("access-token-ttl", "61m"),
+            ("access-token-ttl", "9s"),
+            ("session-ttl", "1m"),
+            ("session-idle-ttl", "31d"),
+            ("refresh-grace", "301s"),
+            ("refresh-late-retry", "31d"),
+            ("max-staleness", "1s"),
+            ("max-staleness", "301s"),
+            ("leeway", "11s"),
+            ("password-min-length", "7"),
+            ("password-min-score", "5"),
+            ("max-sessions-per-user", "10001"),
+            ("session-retention", "4h"),
+            ("session-retention", "3651d"),
+            ("audit-retention", "59m"),
+            ("verify-cache", "10000001"),
+            ("hash-threads", "257"),
+            ("hash-queue", "0"),
+            ("hash-memory", "19455"),
+            ("hash-memory", "262145"),
+            ("hash-memory", "7167"),
+            ("hash-iterations", "17"),
+            ("hash-lanes", "0"),
+            ("login-deadline", "999ms"),
+            ("login-failures", "100"),
+            ("login-failures-per-source", "1000001"),
+            ("issuer", "\""),
+            ("rsa-bits", "1024"),
+            ("key-publish-lead", "19m"),
+            ("key-publish-lead", "31d"),
+            ("key-lifetime", "59m"),
+            ("public-url", "auth.example"),
+            ("public-url", "https://"),
+            ("public-url", "https://u:p@auth.example"),
+            ("public-url", "https://auth.example?q"),
+        ] {
+            let Err(Error::InvalidArgument(violations)) = check(&[&format!("--{flag}={bad}")]) else {
+                panic!("--{flag}={bad} was accepted");
+            };
+            assert!(violations.iter().any(|v| v.field == flag), "--{flag}={bad}: {violations:?}");
         }
+    }
+
+    #[test]
+    fn the_violations_of_all_sections_are_reported_together() {
+        let bad = ["--issuer=", "--session-retention=4h", "--hash-queue=0", "--audit-retention=59m", "--leeway=11s"];
+        let Err(Error::InvalidArgument(violations)) = check(&bad) else {
+            panic!("accepted");
+        };
+        let mut named: Vec<&str> = violations.iter().map(|violation| violation.field).collect();
+        named.sort_unstable();
+        assert_eq!(named, ["audit-retention", "hash-queue", "issuer", "leeway", "session-retention"]);
+    }
+
+    #[test]
+    fn the_public_url_is_the_setting_or_an_issuer_that_is_one() {
+        for (args, expected) in [
+            (&[][..], None),
+            (&["--issuer=https://auth.example/"], Some("https://auth.example")),
+            (&["--issuer=x", "--public-url=http://10.0.0.1:8080/a"], Some("http://10.0.0.1:8080/a")),
+        ] {
+            assert_eq!(check(args).expect("valid").tokens.public_url.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn an_algorithm_that_is_not_ours_is_refused() {
+        for bad in ["none", "HS512", "eddsa", ""] {
+            assert!(Command::try_parse_from(["test", "--signing-algorithm", bad]).is_err(), "{bad}");
+        }
+        let policy = check(&["--signing-algorithm", "RS256", "--rsa-bits", "4096"]).expect("valid");
+        assert_eq!((policy.keys.algorithm, policy.keys.rsa_bits), (Algorithm::Rs256, 4096));
     }
 }

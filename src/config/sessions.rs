@@ -1,64 +1,117 @@
-//! How many sessions a user may have, and how long those that have ended are kept.
+//! The sessions: how long they live, how many a user may have, how exchanged refresh tokens are forgiven, and how long those
+//! that have ended are kept.
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use countersign_token::{
     moment::DAY,
     revocation::{MAX_CLOCK_SKEW, RETENTION},
 };
 
-use super::rule::Rule;
+use super::{names::one_of, range::Range, violations::Violations};
+use crate::domain::{
+    policy::{SessionLimit, SessionLimitAction, SessionPolicy},
+    rotation::RotationPolicy,
+};
 
+const TEN_YEARS: Duration = DAY.saturating_mul(3650);
+const TTL: Range<Duration> = Range::time("session-ttl", Duration::ZERO, TEN_YEARS).from_setting("access-token-ttl");
+const IDLE_TTL: Range<Duration> = Range::time("session-idle-ttl", Duration::ZERO, TEN_YEARS)
+    .from_setting("access-token-ttl")
+    .to_setting("session-ttl");
+const LIMIT: Range<u32> = Range::number("max-sessions-per-user", 0, 10_000);
 /// So that a row outlives every clock by which its session may be live, and all that the rows of ended sessions are read for.
-const MIN_RETENTION: Duration = Duration::from_secs(RETENTION.as_secs() + 2 * MAX_CLOCK_SKEW.as_secs());
+const KEPT: Range<Duration> = Range::time(
+    "session-retention",
+    Duration::from_secs(RETENTION.as_secs() + 2 * MAX_CLOCK_SKEW.as_secs()),
+    TEN_YEARS,
+);
+const GRACE: Range<Duration> = Range::time("refresh-grace", Duration::ZERO, Duration::from_secs(300));
+const LATE_RETRY: Range<Duration> = Range::time("refresh-late-retry", Duration::ZERO, DAY.saturating_mul(30));
 
-/// How many sessions a user may have, and how long those that have ended are kept.
+/// Settings of sessions: how long they live, and how many a user may have.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Sessions")]
 pub struct SessionSettings {
-    /// Most live sessions of a user, 0 to 10000; 0 means no limit
-    #[arg(long, env = "COUNTERSIGN_MAX_SESSIONS_PER_USER", default_value_t = 0)]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_SESSION_TTL",
+        default_value = "30d",
+        value_parser = humantime::parse_duration,
+        help = TTL.help("Lifetime of a session, however often it is refreshed")
+    )]
+    pub session_ttl: Duration,
+
+    #[arg(
+        long,
+        env = "COUNTERSIGN_SESSION_IDLE_TTL",
+        default_value = "14d",
+        value_parser = humantime::parse_duration,
+        help = IDLE_TTL.help("Lifetime of a session that is not refreshed")
+    )]
+    pub session_idle_ttl: Duration,
+
+    #[arg(
+        long,
+        env = "COUNTERSIGN_MAX_SESSIONS_PER_USER",
+        default_value_t = 0,
+        help = LIMIT.help("Most live sessions of a user; 0 means no limit")
+    )]
     pub max_sessions_per_user: u32,
 
     /// What a Login does when the user has as many sessions as it may
-    #[arg(long, env = "COUNTERSIGN_SESSION_LIMIT_ACTION", default_value = "end-oldest", value_enum)]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_SESSION_LIMIT_ACTION",
+        default_value = "end-oldest",
+        value_parser = one_of(&SessionLimitAction::NAMES)
+    )]
     pub session_limit_action: SessionLimitAction,
 
-    /// How long the row of a session that has ended is kept; 5h to 10 years
-    #[arg(long, env = "COUNTERSIGN_SESSION_RETENTION", default_value = "24h", value_parser = humantime::parse_duration)]
+    #[arg(
+        long,
+        env = "COUNTERSIGN_SESSION_RETENTION",
+        default_value = "24h",
+        value_parser = humantime::parse_duration,
+        help = KEPT.help("How long the row of a session that has ended is kept")
+    )]
     pub session_retention: Duration,
-}
 
-/// What a Login does at the limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SessionLimitAction {
-    /// Ends the user's oldest sessions.
-    EndOldest,
-    /// Is refused.
-    Refuse,
-}
+    #[arg(
+        long,
+        env = "COUNTERSIGN_REFRESH_GRACE",
+        default_value = "30s",
+        value_parser = humantime::parse_duration,
+        help = GRACE.help("How long an exchanged refresh token gives the same successor again")
+    )]
+    pub refresh_grace: Duration,
 
-/// How many live sessions a user may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionLimit {
-    /// At most so many, at least one.
-    pub most: u32,
-    /// What a Login does that would open one more.
-    pub action: SessionLimitAction,
+    #[arg(
+        long,
+        env = "COUNTERSIGN_REFRESH_LATE_RETRY",
+        default_value = "24h",
+        value_parser = humantime::parse_duration,
+        help = LATE_RETRY.help("How long an exchanged refresh token whose successor was never used is forgiven; 0s turns it off")
+    )]
+    pub refresh_late_retry: Duration,
 }
 
 impl SessionSettings {
-    /// Each setting, whether it is in its range, and the range.
-    pub(super) fn rules(&self) -> [Rule; 2] {
-        let retention = MIN_RETENTION..=3650 * DAY;
-        [
-            ("max-sessions-per-user", self.max_sessions_per_user <= 10_000, "0 to 10000"),
-            ("session-retention", retention.contains(&self.session_retention), "5h to 10 years"),
-        ]
-    }
-
-    pub(super) fn limit(&self) -> Option<SessionLimit> {
-        let most = Some(self.max_sessions_per_user).filter(|most| *most > 0)?;
-        Some(SessionLimit { most, action: self.session_limit_action })
+    /// Checks them. A session lives no shorter than an access token.
+    pub(super) fn check(self, access_token_ttl: Duration, violations: &mut Violations) -> SessionPolicy {
+        let ttl = TTL.starting_at(access_token_ttl).check(self.session_ttl, violations);
+        let most = LIMIT.check(self.max_sessions_per_user, violations);
+        SessionPolicy {
+            ttl,
+            idle_ttl: IDLE_TTL.starting_at(access_token_ttl).ending_at(ttl).check(self.session_idle_ttl, violations),
+            limit: (most > 0).then_some(SessionLimit { most, action: self.session_limit_action }),
+            retention: KEPT.check(self.session_retention, violations),
+            rotation: RotationPolicy {
+                grace: GRACE.check(self.refresh_grace, violations),
+                late_retry: LATE_RETRY.check(self.refresh_late_retry, violations),
+            },
+            client_id: "default".to_owned(),
+        }
     }
 }

@@ -15,7 +15,10 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use xorf::{BinaryFuse16, Filter as _};
 
 use crate::{
-    domain::password::{self, Password},
+    domain::{
+        password::{self, Password},
+        text::without_mark,
+    },
     error::Error,
 };
 
@@ -154,7 +157,7 @@ fn content(line: &[u8], number: usize) -> Option<&[u8]> {
         None if line.len() as u64 == MAX_LINE => return None,
         None => line,
     };
-    let text = if number == 1 { text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text) } else { text };
+    let text = if number == 1 { without_mark(text) } else { text };
     (!text.contains(&0)).then_some(text)
 }
 

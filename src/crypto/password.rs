@@ -29,20 +29,10 @@ use crate::{
     domain::{
         password::{HashCost, Password},
         password_hash::{PasswordHash, Verdict},
+        policy::HashPolicy,
     },
     error::Error,
 };
-
-/// What the hashing threads are set up with.
-#[derive(Clone, Copy, Debug)]
-pub struct HashPolicy {
-    /// How many threads hash.
-    pub threads: usize,
-    /// How many passwords may wait.
-    pub queue: usize,
-    /// What a new hash costs.
-    pub cost: HashCost,
-}
 
 /// Hands passwords to the hashing threads.
 pub struct PasswordHasher {

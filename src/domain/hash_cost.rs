@@ -6,6 +6,13 @@ use super::password::HashCost;
 
 /// What OWASP's Password Storage Cheat Sheet asks of argon2id at least: memory in KiB, and iterations. Most memory first.
 pub const LEAST_COSTS: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
+/// The least memory that OWASP asks for, with the most iterations, in KiB.
+pub const LEAST_MEMORY: u32 = {
+    let [.., (memory, _)] = LEAST_COSTS;
+    memory
+};
+/// The cost of a new hash unless a setting says otherwise.
+pub const DEFAULT_COST: HashCost = HashCost { memory: 19_456, iterations: 2, lanes: 1 };
 /// The most memory of a hash, in KiB. This and the next two bound settings, and what a stored hash may cost: a poisoned row
 /// cannot stop the service.
 pub const MOST_MEMORY: u32 = 262_144;

@@ -62,7 +62,7 @@ pub struct Key {
 
 /// How keys rotate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KeyPolicy {
+pub struct KeyRotation {
     /// How long a key is published before it signs.
     pub publish_lead: Duration,
     /// How long it signs.
@@ -91,7 +91,7 @@ pub enum Due {
 }
 
 /// What is due for the keys of `purpose`.
-pub fn due(keys: &[Key], purpose: Purpose, policy: KeyPolicy) -> Option<Due> {
+pub fn due(keys: &[Key], purpose: Purpose, policy: KeyRotation) -> Option<Due> {
     let at = |stage: Stage| keys.iter().rev().find(move |key| key.purpose == purpose && key.stage == stage);
     let Some(active) = at(Stage::Active) else {
         return Some(Due::First);
@@ -110,7 +110,7 @@ pub fn due(keys: &[Key], purpose: Purpose, policy: KeyPolicy) -> Option<Due> {
 
 /// How long it takes until every replica has published `next` for the lead and no cache holds an older set: each replica
 /// has read of it within the largest bound, or accepts and signs nothing until it has.
-pub fn unpublished_for(next: &Key, policy: KeyPolicy) -> Duration {
+pub fn unpublished_for(next: &Key, policy: KeyRotation) -> Duration {
     (policy.publish_lead + MAX_STALENESS + KEY_SET_CACHED).saturating_sub(next.age)
 }
 
@@ -182,8 +182,8 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
-    const POLICY: KeyPolicy =
-        KeyPolicy { publish_lead: Duration::from_secs(3600), lifetime: Duration::from_secs(7200) };
+    const POLICY: KeyRotation =
+        KeyRotation { publish_lead: Duration::from_secs(3600), lifetime: Duration::from_secs(7200) };
 
     fn key(number: u16, stage: Stage, minutes: u32) -> Key {
         Key { purpose: Purpose::AccessToken, number, kid: number.to_string(), stage, age: minutes * MINUTE }

@@ -25,7 +25,7 @@ impl UserService for Service {
         respond("create_user", async {
             let request = request.into_inner();
             let username = Username::parse(&request.username)?;
-            let min = auth.policy.password_min_length;
+            let min = auth.passwords.min_length();
             let password = decode::new_password("password", request.password, min)?;
             let roles = parse_roles(request.roles)?;
             let user = auth.users.create(username, password, roles).await?;
@@ -102,7 +102,7 @@ impl UserService for Service {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let id = decode::user_id(&request.user_id)?;
-            let min = auth.policy.password_min_length;
+            let min = auth.passwords.min_length();
             let password = decode::new_password("password", request.password, min)?;
             let revoked = auth.users.set_password(id, password).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
@@ -121,7 +121,7 @@ impl UserService for Service {
             let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let device = auth.keys.ring().decode_device(&request.device_hint);
-            let change = decode::password_change(request, auth.policy.password_min_length, device)?;
+            let change = decode::password_change(request, auth.passwords.min_length(), device)?;
             let revoked = auth.users.change_password(change).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
                 self.confirm(revoked, patience).await;

@@ -107,7 +107,7 @@ impl Watcher {
         let ring = self.auth.keys.ring().jwks()?.json;
         if ring != self.jwks {
             self.jwks.clone_from(&ring);
-            let issuer = self.auth.policy.issuer.clone();
+            let issuer = self.auth.token_policy.issuer.clone();
             self.send(Event::Keys(v1::SigningKeys { jwks: ring, issuer })).await?;
         }
         while self.tell_news().await? {}

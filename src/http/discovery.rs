@@ -27,7 +27,7 @@ struct Metadata<'a> {
 }
 
 pub async fn metadata(State(auth): State<Arc<Auth>>, request: HeaderMap) -> Response {
-    let policy = &auth.policy;
+    let policy = &auth.token_policy;
     // What depends on the asked host must not be kept for those who ask for another.
     let (base, cache) = match (&policy.public_url, asked_host(&request)) {
         (Some(url), _) => (url.clone(), CACHED),

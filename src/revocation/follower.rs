@@ -29,14 +29,14 @@ use super::{
     protocol::{Follow, Next},
 };
 use crate::{
-    config::{AfterRestore, Hints},
+    domain::policy::{Notifications, RevocationPolicy},
     error::Error,
     store::{Conn, Store, keys::StoredKey, replicas},
 };
 
-/// The longest pause between two heartbeats, with hints and without.
+/// The longest pause between two heartbeats, with notifications and without.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
-const PAUSE_WITHOUT_HINTS: Duration = Duration::from_millis(100);
+const PAUSE_WITHOUT_NOTIFICATIONS: Duration = Duration::from_millis(100);
 /// The shortest, however often one is asked for.
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
 /// The pause after the first failure and the longest one, so that a database that comes back is noticed soon and not
@@ -59,9 +59,8 @@ pub struct Follower {
     pub(super) clock: Clock,
     /// Asks for a heartbeat before it is due.
     wake: Arc<Notify>,
-    /// Whether hints are listened for.
-    pub(super) hints: Hints,
-    pub(super) after_restore: AfterRestore,
+    /// Choices of the deployment: whether notifications are listened for, and what is done after a restore.
+    pub(super) policy: RevocationPolicy,
     /// What wakes it when there is something new.
     pub(super) announcements: Arc<Announcements>,
     pub(super) install_keys: InstallKeys,
@@ -96,7 +95,7 @@ impl Following {
 
 impl Follower {
     /// Follows this log. `install_keys` is called when the keys have changed.
-    pub fn new(log: &RevocationLog, after_restore: AfterRestore, install_keys: InstallKeys) -> Self {
+    pub fn new(log: &RevocationLog, install_keys: InstallKeys) -> Self {
         Self {
             replica: log.replica,
             store: log.store.clone(),
@@ -104,8 +103,7 @@ impl Follower {
             confirmations: Arc::clone(&log.confirmations),
             clock: log.clock.clone(),
             wake: Arc::clone(&log.wake),
-            hints: log.hints,
-            after_restore,
+            policy: log.policy,
             announcements: Arc::clone(&log.announcements),
             install_keys,
         }
@@ -213,9 +211,9 @@ impl Follower {
     }
 
     fn pause(&self) -> Duration {
-        match self.hints {
-            Hints::On => PAUSE,
-            Hints::Off => PAUSE_WITHOUT_HINTS,
+        match self.policy.notifications {
+            Notifications::On => PAUSE,
+            Notifications::Off => PAUSE_WITHOUT_NOTIFICATIONS,
         }
     }
 

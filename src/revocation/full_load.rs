@@ -16,9 +16,9 @@ use super::{
     restore,
 };
 use crate::{
-    config::AfterRestore,
     domain::{
         audit::{Actor, Event, Kind},
+        policy::AfterRestore,
         revocation::Reason,
     },
     error::Error,
@@ -61,7 +61,7 @@ impl Follower {
         let age = age.as_secs();
         conn.begin().await?;
         let claimed = session_floor::claim(conn).await?;
-        match self.after_restore {
+        match self.policy.after_restore {
             AfterRestore::Ask => {
                 session_floor::suspect(conn).await?;
                 tracing::error!(

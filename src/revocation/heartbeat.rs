@@ -130,7 +130,7 @@ impl Follower {
 
     /// Wakes the followers of all replicas.
     pub(super) async fn announce(&self, conn: &mut Conn) -> Result<(), Error> {
-        if self.hints.are_on() { revocations::notify(conn, Some(self.replica)).await } else { Ok(()) }
+        if self.policy.notifications.are_on() { revocations::notify(conn, Some(self.replica)).await } else { Ok(()) }
     }
 
     fn member(&self) -> Member {

@@ -13,7 +13,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 impl Follower {
     /// Turns hints into wake-ups until it is dropped. Without hints the follower polls.
     pub(super) async fn listen(&self) {
-        if !self.hints.are_on() {
+        if !self.policy.notifications.are_on() {
             return pending().await;
         }
         loop {

@@ -27,9 +27,9 @@ use super::{
 };
 use crate::{
     audit,
-    config::{Hints, Policy},
     domain::{
         audit::{Actor, Cause, Event},
+        policy::RevocationPolicy,
         revocation::{Position, Reason},
     },
     error::Error,
@@ -51,7 +51,7 @@ pub struct RevocationLog {
     pub(super) replica: Uuid,
     pub(super) store: Store,
     pub(super) clock: Clock,
-    pub(super) hints: Hints,
+    pub(super) policy: RevocationPolicy,
     /// Whoever administers through this process.
     operator: Actor,
     pub(super) revocations: Arc<Revocations>,
@@ -114,19 +114,24 @@ impl Committed {
 
 impl RevocationLog {
     /// The log in this database, for a new replica that knows nothing of it yet. `operator` administers through this process.
-    pub fn new(store: Store, policy: &Policy, operator: Actor, clock: Clock) -> Self {
+    pub fn new(store: Store, policy: RevocationPolicy, operator: Actor, clock: Clock) -> Self {
         let replica = new_v7(clock.now());
         let revocations = Arc::new(Revocations::new(policy.max_staleness, clock.clone()));
         let confirmations = Arc::new(Confirmations::new(replica, policy.max_staleness, clock.clone()));
         let (known, others) = (Arc::clone(&revocations), Arc::clone(&confirmations));
         let announcements = Arc::new(Announcements::new(replica, store.clone(), known, others));
         let wake = Arc::new(Notify::new());
-        Self { replica, store, clock, hints: policy.hints, operator, revocations, confirmations, announcements, wake }
+        Self { replica, store, clock, policy, operator, revocations, confirmations, announcements, wake }
     }
 
     /// The name of this replica.
     pub fn replica(&self) -> Uuid {
         self.replica
+    }
+
+    /// Choices of the deployment.
+    pub fn policy(&self) -> RevocationPolicy {
+        self.policy
     }
 
     /// The revocations that this replica knows.
@@ -186,7 +191,7 @@ impl RevocationLog {
     ) -> Committed {
         self.revocations.state().apply(logged, Origin::Log);
         self.revocations.state().apply(repeated, Origin::Repeated);
-        let announces = self.hints.are_on() && !logged.is_empty();
+        let announces = self.policy.notifications.are_on() && !logged.is_empty();
         let mut told = false;
         if announces {
             self.announcements.wake_own(logged);

@@ -130,7 +130,7 @@ async fn watch_clock(auth: Arc<Auth>) {
     let mut said = (false, true);
     loop {
         let distance = auth.revocations().clock_distance();
-        let (differs, signs) = (distance > CLOCK_DISTANCE, distance <= auth.policy.max_clock_distance);
+        let (differs, signs) = (distance > CLOCK_DISTANCE, distance <= auth.base.log.policy().max_clock_distance);
         if (differs, signs) != said && !signs {
             tracing::error!(?distance, "this machine's clock is too far from the database's: no tokens are signed");
         } else if (differs, signs) != said && differs {

@@ -11,8 +11,8 @@ use std::{
 
 use countersign::{
     auth::Page,
-    config::SessionLimitAction,
     domain::key::Purpose,
+    domain::policy::SessionLimitAction,
     grpc::v1::{
         ClientInfo, CreateUserRequest, DeleteUserRequest, ImportUsersRequest, ImportedUser, LoginRequest,
         RefreshRequest, Roles, SetPasswordRequest, UpdateUserRequest, revoke_request::Target,
@@ -98,7 +98,7 @@ async fn a_login_leaves_an_event_with_what_the_caller_said_of_the_client() {
 #[tokio::test]
 async fn refusals_are_counted_by_reason_and_no_name_is_kept_that_nobody_has() {
     let mut setup = Setup::new().await;
-    setup.settings.login.login_failures = 2;
+    setup.settings.throttling.login_failures = 2;
     setup.settings.sessions.max_sessions_per_user = 1;
     setup.settings.sessions.session_limit_action = SessionLimitAction::Refuse;
     let server = setup.start().await;

@@ -36,7 +36,7 @@ async fn v13_a_replica_whose_wall_clock_is_wrong_signs_nothing_and_says_so() {
     let clock = Clock::manual();
     clock.set_wall_ahead(Duration::from_secs(90));
     let mut setup = Setup::on(server.database_url.clone(), clock.clone());
-    setup.settings.max_clock_distance = Duration::from_secs(60);
+    setup.settings.revocation.max_clock_distance = Duration::from_secs(60);
     let wrong = setup.start().await;
     let there = alice.at(&wrong);
     let unavailable = (Code::Unavailable, "CLOCK_WRONG".to_owned());
@@ -46,7 +46,7 @@ async fn v13_a_replica_whose_wall_clock_is_wrong_signs_nothing_and_says_so() {
     alice.rotate(&tokens.refresh_token).await;
 
     let mut setup = Setup::on(server.database_url.clone(), clock);
-    setup.settings.max_clock_distance = Duration::from_secs(120);
+    setup.settings.revocation.max_clock_distance = Duration::from_secs(120);
     let allowed = setup.start().await;
     alice.at(&allowed).login().await;
 }

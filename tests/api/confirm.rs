@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::{
-    config::Hints,
+    domain::policy::Notifications,
     error::Error,
     grpc::v1::{RevokeRequest, RevokeResponse, SetPasswordRequest, VerifyRequest, revoke_request::Target},
 };
@@ -166,7 +166,7 @@ async fn p1_a_replica_that_wakes_from_silence_accepts_nothing_that_was_confirmed
     let server = TestServer::start().await;
     // Without hints: a reading between two heartbeats would tell it.
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
-    setup.settings.hints = Hints::Off;
+    setup.settings.revocation.hints = Notifications::Off;
     let asleep = setup.start().await;
     let alice = server.user("alice").await;
     let lock = format!("BEGIN; SELECT FROM replicas WHERE id = '{}' FOR UPDATE", asleep.auth.base.log.replica());

@@ -111,7 +111,7 @@ async fn the_key_set_is_the_same_over_grpc_and_holds_no_private_member() {
 async fn discovery_says_what_is_true() {
     let mut setup = Setup::new().await;
     let url = setup.database_url.clone();
-    setup.settings.issuer = "https://auth.example/".into();
+    setup.settings.tokens.issuer = "https://auth.example/".into();
     let named = setup.start().await;
     for path in ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"] {
         let answer = http_get(named.http_addr, path).await;

@@ -152,7 +152,7 @@ async fn what_waits_for_nothing_has_no_await() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_login_whose_caller_leaves_is_whole_or_nothing_and_no_guess() {
     let mut setup = Setup::new().await;
-    setup.settings.login.login_failures = 3;
+    setup.settings.throttling.login_failures = 3;
     let callers = Callers::new(setup).await;
     let alice = callers.server.user("alice").await;
     let request = LoginRequest { username: alice.name.clone(), password: PASSWORD.into(), ..Default::default() };

@@ -19,8 +19,8 @@ async fn r50_calibrate_proposes_settings_that_a_server_accepts() {
         line.expect(variable).parse().expect("a number")
     };
     let mut setup = Setup::new().await;
-    setup.settings.login.hash_memory = value("COUNTERSIGN_HASH_MEMORY");
-    setup.settings.login.hash_iterations = value("COUNTERSIGN_HASH_ITERATIONS");
+    setup.settings.passwords.hash_memory = value("COUNTERSIGN_HASH_MEMORY");
+    setup.settings.passwords.hash_iterations = value("COUNTERSIGN_HASH_ITERATIONS");
     let server = setup.start().await;
     server.user("alice").await.login().await;
 }

@@ -334,10 +334,10 @@ async fn cluster(dir: &Dir) -> Cluster {
 
 async fn replica(proxy: &Proxy) -> TestServer {
     let mut setup = Setup::on(proxy.url(), Clock::system());
-    setup.settings.max_staleness = BOUND;
+    setup.settings.revocation.max_staleness = BOUND;
     // However long a history lasts.
-    setup.settings.access_token_ttl = Duration::from_secs(3600);
-    setup.settings.hash_threads = 1;
+    setup.settings.tokens.access_token_ttl = Duration::from_secs(3600);
+    setup.settings.passwords.hash_threads = 1;
     setup.database_deadline = Duration::from_secs(1);
     setup.start().await
 }

@@ -104,9 +104,9 @@ async fn use_everything(users: [User; 2], stop: Arc<AtomicBool>, rounds: watch::
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_rotate_under_load_and_nobody_notices() {
     let mut setup = Setup::new().await;
-    setup.settings.max_staleness = Duration::from_secs(300);
-    setup.settings.key_publish_lead = 20 * MINUTE;
-    setup.settings.key_lifetime = 20 * MINUTE;
+    setup.settings.revocation.max_staleness = Duration::from_secs(300);
+    setup.settings.keys.key_publish_lead = 20 * MINUTE;
+    setup.settings.keys.key_lifetime = 20 * MINUTE;
     let settings = setup.settings.clone();
     let one = setup.start().await;
     let other = beside(&one, |setup| setup.settings = settings).await;
@@ -282,7 +282,7 @@ async fn v7_a_key_that_is_made_after_a_standstill_is_not_as_old_as_the_standstil
     server.auth.keys.look_after().await.expect("the clock was seen");
     // Nobody looks for 70 minutes, and then another replica makes a new next key, before this one looks again.
     server.clock.advance(LEAD);
-    let other = beside(&server, |setup| setup.settings.signing_algorithm = Algorithm::Es256).await;
+    let other = beside(&server, |setup| setup.settings.keys.signing_algorithm = Algorithm::Es256).await;
     assert!(other.auth.keys.rotate(Purpose::AccessToken).await.is_err());
     server.catch_up().await;
     server.auth.keys.look_after().await.expect("looked after");
@@ -390,7 +390,7 @@ async fn each_algorithm_signs_after_the_setting_and_older_tokens_stay_good() {
     let alice = server.user("alice").await;
     let mut tokens = vec![alice.login().await.access_token];
     for algorithm in [Algorithm::Es256, Algorithm::Rs256, Algorithm::Hs256] {
-        let changed = beside(&server, |setup| setup.settings.signing_algorithm = algorithm).await;
+        let changed = beside(&server, |setup| setup.settings.keys.signing_algorithm = algorithm).await;
         changed.pass(LEAD).await;
         changed.auth.keys.rotate(Purpose::AccessToken).await.expect("rotated");
         changed.catch_up().await;
@@ -483,12 +483,12 @@ async fn a_next_key_that_is_broken_is_not_put_into_force_and_can_be_replaced() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
     run(&server, "UPDATE keys SET sealed_key = '\\x01' WHERE purpose = 'access_token' AND stage = 'next'").await;
-    let restarted = beside(&server, |setup| setup.settings.key_lifetime = 61 * MINUTE).await;
+    let restarted = beside(&server, |setup| setup.settings.keys.key_lifetime = 61 * MINUTE).await;
     restarted.auth.keys.look_after().await.expect("seen");
     restarted.advance(LEAD).await;
     let broken = restarted.auth.keys.look_after().await.expect_err("a rotation is due").to_string();
     assert!(broken.contains("does not open"), "{broken}");
-    let again = beside(&server, |setup| setup.settings.key_lifetime = 61 * MINUTE).await;
+    let again = beside(&server, |setup| setup.settings.keys.key_lifetime = 61 * MINUTE).await;
     let signed_by = kid(&alice.at(&again).login().await.access_token);
     assert_eq!(in_stage(&server, Stage::Active).await, Some(signed_by), "it goes on with the key that works");
     let broken = in_stage(&server, Stage::Next).await.expect("there");

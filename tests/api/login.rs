@@ -1,8 +1,8 @@
 //! Login.
 
 use countersign::{
-    config::Peppering,
     crypto::phc,
+    domain::policy::PepperMode,
     domain::user::Username,
     grpc::v1::{LoginRequest, UpdateUserRequest, VerifyRequest},
 };
@@ -33,17 +33,17 @@ async fn a_login_gives_tokens_that_verify() {
 
 #[tokio::test]
 async fn p6_unknown_user_wrong_password_and_disabled_user_look_and_cost_the_same() {
-    look_and_cost_the_same(Peppering::Off).await;
+    look_and_cost_the_same(PepperMode::Off).await;
 }
 
 #[tokio::test]
 async fn p6_with_a_pepper_they_look_and_cost_the_same_too() {
-    look_and_cost_the_same(Peppering::On).await;
+    look_and_cost_the_same(PepperMode::On).await;
 }
 
-async fn look_and_cost_the_same(pepper: Peppering) {
+async fn look_and_cost_the_same(pepper: PepperMode) {
     let mut setup = Setup::new().await;
-    setup.settings.login.password_pepper = pepper;
+    setup.settings.passwords.password_pepper = pepper;
     let server = setup.start().await;
     let disabled = server.user("disabled").await;
     server.user("alice").await;
@@ -101,7 +101,7 @@ async fn bad_input_is_named_and_opens_no_session() {
 #[tokio::test]
 async fn a_login_may_ask_for_some_of_the_audiences() {
     let mut setup = Setup::new().await;
-    setup.settings.audience = vec!["billing".into(), "orders".into()];
+    setup.settings.tokens.audience = vec!["billing".into(), "orders".into()];
     let server = setup.start().await;
     let alice = server.user("alice").await;
     let mut login = request("alice", PASSWORD);
@@ -121,9 +121,9 @@ async fn a_login_may_ask_for_some_of_the_audiences() {
 #[tokio::test]
 async fn p5_more_passwords_than_can_wait_are_refused_with_a_time_to_retry() {
     let mut setup = Setup::new().await;
-    (setup.settings.hash_threads, setup.settings.hash_queue) = (1, 1);
+    (setup.settings.passwords.hash_threads, setup.settings.passwords.hash_queue) = (1, 1);
     // Attempts for one name would wait for each other elsewhere.
-    setup.settings.login.login_failures = 0;
+    setup.settings.throttling.login_failures = 0;
     let server = setup.start().await;
     let alice = server.user("alice").await;
     let logins = (0..40).map(|_| {
@@ -174,9 +174,9 @@ async fn r43_no_session_opened_with_the_old_password_survives_its_change() {
 async fn p5_verify_answers_while_every_hashing_thread_is_busy() {
     const FLOOD: u64 = 100;
     let mut setup = Setup::new().await;
-    setup.settings.hash_threads = 1;
-    setup.settings.login.login_failures = 0;
-    setup.settings.login.login_deadline = std::time::Duration::from_secs(60);
+    setup.settings.passwords.hash_threads = 1;
+    setup.settings.throttling.login_failures = 0;
+    setup.settings.throttling.login_deadline = std::time::Duration::from_secs(60);
     let server = setup.start().await;
     let alice = server.user("alice").await;
     let tokens = alice.login().await;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use countersign::{
-    config::Peppering,
+    domain::policy::PepperMode,
     grpc::v1::{ImportUsersRequest, ImportedUser, LoginRequest, SetPasswordRequest, revoke_request::Target},
 };
 use tracing_subscriber::fmt::MakeWriter;
@@ -59,7 +59,7 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let mut setup = Setup::new().await.with_admin_token();
     let proxy = Proxy::before(&setup.database_url);
     setup.database_url = proxy.url();
-    setup.settings.login.password_pepper = Peppering::On;
+    setup.settings.passwords.password_pepper = PepperMode::On;
     let server = setup.start().await;
     let pepper = server.auth.keys.export_peppers().await.expect("read").peppers.remove(0).export();
     let alice = server.user("alice").await;

@@ -12,6 +12,7 @@
 mod admin;
 mod audit;
 mod clocks;
+mod command_line;
 mod confirm;
 mod conflicts;
 mod dev;
@@ -31,6 +32,7 @@ mod moved;
 mod outage;
 mod password_rules;
 mod pepper;
+mod policy_file;
 mod pooler;
 mod refresh;
 mod restore;

@@ -9,8 +9,8 @@ use std::{
 use argon2::{Algorithm, Argon2, Params, PasswordVerifier as _, Version, password_hash::phc::PasswordHash as Phc};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
-    config::Peppering,
     domain::key::{Purpose, Stage},
+    domain::policy::PepperMode,
     grpc::v1::{LoginRequest, SetPasswordRequest},
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -21,14 +21,14 @@ use crate::support::{MASTER_KEY, PASSWORD, Setup, TestServer, administering, dat
 
 async fn on() -> TestServer {
     let mut setup = Setup::new().await;
-    setup.settings.login.password_pepper = Peppering::On;
+    setup.settings.passwords.password_pepper = PepperMode::On;
     setup.start().await
 }
 
 /// Another replica, with that setting.
-async fn beside(server: &TestServer, pepper: Peppering) -> TestServer {
+async fn beside(server: &TestServer, pepper: PepperMode) -> TestServer {
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
-    setup.settings.login.password_pepper = pepper;
+    setup.settings.passwords.password_pepper = pepper;
     setup.start().await
 }
 
@@ -94,7 +94,7 @@ async fn a_hash_alone_does_not_let_anybody_test_a_guess() {
     assert!(!matches(&hash, None) && !matches(&hash, Some(&[0; 32])));
     assert!(matches(&hash, Some(&secret)), "what is exported is argon2's secret");
     assert!(matches(&hash.replace(&format!(",keyid={kid}"), ""), Some(&secret)), "the name is not hashed");
-    let off = beside(&server, Peppering::Off).await;
+    let off = beside(&server, PepperMode::Off).await;
     for replica in [&server, &off] {
         alice.at(replica).login().await;
         assert_eq!(refusal(alice.at(replica).login_with("wrong").await).1, "INVALID_CREDENTIALS");
@@ -106,7 +106,7 @@ async fn servers_that_start_together_make_one_pepper() {
     let setup = Setup::new().await;
     let starts = [(); 4].map(|()| {
         let mut setup = Setup::on(setup.database_url.clone(), setup.clock.clone());
-        setup.settings.login.password_pepper = Peppering::On;
+        setup.settings.passwords.password_pepper = PepperMode::On;
         tokio::spawn(setup.start())
     });
     let mut kids = Vec::new();
@@ -127,7 +127,7 @@ async fn r50_the_setting_decides_of_the_hash_at_the_next_login() {
     let alice = plain.user("alice").await;
     assert!(peppers(&plain).await.is_empty(), "none is made that is not wanted");
     hash_like(&plain, "alice", PLAIN).await;
-    let peppered = beside(&plain, Peppering::On).await;
+    let peppered = beside(&plain, PepperMode::On).await;
     alice.at(&peppered).login().await;
     hash_like(&plain, "alice", &by(&kid(&plain).await)).await;
     plain.catch_up().await;
@@ -157,7 +157,7 @@ async fn r50_a_pepper_that_was_replaced_checks_what_it_made_until_the_next_login
     }
     assert_eq!(peppers(&server).await.len(), 2);
     assert!(hash_of(&server.database_url, "bob").await.starts_with(&by(&old)));
-    let restarted = beside(&server, Peppering::On).await;
+    let restarted = beside(&server, PepperMode::On).await;
     bob.at(&restarted).login().await;
     hash_like(&server, "bob", &by(&new)).await;
 }
@@ -174,7 +174,7 @@ async fn a_pepper_is_not_rotated_where_there_is_none() {
 async fn p4_a_pepper_that_is_not_known_yet_is_waited_for() {
     let one = on().await;
     let mut setup = Setup::on(one.database_url.clone(), one.clock.clone());
-    setup.settings.hints = countersign::config::Hints::Off;
+    setup.settings.revocation.hints = countersign::domain::policy::Notifications::Off;
     let other = setup.start().await;
     for number in 0..5 {
         let kid = one.auth.keys.rotate(Purpose::Pepper).await.expect("rotated");
@@ -194,19 +194,19 @@ async fn p4_p6_a_pepper_that_cannot_be_used_makes_passwords_undecided_and_charge
     server.auth.sample_hashes().await.expect("sampled");
     run(&server, "UPDATE keys SET sealed_key = '\\x01' WHERE purpose = 'pepper'").await.expect("damaged");
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
-    setup.settings.login.password_pepper = Peppering::On;
+    setup.settings.passwords.password_pepper = PepperMode::On;
     let refused = setup.try_start().await.map(drop).expect_err("refused").to_string();
     assert!(refused.contains("does not open") && refused.lines().count() == 1, "{refused}");
     let exported = server.auth.keys.export_peppers().await.expect("read");
     assert_eq!((exported.peppers.len(), exported.closed.len()), (0, 1));
     server.auth.keys.rotate(Purpose::Pepper).await.expect("the way out for new passwords");
     server.catch_up().await;
-    let restarted = beside(&server, Peppering::On).await;
+    let restarted = beside(&server, PepperMode::On).await;
     restarted.auth.sample_hashes().await.expect("sampled");
     let before = restarted.auth.passwords.hasher().hashes();
     for (what, then) in [("it does not open", ""), ("it is gone", "DELETE FROM keys WHERE stage = 'retired'")] {
         run(&server, then).await.expect("done");
-        let replica = if then.is_empty() { &restarted } else { &beside(&server, Peppering::On).await };
+        let replica = if then.is_empty() { &restarted } else { &beside(&server, PepperMode::On).await };
         replica.auth.sample_hashes().await.expect("sampled");
         for (name, password) in [("alice", PASSWORD), ("alice", "wrong"), ("nobody", PASSWORD)].repeat(5) {
             let request = LoginRequest { username: name.into(), password: password.into(), ..Default::default() };
@@ -241,7 +241,7 @@ async fn a_pepper_that_the_database_has_lost_is_put_back() {
     run(&server, "DELETE FROM keys; INSERT INTO keys SELECT * FROM backup").await.expect("lost");
     server.auth.keys.look_after().await.expect("looked after");
     assert_eq!(peppers(&server).await.len(), 3);
-    let restarted = beside(&server, Peppering::On).await;
+    let restarted = beside(&server, PepperMode::On).await;
     for (user, hash) in names {
         assert_eq!(hash_of(&server.database_url, &user.name).await, hash);
         user.at(&restarted).login().await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::{
-    config::AfterRestore,
+    domain::policy::AfterRestore,
     grpc::v1::{TokenPair, revoke_request::Target},
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -256,7 +256,7 @@ async fn v14_an_operator_ends_all_sessions_of_before_by_one_row_of_the_log() {
 async fn v14_a_setting_decides_beforehand() {
     for (setting, refreshed) in [(AfterRestore::EndAll, false), (AfterRestore::Accept, true)] {
         let mut setup = Setup::new().await;
-        setup.settings.after_restore = setting;
+        setup.settings.revocation.after_restore = setting;
         let server = setup.start().await;
         let alice = server.user("alice").await;
         let (lost, alive) = (alice.login().await, alice.login().await);
@@ -306,7 +306,7 @@ async fn p2_a_restore_ends_no_session_that_was_opened_since() {
     connection.execute(restored).await.expect("as if it had come from elsewhere");
     let ending = || {
         let mut setup = Setup::on(url.clone(), clock.clone());
-        setup.settings.after_restore = AfterRestore::EndAll;
+        setup.settings.revocation.after_restore = AfterRestore::EndAll;
         setup.start()
     };
     let first = ending().await;

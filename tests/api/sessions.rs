@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use countersign::{
-    config::SessionLimitAction,
+    domain::policy::SessionLimitAction,
     grpc::v1::{ClientInfo, ListSessionsRequest, LoginRequest, TokenPair, revoke_request::Target},
     store::sessions::sweep::{self, Step},
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::{
-    config::Peppering,
+    domain::policy::PepperMode,
     domain::{password::Password, throttle::Budget},
     grpc::v1::{ClientInfo, LoginRequest, LoginResponse, SetPasswordRequest, revoke_request::Target},
     store::login_throttle::{self, Charge},
@@ -24,7 +24,7 @@ fn request(name: &str, password: &str) -> LoginRequest {
 /// Where nobody gives up although everything is slow.
 async fn patient() -> TestServer {
     let mut setup = Setup::new().await;
-    setup.settings.login.login_deadline = Duration::from_secs(60);
+    setup.settings.throttling.login_deadline = Duration::from_secs(60);
     setup.start().await
 }
 
@@ -75,7 +75,7 @@ async fn r57_a_thousand_guesses_at_once_on_two_replicas_are_no_more_than_the_lim
     let servers = [patient().await];
     let [server] = &servers;
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
-    setup.settings.login.login_deadline = Duration::from_secs(60);
+    setup.settings.throttling.login_deadline = Duration::from_secs(60);
     let other = setup.start().await;
     server.user("alice").await;
     let before = server.auth.passwords.hasher().hashes() + other.auth.passwords.hasher().hashes();
@@ -100,17 +100,17 @@ async fn r57_a_thousand_guesses_at_once_on_two_replicas_are_no_more_than_the_lim
 
 #[tokio::test]
 async fn p6_r58_names_that_do_not_exist_or_are_disabled_are_throttled_alike() {
-    throttled_alike(Peppering::Off).await;
+    throttled_alike(PepperMode::Off).await;
 }
 
 #[tokio::test]
 async fn p6_r58_with_a_pepper_they_are_throttled_alike_too() {
-    throttled_alike(Peppering::On).await;
+    throttled_alike(PepperMode::On).await;
 }
 
-async fn throttled_alike(pepper: Peppering) {
+async fn throttled_alike(pepper: PepperMode) {
     let mut setup = Setup::new().await;
-    setup.settings.login.password_pepper = pepper;
+    setup.settings.passwords.password_pepper = pepper;
     let server = setup.start().await;
     let gone = server.user("gone").await;
     server.user("alice").await;
@@ -161,7 +161,7 @@ async fn r55_who_hammers_a_name_does_not_lock_out_a_device_that_has_logged_in_be
 #[tokio::test]
 async fn r55_an_address_is_throttled_whatever_the_names_and_others_are_not() {
     let mut setup = Setup::new().await;
-    setup.settings.login.login_failures_per_source = 5;
+    setup.settings.throttling.login_failures_per_source = 5;
     let server = setup.start().await;
     server.user("alice").await;
     let from = |ip: &str, name: &str, password: &str| LoginRequest {
@@ -213,7 +213,7 @@ async fn right_passwords_side_by_side_are_no_guesses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn right_passwords_of_many_from_one_address_are_no_guesses() {
     let mut setup = Setup::on(crate::support::database().await, Clock::system());
-    setup.settings.login.login_deadline = Duration::from_secs(60);
+    setup.settings.throttling.login_deadline = Duration::from_secs(60);
     let server = setup.start().await;
     let mut users = Vec::new();
     for n in 0..8 {
@@ -406,7 +406,7 @@ async fn a_hash_below_the_policy_is_replaced_at_the_next_login() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
-    setup.settings.login.hash_iterations = 3;
+    setup.settings.passwords.hash_iterations = 3;
     let stricter = setup.start().await;
     let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
     let first = alice.at(&stricter).login().await;
@@ -422,8 +422,8 @@ async fn a_hash_below_the_policy_is_replaced_at_the_next_login() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p2_an_attempt_whose_caller_has_gone_before_it_was_looked_at_is_taken_back() {
     let mut setup = Setup::new().await;
-    setup.settings.hash_threads = 1;
-    setup.settings.login.login_deadline = Duration::from_secs(60);
+    setup.settings.passwords.hash_threads = 1;
+    setup.settings.throttling.login_deadline = Duration::from_secs(60);
     let server = setup.start().await;
     let alice = server.user("alice").await;
     // The only hashing thread has other work for a while.

@@ -183,7 +183,7 @@ async fn nothing_is_remembered_that_none_of_our_keys_has_signed_or_that_has_expi
 #[tokio::test]
 async fn without_a_cache_the_answers_are_the_same() {
     let mut setup = Setup::new().await;
-    setup.settings.verify_cache = 0;
+    setup.settings.tokens.verify_cache = 0;
     let cold = setup.start().await;
     let warm = cold.replica().await;
     let alice = cold.user("alice").await;

@@ -275,7 +275,7 @@ async fn a_stream_ends_with_a_reason_when_the_server_stops_or_knows_too_little()
 #[tokio::test]
 async fn a_secret_signing_key_is_given_to_nobody() {
     let mut setup = Setup::new().await;
-    setup.settings.signing_algorithm = Algorithm::Hs256;
+    setup.settings.keys.signing_algorithm = Algorithm::Hs256;
     let server = setup.start().await;
     let refused = server.auth_client().watch_revocations(WatchRevocationsRequest::default()).await.map(drop);
     assert_eq!(refusal(refused), (Code::FailedPrecondition, "SIGNING_KEY_SECRET".into()));

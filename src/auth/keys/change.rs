@@ -51,7 +51,7 @@ impl Keys {
         }
         let number = self.next_number(purpose, stored)?;
         let place = Key { purpose, number, kid: String::new(), stage, age: Duration::ZERO };
-        self.vault.make(place, self.settings.making, self.base.clock.now()).await
+        self.vault.make(place, self.policy, self.base.clock.now()).await
     }
 
     /// A number that no key has had, not even one that the database has lost.

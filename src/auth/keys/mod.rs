@@ -18,11 +18,10 @@ use countersign_token::key_set::{KeySet, KeyState};
 use self::{
     known::{Known, is_over, is_same, unite},
     service_clock::ServiceClock,
-    vault::{Making, Vault},
+    vault::Vault,
 };
 use super::{base::Base, verified::Verifier};
 use crate::{
-    config::{Peppering, Policy},
     crypto::{
         keyring::Keyring,
         password::PasswordHasher,
@@ -30,7 +29,10 @@ use crate::{
         refresh_token::RefreshTokenKey,
         seal::MasterKeys,
     },
-    domain::key::{Key, KeyPolicy, Purpose, Stage},
+    domain::{
+        key::{Key, Purpose, Stage},
+        policy::KeyPolicy,
+    },
     error::Error,
     store::{
         Store,
@@ -49,16 +51,8 @@ pub struct Keys {
     service_clock: ServiceClock,
     /// Is given the peppers.
     hasher: Arc<PasswordHasher>,
-    settings: Settings,
+    policy: KeyPolicy,
     base: Base,
-}
-
-/// What the deployment has chosen of keys.
-#[derive(Clone, Copy, Debug)]
-struct Settings {
-    rotation: KeyPolicy,
-    making: Making,
-    pepper: Peppering,
 }
 
 /// A key that cannot be used, and why.
@@ -77,18 +71,13 @@ impl Keys {
     /// No keys yet, and what opens them.
     pub fn new(
         master: MasterKeys,
-        policy: &Policy,
+        policy: KeyPolicy,
         verifier: Arc<Verifier>,
         hasher: Arc<PasswordHasher>,
         base: Base,
     ) -> Self {
-        let settings = Settings {
-            rotation: policy.keys,
-            making: Making { algorithm: policy.signing_algorithm, rsa_bits: policy.rsa_bits },
-            pepper: policy.pepper,
-        };
         let (ring, known, service_clock) = (ArcSwap::default(), Mutex::default(), ServiceClock::default());
-        Self { vault: Vault::new(master), ring, verifier, known, service_clock, hasher, settings, base }
+        Self { vault: Vault::new(master), ring, verifier, known, service_clock, hasher, policy, base }
     }
 
     /// The keys as they are now. Waits for nobody.
@@ -107,7 +96,7 @@ impl Keys {
         // Before anything is signed by a new key.
         self.verifier.use_keys(verifying);
         self.ring.store(Arc::new(ring));
-        if !self.settings.pepper.is_on() {
+        if !self.policy.pepper.is_on() {
             peppers.hash_without();
         }
         self.hasher.use_peppers(peppers);

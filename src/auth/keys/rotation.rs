@@ -80,7 +80,7 @@ impl Keys {
 
     /// Those that are to have a key: there is no pepper unless one is wanted.
     fn kept_purposes(&self) -> impl Iterator<Item = Purpose> {
-        let pepper = self.settings.pepper.is_on();
+        let pepper = self.policy.pepper.is_on();
         Purpose::ALL.into_iter().filter(move |purpose| pepper || *purpose != Purpose::Pepper)
     }
 
@@ -88,7 +88,7 @@ impl Keys {
         for _ in 0..MAX_STEPS {
             let stored = self.stored().await?;
             let keys: Vec<Key> = stored.keys.iter().map(|s| s.key.clone()).collect();
-            let Some(step) = due(&keys, purpose, self.settings.rotation) else {
+            let Some(step) = due(&keys, purpose, self.policy.rotation) else {
                 break;
             };
             self.take(step, purpose, &stored).await?;
@@ -139,7 +139,7 @@ impl Keys {
     /// The settings say how the next key signs; one that was made by other settings has signed nothing yet.
     async fn choose_algorithm(&self) -> Result<(), Error> {
         let stored = self.stored().await?;
-        let wanted = self.settings.making.algorithm.as_str();
+        let wanted = self.policy.algorithm.as_str();
         let is_other = |s: &&StoredKey| s.key.stage == Stage::Next && s.algorithm != wanted;
         let Some(other) = stored.of(Purpose::AccessToken).find(is_other) else {
             return Ok(());
@@ -168,7 +168,7 @@ impl Keys {
         let (Some(active), Some(next)) = (at(Stage::Active), at(Stage::Next)) else {
             return Err(Error::invalid("rotate", "there is no next key yet: a running server makes one"));
         };
-        let wait = unpublished_for(&next.key, self.settings.rotation);
+        let wait = unpublished_for(&next.key, self.policy.rotation);
         if !wait.is_zero() {
             let wait = humantime::format_duration(Duration::from_secs(wait.as_secs() + 1));
             let advice = "a key that is compromised can be killed at once";

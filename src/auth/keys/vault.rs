@@ -13,7 +13,10 @@ use crate::{
         seal::{MasterKeys, SealedBy},
         signing_key::{KeyMaterial, SigningKey},
     },
-    domain::key::{Key, Purpose},
+    domain::{
+        key::{Key, Purpose},
+        policy::KeyPolicy,
+    },
     error::Error,
     store::keys::{StoredKey, StoredKeys},
 };
@@ -22,13 +25,6 @@ use crate::{
 const HMAC_SHA256: &str = "HMAC-SHA256";
 /// The algorithm name under which peppers are stored.
 const ARGON2: &str = "argon2";
-
-/// How the next key of access tokens is made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Making {
-    pub(super) algorithm: Algorithm,
-    pub(super) rsa_bits: u16,
-}
 
 /// The master keys.
 #[derive(Debug)]
@@ -107,7 +103,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Internal`] without randomness.
-    pub(super) async fn make(&self, place: Key, made_by: Making, now: OffsetDateTime) -> Result<StoredKey, Error> {
+    pub(super) async fn make(&self, place: Key, made_by: KeyPolicy, now: OffsetDateTime) -> Result<StoredKey, Error> {
         let (material, algorithm) = match place.purpose {
             Purpose::AccessToken => {
                 let algorithm = made_by.algorithm;

@@ -12,9 +12,13 @@ pub use self::{candidate::Candidate, throttle::Source};
 use self::{decoys::Decoys, throttle::Throttle};
 use super::{base::Base, completion::to_completion, proven::ProvenReads};
 use crate::{
-    config::Policy,
     crypto::{password::PasswordHasher, password_rules::PasswordRules},
-    domain::{password::Password, password_hash::PasswordHash, user::Username},
+    domain::{
+        password::Password,
+        password_hash::PasswordHash,
+        policy::{PasswordPolicy, ThrottlePolicy},
+        user::Username,
+    },
     error::Error,
     store::{
         Conn,
@@ -31,6 +35,7 @@ const SAMPLE: u32 = 10_000;
 #[derive(Debug)]
 pub struct Passwords {
     hasher: Arc<PasswordHasher>,
+    min_length: usize,
     rules: PasswordRules,
     throttle: Throttle,
     decoys: Decoys,
@@ -42,17 +47,27 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// Passwords that these threads hash.
-    pub fn new(policy: &Policy, hasher: PasswordHasher, rules: PasswordRules, base: Base) -> Self {
-        Self {
-            hasher: Arc::new(hasher),
-            rules,
-            throttle: Throttle::new(policy.login_failures, base.store.clone(), base.clock.clone()),
+    /// Starts the threads that hash.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when there can be none.
+    pub fn new(policy: PasswordPolicy, throttle: ThrottlePolicy, base: Base) -> Result<Self, Error> {
+        let PasswordPolicy { min_length, blocklist, min_score, hashing } = policy;
+        Ok(Self {
+            hasher: Arc::new(PasswordHasher::start(hashing)?),
+            min_length,
+            rules: PasswordRules::new(blocklist, min_score),
+            throttle: Throttle::new(throttle.failures, base.store.clone(), base.clock.clone()),
             decoys: Decoys::default(),
             reads: Arc::default(),
-            deadline: policy.login_deadline,
+            deadline: throttle.deadline,
             base,
-        }
+        })
+    }
+
+    /// Least number of characters of a new password.
+    pub fn min_length(&self) -> usize {
+        self.min_length
     }
 
     /// The hashing threads.

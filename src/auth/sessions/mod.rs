@@ -7,7 +7,7 @@ mod open;
 mod restores;
 mod rotations;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use time::OffsetDateTime;
 
@@ -20,8 +20,7 @@ use countersign_token::{
 use self::rotations::RefreshBatcher;
 use super::{base::Base, completion::to_completion, page::Page, proven::ProvenReads};
 use crate::{
-    config::{Policy, SessionLimit},
-    domain::{audit::Cause, session::Session},
+    domain::{audit::Cause, policy::SessionPolicy, session::Session},
     error::Error,
     revocation::{batch::RevocationBatcher, log::Revoked},
     store::{
@@ -44,35 +43,21 @@ pub struct Sessions {
     rotations: RefreshBatcher,
     /// Those who wait to read a session.
     reads: Arc<ProvenReads<SessionId, Session>>,
-    settings: Settings,
+    policy: SessionPolicy,
     base: Base,
-}
-
-/// What the deployment has chosen of sessions.
-#[derive(Clone, Debug)]
-struct Settings {
-    ttl: Duration,
-    idle_ttl: Duration,
-    limit: Option<SessionLimit>,
-    /// How long the row of a session that has ended is kept.
-    retention: Duration,
-    /// Claim client_id, until callers have identities.
-    client_id: String,
 }
 
 impl Sessions {
     /// Sessions that live for as long as the policy says.
-    pub fn new(policy: &Policy, base: Base) -> Self {
-        let settings = Settings {
-            ttl: policy.session_ttl,
-            idle_ttl: policy.session_idle_ttl,
-            limit: policy.session_limit,
-            retention: policy.session_retention,
-            client_id: policy.client_id.clone(),
-        };
+    pub fn new(policy: SessionPolicy, base: Base) -> Self {
         let ending = RevocationBatcher::new(Arc::clone(&base.log));
         let rotations = RefreshBatcher::new(base.store.clone(), base.clock.clone());
-        Self { ending, rotations, reads: Arc::default(), settings, base }
+        Self { ending, rotations, reads: Arc::default(), policy, base }
+    }
+
+    /// Choices of the deployment.
+    pub(super) fn policy(&self) -> &SessionPolicy {
+        &self.policy
     }
 
     /// What ends single sessions.
@@ -95,7 +80,7 @@ impl Sessions {
 
     /// When a session ends that is refreshed now and not again.
     pub(super) fn idle_end(&self, now: OffsetDateTime) -> OffsetDateTime {
-        later(now, self.settings.idle_ttl)
+        later(now, self.policy.idle_ttl)
     }
 
     /// Makes a rotation, if it is possible: None if not. To be run to completion: others may be in the same statement.
@@ -133,7 +118,7 @@ impl Sessions {
     /// [`Error::DatabaseUnavailable`].
     pub async fn delete_ended(&self) -> Result<Step, Error> {
         let mut conn = self.base.store.acquire().await?;
-        let kept = self.settings.retention;
+        let kept = self.policy.retention;
         let before = self.base.clock.now() - kept;
         let mut step = Step::More;
         for _ in 0..SWEEP_PAGES {

@@ -12,9 +12,9 @@ use time::OffsetDateTime;
 use super::{super::completion::to_completion, Sessions};
 use crate::{
     audit,
-    config::{SessionLimit, SessionLimitAction},
     domain::{
         audit::{Actor, Event, Kind},
+        policy::{SessionLimit, SessionLimitAction},
         revocation::Reason,
         rotation::{Liveness, RotationState},
         session::{ClientInfo, Session},
@@ -38,15 +38,15 @@ impl Sessions {
         client: ClientInfo,
         now: OffsetDateTime,
     ) -> Session {
-        let expires_at = later(now, self.settings.ttl);
-        let idle_expires_at = later(now, self.settings.idle_ttl).min(expires_at);
+        let expires_at = later(now, self.policy.ttl);
+        let idle_expires_at = later(now, self.policy.idle_ttl).min(expires_at);
         Session {
             id: SessionId::new(now),
             user_id: credentials.user.id,
             epoch: credentials.user.epoch,
             roles: credentials.user.roles.clone(),
             audience,
-            client_id: self.settings.client_id.clone(),
+            client_id: self.policy.client_id.clone(),
             created_at: now,
             expires_at,
             idle_expires_at,
@@ -68,7 +68,7 @@ impl Sessions {
     ) -> Result<Option<Session>, Error> {
         let all = Arc::clone(self);
         to_completion(async move {
-            let opened = match all.settings.limit {
+            let opened = match all.policy.limit {
                 Some(limit) => all.open_within(limit, &session, &credentials).await?,
                 None => {
                     let mut conn = all.base.store.acquire_for_login().await?;

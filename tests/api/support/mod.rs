@@ -6,6 +6,7 @@ mod cluster;
 mod pair;
 mod process;
 mod proxy;
+mod scratch;
 mod server;
 
 pub use actor::{PASSWORD, User, live_sessions};
@@ -13,7 +14,8 @@ pub use cluster::{database, so_many_wait, somebody_waits};
 pub use pair::{Pair, Replication};
 pub use process::Process;
 pub use proxy::{Proxy, for_a_while};
-pub use server::{MASTER_KEY, Setup, TestServer, administering, bearer};
+pub use scratch::Scratch;
+pub use server::{ADMIN_TOKEN, MASTER_KEY, Setup, TestServer, administering, bearer};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 

@@ -9,7 +9,11 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use tokio::{sync::oneshot, time::timeout};
+use serde_json::Value;
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::timeout,
+};
 use tonic::transport::{Channel, Endpoint};
 
 use super::server::MASTER_KEY;
@@ -18,25 +22,33 @@ use super::server::MASTER_KEY;
 pub struct Process {
     child: Child,
     channel: Channel,
+    log: UnboundedReceiver<Value>,
 }
 
 impl Process {
     /// Starts the program at `binary` on a migrated database, with these settings, and waits until it listens.
     pub async fn start(binary: &str, url: &str, settings: &[&str]) -> Self {
+        Self::start_with(binary, url, settings, &[]).await
+    }
+
+    /// The same, with these variables too.
+    pub async fn start_with(binary: &str, url: &str, settings: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary);
         for (name, _) in env::vars().filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
             command.env_remove(name);
         }
         command.args(["serve", "--log-format", "json", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]);
         command.args(settings).env("COUNTERSIGN_DATABASE_URL", url).env("COUNTERSIGN_MASTER_KEY", MASTER_KEY);
+        command.envs(variables.iter().copied());
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let log = BufReader::new(child.stderr.take().expect("piped"));
-        let (listens, addr) = oneshot::channel();
-        thread::spawn(move || drain(log, listens));
+        let (lines, log_lines) = unbounded_channel();
+        thread::spawn(move || drain(log, &lines));
         // Before anything can fail.
         let lazy = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
-        let mut process = Self { child, channel: lazy };
-        let addr = timeout(Duration::from_secs(60), addr).await.expect("it starts in time").expect("it starts");
+        let mut process = Self { child, channel: lazy, log: log_lines };
+        let serving = process.logged("serving").await.pop().expect("a line");
+        let addr = serving["grpc"].as_str().expect("an address");
         let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("endpoint");
         process.channel = endpoint.connect().await.expect("connect");
         process
@@ -44,6 +56,23 @@ impl Process {
 
     pub fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// Waits until it logs this. Gives the fields of all lines up to there that it has not given yet.
+    pub async fn logged(&mut self, message: &str) -> Vec<Value> {
+        let mut lines = Vec::new();
+        let wait = async {
+            while lines.last().is_none_or(|fields: &Value| fields["message"] != message) {
+                lines.push(self.log.recv().await.expect("it runs"));
+            }
+        };
+        timeout(Duration::from_secs(60), wait).await.expect("it logs in time");
+        lines
+    }
+
+    /// Tells it to read again what it has read.
+    pub fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).expect("signalled");
     }
 
     /// Stops it where it stands, and waits until it does. Its connections stay.
@@ -67,16 +96,11 @@ impl Drop for Process {
     }
 }
 
-/// Reads the log to its end, so that the process can go on writing it, and tells where it listens.
-fn drain(log: BufReader<impl std::io::Read>, listens: oneshot::Sender<String>) {
-    let mut listens = Some(listens);
+/// Reads the log to its end, so that the process can go on writing it.
+fn drain(log: BufReader<impl std::io::Read>, lines: &UnboundedSender<Value>) {
     for line in log.lines().map_while(Result::ok) {
-        let line: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-        let fields = &line["fields"];
-        if fields["message"] == "serving"
-            && let (Some(addr), Some(listens)) = (fields["grpc"].as_str(), listens.take())
-        {
-            drop(listens.send(addr.to_owned()));
-        }
+        let mut line: Value = serde_json::from_str(&line).unwrap_or_default();
+        // Whoever started it may have gone.
+        drop(lines.send(line["fields"].take()));
     }
 }

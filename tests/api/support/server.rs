@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, builder::Resettable};
 use countersign::{
     auth::Auth,
-    config::PolicySettings,
+    config::{Policies, PolicySettings, checked},
     crypto::{seal::MasterKeys, service_token::ServiceTokenHash},
     domain::audit::Actor,
     error::Error,
@@ -28,7 +28,7 @@ use super::{actor::User, cluster};
 
 /// One master key for all: base64 of 32 bytes.
 pub const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-const ADMIN_TOKEN: &str = "an-administrators-token-of-some-characters";
+pub const ADMIN_TOKEN: &str = "an-administrators-token-of-some-characters";
 
 /// The header by which a caller administers.
 pub fn bearer() -> String {
@@ -95,8 +95,10 @@ impl Setup {
         let store = StoreSettings { url: self.database_url, connections: 2, deadline: self.database_deadline };
         let store = Store::new(&store).expect("settings");
         let master_keys = MasterKeys::parse("master-key-file", &self.master_key).expect("a list");
-        let accounts = server::accounts(store, &self.settings, Actor::CommandLine, self.clock).expect("settings");
-        Auth::new(accounts, master_keys)
+        let policies = checked(|violations| self.settings.check(violations)).expect("settings");
+        let Policies { keys, tokens, .. } = policies.clone();
+        let accounts = server::accounts(store, policies, Actor::CommandLine, self.clock).expect("threads");
+        Auth::new(accounts, master_keys, keys, tokens)
     }
 
     pub async fn start(self) -> TestServer {
@@ -113,7 +115,8 @@ impl Setup {
     pub async fn launch(self) -> Result<TestServer, Error> {
         let store = StoreSettings { url: self.database_url.clone(), connections: 16, deadline: self.database_deadline };
         let server = Server::build(Config {
-            settings: self.settings,
+            policies: checked(|violations| self.settings.check(violations))?,
+            drain_timeout: Duration::from_secs(10),
             store: Store::new(&store)?,
             master_keys: MasterKeys::parse("master-key-file", &self.master_key)?,
             administration: self.administration,

@@ -88,10 +88,11 @@ impl Calls {
         let Some(username) = self.username.clone() else {
             return Ok(None);
         };
-        let password = match env::var(PASSWORD) {
+        let variable = env::var(PASSWORD).ok().filter(|password| !password.is_empty());
+        let password = match variable {
             _ if self.password_stdin => read_line().await?,
-            Ok(password) => Zeroizing::new(password),
-            Err(_) => return Err(Error::invalid("username", format!("--password-stdin, or {PASSWORD}"))),
+            Some(password) => Zeroizing::new(password),
+            None => return Err(Error::invalid("username", format!("--password-stdin, or {PASSWORD}"))),
         };
         Ok(Some(Credentials { username, users: self.users, password }))
     }

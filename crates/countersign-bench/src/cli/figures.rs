@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, time::Duration};
 
-use countersign::{cli::say, error::Error, server};
+use countersign::{cli::say, config::hash_threads, error::Error};
 use serde::Serialize;
 
 /// As a table, or as JSON.
@@ -17,5 +17,5 @@ pub(super) fn seconds(setting: &'static str, seconds: f64) -> Result<Duration, E
 
 /// The other half is the server's.
 pub(super) fn half_of_the_cores() -> usize {
-    (server::hash_threads(0) / 2).max(1)
+    (hash_threads(0) / 2).max(1)
 }

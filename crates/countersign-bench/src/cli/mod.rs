@@ -12,7 +12,7 @@ use std::{net::SocketAddr, process::ExitCode};
 use clap::{Parser, Subcommand};
 use countersign::{
     cli::{Shutdown, bind_one, block_on, exit, say},
-    config::LogSettings,
+    config::{LogSettings, parse},
     error::Error,
     telemetry,
 };
@@ -50,7 +50,7 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = parse();
     let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
         Command::Load(command) => command.run(),
         Command::Body(command) => command.run(),

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use countersign::{config::PolicySettings, error::Error, server, store::StoreSettings};
+use countersign::{
+    config::{PolicySettings, checked},
+    domain::policy::HashPolicy,
+    error::Error,
+    store::StoreSettings,
+};
 
 use super::figures::{half_of_the_cores, seconds, show};
 use crate::reference::Yardstick;
@@ -30,8 +35,8 @@ pub(super) struct Reference {
 }
 
 impl Reference {
-    pub(super) fn run(&self) -> Result<(), Error> {
-        self.policy.check()?;
+    pub(super) fn run(self) -> Result<(), Error> {
+        let HashPolicy { threads, cost, .. } = checked(|violations| self.policy.check(violations))?.passwords.hashing;
         let database = self.database_url.clone().map(|url| StoreSettings {
             url,
             connections: CONNECTIONS,
@@ -39,8 +44,8 @@ impl Reference {
         });
         let yardstick = Yardstick {
             each: seconds("seconds", self.seconds)?,
-            cost: self.policy.login.hash_cost(),
-            hash_threads: server::hash_threads(self.policy.hash_threads),
+            cost,
+            hash_threads: threads,
             callers: half_of_the_cores(),
             database,
         };

@@ -3,13 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use countersign::{
-    cli::{require_schema, say, store},
+    cli::{checked_store, require_schema, say},
     config::{DatabaseSettings, PolicySettings},
-    crypto::{
-        password::{HashPolicy, PasswordHasher},
-        random,
-    },
-    domain::password::Password,
+    crypto::{password::PasswordHasher, random},
+    domain::{password::Password, policy::HashPolicy},
     error::Error,
 };
 use countersign_token::clock::Clock;
@@ -47,16 +44,15 @@ pub(super) struct Seed {
 
 impl Seed {
     pub(super) async fn run(self) -> Result<(), Error> {
-        self.policy.check()?;
+        let (store, policies) = checked_store(&self.database, self.policy.clone())?;
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if !(1..=64).contains(&self.prefix.len()) || !self.prefix.chars().all(plain) {
             return Err(Error::invalid("prefix", "1 to 64 lower-case letters, digits and hyphens"));
         }
-        let store = store(&self.database)?;
         require_schema(&store).await?;
         let password = Zeroizing::new(URL_SAFE_NO_PAD.encode(random::bytes::<PASSWORD_BYTES>()?));
-        let cost = self.policy.login.hash_cost();
-        let hasher = PasswordHasher::start(HashPolicy { threads: 1, queue: 1, cost })?;
+        let hashing = HashPolicy { threads: 1, queue: 1, ..policies.passwords.hashing };
+        let hasher = PasswordHasher::start(hashing)?;
         let hash = hasher.hash(Password::parse("password", &password)?, None).await?;
         let begun = Instant::now();
         let seed = seed::Seed {

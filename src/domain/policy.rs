@@ -1,0 +1,225 @@
+//! Policies: the choices of a deployment, checked. Each part of the service is given its own. Reading them is `config`'s.
+
+use std::{path::PathBuf, time::Duration};
+
+use countersign_token::algorithm::Algorithm;
+
+use super::{key::KeyRotation, password::HashCost, rotation::RotationPolicy, throttle::LoginFailures};
+use crate::error::Error;
+
+/// Choices of access tokens: what they say, and how they are read.
+#[derive(Clone, Debug)]
+pub struct TokenPolicy {
+    /// Claim iss.
+    pub issuer: String,
+    /// Names that claim aud may hold.
+    pub audiences: Vec<String>,
+    /// URL by which verifiers reach the HTTP port, without a slash at the end, if it is known.
+    pub public_url: Option<String>,
+    /// Lifetime of an access token.
+    pub access_token_ttl: Duration,
+    /// Grace past the end of an access token.
+    pub leeway: Duration,
+    /// Number of verified access tokens that are remembered.
+    pub verify_cache: usize,
+}
+
+/// Choices of keys: how they are made, and rotate.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyPolicy {
+    /// Algorithm of the next key of access tokens.
+    pub algorithm: Algorithm,
+    /// Length of the next RSA key.
+    pub rsa_bits: u16,
+    /// Times of rotation.
+    pub rotation: KeyRotation,
+    /// Choice of a pepper for new password hashes.
+    pub pepper: PepperMode,
+}
+
+/// Choices of sessions: how long they live, and how many a user may have.
+#[derive(Clone, Debug)]
+pub struct SessionPolicy {
+    /// Lifetime of a session.
+    pub ttl: Duration,
+    /// Lifetime of a session that is not refreshed.
+    pub idle_ttl: Duration,
+    /// Most live sessions of a user; None for any number.
+    pub limit: Option<SessionLimit>,
+    /// Time for which the row of a session that has ended is kept.
+    pub retention: Duration,
+    /// Forgiveness of exchanged refresh tokens.
+    pub rotation: RotationPolicy,
+    /// Claim client_id, until callers have identities.
+    pub client_id: String,
+}
+
+/// Choices of passwords: what a new one must not be, and what a hash costs.
+#[derive(Clone, Debug)]
+pub struct PasswordPolicy {
+    /// Least number of characters of a new password.
+    pub min_length: usize,
+    /// File of passwords that nobody may choose.
+    pub blocklist: Option<PathBuf>,
+    /// Least strength of a new password by zxcvbn; 0 for any.
+    pub min_score: u8,
+    /// Threads that hash, and the cost of a hash.
+    pub hashing: HashPolicy,
+}
+
+/// Settings of the hashing threads.
+#[derive(Clone, Copy, Debug)]
+pub struct HashPolicy {
+    /// Number of threads that hash.
+    pub threads: usize,
+    /// Number of passwords that may wait.
+    pub queue: usize,
+    /// Cost of a new hash.
+    pub cost: HashCost,
+}
+
+/// Limits of guessing passwords.
+#[derive(Clone, Copy, Debug)]
+pub struct ThrottlePolicy {
+    /// Time for which a Login waits whose caller gives no deadline.
+    pub deadline: Duration,
+    /// Number of wrong passwords that are free.
+    pub failures: LoginFailures,
+}
+
+/// Choices of revocations: how they spread.
+#[derive(Clone, Copy, Debug)]
+pub struct RevocationPolicy {
+    /// The bound of promise P1.
+    pub max_staleness: Duration,
+    /// The distance of the wall clock from the database's beyond which no tokens are signed.
+    pub max_clock_distance: Duration,
+    /// Choice of announcing revocations by NOTIFY.
+    pub notifications: Notifications,
+    /// The decision about sessions after a restore.
+    pub after_restore: AfterRestore,
+}
+
+/// Choices of a server as a process.
+#[derive(Clone, Debug)]
+pub struct ServerPolicy {
+    /// Time for which a stop waits for calls under way.
+    pub drain_timeout: Duration,
+    /// The file with the lists and tables that flags cannot say.
+    pub policy_file: Option<PathBuf>,
+}
+
+/// Limit of the live sessions of a user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimit {
+    /// Most of them, at least one.
+    pub most: u32,
+    /// Action of a Login that would open one more.
+    pub action: SessionLimitAction,
+}
+
+/// Action of a Login at the limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionLimitAction {
+    /// End the user's oldest sessions.
+    EndOldest,
+    /// Refuse it.
+    Refuse,
+}
+
+/// The choice whether revocations are announced by NOTIFY. A notification that is lost costs time, never correctness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notifications {
+    /// Announce them.
+    On,
+    /// Replicas poll.
+    Off,
+}
+
+/// The choice whether new password hashes have a pepper. Those that are stored are checked with theirs in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PepperMode {
+    /// New hashes have one.
+    On,
+    /// New hashes have none.
+    Off,
+}
+
+/// The decision about sessions that were opened before a restore, where revocations may be lost that no replica remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterRestore {
+    /// Refresh none of them until an operator decides.
+    Ask,
+    /// End all of them.
+    EndAll,
+    /// Let them live, those too that had ended since the backup.
+    Accept,
+}
+
+impl TokenPolicy {
+    /// The audiences of a new session: those that were asked for, or all.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for one that the server is not set up with.
+    pub fn choose_audience(&self, asked: Vec<String>) -> Result<Vec<String>, Error> {
+        if asked.is_empty() {
+            return Ok(self.audiences.clone());
+        }
+        if !asked.iter().all(|audience| self.audiences.contains(audience)) {
+            return Err(Error::invalid("audience", "only audiences that the server is set up with"));
+        }
+        // In the server's order and without repetitions: a caller cannot make a token large.
+        Ok(self.audiences.iter().filter(|audience| asked.contains(audience)).cloned().collect())
+    }
+}
+
+impl SessionLimitAction {
+    /// All, by the names that settings give them.
+    pub const NAMES: [(&str, Self); 2] = [("end-oldest", Self::EndOldest), ("refuse", Self::Refuse)];
+}
+
+impl Notifications {
+    /// All, by the names that settings give them.
+    pub const NAMES: [(&str, Self); 2] = [("on", Self::On), ("off", Self::Off)];
+
+    /// True if revocations are announced.
+    pub fn are_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+impl PepperMode {
+    /// All, by the names that settings give them.
+    pub const NAMES: [(&str, Self); 2] = [("on", Self::On), ("off", Self::Off)];
+
+    /// True if new hashes have a pepper.
+    pub fn is_on(self) -> bool {
+        self == Self::On
+    }
+}
+
+impl AfterRestore {
+    /// All, by the names that settings give them.
+    pub const NAMES: [(&str, Self); 3] = [("ask", Self::Ask), ("end-all", Self::EndAll), ("accept", Self::Accept)];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_gets_all_audiences_or_some_of_them_and_no_other() {
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let policy = TokenPolicy {
+            issuer: "issuer".to_owned(),
+            audiences: names(&["a", "b"]),
+            public_url: None,
+            access_token_ttl: Duration::from_secs(600),
+            leeway: Duration::ZERO,
+            verify_cache: 0,
+        };
+        assert_eq!(policy.choose_audience(vec![]).expect("all"), ["a", "b"]);
+        assert_eq!(policy.choose_audience(names(&["b", "b"])).expect("some"), ["b"]);
+        assert!(policy.choose_audience(names(&["b", "c"])).is_err());
+    }
+}

@@ -1,0 +1,109 @@
+//! The command line and the environment of the real binary.
+
+use std::{
+    io::Write as _,
+    process::{Command, Output, Stdio},
+};
+
+use countersign::grpc::v1::{ListUsersRequest, user_service_client::UserServiceClient};
+
+use crate::support::{ADMIN_TOKEN, MASTER_KEY, PASSWORD, Process, Scratch, TestServer, administering, database};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+
+/// A variable of each type that settings have.
+const EMPTY: [(&str, &str); 10] = [
+    ("COUNTERSIGN_ISSUER", ""),
+    ("COUNTERSIGN_AUDIENCE", ""),
+    ("COUNTERSIGN_SIGNING_ALGORITHM", ""),
+    ("COUNTERSIGN_ACCESS_TOKEN_TTL", ""),
+    ("COUNTERSIGN_VERIFY_CACHE", ""),
+    ("COUNTERSIGN_PUBLIC_URL", ""),
+    ("COUNTERSIGN_HINTS", ""),
+    ("COUNTERSIGN_PASSWORD_BLOCKLIST", ""),
+    ("COUNTERSIGN_MASTER_KEY_FILE", ""),
+    ("COUNTERSIGN_ADMIN_TOKEN_FILE", ""),
+];
+
+fn run(args: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } =
+        Command::new(BINARY).args(args).envs(variables.iter().copied()).output().expect("it runs");
+    (status.code(), String::from_utf8([stdout, stderr].concat()).expect("text"))
+}
+
+#[tokio::test]
+async fn a_variable_that_is_empty_is_as_if_it_were_not_there() {
+    let url = database().await;
+    drop(Process::start_with(BINARY, &url, &[], &EMPTY).await);
+}
+
+#[test]
+fn a_variable_that_is_empty_is_none_in_any_subcommand() {
+    let (code, said) = run(&["hash", "calibrate", "--target", "0s"], &[("COUNTERSIGN_HASH_THREADS", "")]);
+    assert_eq!((code, said.as_str()), (Some(1), "countersign: target: 1ms to 10s\n"));
+    let variables = ["COUNTERSIGN_GRPC_ADDR", "COUNTERSIGN_LOG", "COUNTERSIGN_LOG_FORMAT"].map(|name| (name, ""));
+    let (code, said) = run(&["healthcheck", "--timeout", "1ms"], &variables);
+    assert_ne!(code, Some(2), "the address, the filter and the form are the defaults: {said}");
+    let (code, said) = run(&["user", "list"], &[("COUNTERSIGN_DATABASE_URL", "")]);
+    assert!(code == Some(2) && said.contains("--database-url"), "{said}");
+    let given = [("COUNTERSIGN_DATABASE_URL", "postgres://x/x"), ("COUNTERSIGN_DATABASE_CONNECTIONS", "")];
+    let (code, said) = run(&["keys", "rotate", "--leeway", "1h"], &given);
+    assert_eq!((code, said.contains("needed, or COUNTERSIGN_MASTER_KEY")), (Some(1), true), "{said}");
+}
+
+#[test]
+fn a_flag_that_is_empty_is_what_it_says() {
+    let (code, said) = run(&["user", "--database-url", "postgres://x/x", "--issuer", "", "list"], &[]);
+    assert!(code == Some(1) && said.starts_with("countersign: issuer: 1 to 256 bytes"), "{said}");
+}
+
+/// What Windows' editors and shells make of a text.
+fn as_of_windows(text: &str) -> String {
+    format!("\u{feff}{}\r\n", text.replace('\n', "\r\n"))
+}
+
+#[tokio::test]
+async fn the_files_of_a_server_may_have_a_mark_and_windows_lines() {
+    let (key, token) = (Scratch::of(&as_of_windows(MASTER_KEY)), Scratch::of(&as_of_windows(ADMIN_TOKEN)));
+    let settings = ["--master-key-file", key.text(), "--admin-token-file", token.text()];
+    let process = Process::start_with(BINARY, &database().await, &settings, &[("COUNTERSIGN_MASTER_KEY", "")]).await;
+    let mut client = UserServiceClient::new(process.channel());
+    client.list_users(administering(ListUsersRequest::default())).await.expect("the token is the one of the file");
+}
+
+fn user(server: &TestServer, args: &[&str], input: &str) -> String {
+    let mut command = Command::new(BINARY);
+    command.args(["user", "--database-url", &server.database_url]).args(args);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("written");
+    let Output { stdout, stderr, .. } = child.wait_with_output().expect("it ends");
+    String::from_utf8([stdout, stderr].concat()).expect("text")
+}
+
+#[tokio::test]
+async fn a_password_of_standard_input_may_have_a_mark_and_a_windows_line() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let new = "another horse battery staple";
+    let said = user(&server, &["passwd", "alice", "--password-stdin"], &as_of_windows(new));
+    assert!(said.starts_with("password set"), "{said}");
+    alice.login_with(new).await.expect("the password is what was meant");
+    alice.login_with(PASSWORD).await.expect_err("it was another");
+}
+
+#[tokio::test]
+async fn users_to_import_may_have_a_mark_and_windows_lines() {
+    let server = TestServer::start().await;
+    let row = |name: &str| {
+        format!(
+            r#"{{"username":"{name}","password_hash":"$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"}}"#
+        )
+    };
+    let file = Scratch::of(&as_of_windows(&format!("{}\n\n{}", row("one"), row("two"))));
+    for (name, input) in [(file.text(), ""), ("-", as_of_windows(&row("three")).as_str())] {
+        let said = user(&server, &["import", name], input);
+        assert!(said.contains(" imported, 0 skipped") && said.contains(" 0 refused"), "{said}");
+    }
+    assert_eq!(user(&server, &["list"], "").lines().count(), 3);
+}
