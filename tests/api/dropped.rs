@@ -3,7 +3,10 @@
 
 use std::{
     future::poll_fn,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -19,7 +22,7 @@ use countersign::grpc::{
     },
 };
 use sqlx::{Connection as _, PgConnection};
-use tokio::{runtime::Handle, sync::Mutex, task::yield_now, time::timeout};
+use tokio::{sync::Mutex, task::yield_now, time::timeout};
 use tonic::{Code, Response, Status};
 
 use crate::support::{PASSWORD, Setup, TestServer, User, refusal};
@@ -35,7 +38,7 @@ const AT_LAST: Duration = Duration::from_secs(60);
 struct Callers {
     server: TestServer,
     services: Services,
-    /// How many tasks there are when nothing is under way.
+    /// How many hold the operations when nothing is under way: whatever is, holds them too.
     idle: usize,
 }
 
@@ -43,11 +46,11 @@ impl Callers {
     async fn new(setup: Setup) -> Self {
         let server = setup.start().await;
         let services = grpc::services(server.auth.clone(), Administration::Everybody);
-        // The user's connection stays.
-        server.user("somebody").await.login().await;
+        // The user's connection holds them as long as it lasts, and a call for a moment longer than its answer takes.
+        server.user("somebody").await;
         let mut idle = usize::MAX;
         for _ in 0..1000 {
-            idle = idle.min(Handle::current().metrics().num_alive_tasks());
+            idle = idle.min(Arc::strong_count(&server.auth));
             yield_now().await;
         }
         Self { server, services, idle }
@@ -63,7 +66,7 @@ impl Callers {
         for polls in 0..MOST {
             let answer = cut_after(polls, call()).await;
             let ended = async {
-                while Handle::current().metrics().num_alive_tasks() > self.idle {
+                while Arc::strong_count(&self.server.auth) > self.idle {
                     yield_now().await;
                 }
             };
