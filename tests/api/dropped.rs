@@ -3,10 +3,7 @@
 
 use std::{
     future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     task::Poll,
     time::Duration,
 };
@@ -22,7 +19,7 @@ use countersign::grpc::{
     },
 };
 use sqlx::{Connection as _, PgConnection};
-use tokio::{sync::Mutex, task::yield_now, time::timeout};
+use tokio::{runtime::Handle, sync::Mutex, task::yield_now, time::timeout};
 use tonic::{Code, Response, Status};
 
 use crate::support::{PASSWORD, Setup, TestServer, User, refusal};
@@ -38,7 +35,7 @@ const AT_LAST: Duration = Duration::from_secs(60);
 struct Callers {
     server: TestServer,
     services: Services,
-    /// How many hold the operations when nothing is under way: whatever is, holds them too.
+    /// How many tasks there are when nothing is under way.
     idle: usize,
 }
 
@@ -46,12 +43,15 @@ impl Callers {
     async fn new(setup: Setup) -> Self {
         let server = setup.start().await;
         let services = grpc::services(server.auth.clone(), Administration::Everybody);
-        // The user's connection holds them as long as it lasts, and a call for a moment longer than its answer takes.
-        server.user("somebody").await;
+        // By then what the start has begun is over, and the user's connection is there to stay.
+        let somebody = server.user("somebody").await;
         let mut idle = usize::MAX;
-        for _ in 0..1000 {
-            idle = idle.min(Arc::strong_count(&server.auth));
-            yield_now().await;
+        for _ in 0..20 {
+            somebody.login().await;
+            for _ in 0..100 {
+                idle = idle.min(Handle::current().metrics().num_alive_tasks());
+                yield_now().await;
+            }
         }
         Self { server, services, idle }
     }
@@ -66,7 +66,7 @@ impl Callers {
         for polls in 0..MOST {
             let answer = cut_after(polls, call()).await;
             let ended = async {
-                while Arc::strong_count(&self.server.auth) > self.idle {
+                while Handle::current().metrics().num_alive_tasks() > self.idle {
                     yield_now().await;
                 }
             };
