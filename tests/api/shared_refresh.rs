@@ -53,10 +53,16 @@ async fn queued(server: &TestServer, count: usize) {
 
 /// Refreshes that keep all lanes busy until the proxy is mended.
 async fn occupy(server: &TestServer, proxy: &Proxy, user: &User) -> Vec<Refreshing> {
-    let busy = sessions(user, server.auth.sessions.rotations().free_lanes()).await;
+    let rotations = server.auth.sessions.rotations();
+    let busy = sessions(user, rotations.free_lanes()).await;
     proxy.freeze();
-    let refreshing = busy.iter().map(|tokens| refresh(&user.at(server), tokens)).collect();
-    until(|| server.auth.sessions.rotations().free_lanes() == 0).await;
+    let mut refreshing = Vec::new();
+    for tokens in &busy {
+        // One by one: two that come together would share a lane.
+        let free = rotations.free_lanes() - 1;
+        refreshing.push(refresh(&user.at(server), tokens));
+        until(|| rotations.free_lanes() == free && rotations.is_empty()).await;
+    }
     refreshing
 }
 
