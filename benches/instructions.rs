@@ -1,4 +1,4 @@
-//! What calls cost in instructions, with limits: counted by Valgrind, and so the same beside any neighbour. A limit is what was
+//! Instructions of calls, with limits: counted by Valgrind, and so the same beside any neighbour. A limit is what was
 //! counted when it was set, and 2% more; 5 to 20% where a hash table with random keys or the allocator's state counts. Whoever
 //! makes something cheaper lowers it.
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a bench that panics has failed")]
@@ -54,7 +54,7 @@ use tower::Service as _;
 const ENDED: usize = 100_000;
 const BOUND: Duration = Duration::from_secs(30);
 
-/// What sockets and pools want to be made in; nothing waits in it.
+/// The runtime in which sockets and pools want to be made; nothing waits in it.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
 
 fn at_most(instructions: u64) -> LibraryBenchmarkConfig {

@@ -9,7 +9,7 @@ use super::{caller::Administration, status::status};
 /// The RPCs that the table has. Those of other packages are tonic's (health, reflection), and open to everybody.
 const PACKAGE: &str = "/countersign.v1.";
 
-/// What an RPC asks of its caller.
+/// A demand of an RPC on its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     /// Nothing: what the request carries proves what it has to.
@@ -21,7 +21,7 @@ pub enum Permission {
     HolderOrAdministrator,
 }
 
-/// What each RPC of the contract asks.
+/// The demand of each RPC of the contract.
 const TABLE: [(&str, Permission); 16] = [
     ("AuthService/Login", Permission::Anyone),
     ("AuthService/Verify", Permission::Anyone),

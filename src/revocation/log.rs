@@ -41,7 +41,7 @@ use crate::{
 
 const CLEAN_AFTER: Duration = Duration::from_secs(60);
 const CLEAN_BATCH: i64 = 1000;
-/// How long what names an unknown key waits until this replica has certainly heard of its key.
+/// The time for which what names an unknown key waits until this replica has certainly heard of its key.
 const HEARS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The log, and what this replica knows of it.
@@ -83,18 +83,18 @@ pub struct Committed {
 /// Sessions that were ended.
 #[derive(Clone, Debug)]
 pub struct Revoked {
-    /// How many of them were live.
+    /// The number of them that were live.
     pub sessions: usize,
-    /// What to wait for.
+    /// The commit to wait for.
     pub committed: Committed,
 }
 
-/// Whether it can be known that every replica has heard.
+/// The way by which it can be known that every replica has heard.
 #[derive(Clone, Debug)]
 enum Confirmable {
     /// Nothing was asked to end: there is nothing to hear, and nothing to confirm.
     Nothing,
-    /// When the others have applied this.
+    /// Known when the others have applied this.
     From(Pending),
     /// The list of replicas could not be read.
     Never,
@@ -219,7 +219,7 @@ impl RevocationLog {
         Committed { everywhere_by: Some(later(self.clock.now(), within)), confirmable }
     }
 
-    /// Whether no replica accepts the tokens any more, within `wait` at the latest (promise P1).
+    /// True if no replica accepts the tokens any more, within `wait` at the latest (promise P1).
     pub async fn confirm(&self, committed: &Committed, wait: Duration) -> bool {
         match &committed.confirmable {
             Confirmable::From(pending) => self.confirmations.confirm(pending, wait).await,

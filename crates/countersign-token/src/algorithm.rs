@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-/// How access tokens are signed (RFC 7518 section 3.1, RFC 8037 section 3.1).
+/// An algorithm that signs access tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// Ed25519.

@@ -16,7 +16,7 @@ use super::{
 /// The largest integer that every JSON reader keeps exactly (RFC 8259 section 6).
 const MAX_NUMERIC_DATE: u64 = 1 << 53;
 
-/// How far ahead of ours the clock of the replica that issued a token may be.
+/// The most by which the clock of the replica that issued a token may be ahead of ours.
 const MAX_ISSUED_AHEAD: Duration = Duration::from_secs(60);
 
 /// The payload of an access token. Holds nothing that a reader should not see.
@@ -40,7 +40,7 @@ pub struct Claims {
     pub jti: String,
     /// The client that logged in.
     pub client_id: String,
-    /// When the password was checked.
+    /// The time when the password was checked.
     pub auth_time: u64,
     /// The session's id.
     pub sid: String,
@@ -50,7 +50,7 @@ pub struct Claims {
     pub roles: Vec<String>,
 }
 
-/// Whom a valid access token stands for.
+/// The user and session that a valid access token stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
     /// The user.
@@ -59,7 +59,7 @@ pub struct Principal {
     pub session_id: SessionId,
     /// The user's epoch at the issue; compared with the revocation index.
     pub epoch: i64,
-    /// When the session was opened, seconds since 1970; compared with the revocation index.
+    /// The time when the session was opened, seconds since 1970; compared with the revocation index.
     pub opened_at: u64,
     /// The token's id.
     pub token_id: String,

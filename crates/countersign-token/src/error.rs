@@ -11,11 +11,11 @@ pub enum Rejection {
     SignatureInvalid,
     /// Signed by a key that is not ours, or not any more.
     KeyUnknown,
-    /// Its lifetime is over.
+    /// The token's lifetime is over.
     Expired,
-    /// Its session has ended.
+    /// The token's session has ended.
     Revoked,
-    /// It does not carry the audience that was asked for.
+    /// The token does not carry the audience that was asked for.
     AudienceMismatch,
 }
 

@@ -14,7 +14,7 @@ use super::{
 };
 
 const NANOS: u64 = 1_000_000_000;
-/// What is expected takes 60 MiB at most, whatever the numbers of the log say.
+/// The most sessions for which room is made beforehand, 60 MiB, whatever the numbers of the log say.
 const MOST_EXPECTED: usize = 1_000_000;
 
 /// Revoked sessions, and per user the lowest epoch whose tokens are still valid.
@@ -29,7 +29,7 @@ pub struct Index {
     forgotten_until: u64,
 }
 
-/// How long an entry stays: until its end by the wall clock, and at least as long as it took to reach that end from when
+/// The time for which an entry stays: until its end by the wall clock, and at least as long as it took to reach that end from when
 /// it was written, by a clock that does not jump. In whole seconds, rounded up, because there are millions of them.
 #[derive(Clone, Copy, Debug)]
 struct Lifetime {
@@ -40,7 +40,7 @@ struct Lifetime {
     origin: Origin,
 }
 
-/// Where an entry is from.
+/// The source of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// Somebody has asked for it to be dead, and it was already. The log may never have said so, or say so no more.
@@ -115,7 +115,7 @@ impl Index {
         }
     }
 
-    /// Whether a token of `principal` is dead.
+    /// Passes if no token of `principal` is dead.
     ///
     /// # Errors
     /// [`Rejection::Revoked`]; [`Rejection::Expired`] when what could be known of it has been forgotten.
@@ -132,7 +132,7 @@ impl Index {
         Ok(())
     }
 
-    /// Whether a session is known to have ended, opened at that second and under that epoch of its user.
+    /// True if a session is known to have ended, opened at that second and under that epoch of its user.
     pub fn has_ended(&self, session: SessionId, user: UserId, epoch: i64, opened_at: u64) -> bool {
         let least = self.users.get(&user).map(|(least, _)| *least);
         self.sessions.contains_key(&session)
@@ -140,7 +140,7 @@ impl Index {
             || self.opened_before.is_some_and(|(moment, _)| opened_at < moment)
     }
 
-    /// What the log has said that has time left.
+    /// Revocations of the log that have time left.
     pub fn live(&self, now: OffsetDateTime) -> Vec<Revocation> {
         let sessions = self.sessions.iter().map(|(id, lifetime)| (Subject::Session(*id), lifetime));
         let users = self.users.iter().map(|(id, (epoch, lifetime))| (Subject::User(*id, *epoch), lifetime));

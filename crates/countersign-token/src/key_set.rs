@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 
 use super::verifying_key::VerifyingKey;
 
-/// What a `kid` stands for.
+/// The state of the key that a `kid` names.
 #[derive(Debug)]
 pub enum KeyState {
     /// A key whose tokens are accepted.

@@ -12,21 +12,21 @@ use super::{
 /// The longest lifetime that an access token may be given, in any deployment.
 pub const MAX_ACCESS_TOKEN_TTL: Duration = Duration::from_secs(3600);
 
-/// How far the clocks of two machines may stand apart before a revoked token could outlive its revocation.
+/// The most by which the clocks of two machines may stand apart before a revoked token could outlive its revocation.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(3600);
 
 /// The largest bound that a deployment may set: no replica accepts a revoked token for longer, whatever is broken.
 pub const MAX_STALENESS: Duration = Duration::from_secs(300);
 
-/// How long a revocation is kept: no token that it matches is accepted by any replica's clock after that.
+/// The time for which a revocation is kept: no token that it matches is accepted by any replica's clock after that.
 pub const RETENTION: Duration = Duration::from_secs(MAX_ACCESS_TOKEN_TTL.as_secs() + 2 * MAX_CLOCK_SKEW.as_secs());
 
 /// One revocation: what is dead, and until when a token that it matches could otherwise be accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// What is dead.
+    /// The tokens that are dead.
     pub subject: Subject,
-    /// When the entry may be forgotten.
+    /// The time when the entry may be forgotten.
     pub expires_at: OffsetDateTime,
 }
 
@@ -37,7 +37,7 @@ impl Revocation {
     }
 }
 
-/// What a revocation ends.
+/// The tokens that a revocation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// All tokens of a session.

@@ -23,7 +23,7 @@ use super::{
 
 /// No load has succeeded yet, or nothing is followed any more.
 const NEVER: u64 = 0;
-/// How many revocations are added while look-ups wait.
+/// The most revocations that are added while look-ups wait.
 const APPLIED_AT_ONCE: usize = 1000;
 
 /// The revocations that are known, complete as of a moment.
@@ -51,7 +51,7 @@ pub struct Freshness {
 pub struct LookUp<'a>(RwLockReadGuard<'a, Index>);
 
 impl Freshness {
-    /// When the state was seen to be fresh; by this machine's wall clock.
+    /// The time when the state was seen to be fresh; by this machine's wall clock.
     pub fn asked_at(self) -> OffsetDateTime {
         self.asked_at
     }
@@ -68,7 +68,7 @@ impl Freshness {
 }
 
 impl LookUp<'_> {
-    /// Whether the token of `principal` has been revoked.
+    /// Passes if the token of `principal` has not been revoked.
     ///
     /// # Errors
     /// [`Rejection::Revoked`], [`Rejection::Expired`].
@@ -113,7 +113,7 @@ impl RevocationState {
         LookUp(self.index())
     }
 
-    /// Whether a session is known to have ended, opened at that second and under that epoch of its user; fresh or not.
+    /// True if a session is known to have ended, opened at that second and under that epoch of its user; fresh or not.
     pub fn has_ended(&self, session: SessionId, user: UserId, epoch: i64, opened_at: u64) -> bool {
         self.index().has_ended(session, user, epoch, opened_at)
     }

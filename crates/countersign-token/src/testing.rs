@@ -28,7 +28,7 @@ impl Signer {
         serde_json::from_value(jwk).expect("a JWK")
     }
 
-    /// What verifies its signatures.
+    /// The key that verifies its signatures.
     pub fn verifying_key(&self) -> VerifyingKey {
         VerifyingKey::from_jwk(&self.jwk("")).expect("sound")
     }

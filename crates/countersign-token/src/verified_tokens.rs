@@ -17,15 +17,15 @@ use quick_cache::{
 
 use super::claims::Principal;
 
-/// What is hashed of a token: most of its signature, which differs for each. By a key that is this process's own.
+/// The bytes of a token that are hashed: most of its signature, which differs for each. By a key that is this process's own.
 const HASHED: usize = 64;
 
 /// A token that one of our keys has signed. `K` is what those who answer keep with it, as long as it is remembered.
 #[derive(Debug)]
 pub struct VerifiedToken<K> {
-    /// Whom it names.
+    /// The user and session that it names.
     pub principal: Principal,
-    /// What is kept with it.
+    /// The thing that is kept with it.
     pub kept: K,
 }
 
@@ -94,12 +94,12 @@ impl<K> VerifiedTokens<K> {
         }
     }
 
-    /// How many are remembered.
+    /// The number of tokens that are remembered.
     pub fn len(&self) -> usize {
         self.0.as_ref().map_or(0, Cache::len)
     }
 
-    /// Whether none is.
+    /// True if none is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -15,7 +15,7 @@ use super::{
     verified_tokens::{VerifiedToken, VerifiedTokens},
 };
 
-/// How many tokens of a batch are looked up while no revocation can be added.
+/// The number of tokens of a batch that are looked up while no revocation can be added.
 const LOOKED_UP_AT_ONCE: usize = 64;
 
 /// Verifies access tokens of one issuer. `K` is what those who answer keep with each token that is remembered.
@@ -26,18 +26,18 @@ pub struct Verifier<K> {
     revocations: Arc<RevocationState>,
 }
 
-/// What a verifier is told once.
+/// Settings of a verifier.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The claim `iss` of its tokens.
     pub issuer: String,
     /// The grace past `exp`.
     pub leeway: Duration,
-    /// How many verified tokens are remembered; none for 0.
+    /// The number of verified tokens that are remembered; none for 0.
     pub remembered: usize,
 }
 
-/// What a caller asks of tokens.
+/// Requirements of a caller on tokens.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Requirements<'a> {
     /// The token must carry this audience.
@@ -135,7 +135,7 @@ impl<K: Default> Verifier<K> {
         Ok(verified)
     }
 
-    /// Whom a token names, even if it has expired or its session has ended.
+    /// The user and session that a token names, even if it has expired or its session has ended.
     ///
     /// # Errors
     /// [`Error::Rejected`], [`Error::KeyUnusable`].
@@ -149,7 +149,7 @@ impl<K: Default> Verifier<K> {
         self.keys.load().verified.retain(|principal| !principal.has_expired(leeway, now));
     }
 
-    /// How many tokens are remembered.
+    /// The number of tokens that are remembered.
     pub fn remembered(&self) -> usize {
         self.keys.load().verified.len()
     }

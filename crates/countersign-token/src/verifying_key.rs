@@ -18,7 +18,7 @@ pub const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
 /// Before an uncompressed point (SEC 1 section 2.3.3).
 pub const UNCOMPRESSED: u8 = 4;
 
-/// What verifies. A key has one algorithm (RFC 8725 section 3.1).
+/// A key that verifies signatures. A key has one algorithm (RFC 8725 section 3.1).
 pub struct VerifyingKey {
     algorithm: Algorithm,
     public: Public,
@@ -61,12 +61,12 @@ impl VerifyingKey {
         Some(Self { algorithm, public: Public::Asymmetric(Box::new(public)) })
     }
 
-    /// Its algorithm.
+    /// The key's algorithm.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// Whether `signature` is that of `message`.
+    /// True if `signature` is that of `message`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.public {
             Public::Asymmetric(key) => key.verify_sig(message, signature).is_ok(),

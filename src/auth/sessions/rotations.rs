@@ -21,14 +21,14 @@ use crate::{
     },
 };
 
-/// How many statements may be under way, and the most rotations that one makes.
+/// The most statements that may be under way, and the most rotations that one makes.
 const LANES: usize = 2;
 const BATCH: usize = 256;
-/// How many may wait.
+/// The most that may wait.
 const MOST: usize = 10_000;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// What became of a rotation: the session after it, or None if it was not possible.
+/// The outcome of a rotation: the session after it, or None if it was not possible.
 type Outcome = Result<Option<Session>, Error>;
 
 /// Makes rotations, those together that are asked for while all lanes are busy.
@@ -60,7 +60,7 @@ struct Pending {
     told: oneshot::Sender<BatchReply>,
 }
 
-/// What somebody who waits is told.
+/// The reply to somebody who waits.
 #[derive(Debug)]
 enum BatchReply {
     Outcome(Outcome),
@@ -216,17 +216,17 @@ impl RefreshBatcher {
         Self { shared: Arc::new(Shared { queue: Mutex::default(), store, clock }) }
     }
 
-    /// How many wait.
+    /// The number of those who wait.
     pub fn len(&self) -> usize {
         self.shared.lock().waiting.len()
     }
 
-    /// Whether nobody waits.
+    /// True if nobody waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many lanes nobody uses.
+    /// The number of lanes that nobody uses.
     pub fn free_lanes(&self) -> usize {
         self.shared.lock().free.len()
     }
