@@ -10,7 +10,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use crate::server::{defaults, hash_threads};
 
 /// Hashes a second.
-pub fn hashes_a_second(within: Duration) -> f64 {
+pub(crate) fn hashes_a_second(within: Duration) -> f64 {
     let begun = Instant::now();
     let threads: Vec<_> = (0..hash_threads()).map(|_| thread::spawn(move || hash_until(begun, within))).collect();
     let count: u32 = threads.into_iter().map(|thread| thread.join().expect("no panic")).sum();

@@ -56,7 +56,7 @@ struct Times {
 }
 
 /// `capacity` hashes a second are what this machine can do.
-pub async fn measure(server: &Server, capacity: f64) {
+pub(crate) async fn measure(server: &Server, capacity: f64) {
     let token = server.auth.login(right(0)).await.expect("logged in").tokens.access_token.expose().to_owned();
     let (mut alone, mut flooded) = (Times::default(), Times::default());
     let mut outcomes = Outcomes::new();

@@ -21,7 +21,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const PASSWORD: &str = "correct horse battery staple";
 /// How many users there are.
-pub const USERS: usize = 64;
+pub(crate) const USERS: usize = 64;
 
 #[derive(Parser)]
 struct Defaults {
@@ -30,7 +30,7 @@ struct Defaults {
 }
 
 /// The defaults, whatever the environment says.
-pub fn defaults() -> Policies {
+pub(crate) fn defaults() -> Policies {
     let command = Defaults::command().mut_args(|arg| arg.env(Resettable::Reset));
     let matches = command.try_get_matches_from(["bench"]).expect("defaults");
     let settings = Defaults::from_arg_matches(&matches).expect("defaults").settings;
@@ -38,12 +38,12 @@ pub fn defaults() -> Policies {
 }
 
 /// How many threads hash.
-pub fn hash_threads() -> usize {
+pub(crate) fn hash_threads() -> usize {
     defaults().passwords.hashing.threads
 }
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     pub auth: Arc<Auth>,
     pub grpc: SocketAddr,
     cluster: Cluster,
@@ -54,7 +54,7 @@ pub struct Server {
 
 impl Server {
     /// Starts it, waits until it knows of revocations, and creates the users.
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = env::temp_dir().join(format!("countersign-bench-{}", process::id()));
         let cluster = Cluster::start(&dir, Durability::Durable).expect("a Postgres on this machine");
         let clock = Clock::system();
@@ -81,7 +81,7 @@ impl Server {
         Self { auth, grpc, cluster, dir, stop, task }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self.stop);
         self.task.await.expect("no panic").expect("stopped");
         drop(self.cluster);
@@ -98,12 +98,12 @@ async fn migrated(url: String) -> Store {
 }
 
 /// The name of a user; there is none beyond [`USERS`].
-pub fn username(number: usize) -> Username {
+pub(crate) fn username(number: usize) -> Username {
     Username::parse(&format!("user-{number}")).expect("a name")
 }
 
 /// A user with the right password, from an address of its own.
-pub fn right(number: usize) -> LoginRequest {
+pub(crate) fn right(number: usize) -> LoginRequest {
     LoginRequest {
         device_hint: Secret::new(String::new()),
         until: None,
@@ -115,7 +115,7 @@ pub fn right(number: usize) -> LoginRequest {
 }
 
 /// One of 65,536 addresses.
-pub fn address(number: usize) -> String {
+pub(crate) fn address(number: usize) -> String {
     format!("10.0.{}.{}", number / 256 % 256, number % 256)
 }
 

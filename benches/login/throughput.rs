@@ -16,7 +16,7 @@ const ROUNDS: usize = 5;
 const TURN: Duration = Duration::from_secs(3);
 
 /// Says how many hashes this machine makes in a second.
-pub async fn measure(server: &Server) -> f64 {
+pub(crate) async fn measure(server: &Server) -> f64 {
     let (mut bare, mut logins) = (0.0_f64, 0.0_f64);
     let mut ratios = Vec::new();
     for _ in 0..ROUNDS {

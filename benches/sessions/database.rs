@@ -15,22 +15,22 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, query, q
 use crate::figures;
 
 /// The most connections that commit side by side.
-pub const CONNECTIONS: usize = 16;
+pub(crate) const CONNECTIONS: usize = 16;
 
-pub struct Database {
+pub(crate) struct Database {
     cluster: Option<Cluster>,
     dir: PathBuf,
 }
 
 impl Database {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = env::temp_dir().join(format!("countersign-bench-{}", process::id()));
         let cluster = Cluster::start(&dir, Durability::Durable).expect("a Postgres on this machine");
         Self { cluster: Some(cluster), dir }
     }
 
     /// What the processes of Postgres have used of the CPUs so far, those that have ended too.
-    pub fn cpu(&self) -> Duration {
+    pub(crate) fn cpu(&self) -> Duration {
         let pid_file = self.dir.join("postgres").join("postmaster.pid");
         let content = fs::read_to_string(pid_file).expect("running");
         let postmaster: u32 = content.lines().next().expect("a line").parse().expect("a process id");
@@ -50,7 +50,7 @@ impl Database {
     }
 
     /// The URL of a fresh, migrated database.
-    pub async fn create(&self, name: &str) -> String {
+    pub(crate) async fn create(&self, name: &str) -> String {
         let cluster = self.cluster.as_ref().expect("running");
         execute(&cluster.url("postgres"), &format!("CREATE DATABASE {name}")).await;
         let url = cluster.url(name);
@@ -71,7 +71,7 @@ impl Drop for Database {
     }
 }
 
-pub async fn execute(url: &str, statement: &str) {
+pub(crate) async fn execute(url: &str, statement: &str) {
     let mut connection = connect(url).await;
     connection.execute(AssertSqlSafe(statement.to_owned())).await.expect(statement);
     connection.close().await.expect("closed");
@@ -82,7 +82,7 @@ async fn connect(url: &str) -> PgConnection {
 }
 
 /// Inserts so many live sessions of the user whose name is given.
-pub async fn sessions(url: &str, username: &str, count: i64) -> Vec<SessionId> {
+pub(crate) async fn sessions(url: &str, username: &str, count: i64) -> Vec<SessionId> {
     let mut connection = connect(url).await;
     let statement = "INSERT INTO refresh_tokens (session_id, user_id, epoch, generation, previous_generation, \
            rotated_at, created_at, expires_at, idle_expires_at, client_id, audience, client_ip, client_user_agent, \
@@ -97,24 +97,24 @@ pub async fn sessions(url: &str, username: &str, count: i64) -> Vec<SessionId> {
 }
 
 /// How often rows of `refresh_tokens` were updated, and how often without touching an index.
-pub async fn heap_only_updates(url: &str) -> (i64, i64) {
+pub(crate) async fn heap_only_updates(url: &str) -> (i64, i64) {
     let counted = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'refresh_tokens'";
     sqlx::query_as(counted).fetch_one(&mut connect(url).await).await.expect("counted")
 }
 
 /// A connection that commits single-row updates, each of the row that is its own.
-pub struct Committer {
+pub(crate) struct Committer {
     connection: PgConnection,
     row: i32,
 }
 
 impl Committer {
-    pub async fn connect(url: &str, row: usize) -> Self {
+    pub(crate) async fn connect(url: &str, row: usize) -> Self {
         Self { connection: connect(url).await, row: i32::try_from(row).expect("small") }
     }
 
     /// One UPDATE of one row in a transaction of its own.
-    pub async fn commit(&mut self) {
+    pub(crate) async fn commit(&mut self) {
         let statement = query("UPDATE counters SET value = value + 1 WHERE id = $1").bind(self.row);
         let done = statement.execute(&mut self.connection).await.expect("committed");
         assert_eq!(done.rows_affected(), 1);
@@ -122,7 +122,7 @@ impl Committer {
 }
 
 /// Updates with commits of their own a second, at so many connections.
-pub async fn commits_a_second(url: &str, connections: usize, within: Duration) -> f64 {
+pub(crate) async fn commits_a_second(url: &str, connections: usize, within: Duration) -> f64 {
     let mut committers = Vec::new();
     for row in 1..=connections {
         committers.push(Committer::connect(url, row).await);

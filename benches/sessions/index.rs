@@ -16,7 +16,7 @@ use crate::figures::{mebibytes, resident};
 const ENTRIES: usize = 1_000_000;
 const ROUNDS: usize = 7;
 
-pub fn measure() {
+pub(crate) fn measure() {
     let now = OffsetDateTime::now_utc();
     let dead: Vec<SessionId> = (0..ENTRIES).map(|_| SessionId::new(now)).collect();
     let live: Vec<SessionId> = (0..ENTRIES).map(|_| SessionId::new(now)).collect();

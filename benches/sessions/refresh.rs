@@ -45,7 +45,7 @@ struct Figure {
     database: f64,
 }
 
-pub async fn measure(database: &Database) {
+pub(crate) async fn measure(database: &Database) {
     let url = database.create("refresh").await;
     let server = Replica::start(&url, Notifications::On).await;
     server.create_user().await;

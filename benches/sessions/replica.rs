@@ -19,7 +19,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 /// Base64 of 32 bytes.
 const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const PASSWORD: &str = "correct horse battery staple";
-pub const USERNAME: &str = "ann";
+pub(crate) const USERNAME: &str = "ann";
 
 #[derive(Parser)]
 struct Defaults {
@@ -35,7 +35,7 @@ fn defaults() -> PolicySettings {
 }
 
 /// A running server.
-pub struct Replica {
+pub(crate) struct Replica {
     pub auth: Arc<Auth>,
     /// When `Server::serve` began.
     pub begun: BootInstant,
@@ -45,14 +45,14 @@ pub struct Replica {
 
 impl Replica {
     /// Starts it, and waits until it knows of revocations.
-    pub async fn start(url: &str, hints: Notifications) -> Self {
+    pub(crate) async fn start(url: &str, hints: Notifications) -> Self {
         let replica = Self::launch(url, hints, default_deadline()).await;
         replica.fresh().await;
         replica
     }
 
     /// Starts it; statements have `deadline`.
-    pub async fn launch(url: &str, hints: Notifications, deadline: Duration) -> Self {
+    pub(crate) async fn launch(url: &str, hints: Notifications, deadline: Duration) -> Self {
         let store = StoreSettings { url: url.to_owned(), connections: 16, deadline };
         let clock = Clock::system();
         let mut settings = defaults();
@@ -75,23 +75,23 @@ impl Replica {
     }
 
     /// Waits for the first fresh state; says how long it took since `Server::serve` began.
-    pub async fn fresh(&self) -> Duration {
+    pub(crate) async fn fresh(&self) -> Duration {
         self.auth.revocations().caught_up(self.begun).await;
         self.auth.base.clock.boot().since(self.begun)
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         drop(self.stop);
         self.task.await.expect("no panic").expect("stopped");
     }
 
     /// Creates the user whose sessions are to end.
-    pub async fn create_user(&self) {
+    pub(crate) async fn create_user(&self) {
         let (name, password) = (Username::parse(USERNAME).expect("a name"), password());
         self.auth.users.create(name, password, vec!["reader".to_owned()]).await.expect("created");
     }
 
-    pub async fn login(&self) -> TokenPair {
+    pub(crate) async fn login(&self) -> TokenPair {
         let request = LoginRequest {
             device_hint: Secret::new(String::new()),
             until: None,
@@ -105,7 +105,7 @@ impl Replica {
 }
 
 /// How long a statement may take by default.
-pub fn default_deadline() -> Duration {
+pub(crate) fn default_deadline() -> Duration {
     DatabaseSettings::local(String::new()).database_deadline
 }
 

@@ -28,7 +28,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// The pause between two looks of whoever watches for the refusal. It leaves the core to those who work.
 const LOOK: Duration = Duration::from_micros(20);
 
-pub async fn measure(database: &Database) {
+pub(crate) async fn measure(database: &Database) {
     let url = database.create("spread").await;
     let mut hints_on = String::new();
     for hints in [Notifications::On, Notifications::Off] {

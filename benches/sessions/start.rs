@@ -17,7 +17,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// After so long it is not expected any more.
 const GIVEN_UP: Duration = Duration::from_secs(20);
 
-pub async fn measure(database: &Database) {
+pub(crate) async fn measure(database: &Database) {
     let url = database.create("start").await;
     let empty = Replica::launch(&url, Notifications::On, LONG).await;
     let nothing = empty.fresh().await;

@@ -24,7 +24,7 @@ const WITHIN: Duration = Duration::from_secs(5);
 /// What is left to revoke.
 type Left = Arc<Mutex<Vec<SessionId>>>;
 
-pub async fn measure(database: &Database) {
+pub(crate) async fn measure(database: &Database) {
     let url = database.create("throughput").await;
     let (here, there) = (Replica::start(&url, Notifications::On).await, Replica::start(&url, Notifications::On).await);
     here.create_user().await;

@@ -24,7 +24,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Those who wait to read a row by its key.
 #[derive(Debug)]
-pub struct ProvenReads<K, V> {
+pub(super) struct ProvenReads<K, V> {
     waiting: Mutex<Vec<Waiting<K, V>>>,
     /// Held by whoever carries out a batch.
     turn: tokio::sync::Mutex<PreparedConn>,

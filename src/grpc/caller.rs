@@ -30,7 +30,7 @@ impl Administration {
 
 /// The caller of an RPC, as it was identified before the handler is reached. Handlers are given one, and can make none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caller {
+pub(super) struct Caller {
     administers: bool,
 }
 
@@ -39,7 +39,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`Error::Internal`] for a request that was let in without being looked at.
-    pub fn of<T>(request: &Request<T>) -> Result<Self, Error> {
+    pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
         request.extensions().get().copied().ok_or_else(|| Error::internal("a request without a caller"))
     }
 
@@ -47,7 +47,7 @@ impl Caller {
     ///
     /// # Errors
     /// [`Error::CallerNotAllowed`].
-    pub fn must_administer(self) -> Result<(), Error> {
+    pub(super) fn must_administer(self) -> Result<(), Error> {
         if self.administers { Ok(()) } else { Err(Error::CallerNotAllowed) }
     }
 }

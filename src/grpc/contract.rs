@@ -18,7 +18,7 @@ use crate::error::Error;
 
 /// Makes [`Contract`]s.
 #[derive(Clone, Debug)]
-pub struct ContractLayer {
+pub(super) struct ContractLayer {
     /// Who administers.
     pub administration: Administration,
 }

@@ -35,7 +35,7 @@ const MAX_AUDIENCE: usize = 256;
 const MAX_REFRESH_TOKEN: usize = 256;
 const UUID: &str = "a UUID in its canonical form";
 
-pub fn login(request: v1::LoginRequest, until: Option<Instant>) -> Result<LoginRequest, Error> {
+pub(super) fn login(request: v1::LoginRequest, until: Option<Instant>) -> Result<LoginRequest, Error> {
     Ok(LoginRequest {
         username: Username::parse(&request.username)?,
         password: password("password", request.password)?,
@@ -46,7 +46,10 @@ pub fn login(request: v1::LoginRequest, until: Option<Instant>) -> Result<LoginR
     })
 }
 
-pub fn demand<'a>(wanted: &'a str, max_staleness: Option<&prost_types::Duration>) -> Result<Requirements<'a>, Error> {
+pub(super) fn demand<'a>(
+    wanted: &'a str,
+    max_staleness: Option<&prost_types::Duration>,
+) -> Result<Requirements<'a>, Error> {
     if !wanted.is_empty() {
         audience(wanted)?;
     }
@@ -56,14 +59,14 @@ pub fn demand<'a>(wanted: &'a str, max_staleness: Option<&prost_types::Duration>
     })
 }
 
-pub fn batch(tokens: &[String]) -> Result<impl Iterator<Item = &str>, Error> {
+pub(super) fn batch(tokens: &[String]) -> Result<impl Iterator<Item = &str>, Error> {
     if tokens.is_empty() || tokens.len() > MAX_BATCH {
         return Err(Error::invalid("access_tokens", format!("1 to {MAX_BATCH} tokens")));
     }
     Ok(tokens.iter().map(String::as_str))
 }
 
-pub fn refresh(request: v1::RefreshRequest) -> Result<RefreshRequest, Error> {
+pub(super) fn refresh(request: v1::RefreshRequest) -> Result<RefreshRequest, Error> {
     bounded("refresh_token", &request.refresh_token, MAX_REFRESH_TOKEN)?;
     if !request.access_token.is_empty() {
         bounded("access_token", &request.access_token, access_token::MAX_BYTES)?;
@@ -76,7 +79,7 @@ pub fn refresh(request: v1::RefreshRequest) -> Result<RefreshRequest, Error> {
 }
 
 /// What to end, and how long to wait for the other replicas.
-pub fn revoke(request: v1::RevokeRequest) -> Result<(Target, Duration), Error> {
+pub(super) fn revoke(request: v1::RevokeRequest) -> Result<(Target, Duration), Error> {
     let wait = request.wait.as_ref().map(|wait| duration("wait", wait)).transpose()?;
     Ok((target(request)?, wait.unwrap_or(CONFIRM_WITHIN)))
 }
@@ -94,12 +97,12 @@ fn target(request: v1::RevokeRequest) -> Result<Target, Error> {
     }
 }
 
-pub fn new_password(field: &'static str, text: String, min_chars: usize) -> Result<Password, Error> {
+pub(super) fn new_password(field: &'static str, text: String, min_chars: usize) -> Result<Password, Error> {
     let text = zeroize::Zeroizing::new(text);
     Password::parse_new(field, &text, min_chars)
 }
 
-pub fn user_key(request: v1::GetUserRequest) -> Result<UserKey, Error> {
+pub(super) fn user_key(request: v1::GetUserRequest) -> Result<UserKey, Error> {
     use v1::get_user_request::Key;
     match request.key {
         Some(Key::UserId(id)) => Ok(UserKey::Id(user_id(&id)?)),
@@ -108,11 +111,11 @@ pub fn user_key(request: v1::GetUserRequest) -> Result<UserKey, Error> {
     }
 }
 
-pub fn status(disabled: Option<bool>) -> Option<Status> {
+pub(super) fn status(disabled: Option<bool>) -> Option<Status> {
     disabled.map(|disabled| if disabled { Status::Disabled } else { Status::Enabled })
 }
 
-pub fn password_change(
+pub(super) fn password_change(
     request: v1::ChangePasswordRequest,
     min_chars: usize,
     device: Option<Device>,
@@ -127,7 +130,7 @@ pub fn password_change(
 }
 
 /// A message of an import, with its rows as they are: what is wrong with one is reported and ends nothing.
-pub fn imported(message: v1::ImportUsersRequest) -> Result<(Mode, Vec<Row>), Error> {
+pub(super) fn imported(message: v1::ImportUsersRequest) -> Result<(Mode, Vec<Row>), Error> {
     if message.users.len() > MAX_BATCH {
         return Err(Error::invalid("users", format!("at most {MAX_BATCH} in a message")));
     }
@@ -151,11 +154,11 @@ fn moment(at: &prost_types::Timestamp) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(PrimitiveDateTime::MAX.assume_utc())
 }
 
-pub fn user_id(text: &str) -> Result<UserId, Error> {
+pub(super) fn user_id(text: &str) -> Result<UserId, Error> {
     UserId::parse(text).ok_or_else(|| Error::invalid("user_id", UUID))
 }
 
-pub fn page(size: i32, token: &str) -> Result<Page, Error> {
+pub(super) fn page(size: i32, token: &str) -> Result<Page, Error> {
     let size = match u16::try_from(size) {
         Ok(0) => DEFAULT_PAGE,
         Ok(size) if size <= MAX_PAGE => size,

@@ -14,7 +14,7 @@ use crate::{
     revocation::log::Revoked,
 };
 
-pub fn tokens(tokens: TokenPair) -> v1::TokenPair {
+pub(super) fn tokens(tokens: TokenPair) -> v1::TokenPair {
     v1::TokenPair {
         access_token: tokens.access_token.expose().to_owned(),
         access_token_expires_at: timestamp(tokens.access_token_expires_at),
@@ -24,7 +24,7 @@ pub fn tokens(tokens: TokenPair) -> v1::TokenPair {
     }
 }
 
-pub fn principal(principal: &Principal) -> v1::Principal {
+pub(super) fn principal(principal: &Principal) -> v1::Principal {
     v1::Principal {
         user_id: principal.user_id.to_string(),
         session_id: principal.session_id.to_string(),
@@ -37,7 +37,7 @@ pub fn principal(principal: &Principal) -> v1::Principal {
     }
 }
 
-pub fn revoked(revoked: Revoked, confirmed: bool) -> v1::RevokeResponse {
+pub(super) fn revoked(revoked: Revoked, confirmed: bool) -> v1::RevokeResponse {
     v1::RevokeResponse {
         sessions_revoked: i32::try_from(revoked.sessions).unwrap_or(i32::MAX),
         confirmed,
@@ -46,7 +46,7 @@ pub fn revoked(revoked: Revoked, confirmed: bool) -> v1::RevokeResponse {
 }
 
 /// A revocation for subscribers; None for a row that says something else.
-pub fn revocation(revocation: &Revocation) -> Option<v1::Revocation> {
+pub(super) fn revocation(revocation: &Revocation) -> Option<v1::Revocation> {
     use v1::revocation::Subject as S;
     let subject = match revocation.subject {
         Subject::Session(id) => S::SessionId(id.to_string()),
@@ -60,7 +60,7 @@ pub fn revocation(revocation: &Revocation) -> Option<v1::Revocation> {
     Some(v1::Revocation { subject: Some(subject), expires_at: timestamp(revocation.expires_at) })
 }
 
-pub fn session(session: Session) -> v1::Session {
+pub(super) fn session(session: Session) -> v1::Session {
     v1::Session {
         session_id: session.id.to_string(),
         user_id: session.user_id.to_string(),
@@ -76,7 +76,7 @@ pub fn session(session: Session) -> v1::Session {
     }
 }
 
-pub fn user(user: User) -> v1::User {
+pub(super) fn user(user: User) -> v1::User {
     v1::User {
         user_id: user.id.to_string(),
         username: user.username.as_str().to_owned(),
@@ -89,7 +89,7 @@ pub fn user(user: User) -> v1::User {
 }
 
 /// A row that was not imported. `Imported` has no reason.
-pub fn unimported(row: u64, outcome: Outcome) -> v1::UnimportedRow {
+pub(super) fn unimported(row: u64, outcome: Outcome) -> v1::UnimportedRow {
     use v1::UnimportedReason as R;
     let (reason, violations) = match outcome {
         Outcome::Imported => (R::Unspecified, vec![]),
@@ -108,11 +108,11 @@ pub fn unimported(row: u64, outcome: Outcome) -> v1::UnimportedRow {
 }
 
 /// The token of the page after this one: the last id, if the page is full.
-pub fn next_page(page: Page, last_id: Option<&String>, length: usize) -> String {
+pub(super) fn next_page(page: Page, last_id: Option<&String>, length: usize) -> String {
     last_id.filter(|_| length == usize::from(page.size)).cloned().unwrap_or_default()
 }
 
-pub fn timestamp(at: OffsetDateTime) -> Option<Timestamp> {
+pub(super) fn timestamp(at: OffsetDateTime) -> Option<Timestamp> {
     Some(Timestamp { seconds: at.unix_timestamp(), nanos: i32::try_from(at.nanosecond()).unwrap_or(0) })
 }
 

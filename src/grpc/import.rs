@@ -32,7 +32,7 @@ struct Report {
 /// # Errors
 /// What tonic says of a message that it cannot read, which `contract.rs` makes honest; INVALID_ARGUMENT for a message
 /// that is too large or asks for a dry run too late; DATABASE_UNAVAILABLE. What was written before stays.
-pub async fn import(
+pub(super) async fn import(
     auth: Arc<Auth>,
     mut messages: Streaming<v1::ImportUsersRequest>,
 ) -> Result<v1::ImportUsersResponse, Status> {

@@ -11,7 +11,7 @@ const PACKAGE: &str = "/countersign.v1.";
 
 /// A demand of an RPC on its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permission {
+pub(super) enum Permission {
     /// Nothing: what the request carries proves what it has to.
     Anyone,
     /// To be an administrator.

@@ -14,7 +14,7 @@ const ANSWER: Duration = Duration::from_millis(50);
 
 /// Serves both AuthService and UserService.
 #[derive(Clone, Debug)]
-pub struct Service {
+pub(super) struct Service {
     /// The operations.
     pub auth: Arc<Auth>,
     /// Says when streams have to end.
@@ -23,7 +23,7 @@ pub struct Service {
 
 impl Service {
     /// What was ended, once the other replicas have confirmed it or the caller's patience is over.
-    pub async fn confirm(&self, revoked: Revoked, patience: Patience) -> v1::RevokeResponse {
+    pub(super) async fn confirm(&self, revoked: Revoked, patience: Patience) -> v1::RevokeResponse {
         let confirmed = self.auth.base.log.confirm(&revoked.committed, patience.left()).await;
         encode::revoked(revoked, confirmed)
     }
@@ -31,32 +31,32 @@ impl Service {
 
 /// How long a caller can be kept waiting: what it asks for, as long as an answer still reaches it before its deadline.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub(super) struct Patience {
     wait: Duration,
     ends_at: Option<Instant>,
 }
 
 impl Patience {
     /// Of the caller of `metadata`, who has just called.
-    pub fn of(metadata: &MetadataMap, wait: Duration) -> Self {
+    pub(super) fn of(metadata: &MetadataMap, wait: Duration) -> Self {
         Self { wait, ends_at: deadline(metadata) }
     }
 
     /// What is left of it now.
-    pub fn left(self) -> Duration {
+    pub(super) fn left(self) -> Duration {
         let until_deadline = self.ends_at.map(|at| at.saturating_duration_since(Instant::now()));
         self.wait.min(until_deadline.unwrap_or(Duration::MAX)).min(MAX_STALENESS)
     }
 }
 
 /// Until when an answer still reaches the caller of `metadata`, who has just called; None for one without a deadline.
-pub fn deadline(metadata: &MetadataMap) -> Option<Instant> {
+pub(super) fn deadline(metadata: &MetadataMap) -> Option<Instant> {
     let timeout = contract::timeout(metadata.as_ref())?;
     Instant::now().checked_add(timeout.saturating_sub(ANSWER))
 }
 
 /// Turns the outcome of a call into its answer.
-pub async fn respond<T>(
+pub(super) async fn respond<T>(
     rpc: &'static str,
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<Response<T>, Status> {

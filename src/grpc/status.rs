@@ -13,7 +13,7 @@ use crate::error::Error;
 const DOMAIN: &str = "countersign";
 
 /// The status of `error`, which `rpc` met.
-pub fn status(rpc: &'static str, error: Error) -> Status {
+pub(super) fn status(rpc: &'static str, error: Error) -> Status {
     let (code, reason, message, level) = answer(&error);
     match level {
         Level::Error => tracing::error!(rpc, %error, "call failed"),
@@ -113,7 +113,7 @@ fn reason(rejection: Rejection) -> &'static str {
 }
 
 /// The same reasons in the answers of VerifyBatch.
-pub fn rejection(rejection: Rejection) -> v1::Rejection {
+pub(super) fn rejection(rejection: Rejection) -> v1::Rejection {
     match rejection {
         Rejection::Malformed => v1::Rejection::TokenMalformed,
         Rejection::SignatureInvalid | Rejection::KeyUnknown => v1::Rejection::TokenSignatureInvalid,

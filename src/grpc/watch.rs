@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LIFE: Duration = Duration::from_secs(3600);
 
 /// What a subscriber receives.
-pub type Events = ReceiverStream<Result<v1::WatchRevocationsResponse, Status>>;
+pub(super) type Events = ReceiverStream<Result<v1::WatchRevocationsResponse, Status>>;
 
 struct Watcher {
     auth: Arc<Auth>,
@@ -56,7 +56,7 @@ impl From<Error> for End {
 ///
 /// # Errors
 /// [`Error::RevocationsStale`], [`Error::SigningKeySecret`].
-pub fn watch(auth: Arc<Auth>, position: &str, drain: watch::Receiver<bool>) -> Result<Events, Error> {
+pub(super) fn watch(auth: Arc<Auth>, position: &str, drain: watch::Receiver<bool>) -> Result<Events, Error> {
     auth.revocations().state().fresh(None)?;
     refuse_secrets(&auth)?;
     let (events, received) = mpsc::channel(BUFFERED);

@@ -26,7 +26,7 @@ struct Metadata<'a> {
     id_token_signing_alg_values_supported: Vec<&'a str>,
 }
 
-pub async fn metadata(State(auth): State<Arc<Auth>>, request: HeaderMap) -> Response {
+pub(super) async fn metadata(State(auth): State<Arc<Auth>>, request: HeaderMap) -> Response {
     let policy = &auth.token_policy;
     // What depends on the asked host must not be kept for those who ask for another.
     let (base, cache) = match (&policy.public_url, asked_host(&request)) {

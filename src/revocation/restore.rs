@@ -30,7 +30,7 @@ const BATCH: usize = 1000;
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn put_back(
+pub(super) async fn put_back(
     conn: &mut Conn,
     known: Vec<Revocation>,
     extent: Extent,

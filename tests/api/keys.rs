@@ -26,7 +26,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const LEAD: Duration = Duration::from_secs(71 * 60);
 const OTHER_MASTER_KEY: &str = "//////////////////////////////////////////8=";
 
-pub fn kid(access_token: &str) -> String {
+pub(crate) fn kid(access_token: &str) -> String {
     decode_header(access_token).expect("a header").kid.expect("kid")
 }
 

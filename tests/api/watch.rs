@@ -14,7 +14,7 @@ use tonic::{Code, Streaming};
 use crate::support::{Proxy, Setup, TestServer, refusal};
 
 /// A verifier that keeps what it hears.
-pub struct Watcher {
+pub(crate) struct Watcher {
     events: Streaming<WatchRevocationsResponse>,
     jwks: String,
     sessions: HashSet<String>,
@@ -25,7 +25,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    pub async fn of(server: &TestServer, position: &str) -> Self {
+    pub(crate) async fn of(server: &TestServer, position: &str) -> Self {
         let request = WatchRevocationsRequest { position: position.to_owned() };
         let events = server.auth_client().watch_revocations(request).await.expect("watching").into_inner();
         Self {
@@ -82,7 +82,7 @@ impl Watcher {
         }
     }
 
-    pub async fn until(&mut self, known: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&mut self, known: impl Fn(&Self) -> bool) {
         while !known(self) {
             self.hear().await.expect("it goes on");
         }

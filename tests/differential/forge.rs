@@ -10,11 +10,11 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use crate::sides::{NAMES, Sides};
 
 /// An object as text, with repetitions and in order.
-pub type Members = Vec<(String, String)>;
+pub(crate) type Members = Vec<(String, String)>;
 
 /// One step away from a valid token.
 #[derive(Clone, Debug)]
-pub enum Change {
+pub(crate) enum Change {
     Header(Member),
     Claims(Member),
     /// The segment of this index is encoded otherwise.
@@ -24,7 +24,7 @@ pub enum Change {
 }
 
 #[derive(Clone, Debug)]
-pub enum Member {
+pub(crate) enum Member {
     Remove(Index),
     Set(Index, &'static str),
     Add(&'static str, &'static str),
@@ -39,7 +39,7 @@ pub enum Member {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Encoding {
+pub(crate) enum Encoding {
     Canonical,
     Padded,
     OtherAlphabet,
@@ -49,7 +49,7 @@ pub enum Encoding {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub enum Signer {
+pub(crate) enum Signer {
     Own,
     /// Another key of the same algorithm.
     Other,
@@ -61,7 +61,7 @@ pub enum Signer {
 }
 
 #[derive(Clone, Debug)]
-pub enum Text {
+pub(crate) enum Text {
     Flip(Index, u8),
     Insert(Index, char),
     Cut(Index),
@@ -70,7 +70,7 @@ pub enum Text {
 }
 
 /// A token that is being made.
-pub struct Forge {
+pub(crate) struct Forge {
     header: Members,
     claims: Members,
     encodings: [Encoding; 3],
@@ -80,12 +80,12 @@ pub struct Forge {
 
 impl Forge {
     /// A valid token of the key.
-    pub fn valid(sides: &Sides) -> Self {
+    pub(crate) fn valid(sides: &Sides) -> Self {
         let (header, claims) = (sides.header(), sides.claims());
         Self { header, claims, encodings: [Encoding::Canonical; 3], signer: Signer::Own, texts: Vec::new() }
     }
 
-    pub fn apply(&mut self, change: Change) {
+    pub(crate) fn apply(&mut self, change: Change) {
         match change {
             Change::Header(member) => alter(&mut self.header, member),
             Change::Claims(member) => alter(&mut self.claims, member),
@@ -96,7 +96,7 @@ impl Forge {
     }
 
     /// The token; what comes before the signature is signed as it stands there.
-    pub fn token(self, sides: &Sides) -> Vec<u8> {
+    pub(crate) fn token(self, sides: &Sides) -> Vec<u8> {
         let encoded = |members, encoding| encode(object(members).as_bytes(), encoding);
         let [header, claims, signature] = self.encodings;
         let message = format!("{}.{}", encoded(&self.header, header), encoded(&self.claims, claims));
@@ -173,7 +173,7 @@ fn edit(mut token: Vec<u8>, text: Text) -> Vec<u8> {
 }
 
 /// None to three changes.
-pub fn changes() -> impl Strategy<Value = Vec<Change>> {
+pub(crate) fn changes() -> impl Strategy<Value = Vec<Change>> {
     vec(change(), 0..4)
 }
 

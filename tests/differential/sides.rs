@@ -16,14 +16,14 @@ use zeroize::Zeroizing;
 use crate::forge::{Members, Signer};
 
 /// Members that a token has or may be given.
-pub const NAMES: [&str; 23] = [
+pub(crate) const NAMES: [&str; 23] = [
     "alg", "typ", "kid", "crit", "b64", "jwk", "jku", "x5u", "x5c", "cty", "zip", "enc", "iss", "sub", "aud", "exp",
     "nbf", "iat", "jti", "sid", "roles", "epoch", "x",
 ];
 const ID: &str = "0190a000-0000-7000-8000-000000000000";
 
 /// A key and its two readers.
-pub struct Sides {
+pub(crate) struct Sides {
     pub algorithm: Algorithm,
     pub now: u64,
     own: SigningKey,
@@ -36,7 +36,7 @@ pub struct Sides {
 }
 
 impl Sides {
-    pub fn new(algorithm: Algorithm) -> Self {
+    pub(crate) fn new(algorithm: Algorithm) -> Self {
         let material = KeyMaterial::generate(algorithm, 2048).expect("key");
         let own = SigningKey::parse(algorithm, &material).expect("sound");
         let decoding = match own.jwk().expect("sound") {
@@ -59,7 +59,7 @@ impl Sides {
         }
     }
 
-    pub fn sign(&self, signer: Signer, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(&self, signer: Signer, message: &[u8]) -> Vec<u8> {
         let key = match signer {
             Signer::Own => &self.own,
             Signer::Other => &self.other,
@@ -71,12 +71,12 @@ impl Sides {
     }
 
     /// The members of a valid header.
-    pub fn header(&self) -> Members {
+    pub(crate) fn header(&self) -> Members {
         members(&json!({"alg": self.algorithm.as_str(), "kid": self.own.kid(), "typ": "at+jwt"}))
     }
 
     /// The members of valid claims.
-    pub fn claims(&self) -> Members {
+    pub(crate) fn claims(&self) -> Members {
         members(&json!({
             "iss": "countersign", "sub": ID, "aud": ["internal", "billing"], "exp": self.now + 600, "iat": self.now - 60,
             "jti": "j", "client_id": "web", "auth_time": self.now - 60, "sid": ID, "epoch": 3, "roles": ["a", "b"],
@@ -84,7 +84,7 @@ impl Sides {
     }
 
     /// The claims, if we accept the token.
-    pub fn ours(&self, token: &[u8]) -> Option<Value> {
+    pub(crate) fn ours(&self, token: &[u8]) -> Option<Value> {
         let claims = access_token::open(std::str::from_utf8(token).ok()?, &self.keys).ok()?;
         let now = i64::try_from(self.now).expect("this century");
         let now = OffsetDateTime::from_unix_timestamp(now).expect("this century");
@@ -93,7 +93,7 @@ impl Sides {
     }
 
     /// The claims, if jsonwebtoken accepts the token.
-    pub fn theirs(&self, token: &[u8]) -> Option<Value> {
+    pub(crate) fn theirs(&self, token: &[u8]) -> Option<Value> {
         decode(token, &self.decoding, &self.validation).ok().map(|data| data.claims)
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 type Steps = Vec<(Step, World)>;
 
 /// What the calls may do next.
-pub fn steps(variant: &Variant, world: &World, out: &mut Steps) {
+pub(crate) fn steps(variant: &Variant, world: &World, out: &mut Steps) {
     for nth in 0..world.calls.len() {
         let calls = Calls { variant, world, nth, who: ["R", "R2"][nth] };
         match world.calls[nth] {
@@ -165,7 +165,7 @@ impl Calls<'_> {
 }
 
 /// A call that was under way when its process ended has promised nothing, unless it was answered.
-pub fn crash(variant: &Variant, world: &World) -> Vec<World> {
+pub(crate) fn crash(variant: &Variant, world: &World) -> Vec<World> {
     let mut worlds = vec![World { a: crate::start::revoking(variant), ..world.clone() }];
     for nth in 0..world.calls.len() {
         let again = |mut world: World| {

@@ -12,7 +12,7 @@ use crate::{
 
 /// A server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum At {
+pub(crate) enum At {
     /// The primary at first.
     D1,
     /// Its standby.
@@ -21,7 +21,7 @@ pub enum At {
 
 /// Where a connection leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Lead {
+pub(crate) enum Lead {
     To(At),
     /// To whichever accepts connections, anew for each statement.
     Pooler,
@@ -29,36 +29,36 @@ pub enum Lead {
 
 /// The row of the session, or of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Row {
+pub(crate) enum Row {
     Absent,
     Live,
     Ended,
 }
 
 /// Who wrote a row of the log, which is its id.
-pub mod row {
+pub(crate) mod row {
     /// A Revoke that failed earlier.
-    pub const EARLIER: u8 = 1;
+    pub(crate) const EARLIER: u8 = 1;
     /// Of another session; the second is left over on the old primary.
-    pub const OTHER: u8 = 2;
-    pub const OTHER_LEFT: u8 = 3;
+    pub(crate) const OTHER: u8 = 2;
+    pub(crate) const OTHER_LEFT: u8 = 3;
     /// Put back by the revoking replica; by the verifying ones: this and the next.
-    pub const PUT_BACK: u8 = 4;
+    pub(crate) const PUT_BACK: u8 = 4;
     /// The calls: this and the next.
-    pub const CALL: u8 = 8;
+    pub(crate) const CALL: u8 = 8;
 }
 
 const ROWS: usize = 8;
 
 /// The ids of its rows, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Log {
+pub(crate) struct Log {
     ids: [u8; ROWS],
     rows: u8,
 }
 
 impl Log {
-    pub fn append(&mut self, id: u8) {
+    pub(crate) fn append(&mut self, id: u8) {
         self.ids[usize::from(self.rows)] = id;
         self.rows += 1;
     }
@@ -69,38 +69,38 @@ impl Log {
     }
 
     /// The newest row.
-    pub fn head(&self) -> Position {
+    pub(crate) fn head(&self) -> Position {
         self.positions().last().unwrap_or_default()
     }
 
-    pub fn holds(&self, row: Position) -> bool {
+    pub(crate) fn holds(&self, row: Position) -> bool {
         row == Position::default() || self.positions().any(|held| held == row)
     }
 
     /// The row that is known, if it is there, and those after it.
-    pub fn from(&self, known: Position) -> Vec<Position> {
+    pub(crate) fn from(&self, known: Position) -> Vec<Position> {
         self.positions().filter(|row| row.seq > known.seq || *row == known).collect()
     }
 
     /// Whether it says that the session has ended.
-    pub fn revokes(&self) -> bool {
+    pub(crate) fn revokes(&self) -> bool {
         self.ids.iter().take(usize::from(self.rows)).any(|id| ![row::OTHER, row::OTHER_LEFT].contains(id))
     }
 }
 
 /// A replica on the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Entry {
+pub(crate) struct Entry {
     pub applied: u8,
     pub count: u8,
 }
 
 /// The most processes that are ever on the list; the revoking replica itself is left out, as its observer does.
-pub const LISTED: usize = 3;
-pub type List = [Option<Entry>; LISTED];
+pub(crate) const LISTED: usize = 3;
+pub(crate) type List = [Option<Entry>; LISTED];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Database {
+pub(crate) struct Database {
     /// 0 while it is a standby.
     pub timeline: u8,
     /// The timeline that is stored as settled.
@@ -110,12 +110,12 @@ pub struct Database {
     pub list: List,
 }
 
-pub fn identity(timeline: u8) -> LogIdentity {
+pub(crate) fn identity(timeline: u8) -> LogIdentity {
     LogIdentity(Uuid::from_u128(u128::from(timeline)))
 }
 
 impl Database {
-    pub const EMPTY: Self = Self {
+    pub(crate) const EMPTY: Self = Self {
         timeline: 0,
         settled: 1,
         session: Row::Absent,
@@ -123,25 +123,25 @@ impl Database {
         list: [None; LISTED],
     };
 
-    pub fn identity(&self) -> LogIdentity {
+    pub(crate) fn identity(&self) -> LogIdentity {
         identity(self.timeline)
     }
 
     /// A replica's row: what it reports counts only if it is in this log (M4).
-    pub fn report(&mut self, slot: usize, applied: Position, count: u8, is_checked: bool) {
+    pub(crate) fn report(&mut self, slot: usize, applied: Position, count: u8, is_checked: bool) {
         let known = !is_checked || self.log.holds(applied);
         self.list[slot] = Some(Entry { applied: if known { applied.seq as u8 } else { 0 }, count });
     }
 
     /// The same data, as a copy.
-    pub fn copy(&self, timeline: u8) -> Self {
+    pub(crate) fn copy(&self, timeline: u8) -> Self {
         Self { timeline, ..*self }
     }
 }
 
 /// How far the failover is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Phase {
+pub(crate) enum Phase {
     Together,
     /// D1 is cut off; nobody is promoted.
     Cut,
@@ -151,14 +151,14 @@ pub enum Phase {
 
 /// What the client hears of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     Answered,
     /// Nothing: it failed, hangs, or the answer was lost.
     Lost,
 }
 
 /// Commits a change on a server: every world in which that ends, and what is heard there.
-pub fn commit(
+pub(crate) fn commit(
     variant: &Variant,
     world: &World,
     at: At,

@@ -18,7 +18,7 @@ const OTHER: usize = 2;
 const OTHER_LEFT: usize = 3;
 const AGAIN: usize = 4;
 
-pub fn steps(variant: &Variant, world: &World, out: &mut Steps) {
+pub(crate) fn steps(variant: &Variant, world: &World, out: &mut Steps) {
     let mut put = |what: Step, change: &dyn Fn(&mut World)| {
         let mut after = world.clone();
         change(&mut after);

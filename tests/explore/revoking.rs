@@ -17,7 +17,7 @@ type Steps = Vec<(Step, World)>;
 const OWN: Uuid = Uuid::from_u128(99);
 
 /// What its follower and its observer may do next.
-pub fn steps(variant: &Variant, world: &World, out: &mut Steps) {
+pub(crate) fn steps(variant: &Variant, world: &World, out: &mut Steps) {
     if variant.beside == Beside::Nothing {
         return;
     }
@@ -37,7 +37,7 @@ pub fn steps(variant: &Variant, world: &World, out: &mut Steps) {
 }
 
 /// Where its address leads.
-pub fn lead(variant: &Variant, world: &World) -> Lead {
+pub(crate) fn lead(variant: &Variant, world: &World) -> Lead {
     if variant.address == Address::Pooler { Lead::Pooler } else { Lead::To(world.address[0]) }
 }
 
@@ -133,14 +133,14 @@ fn observe(variant: &Variant, world: &World, out: &mut Steps) {
 }
 
 /// A reading of the list, whose answer is on its way.
-pub fn ask(world: &World, at: At) -> Question {
+pub(crate) fn ask(world: &World, at: At) -> Question {
     let database = world.database(at);
     let (list, log, timeline) = (database.list, database.log, database.timeline);
     Question { at, asked: 0, number: world.readings(), list, log, timeline }
 }
 
 /// The answer of a reading, as the machines see it.
-pub fn take(variant: &Variant, a: &mut Revoking, question: Question, observes: bool) -> Observed {
+pub(crate) fn take(variant: &Variant, a: &mut Revoking, question: Question, observes: bool) -> Observed {
     let listed = |(slot, entry): (usize, &Option<crate::database::Entry>)| {
         entry.map(|entry| Listed {
             id: process(slot),
@@ -160,7 +160,7 @@ pub fn take(variant: &Variant, a: &mut Revoking, question: Question, observes: b
 }
 
 /// Whether this reading confirms the call.
-pub fn confirm(variant: &Variant, call: &mut Call, observed: &Observed, question: &Question) {
+pub(crate) fn confirm(variant: &Variant, call: &mut Call, observed: &Observed, question: &Question) {
     let (Call::Waiting { mark, is_confirmed, .. }, log) = (call, question.log) else {
         return;
     };

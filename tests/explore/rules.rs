@@ -3,7 +3,7 @@
 
 /// How commits reach the standby.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replication {
+pub(crate) enum Replication {
     /// A commit of the primary is answered when the standby has it.
     Sync,
     /// Before; and after the promotion of the standby the old primary goes on.
@@ -14,7 +14,7 @@ pub enum Replication {
 
 /// Where a walk begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub(crate) enum Start {
     /// Nobody is connected, nothing is known.
     Nothing,
     /// Everybody is connected to the primary and fresh.
@@ -33,7 +33,7 @@ pub enum Start {
 
 /// Whom the address leads to the promoted standby.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Address {
+pub(crate) enum Address {
     All,
     OnlyTheRevoking,
     /// Connections lead through a pooler: each statement may reach another server.
@@ -42,7 +42,7 @@ pub enum Address {
 
 /// What is asked of the replica that revokes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub(crate) enum Call {
     Revoke,
     /// A call that is denied if the session has ended or is not there; Login, with the hash for the session, is the same.
     Refresh,
@@ -50,7 +50,7 @@ pub enum Call {
 
 /// What the replica that revokes does beside its calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beside {
+pub(crate) enum Beside {
     Everything,
     /// Its observer reads nothing.
     Following,
@@ -59,7 +59,7 @@ pub enum Beside {
 
 /// How an answer is made that rests on what was read (M1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub(crate) enum Proof {
     ReadThenCommit,
     CommitThenRead,
     Read,
@@ -67,14 +67,14 @@ pub enum Proof {
 
 /// What a reading has to show of the row that it confirms (M3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub(crate) enum Shown {
     Row,
     Number,
     Nothing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub(crate) struct Rules {
     pub m1: Proof,
     /// Absence is logged.
     pub m2: bool,
@@ -101,7 +101,7 @@ pub struct Rules {
     pub keys_first: bool,
 }
 
-pub const RULES: Rules = Rules {
+pub(crate) const RULES: Rules = Rules {
     m1: Proof::ReadThenCommit,
     m2: true,
     m3: Shown::Row,
@@ -118,7 +118,7 @@ pub const RULES: Rules = Rules {
 };
 
 #[derive(Clone, Copy, Debug)]
-pub struct Variant {
+pub(crate) struct Variant {
     pub replication: Replication,
     pub start: Start,
     pub address: Address,
@@ -149,7 +149,7 @@ pub struct Variant {
     pub rules: Rules,
 }
 
-pub const VARIANT: Variant = Variant {
+pub(crate) const VARIANT: Variant = Variant {
     replication: Replication::Sync,
     start: Start::Promoted,
     address: Address::All,

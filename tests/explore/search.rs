@@ -8,7 +8,7 @@ use std::{
 };
 
 /// What can be explored.
-pub trait Model {
+pub(crate) trait Model {
     /// Equal for states that behave alike.
     type State: Clone + Hash;
     /// One line of a trace.
@@ -22,7 +22,7 @@ pub trait Model {
 
 /// What was found.
 #[derive(Debug)]
-pub struct Found {
+pub(crate) struct Found {
     pub states: usize,
     /// The number of steps up to which every state was walked.
     pub depth: usize,
@@ -33,13 +33,13 @@ pub struct Found {
 
 /// A property that does not hold, and the shortest way to see it.
 #[derive(Debug)]
-pub struct Violation {
+pub(crate) struct Violation {
     pub property: &'static str,
     pub trace: Vec<String>,
 }
 
 /// Walks every state that can be reached, up to about `most` of them, until a property is violated.
-pub fn search<M: Model>(model: &M, most: usize) -> Found {
+pub(crate) fn search<M: Model>(model: &M, most: usize) -> Found {
     let mut seen = Seen::default();
     let mut layer = Vec::new();
     for (nth, state) in model.starts().into_iter().enumerate() {
@@ -69,7 +69,7 @@ pub fn search<M: Model>(model: &M, most: usize) -> Found {
 
 /// Whether from every state that is `due` one can be reached that is `good`, if only steps are taken that `may` be: how many
 /// states there are, how many are due, and the way to the first that is stuck.
-pub fn stuck<M: Model>(model: &M, predicates: Progress<M>, most: usize) -> (usize, usize, Option<Vec<String>>) {
+pub(crate) fn stuck<M: Model>(model: &M, predicates: Progress<M>, most: usize) -> (usize, usize, Option<Vec<String>>) {
     let mut seen = Seen::default();
     let mut numbers: HashMap<u128, u32> = HashMap::new();
     let mut queue: Vec<M::State> = Vec::new();
@@ -103,7 +103,7 @@ pub fn stuck<M: Model>(model: &M, predicates: Progress<M>, most: usize) -> (usiz
 }
 
 /// What [`stuck`] asks.
-pub struct Progress<M: Model> {
+pub(crate) struct Progress<M: Model> {
     pub due: fn(&M::State) -> bool,
     pub good: fn(&M::State) -> bool,
     pub may: fn(&M::Step) -> bool,

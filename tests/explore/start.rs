@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// All states in which a variant may begin.
-pub fn starts(variant: &Variant) -> Vec<World> {
+pub(crate) fn starts(variant: &Variant) -> Vec<World> {
     let mut world = nothing(variant);
     if variant.start == Start::Nothing {
         return vec![world];
@@ -109,7 +109,7 @@ fn nothing(variant: &Variant) -> World {
 }
 
 /// A process of the replica that revokes, at its start.
-pub fn revoking(variant: &Variant) -> Revoking {
+pub(crate) fn revoking(variant: &Variant) -> Revoking {
     Revoking {
         follow: Follow::new(seconds(variant.bound)),
         connection: None,
@@ -123,7 +123,7 @@ pub fn revoking(variant: &Variant) -> Revoking {
 }
 
 /// A process of a replica that verifies, at its start.
-pub fn verifying(variant: &Variant, slot: usize) -> Verifying {
+pub(crate) fn verifying(variant: &Variant, slot: usize) -> Verifying {
     let follow = Follow::new(seconds(variant.bound));
     Verifying { slot, follow, connection: None, flight: Flight::Nothing, known: false, published: None }
 }

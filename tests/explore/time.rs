@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A second later.
-pub fn tick(world: &mut World) {
+pub(crate) fn tick(world: &mut World) {
     for replica in &mut world.verifying {
         let (began, counted, _) = replica.follow.parts();
         for moment in [began, counted].into_iter().flatten() {
@@ -43,7 +43,7 @@ fn at_most(boot: &mut BootInstant, most: u8) {
 }
 
 /// Makes states equal that behave alike.
-pub fn make_canonical(variant: &Variant, world: &mut World) {
+pub(crate) fn make_canonical(variant: &Variant, world: &mut World) {
     for replica in &mut world.verifying {
         limit_follower(variant, replica);
     }

@@ -18,7 +18,7 @@ fn passes(name: &str, variant: Variant) {
 }
 
 /// Whether the large walks are asked for.
-pub fn is_all() -> bool {
+pub(crate) fn is_all() -> bool {
     std::env::var("COUNTERSIGN_EXPLORE").is_ok_and(|what| what == "all")
 }
 

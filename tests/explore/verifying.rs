@@ -14,7 +14,7 @@ use crate::{
 type Steps = Vec<(Step, World)>;
 
 /// What the `nth` verifying replica may do next.
-pub fn steps(variant: &Variant, world: &World, nth: usize, out: &mut Steps) {
+pub(crate) fn steps(variant: &Variant, world: &World, nth: usize, out: &mut Steps) {
     let driver = Driver { variant, world, nth, who: ["B", "C"][nth] };
     let replica = &world.verifying[nth];
     let Some(lead) = replica.connection else {
@@ -292,7 +292,7 @@ fn after_outcome(outcome: Outcome) -> Flight {
 }
 
 /// A step that ends in a commit. That one hangs is noticed sooner or later.
-pub fn said(step: Step, ending: Ending, note: &'static str) -> Step {
+pub(crate) fn said(step: Step, ending: Ending, note: &'static str) -> Step {
     let step = step.note(note);
     if ending == Ending::Lost && note != "hangs" { step.fault() } else { step }
 }

@@ -18,29 +18,29 @@ use crate::{
 
 /// Now, always.
 const NOW_SECONDS: u64 = 1000;
-pub const NOW: Moment = ago(0);
+pub(crate) const NOW: Moment = ago(0);
 
 /// The moment so many seconds ago.
-pub const fn ago(age: u8) -> Moment {
+pub(crate) const fn ago(age: u8) -> Moment {
     let nanos = (NOW_SECONDS - age as u64) * 1_000_000_000;
     Moment::new(BootInstant::from_nanos(nanos), nanos)
 }
 
-pub fn age(boot: BootInstant) -> u8 {
+pub(crate) fn age(boot: BootInstant) -> u8 {
     NOW.boot().since(boot).as_secs() as u8
 }
 
-pub fn seconds(count: u8) -> Duration {
+pub(crate) fn seconds(count: u8) -> Duration {
     Duration::from_secs(u64::from(count))
 }
 
 /// C, in seconds.
-pub fn lifetime(variant: &Variant) -> u8 {
+pub(crate) fn lifetime(variant: &Variant) -> u8 {
     connection_lifetime(seconds(variant.bound)).as_secs() as u8
 }
 
 /// From the answer to `everywhere_by`, in seconds.
-pub fn everywhere(variant: &Variant) -> u8 {
+pub(crate) fn everywhere(variant: &Variant) -> u8 {
     match variant.rules.a2 {
         true => everywhere_within(seconds(variant.bound)).as_secs() as u8,
         false => variant.bound,
@@ -48,12 +48,12 @@ pub fn everywhere(variant: &Variant) -> u8 {
 }
 
 /// The id of a process on the list.
-pub fn process(slot: usize) -> Uuid {
+pub(crate) fn process(slot: usize) -> Uuid {
     Uuid::from_u128(100 + slot as u128)
 }
 
 #[derive(Clone, Hash)]
-pub struct World {
+pub(crate) struct World {
     pub databases: [Database; 2],
     pub phase: Phase,
     /// Where the address leads: A, and the others.
@@ -70,7 +70,7 @@ pub struct World {
 
 /// A's process. Its own freshness is not asked, so its follower's time stands still.
 #[derive(Clone, Hash)]
-pub struct Revoking {
+pub(crate) struct Revoking {
     pub follow: Follow,
     pub connection: Option<Lead>,
     pub known: bool,
@@ -83,7 +83,7 @@ pub struct Revoking {
 
 /// A reading that is under way.
 #[derive(Clone, Copy, Hash)]
-pub struct Question {
+pub(crate) struct Question {
     pub at: At,
     pub asked: u8,
     pub number: u8,
@@ -94,7 +94,7 @@ pub struct Question {
 
 /// B's process, or C's.
 #[derive(Clone, Hash)]
-pub struct Verifying {
+pub(crate) struct Verifying {
     /// Its place on the list.
     pub slot: usize,
     pub follow: Follow,
@@ -108,7 +108,7 @@ pub struct Verifying {
 
 /// Where its follower is within a heartbeat.
 #[derive(Clone, Copy, Hash)]
-pub enum Flight {
+pub(crate) enum Flight {
     Nothing,
     Heartbeat(Beat),
     /// Its new state is as of this age, and is still to be published.
@@ -118,7 +118,7 @@ pub enum Flight {
 }
 
 #[derive(Clone, Copy, Hash)]
-pub struct Beat {
+pub(crate) struct Beat {
     pub at: At,
     pub sent: u8,
     pub count: u8,
@@ -129,7 +129,7 @@ pub struct Beat {
 
 /// What follows on the keys.
 #[derive(Clone, Copy, Hash)]
-pub enum Then {
+pub(crate) enum Then {
     /// The machine is told of the answer.
     Answer(Beat),
     /// The log of this timeline is loaded.
@@ -140,7 +140,7 @@ pub enum Then {
 }
 
 #[derive(Clone, Copy, Hash)]
-pub enum Call {
+pub(crate) enum Call {
     /// So many attempts were made.
     Idle(u8),
     /// M1 before its mend: committed, and now it reads.
@@ -171,21 +171,21 @@ pub enum Call {
 }
 
 impl World {
-    pub fn database(&self, at: At) -> &Database {
+    pub(crate) fn database(&self, at: At) -> &Database {
         &self.databases[at as usize]
     }
 
-    pub fn database_mut(&mut self, at: At) -> &mut Database {
+    pub(crate) fn database_mut(&mut self, at: At) -> &mut Database {
         &mut self.databases[at as usize]
     }
 
     /// The database that counts.
-    pub fn primary(&self) -> At {
+    pub(crate) fn primary(&self) -> At {
         if self.phase == Phase::Promoted { At::D2 } else { At::D1 }
     }
 
     /// Where a statement on this connection may arrive.
-    pub fn reached(&self, lead: Lead) -> &'static [At] {
+    pub(crate) fn reached(&self, lead: Lead) -> &'static [At] {
         match lead {
             Lead::To(At::D1) => &[At::D1],
             Lead::To(At::D2) => &[At::D2],
@@ -195,12 +195,12 @@ impl World {
     }
 
     /// Whether a Verify that begins now is answered with yes.
-    pub fn accepts(&self, bound: u8, replica: &Verifying) -> bool {
+    pub(crate) fn accepts(&self, bound: u8, replica: &Verifying) -> bool {
         self.opened && !replica.known && replica.published.is_some_and(|age| age <= bound)
     }
 
     /// So many calls have committed: readings that begin now count for them.
-    pub fn readings(&self) -> u8 {
+    pub(crate) fn readings(&self) -> u8 {
         let committed = |call: &&Call| matches!(call, Call::First { .. } | Call::Waiting { .. });
         self.calls.iter().filter(committed).count() as u8
     }
@@ -208,7 +208,7 @@ impl World {
 
 /// A step, as a line of a trace.
 #[derive(Clone, Copy)]
-pub struct Step {
+pub(crate) struct Step {
     pub who: &'static str,
     pub what: &'static str,
     pub at: Option<At>,
@@ -217,20 +217,20 @@ pub struct Step {
     pub is_fault: bool,
 }
 
-pub fn step(who: &'static str, what: &'static str) -> Step {
+pub(crate) fn step(who: &'static str, what: &'static str) -> Step {
     Step { who, what, at: None, note: "", is_fault: false }
 }
 
 impl Step {
-    pub fn on(self, at: At) -> Self {
+    pub(crate) fn on(self, at: At) -> Self {
         Self { at: Some(at), ..self }
     }
 
-    pub fn note(self, note: &'static str) -> Self {
+    pub(crate) fn note(self, note: &'static str) -> Self {
         Self { note, ..self }
     }
 
-    pub fn fault(self) -> Self {
+    pub(crate) fn fault(self) -> Self {
         Self { is_fault: true, ..self }
     }
 }

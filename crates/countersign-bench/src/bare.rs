@@ -20,7 +20,7 @@ const ROUNDS: u32 = 5;
 
 /// What signing and verifying by EdDSA take on one thread, with parsed keys.
 #[derive(Clone, Copy, Debug)]
-pub struct Signatures {
+pub(crate) struct Signatures {
     /// Signing.
     pub sign: Duration,
     /// Verifying.
@@ -31,7 +31,7 @@ pub struct Signatures {
 ///
 /// # Errors
 /// [`Error::Internal`] when the cryptographic library fails.
-pub fn signatures(within: Duration) -> Result<Signatures, Error> {
+pub(crate) fn signatures(within: Duration) -> Result<Signatures, Error> {
     let failed = |_| Error::internal("EdDSA failed");
     let private = Ed25519KeyPair::generate().map_err(failed)?;
     let public = ParsedPublicKey::new(&ED25519, private.public_key().as_ref());
@@ -61,7 +61,7 @@ fn best<T>(within: Duration, operation: impl Fn() -> T) -> Duration {
 ///
 /// # Errors
 /// [`Error::Internal`] for parameters out of range.
-pub fn hashes_a_second(cost: HashCost, threads: usize, within: Duration) -> Result<f64, Error> {
+pub(crate) fn hashes_a_second(cost: HashCost, threads: usize, within: Duration) -> Result<f64, Error> {
     let params = Params::new(cost.memory, cost.iterations, cost.lanes, Some(OUTPUT_BYTES));
     let params = params.map_err(|error| Error::internal(error.to_string()))?;
     let mut highest: f64 = 0.0;

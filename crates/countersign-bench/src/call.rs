@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 /// What is called, and with what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Call {
+pub(crate) enum Call {
     /// Verify of a few tokens, again and again.
     VerifyWarm,
     /// Verify of tokens that the server has not verified before, each once.
@@ -31,7 +31,7 @@ pub enum Call {
 
 impl Call {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::VerifyWarm,
         Self::VerifyCold,
         Self::VerifyRevoked,
@@ -46,7 +46,7 @@ impl Call {
     ];
 
     /// Its name on the command line and in reports.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::VerifyWarm => "verify-warm",
             Self::VerifyCold => "verify-cold",
@@ -63,7 +63,7 @@ impl Call {
     }
 
     /// The path of its RPC.
-    pub fn path(self) -> &'static str {
+    pub(crate) fn path(self) -> &'static str {
         match self {
             Self::VerifyWarm | Self::VerifyCold | Self::VerifyRevoked | Self::VerifyExpired | Self::VerifyGarbage => {
                 "/countersign.v1.AuthService/Verify"
@@ -77,7 +77,7 @@ impl Call {
     }
 
     /// The reason with which it should be refused; None if it should be OK.
-    pub fn expected(self) -> Option<&'static str> {
+    pub(crate) fn expected(self) -> Option<&'static str> {
         match self {
             Self::VerifyRevoked => Some("TOKEN_REVOKED"),
             Self::VerifyExpired => Some("TOKEN_EXPIRED"),
@@ -98,21 +98,21 @@ impl FromStr for Call {
 
 /// Calls with weights, as in `verify-warm=90,refresh=9,login=1`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mix(Vec<(Call, u32)>);
+pub(crate) struct Mix(Vec<(Call, u32)>);
 
 impl Mix {
     /// Of one call alone.
-    pub fn of(call: Call) -> Self {
+    pub(crate) fn of(call: Call) -> Self {
         Self(vec![(call, 1)])
     }
 
     /// The calls, in the order in which they were given.
-    pub fn calls(&self) -> impl Iterator<Item = Call> {
+    pub(crate) fn calls(&self) -> impl Iterator<Item = Call> {
         self.0.iter().map(|(call, _)| *call)
     }
 
     /// Its weights, in the same order.
-    pub fn weights(&self) -> Vec<u32> {
+    pub(crate) fn weights(&self) -> Vec<u32> {
         self.0.iter().map(|(_, weight)| *weight).collect()
     }
 }
@@ -138,7 +138,7 @@ impl FromStr for Mix {
 
 /// Chooses by weight, the same sequence for the same seed.
 #[derive(Clone, Debug)]
-pub struct Dice {
+pub(crate) struct Dice {
     state: u64,
     weights: Vec<u32>,
     total: u64,
@@ -146,14 +146,14 @@ pub struct Dice {
 
 impl Dice {
     /// For `weights` whose sum is not 0.
-    pub fn new(weights: Vec<u32>, seed: u64) -> Self {
+    pub(crate) fn new(weights: Vec<u32>, seed: u64) -> Self {
         let total = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>().max(1);
         // Neighbouring seeds must not begin alike.
         Self { state: seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15), weights, total }
     }
 
     /// The next choice: an index of the weights.
-    pub fn roll(&mut self) -> usize {
+    pub(crate) fn roll(&mut self) -> usize {
         if self.weights.len() == 1 {
             return 0;
         }

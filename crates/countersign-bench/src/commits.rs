@@ -9,11 +9,11 @@ use tokio::{task::JoinSet, time::Instant};
 use countersign::{error::Error, store::Store};
 
 /// The most tasks.
-pub const MOST_TASKS: usize = 256;
+pub(crate) const MOST_TASKS: usize = 256;
 
 /// The table; nothing else knows of it.
 #[derive(Debug)]
-pub struct Commits {
+pub(crate) struct Commits {
     store: Store,
 }
 
@@ -22,7 +22,7 @@ impl Commits {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn create(store: Store) -> Result<Self, Error> {
+    pub(crate) async fn create(store: Store) -> Result<Self, Error> {
         let mut conn = store.acquire().await?;
         let create = "CREATE TABLE IF NOT EXISTS countersign_bench_commits (id bigint PRIMARY KEY, value bigint NOT NULL) WITH (fillfactor = 10)";
         conn.execute(query(create)).await?;
@@ -37,7 +37,7 @@ impl Commits {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn a_second(&self, tasks: usize, within: Duration) -> Result<f64, Error> {
+    pub(crate) async fn a_second(&self, tasks: usize, within: Duration) -> Result<f64, Error> {
         let begun = Instant::now();
         let mut committing = JoinSet::new();
         for row in 0..i64::try_from(tasks.min(MOST_TASKS)).unwrap_or(0) {
@@ -63,7 +63,7 @@ impl Commits {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn remove(self) -> Result<(), Error> {
+    pub(crate) async fn remove(self) -> Result<(), Error> {
         self.store.acquire().await?.execute(query("DROP TABLE countersign_bench_commits")).await?;
         self.store.close().await;
         Ok(())

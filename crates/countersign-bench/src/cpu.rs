@@ -16,7 +16,7 @@ fn ticks(stat: &str) -> Option<u64> {
 }
 
 /// The process of this machine that listens at a loopback address, if it can be seen.
-pub fn listener_of(addr: SocketAddr) -> Option<u32> {
+pub(crate) fn listener_of(addr: SocketAddr) -> Option<u32> {
     if !addr.ip().is_loopback() {
         return None;
     }

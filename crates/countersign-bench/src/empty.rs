@@ -61,7 +61,7 @@ impl UnaryService<String> for Empty {
 ///
 /// # Errors
 /// [`Error::Internal`] when the port fails.
-pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+pub(crate) async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let mut routes = Routes::builder();
     routes.add_service(Empty);
     serve_routes(listener, routes.routes(), Administration::Nobody, shutdown).await

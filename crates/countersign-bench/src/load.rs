@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for a target that cannot be reached or does not answer.
-pub fn run(target: &Target, plan: Plan, shape: &Shape, server: Option<u32>) -> Result<Report, Error> {
+pub(crate) fn run(target: &Target, plan: Plan, shape: &Shape, server: Option<u32>) -> Result<Report, Error> {
     let plan = Arc::new(plan);
     let (ready, connected) = channel();
     let mut threads = Vec::new();

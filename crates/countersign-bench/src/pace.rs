@@ -11,7 +11,7 @@ use std::{
 use tokio::{sync::Semaphore, time::Instant};
 
 /// Decides when the next call is due.
-pub struct Pace {
+pub(crate) struct Pace {
     /// Before it no call is made.
     pub begin: Instant,
     /// From when on calls count.
@@ -33,14 +33,14 @@ struct Schedule {
 
 impl Pace {
     /// From `begin` on: first the warm-up, then the time that counts. With `rate` an open loop of so many calls a second.
-    pub fn new(begin: Instant, warm_up: Duration, measured: Duration, rate: Option<f64>) -> Self {
+    pub(crate) fn new(begin: Instant, warm_up: Duration, measured: Duration, rate: Option<f64>) -> Self {
         let measured_from = begin + warm_up;
         let schedule = rate.map(|rate| Schedule { begin, rate, due: Semaphore::new(0), sent: AtomicU64::new(0) });
         Self { begin, measured_from, until: measured_from + measured, schedule }
     }
 
     /// Waits for the next call of a stream, and says since when it is due; None at the end.
-    pub async fn next(&self) -> Option<Instant> {
+    pub(crate) async fn next(&self) -> Option<Instant> {
         let Some(schedule) = &self.schedule else {
             return Some(Instant::now()).filter(|now| *now < self.until);
         };
@@ -49,12 +49,12 @@ impl Pace {
     }
 
     /// Once all streams have ended: how many calls were due and never sent, because all of them waited for answers.
-    pub fn unsent(&self) -> u64 {
+    pub(crate) fn unsent(&self) -> u64 {
         self.schedule.as_ref().map_or(0, |schedule| u64::try_from(schedule.due.available_permits()).unwrap_or(0))
     }
 
     /// Lets calls become due until the end, in the thread that calls it; returns at once in a closed loop.
-    pub fn run(&self) {
+    pub(crate) fn run(&self) {
         let Some(schedule) = &self.schedule else {
             return;
         };

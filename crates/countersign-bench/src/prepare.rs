@@ -28,7 +28,7 @@ const LENGTH: usize = 400;
 
 /// Who logs in.
 #[derive(Clone)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// The name; with several users what comes before `-1`, `-2` and so on.
     pub username: String,
     /// How many users; 0 for one, whose name that is.
@@ -38,7 +38,7 @@ pub struct Credentials {
 }
 
 /// What messages are made with.
-pub struct Preparation {
+pub(crate) struct Preparation {
     /// The server.
     pub target: Target,
     /// For all calls but `verify-garbage` and `empty`.
@@ -69,7 +69,7 @@ impl Credentials {
 
 impl Preparation {
     /// For calls that need nobody who logs in.
-    pub fn bare(target: Target, clock: Clock) -> Self {
+    pub(crate) fn bare(target: Target, clock: Clock) -> Self {
         let (tokens, sessions, batch, wait) = (0, 0, 0, Duration::ZERO);
         Self { target, credentials: None, bearer: None, tokens, sessions, batch, wait, clock }
     }
@@ -78,7 +78,7 @@ impl Preparation {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] says what is missing or was refused.
-    pub async fn plan(&self, mix: &Mix, callers: usize) -> Result<Plan, Error> {
+    pub(crate) async fn plan(&self, mix: &Mix, callers: usize) -> Result<Plan, Error> {
         let stream = Stream::connect(&self.target).await?;
         let mut parts = Vec::new();
         for call in mix.calls() {

@@ -35,7 +35,7 @@ const TASKS: [usize; 5] = [1, 8, 16, 64, MOST_TASKS];
 
 /// What is measured.
 #[derive(Debug)]
-pub struct Yardstick {
+pub(crate) struct Yardstick {
     /// How long each figure is measured.
     pub each: Duration,
     /// Of a password hash.
@@ -50,7 +50,7 @@ pub struct Yardstick {
 
 /// The figures.
 #[derive(Debug, Serialize)]
-pub struct Reference {
+pub(crate) struct Reference {
     empty_call: Vec<Report>,
     eddsa_sign_us: f64,
     eddsa_verify_us: f64,
@@ -90,7 +90,7 @@ impl Yardstick {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] when the empty server does not start.
-    pub fn measure(self) -> Result<Reference, Error> {
+    pub(crate) fn measure(self) -> Result<Reference, Error> {
         let signatures = bare::signatures(self.each)?;
         let HashCost { memory, iterations, lanes } = self.cost;
         let per_second = bare::hashes_a_second(self.cost, self.hash_threads, self.each)?;

@@ -25,7 +25,7 @@ pub(super) struct Measured {
 
 /// A run. All that is called calls was made in the time that counts.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     target: String,
     connections: usize,
     /// On each connection.
@@ -129,7 +129,7 @@ impl Report {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] says how many were not, and how they were answered.
-    pub fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let mut wrong = Vec::new();
         for call in &self.calls {
             for (reason, count) in &call.unexpected {

@@ -22,7 +22,7 @@ const IDLE_TTL: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// What a database is filled with.
 #[derive(Clone, Copy, Debug)]
-pub struct Seed<'a> {
+pub(crate) struct Seed<'a> {
     /// Users are called by it, `-` and a number from 1.
     pub prefix: &'a str,
     /// Of all of them.
@@ -40,7 +40,7 @@ pub struct Seed<'a> {
 /// # Errors
 /// [`Error::UsernameTaken`] when there is a user of that prefix; [`Error::DatabaseUnavailable`], with part of the rows
 /// written.
-pub async fn fill(store: &Store, seed: Seed<'_>) -> Result<(), Error> {
+pub(crate) async fn fill(store: &Store, seed: Seed<'_>) -> Result<(), Error> {
     let mut connection = store.connect_bare().await?;
     let taken = query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM users WHERE starts_with(username, $1))");
     if taken.bind(format!("{}-", seed.prefix)).fetch_one(&mut connection).await.map_err(failed)? {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How much load.
 #[derive(Clone, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// TCP connections.
     pub connections: usize,
     /// Calls under way on each of them.
@@ -26,7 +26,7 @@ impl Shape {
     }
 
     /// All streams together.
-    pub fn callers(&self) -> usize {
+    pub(crate) fn callers(&self) -> usize {
         self.connections * self.streams
     }
 }

@@ -19,14 +19,14 @@ use countersign::grpc::v1;
 
 /// What a run sends.
 #[derive(Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub(super) mix: Mix,
     pub(super) parts: Vec<Part>,
 }
 
 impl Plan {
     /// The first message of the first call, for other tools.
-    pub fn first(&self) -> Option<Bytes> {
+    pub(crate) fn first(&self) -> Option<Bytes> {
         self.parts.first()?.supply.open(0).next()
     }
 }

@@ -25,7 +25,7 @@ const BROKEN: &str = "CONNECTION";
 
 /// The server that is measured.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub(crate) struct Target {
     /// Where it is.
     pub addr: SocketAddr,
     authority: String,
@@ -36,7 +36,7 @@ impl Target {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`].
-    pub async fn parse(text: &str) -> Result<Self, Error> {
+    pub(crate) async fn parse(text: &str) -> Result<Self, Error> {
         let expected = || Error::invalid("target", "http://host:port");
         let uri: Uri = text.parse().map_err(|_| expected())?;
         let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http") && uri.path() == "/");
@@ -47,7 +47,7 @@ impl Target {
     }
 
     /// A server of this machine.
-    pub fn local(addr: SocketAddr) -> Self {
+    pub(crate) fn local(addr: SocketAddr) -> Self {
         Self { addr, authority: addr.to_string() }
     }
 }
@@ -58,7 +58,7 @@ fn unreachable(authority: &str, error: &dyn std::fmt::Display) -> Error {
 
 /// What is the same in all requests of a kind.
 #[derive(Clone)]
-pub struct Template {
+pub(crate) struct Template {
     uri: Uri,
     headers: HeaderMap,
 }
@@ -68,7 +68,7 @@ impl Template {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a token that is no header.
-    pub fn new(target: &Target, path: &str, bearer: Option<&str>) -> Result<Self, Error> {
+    pub(crate) fn new(target: &Target, path: &str, bearer: Option<&str>) -> Result<Self, Error> {
         let uri = format!("http://{}{path}", target.authority).parse().map_err(Error::internal)?;
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -92,7 +92,7 @@ impl Template {
 }
 
 /// A message in the framing of gRPC.
-pub fn frame(message: &impl Message) -> Bytes {
+pub(crate) fn frame(message: &impl Message) -> Bytes {
     let mut framed = BytesMut::zeroed(PREFIX);
     let length = u32::try_from(message.encoded_len()).unwrap_or(u32::MAX);
     framed.truncate(1);
@@ -102,11 +102,11 @@ pub fn frame(message: &impl Message) -> Bytes {
 }
 
 /// What the server said: a message, or the reason of its refusal.
-pub type Answer = Result<Bytes, Arc<str>>;
+pub(crate) type Answer = Result<Bytes, Arc<str>>;
 
 /// A stream of calls, one after the other, on a connection that others share.
 #[derive(Clone)]
-pub struct Stream {
+pub(crate) struct Stream {
     requests: SendRequest<Bytes>,
     /// The details of the last refusal and their reason: equal ones are read once.
     refusal: Option<(HeaderValue, Arc<str>)>,
@@ -117,7 +117,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a target that cannot be reached.
-    pub async fn connect(target: &Target) -> Result<Self, Error> {
+    pub(crate) async fn connect(target: &Target) -> Result<Self, Error> {
         let stream = TcpStream::connect(target.addr).await.map_err(|error| unreachable(&target.authority, &error))?;
         stream.set_nodelay(true).map_err(Error::internal)?;
         let mut settings = client::Builder::new();
@@ -130,7 +130,7 @@ impl Stream {
     }
 
     /// Makes one call with a framed message.
-    pub async fn call(&mut self, template: &Template, message: Bytes) -> Answer {
+    pub(crate) async fn call(&mut self, template: &Template, message: Bytes) -> Answer {
         match self.exchange(template, message).await {
             Ok(answer) => answer,
             Err(_) => Err(BROKEN.into()),
@@ -141,7 +141,7 @@ impl Stream {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for `setting`, with the reason of a refusal.
-    pub async fn unary<A: Message + Default>(
+    pub(crate) async fn unary<A: Message + Default>(
         &mut self,
         setting: &'static str,
         template: &Template,
@@ -195,6 +195,6 @@ impl Stream {
 }
 
 /// Whether a refusal says that the connection is gone.
-pub fn is_broken(reason: &str) -> bool {
+pub(crate) fn is_broken(reason: &str) -> bool {
     reason == BROKEN
 }

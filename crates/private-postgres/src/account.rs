@@ -21,7 +21,7 @@ pub(super) struct Account {
 
 impl Account {
     /// Whom root runs Postgres as; `None` for everybody else.
-    pub fn for_postgres() -> Result<Option<Self>, LaunchError> {
+    pub(crate) fn for_postgres() -> Result<Option<Self>, LaunchError> {
         if !geteuid().is_root() {
             return Ok(None);
         }
@@ -31,7 +31,7 @@ impl Account {
     }
 
     /// Fails on the first directory from the root down to `path` that this user cannot enter.
-    pub fn check_can_enter(&self, path: &Path) -> Result<(), LaunchError> {
+    pub(crate) fn check_can_enter(&self, path: &Path) -> Result<(), LaunchError> {
         let mut way: Vec<&Path> = path.ancestors().collect();
         way.reverse();
         for directory in way {

@@ -42,7 +42,7 @@ pub(super) struct Directory {
 
 impl Directory {
     /// Creates the directory if need be, takes it, and waits for what a dead owner left at work.
-    pub fn claim(dir: &Path, durability: Durability) -> Result<Self, LaunchError> {
+    pub(crate) fn claim(dir: &Path, durability: Durability) -> Result<Self, LaunchError> {
         let path = prepare(dir, durability)?;
         let account = Account::for_postgres()?;
         if let Some(account) = &account {
@@ -62,39 +62,39 @@ impl Directory {
     }
 
     /// Absolute, with all links resolved.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.path.join("postgres")
     }
 
     /// Where initdb works: a directory becomes `data` only when it is complete.
-    pub fn unfinished_data(&self) -> PathBuf {
+    pub(crate) fn unfinished_data(&self) -> PathBuf {
         self.path.join("postgres.new")
     }
 
-    pub fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.path.join("postgres.log")
     }
 
-    pub fn socket(&self) -> &Path {
+    pub(crate) fn socket(&self) -> &Path {
         &self.socket
     }
 
-    pub fn account(&self) -> Option<&Account> {
+    pub(crate) fn account(&self) -> Option<&Account> {
         self.account.as_ref()
     }
 
     /// A second handle on the helpers' lock, for a helper to inherit.
-    pub fn helpers_lock(&self) -> Result<File, LaunchError> {
+    pub(crate) fn helpers_lock(&self) -> Result<File, LaunchError> {
         let path = self.path.join(HELPERS_LOCK);
         self.locks.helpers().map_err(LaunchError::io("share", &path))
     }
 
     /// Makes sure of a directory of mode 0700 that belongs to Postgres's user.
-    pub fn create_private(&self, path: &Path) -> Result<(), LaunchError> {
+    pub(crate) fn create_private(&self, path: &Path) -> Result<(), LaunchError> {
         match DirBuilder::new().mode(0o700).create(path) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => {
                 return Err(LaunchError::io("create", path)(e));
@@ -115,7 +115,7 @@ impl Directory {
     }
 
     /// Removes the socket's directory if it is outside; it is empty once Postgres has stopped.
-    pub fn remove_socket(&self) {
+    pub(crate) fn remove_socket(&self) {
         if !self.socket.starts_with(&self.path) {
             let _ = fs::remove_dir(&self.socket);
         }
@@ -123,7 +123,7 @@ impl Directory {
 
     /// Deletes everything, the helpers' lock last: as long as its name exists, the next owner
     /// waits for us, and when it does not, we touch nothing any more.
-    pub fn remove(&self) -> Result<(), LaunchError> {
+    pub(crate) fn remove(&self) -> Result<(), LaunchError> {
         self.remove_socket();
         empty(&self.path, &[HELPERS_LOCK])?;
         remove_tree(&self.path.join(HELPERS_LOCK))?;

@@ -30,7 +30,7 @@ pub(super) struct Locks {
 impl Locks {
     /// Takes both, waiting for the helpers of a dead owner. `None` if a throwaway owner that was
     /// just ending, or its watchdog, has deleted the files meanwhile.
-    pub fn take(dir: &Path) -> Result<Option<Self>, LaunchError> {
+    pub(crate) fn take(dir: &Path) -> Result<Option<Self>, LaunchError> {
         let lock = open(&dir.join(LOCK))?;
         if !try_lock(&lock, dir)? {
             return Err(LaunchError::refused(dir, Refusal::Busy));
@@ -46,7 +46,7 @@ impl Locks {
     }
 
     /// A second handle on the helpers' lock, which lasts until the last handle is closed.
-    pub fn helpers(&self) -> io::Result<File> {
+    pub(crate) fn helpers(&self) -> io::Result<File> {
         self.helpers.try_clone()
     }
 }

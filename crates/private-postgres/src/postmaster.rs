@@ -56,7 +56,11 @@ pub(super) struct Postmaster {
 
 impl Postmaster {
     /// Starts Postgres and waits until it accepts connections.
-    pub fn start(directory: &Directory, binaries: &Binaries, durability: Durability) -> Result<Self, LaunchError> {
+    pub(crate) fn start(
+        directory: &Directory,
+        binaries: &Binaries,
+        durability: Durability,
+    ) -> Result<Self, LaunchError> {
         let (log, log_start) = open_log(&directory.log())?;
         let copy = log.try_clone().map_err(LaunchError::io("open", &directory.log()))?;
         let program = binaries.program("postgres");
@@ -94,7 +98,7 @@ impl Postmaster {
     }
 
     /// Ends Postgres and waits for it; one that has ended already is fine.
-    pub fn stop(&mut self, shutdown: Shutdown) -> Result<(), LaunchError> {
+    pub(crate) fn stop(&mut self, shutdown: Shutdown) -> Result<(), LaunchError> {
         for (signal, limit) in shutdown.signals() {
             if self.has_ended()? {
                 return Ok(());
@@ -118,7 +122,7 @@ impl Postmaster {
     }
 
     #[cfg(test)]
-    pub fn ids(&self) -> (u32, u32) {
+    pub(crate) fn ids(&self) -> (u32, u32) {
         (self.child.id(), self.watchdog.id())
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Watchdog {
 
 impl Watchdog {
     /// Starts before Postgres does, so that only `guard` lies between its start and its safety.
-    pub fn spawn(directory: &Directory, durability: Durability) -> Result<Self, LaunchError> {
+    pub(crate) fn spawn(directory: &Directory, durability: Durability) -> Result<Self, LaunchError> {
         let mut shell = command("/bin/sh", directory);
         shell.args(["-c", SCRIPT, "sh"]);
         match durability {
@@ -62,7 +62,7 @@ impl Watchdog {
     }
 
     /// Tells it which process to end. The pipe stays open: closing it is the signal.
-    pub fn guard(&mut self, pid: u32) -> Result<(), LaunchError> {
+    pub(crate) fn guard(&mut self, pid: u32) -> Result<(), LaunchError> {
         let Some(stdin) = self.child.stdin.as_mut() else {
             return Ok(());
         };
@@ -70,7 +70,7 @@ impl Watchdog {
     }
 
     #[cfg(test)]
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 }

@@ -9,11 +9,11 @@ use tonic::{Status, transport::Channel};
 
 use super::{TestServer, administering};
 
-pub const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// A user, and the replica that it talks to.
 #[derive(Clone)]
-pub struct User {
+pub(crate) struct User {
     pub id: String,
     pub name: String,
     client: AuthServiceClient<Channel>,
@@ -32,46 +32,46 @@ impl User {
     }
 
     /// The same user, talking to another replica.
-    pub fn at(&self, server: &TestServer) -> Self {
+    pub(crate) fn at(&self, server: &TestServer) -> Self {
         self.through(server.auth_client())
     }
 
-    pub fn through(&self, client: AuthServiceClient<Channel>) -> Self {
+    pub(crate) fn through(&self, client: AuthServiceClient<Channel>) -> Self {
         Self { client, ..self.clone() }
     }
 
-    pub async fn login(&self) -> TokenPair {
+    pub(crate) async fn login(&self) -> TokenPair {
         self.login_with(PASSWORD).await.expect("logged in")
     }
 
-    pub async fn login_with(&self, password: &str) -> Result<TokenPair, Status> {
+    pub(crate) async fn login_with(&self, password: &str) -> Result<TokenPair, Status> {
         let request = LoginRequest { username: self.name.clone(), password: password.to_owned(), ..Default::default() };
         let answer = self.client.clone().login(request).await?;
         Ok(answer.into_inner().tokens.expect("tokens"))
     }
 
-    pub async fn verify(&self, access_token: &str) -> Result<Principal, Status> {
+    pub(crate) async fn verify(&self, access_token: &str) -> Result<Principal, Status> {
         let request = VerifyRequest { access_token: access_token.to_owned(), ..Default::default() };
         let answer = self.client.clone().verify(request).await?;
         Ok(answer.into_inner().principal.expect("a principal"))
     }
 
-    pub async fn refresh(&self, refresh_token: &str) -> Result<RefreshResponse, Status> {
+    pub(crate) async fn refresh(&self, refresh_token: &str) -> Result<RefreshResponse, Status> {
         let request = RefreshRequest { refresh_token: refresh_token.to_owned(), ..Default::default() };
         Ok(self.client.clone().refresh(request).await?.into_inner())
     }
 
     /// Refreshes, and gives the new tokens alone.
-    pub async fn rotate(&self, refresh_token: &str) -> TokenPair {
+    pub(crate) async fn rotate(&self, refresh_token: &str) -> TokenPair {
         self.refresh(refresh_token).await.expect("refreshed").tokens.expect("tokens")
     }
 
-    pub async fn revoke(&self, target: Target) -> Result<RevokeResponse, Status> {
+    pub(crate) async fn revoke(&self, target: Target) -> Result<RevokeResponse, Status> {
         let request = RevokeRequest { target: Some(target), ..Default::default() };
         Ok(self.client.clone().revoke(request).await?.into_inner())
     }
 
-    pub fn change_password(&self, new_password: &str, keep_session_id: &str) -> ChangePasswordRequest {
+    pub(crate) fn change_password(&self, new_password: &str, keep_session_id: &str) -> ChangePasswordRequest {
         ChangePasswordRequest {
             username: self.name.clone(),
             old_password: PASSWORD.to_owned(),
@@ -83,7 +83,7 @@ impl User {
 }
 
 /// How many sessions the database holds that have not ended.
-pub async fn live_sessions(server: &TestServer) -> i64 {
+pub(crate) async fn live_sessions(server: &TestServer) -> i64 {
     let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
     sqlx::query_scalar("SELECT count(*) FROM refresh_tokens s JOIN users u ON u.id = s.user_id AND u.epoch = s.epoch WHERE s.revoked_at IS NULL")
         .fetch_one(&mut connection)

@@ -21,7 +21,7 @@ static TEMPLATE_READY: OnceCell<()> = OnceCell::const_new();
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// The URL of a fresh, migrated database.
-pub async fn database() -> String {
+pub(crate) async fn database() -> String {
     TEMPLATE_READY.get_or_init(make_template).await;
     let name = format!("test_{}", NEXT.fetch_add(1, Ordering::Relaxed));
     admin(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await;
@@ -29,12 +29,12 @@ pub async fn database() -> String {
 }
 
 /// Waits until a statement of this database waits for a lock.
-pub async fn somebody_waits(url: &str) {
+pub(crate) async fn somebody_waits(url: &str) {
     so_many_wait(url, 1).await;
 }
 
 /// Waits until so many statements of this database wait for a lock.
-pub async fn so_many_wait(url: &str, count: i64) {
+pub(crate) async fn so_many_wait(url: &str, count: i64) {
     let mut connection = PgConnection::connect(url).await.expect("connect");
     let waiting =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";

@@ -9,18 +9,18 @@ mod proxy;
 mod scratch;
 mod server;
 
-pub use actor::{PASSWORD, User, live_sessions};
-pub use cluster::{database, so_many_wait, somebody_waits};
-pub use pair::{Pair, Replication};
-pub use process::Process;
-pub use proxy::{Proxy, for_a_while};
-pub use scratch::Scratch;
-pub use server::{ADMIN_TOKEN, MASTER_KEY, Setup, TestServer, administering, bearer};
+pub(crate) use actor::{PASSWORD, User, live_sessions};
+pub(crate) use cluster::{database, so_many_wait, somebody_waits};
+pub(crate) use pair::{Pair, Replication};
+pub(crate) use process::Process;
+pub(crate) use proxy::{Proxy, for_a_while};
+pub(crate) use scratch::Scratch;
+pub(crate) use server::{ADMIN_TOKEN, MASTER_KEY, Setup, TestServer, administering, bearer};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 /// The code and the reason of an error, whose ErrorInfo must be ours.
-pub fn refusal<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
+pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
     let status = result.expect_err("refused");
     let info = status.get_details_error_info().expect("every error carries ErrorInfo");
     assert_eq!(info.domain, "countersign");
@@ -28,7 +28,7 @@ pub fn refusal<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) 
 }
 
 /// The fields that an INVALID_ARGUMENT names.
-pub fn violations<T: std::fmt::Debug>(result: Result<T, Status>) -> Vec<String> {
+pub(crate) fn violations<T: std::fmt::Debug>(result: Result<T, Status>) -> Vec<String> {
     let status = result.expect_err("refused");
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     let bad = status.get_details_bad_request().expect("INVALID_ARGUMENT carries BadRequest");

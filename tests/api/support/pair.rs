@@ -26,14 +26,14 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Whether a commit on the primary waits for the standby.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Replication {
+pub(crate) enum Replication {
     Asynchronous,
     /// A commit is answered when the standby has it.
     Synchronous,
 }
 
 /// Both clusters, in a directory that goes with them.
-pub struct Pair {
+pub(crate) struct Pair {
     primary: Cluster,
     /// None while it is stopped.
     standby: Option<Child>,
@@ -42,7 +42,7 @@ pub struct Pair {
 
 impl Pair {
     /// A primary with our tables, and a standby that follows it.
-    pub async fn start(replication: Replication) -> Self {
+    pub(crate) async fn start(replication: Replication) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = env::temp_dir().join(format!("cs-pair-{}-{number}", std::process::id()));
         let mut primary = Cluster::start(&dir.join("primary"), Durability::Durable).expect("a primary");
@@ -67,17 +67,17 @@ impl Pair {
         pair
     }
 
-    pub fn primary_url(&self) -> String {
+    pub(crate) fn primary_url(&self) -> String {
         self.primary.url(DATABASE)
     }
 
-    pub fn standby_url(&self) -> String {
+    pub(crate) fn standby_url(&self) -> String {
         let socket = self.dir.join("standby/socket");
         format!("postgres://countersign@localhost:5432/{DATABASE}?host={}&sslmode=disable", socket.display())
     }
 
     /// Runs a statement on the primary, over a connection of its own that waits for no standby.
-    pub async fn on_primary(&self, statement: &str) {
+    pub(crate) async fn on_primary(&self, statement: &str) {
         let mut primary = PgConnection::connect(&self.primary_url()).await.expect("a primary");
         primary.execute("SET synchronous_commit = local").await.expect("set");
         primary.execute(AssertSqlSafe(statement)).await.expect(statement);
@@ -85,7 +85,7 @@ impl Pair {
 
     /// What the primary commits from now on does not arrive. The standby starts again, because before Postgres 13 it reads
     /// where the primary is only then.
-    pub async fn cut_replication(&mut self) {
+    pub(crate) async fn cut_replication(&mut self) {
         let mut standby = PgConnection::connect(&self.standby_url()).await.expect("a hot standby");
         standby.execute("ALTER SYSTEM SET primary_conninfo = ''").await.expect("altered");
         self.stop_standby();
@@ -94,7 +94,7 @@ impl Pair {
     }
 
     /// Ends the standby: a synchronous commit waits from now on.
-    pub fn stop_standby(&mut self) {
+    pub(crate) fn stop_standby(&mut self) {
         if let Some(mut standby) = self.standby.take() {
             kill_process(Pid::from_child(&standby), Signal::QUIT).expect("it runs");
             standby.wait().expect("it ends");
@@ -102,18 +102,18 @@ impl Pair {
     }
 
     /// Starts the standby again, which may take a while to accept connections.
-    pub fn start_standby(&mut self) {
+    pub(crate) fn start_standby(&mut self) {
         self.standby = Some(run_standby(&self.dir));
     }
 
     /// The primary crashes and the standby takes over.
-    pub async fn fail_over(&mut self) {
+    pub(crate) async fn fail_over(&mut self) {
         self.primary.crash().expect("crashed");
         self.promote().await;
     }
 
     /// The standby takes over, and the old primary goes on: two primaries from then on.
-    pub async fn promote(&self) {
+    pub(crate) async fn promote(&self) {
         let mut standby = PgConnection::connect(&self.standby_url()).await.expect("a hot standby");
         let promoted: bool =
             sqlx::query_scalar("SELECT pg_promote(true, 60)").fetch_one(&mut standby).await.expect("asked");
@@ -121,12 +121,12 @@ impl Pair {
     }
 
     /// Waits until the count that the standby answers is as expected.
-    pub async fn until_standby_says(&self, query: &'static str, expected: impl Fn(i64) -> bool) {
+    pub(crate) async fn until_standby_says(&self, query: &'static str, expected: impl Fn(i64) -> bool) {
         until(&self.standby_url(), query, expected).await;
     }
 
     /// Waits until the count that the primary answers is as expected.
-    pub async fn until_primary_says(&self, query: &'static str, expected: impl Fn(i64) -> bool) {
+    pub(crate) async fn until_primary_says(&self, query: &'static str, expected: impl Fn(i64) -> bool) {
         until(&self.primary_url(), query, expected).await;
     }
 }

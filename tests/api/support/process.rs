@@ -19,7 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 use super::server::MASTER_KEY;
 
 /// A running `countersign serve`; killed when it is dropped, paused or not.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     channel: Channel,
     log: UnboundedReceiver<Value>,
@@ -27,12 +27,12 @@ pub struct Process {
 
 impl Process {
     /// Starts the program at `binary` on a migrated database, with these settings, and waits until it listens.
-    pub async fn start(binary: &str, url: &str, settings: &[&str]) -> Self {
+    pub(crate) async fn start(binary: &str, url: &str, settings: &[&str]) -> Self {
         Self::start_with(binary, url, settings, &[]).await
     }
 
     /// The same, with these variables too.
-    pub async fn start_with(binary: &str, url: &str, settings: &[&str], variables: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start_with(binary: &str, url: &str, settings: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary);
         for (name, _) in env::vars().filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
             command.env_remove(name);
@@ -54,12 +54,12 @@ impl Process {
         process
     }
 
-    pub fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
     }
 
     /// Waits until it logs this. Gives the fields of all lines up to there that it has not given yet.
-    pub async fn logged(&mut self, message: &str) -> Vec<Value> {
+    pub(crate) async fn logged(&mut self, message: &str) -> Vec<Value> {
         let mut lines = Vec::new();
         let wait = async {
             while lines.last().is_none_or(|fields: &Value| fields["message"] != message) {
@@ -71,12 +71,12 @@ impl Process {
     }
 
     /// Tells it to read again what it has read.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         kill_process(Pid::from_child(&self.child), Signal::HUP).expect("signalled");
     }
 
     /// Stops it where it stands, and waits until it does. Its connections stay.
-    pub fn pause(&self) {
+    pub(crate) fn pause(&self) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::STOP).expect("signalled");
         let (_, status) = waitpid(Some(pid), WaitOptions::UNTRACED).expect("a child").expect("waited");
@@ -84,7 +84,7 @@ impl Process {
     }
 
     /// Lets it go on with what it was doing.
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         kill_process(Pid::from_child(&self.child), Signal::CONT).expect("signalled");
     }
 }

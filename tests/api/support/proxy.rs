@@ -41,7 +41,7 @@ enum Mode {
 const DELAY: Duration = Duration::from_millis(40);
 
 /// Forwards connections to the database at `url`.
-pub struct Proxy {
+pub(crate) struct Proxy {
     dir: PathBuf,
     database: String,
     target: Arc<Mutex<PathBuf>>,
@@ -56,7 +56,7 @@ pub struct Proxy {
 type Lose = Arc<Mutex<Option<Vec<u8>>>>;
 
 impl Proxy {
-    pub fn before(url: &str) -> Self {
+    pub(crate) fn before(url: &str) -> Self {
         let (server, _) = url.split_once("?host=").expect("a socket URL");
         let target = Arc::new(Mutex::new(socket(url)));
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -71,42 +71,42 @@ impl Proxy {
         Self { dir, database: server.to_owned(), target, mode, lose, accepted, task }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("{}?host={}&sslmode=disable", self.database, self.dir.display())
     }
 
     /// New connections go to another server.
-    pub fn redirect(&self, url: &str) {
+    pub(crate) fn redirect(&self, url: &str) {
         *self.target.lock().expect("not poisoned") = socket(url);
     }
 
     /// Waits until so many connections have been made to the proxy since its start.
-    pub async fn until_accepted(&self, count: usize) {
+    pub(crate) async fn until_accepted(&self, count: usize) {
         let accepted = async { drop(self.accepted.subscribe().wait_for(|accepted| *accepted >= count).await) };
         timeout(Duration::from_secs(60), accepted).await.expect("in time");
     }
 
-    pub fn cut(&self) {
+    pub(crate) fn cut(&self) {
         self.mode.send_replace(Mode::Cut);
     }
 
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.mode.send_replace(Mode::Frozen);
     }
 
-    pub fn slow_down(&self) {
+    pub(crate) fn slow_down(&self) {
         self.mode.send_replace(Mode::Slow);
     }
 
-    pub fn deafen(&self) {
+    pub(crate) fn deafen(&self) {
         self.mode.send_replace(Mode::Deaf);
     }
 
-    pub fn lose_answer_to(&self, needle: &[u8]) {
+    pub(crate) fn lose_answer_to(&self, needle: &[u8]) {
         *self.lose.lock().expect("not poisoned") = Some(needle.to_vec());
     }
 
-    pub fn mend(&self) {
+    pub(crate) fn mend(&self) {
         self.mode.send_replace(Mode::Open);
     }
 }
@@ -200,6 +200,6 @@ async fn held_up(mode: &mut watch::Receiver<Mode>, holding: &[Mode]) -> bool {
 }
 
 /// Lets time pass where that is what is tested.
-pub async fn for_a_while(time: Duration) {
+pub(crate) async fn for_a_while(time: Duration) {
     drop(timeout(time, std::future::pending::<()>()).await);
 }

@@ -10,10 +10,10 @@ use std::{
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A file that goes away with the test.
-pub struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub fn of(content: &str) -> Self {
+    pub(crate) fn of(content: &str) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let scratch = Self(env::temp_dir().join(format!("countersign-scratch-{}-{number}", process::id())));
         scratch.write(content);
@@ -21,13 +21,13 @@ impl Scratch {
     }
 
     /// Replaces the content at once, as a rename does.
-    pub fn write(&self, content: &str) {
+    pub(crate) fn write(&self, content: &str) {
         let draft = self.0.with_extension("draft");
         fs::write(&draft, content).expect("written");
         fs::rename(draft, &self.0).expect("renamed");
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         self.0.to_str().expect("text")
     }
 }

@@ -27,23 +27,23 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use super::{actor::User, cluster};
 
 /// One master key for all: base64 of 32 bytes.
-pub const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-pub const ADMIN_TOKEN: &str = "an-administrators-token-of-some-characters";
+pub(crate) const MASTER_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+pub(crate) const ADMIN_TOKEN: &str = "an-administrators-token-of-some-characters";
 
 /// The header by which a caller administers.
-pub fn bearer() -> String {
+pub(crate) fn bearer() -> String {
     format!("Bearer {ADMIN_TOKEN}")
 }
 
 /// The request of an administrator.
-pub fn administering<T>(request: T) -> Request<T> {
+pub(crate) fn administering<T>(request: T) -> Request<T> {
     let mut request = Request::new(request);
     request.metadata_mut().insert("authorization", bearer().parse().expect("header"));
     request
 }
 
 /// How a server is to be set up.
-pub struct Setup {
+pub(crate) struct Setup {
     pub settings: PolicySettings,
     pub administration: Administration,
     pub database_url: String,
@@ -69,11 +69,11 @@ fn defaults() -> PolicySettings {
 
 impl Setup {
     /// The defaults of the product, on a database of its own.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::on(cluster::database().await, Clock::manual())
     }
 
-    pub fn on(database_url: String, clock: Clock) -> Self {
+    pub(crate) fn on(database_url: String, clock: Clock) -> Self {
         Self {
             settings: defaults(),
             administration: Administration::Everybody,
@@ -84,14 +84,14 @@ impl Setup {
         }
     }
 
-    pub fn with_admin_token(mut self) -> Self {
+    pub(crate) fn with_admin_token(mut self) -> Self {
         let hash = ServiceTokenHash::from_file_content(ADMIN_TOKEN).expect("token");
         self.administration = Administration::Bearer(hash);
         self
     }
 
     /// What the command line works with: nothing runs, and no key has been opened.
-    pub fn without_start(self) -> Auth {
+    pub(crate) fn without_start(self) -> Auth {
         let store = StoreSettings { url: self.database_url, connections: 2, deadline: self.database_deadline };
         let store = Store::new(&store).expect("settings");
         let master_keys = MasterKeys::parse("master-key-file", &self.master_key).expect("a list");
@@ -101,18 +101,18 @@ impl Setup {
         Auth::new(accounts, master_keys, keys, tokens)
     }
 
-    pub async fn start(self) -> TestServer {
+    pub(crate) async fn start(self) -> TestServer {
         self.try_start().await.expect("the server starts")
     }
 
-    pub async fn try_start(self) -> Result<TestServer, Error> {
+    pub(crate) async fn try_start(self) -> Result<TestServer, Error> {
         let server = self.launch().await?;
         server.auth.revocations().caught_up(server.clock.boot()).await;
         Ok(server)
     }
 
     /// Starts it without waiting until it knows of revocations.
-    pub async fn launch(self) -> Result<TestServer, Error> {
+    pub(crate) async fn launch(self) -> Result<TestServer, Error> {
         let store = StoreSettings { url: self.database_url.clone(), connections: 16, deadline: self.database_deadline };
         let server = Server::build(Config {
             policies: checked(|violations| self.settings.check(violations))?,
@@ -152,7 +152,7 @@ fn addr(listener: &TcpListener) -> SocketAddr {
 }
 
 /// A running server; it stops when it is dropped.
-pub struct TestServer {
+pub(crate) struct TestServer {
     pub grpc_addr: SocketAddr,
     pub http_addr: SocketAddr,
     pub auth: Arc<Auth>,
@@ -164,41 +164,41 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Setup::new().await.start().await
     }
 
     /// Another replica over the same database and by the same clock.
-    pub async fn replica(&self) -> Self {
+    pub(crate) async fn replica(&self) -> Self {
         Setup::on(self.database_url.clone(), self.clock.clone()).start().await
     }
 
-    pub fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
     }
 
-    pub fn auth_client(&self) -> AuthServiceClient<Channel> {
+    pub(crate) fn auth_client(&self) -> AuthServiceClient<Channel> {
         AuthServiceClient::new(self.channel())
     }
 
-    pub fn user_client(&self) -> UserServiceClient<Channel> {
+    pub(crate) fn user_client(&self) -> UserServiceClient<Channel> {
         UserServiceClient::new(self.channel())
     }
 
     /// Creates a user.
-    pub async fn user(&self, name: &str) -> User {
+    pub(crate) async fn user(&self, name: &str) -> User {
         User::create(self, name).await
     }
 
     /// Moves the clock, and waits until this server has heard of revocations after that.
-    pub async fn advance(&self, by: Duration) {
+    pub(crate) async fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.catch_up().await;
     }
 
     /// Waits until this server has applied every revocation that was acknowledged by now. The clock has to move a
     /// little, because the follower's next statement has to be told from its last.
-    pub async fn catch_up(&self) {
+    pub(crate) async fn catch_up(&self) {
         self.clock.advance(Duration::from_nanos(1));
         self.auth.base.log.request_heartbeat();
         let caught_up = self.auth.revocations().caught_up(self.clock.boot());
@@ -206,7 +206,7 @@ impl TestServer {
     }
 
     /// Lets time pass for the keys too: whatever is due for them has been done by this replica or another.
-    pub async fn pass(&self, by: Duration) {
+    pub(crate) async fn pass(&self, by: Duration) {
         self.auth.keys.look_after().await.expect("looked after");
         self.advance(by).await;
         self.auth.keys.look_after().await.expect("looked after");
@@ -214,13 +214,13 @@ impl TestServer {
     }
 
     /// What it says of itself.
-    pub async fn health(&self) -> ServingStatus {
+    pub(crate) async fn health(&self) -> ServingStatus {
         let answer = HealthClient::new(self.channel()).check(HealthCheckRequest::default()).await;
         answer.expect("an answer").into_inner().status()
     }
 
     /// Stops it as SIGTERM would.
-    pub async fn stop(self) -> Result<(), Error> {
+    pub(crate) async fn stop(self) -> Result<(), Error> {
         drop(self.stop);
         self.task.await.expect("the task ends")
     }

@@ -49,7 +49,7 @@ enum Command {
 }
 
 /// Runs the command that the arguments name.
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let cli: Cli = parse();
     let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
         Command::Load(command) => command.run(),
