@@ -11,6 +11,7 @@ use super::{
 use crate::{
     crypto::{device_hint::Device, secret::Secret},
     domain::{
+        address::ClientAddress,
         audit::{Failure, Kind},
         password::Password,
         session::ClientInfo,
@@ -57,7 +58,7 @@ impl Auth {
         self.may_sign()?;
         let audience = self.token_policy.choose_audience(request.audience)?;
         let device = self.keys.ring().decode_device(request.device_hint.expose());
-        let source = Source { ip: request.client.ip.clone(), device };
+        let source = Source { address: ClientAddress::parse(&request.client.ip), device };
         let LoginRequest { username, password, until, .. } = request;
         let candidate = Candidate { username, password, source, until, refused_as: Kind::LoginFailed };
         for _ in 0..ATTEMPTS {

@@ -14,7 +14,7 @@ pub(super) struct Migrate {
 impl Migrate {
     pub(super) async fn run(self) -> Result<(), Error> {
         let store = store(&self.database)?;
-        store.check_version().await?;
+        store.check_compatible().await?;
         let missing = store.missing_migrations().await?;
         store.migrate().await?;
         say(format_args!("{missing} migrations applied"))

@@ -34,12 +34,12 @@ pub(super) fn master_keys(settings: &MasterKeySettings) -> Result<MasterKeys, Er
     MasterKeys::parse(setting, &list)
 }
 
-/// Passes if the database is of a version that is served, and all migrations have been made.
+/// Passes if the database is one that can be served, and all migrations have been made.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`], [`Error::DatabaseUnavailable`].
 pub async fn require_schema(store: &Store) -> Result<(), Error> {
-    store.check_version().await?;
+    store.check_compatible().await?;
     match store.missing_migrations().await? {
         0 => Ok(()),
         missing => {

@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: imports nothing of this crate but `error`.
 
+pub mod address;
 pub mod audit;
 pub mod hash_cost;
 pub mod key;

@@ -3,8 +3,8 @@
 use countersign_token::ids::{SessionId, UserId};
 use time::OffsetDateTime;
 
-use super::rotation::RotationState;
-use crate::error::{Error, Violation};
+use super::{address::ClientAddress, rotation::RotationState};
+use crate::error::Error;
 
 /// A stored session with what its tokens are made from.
 #[derive(Clone, Debug)]
@@ -33,10 +33,10 @@ pub struct Session {
     pub client: ClientInfo,
 }
 
-/// What the caller knows of the program or person behind a session; empty when unknown.
+/// The program or person behind a session, as far as the caller knows; empty where it does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientInfo {
-    /// Network address.
+    /// Network address, in its canonical form.
     pub ip: String,
     /// User agent.
     pub user_agent: String,
@@ -44,26 +44,32 @@ pub struct ClientInfo {
     pub device: String,
 }
 
+const MAX_USER_AGENT: usize = 512;
+const MAX_DEVICE: usize = 128;
+
 impl ClientInfo {
-    /// Checks lengths and characters.
+    /// Reads what a caller sent. Texts are cut at their longest length, and lose their control characters: they come from
+    /// browsers, and a right password must not fail for them.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] names each field that is too long or holds control characters.
-    pub fn checked(self) -> Result<Self, Error> {
-        let violations: Vec<Violation> = [
-            ("client.ip", &self.ip, 64),
-            ("client.user_agent", &self.user_agent, 512),
-            ("client.device", &self.device, 128),
-        ]
-        .into_iter()
-        .filter(|(_, value, max)| value.len() > *max || value.chars().any(char::is_control))
-        .map(|(field, _, max)| Violation {
-            field,
-            description: format!("at most {max} bytes, without control characters"),
-        })
-        .collect();
-        if violations.is_empty() { Ok(self) } else { Err(Error::InvalidArgument(violations)) }
+    /// [`Error::InvalidArgument`] for an address that is none: the caller has not read its proxy's header right, and the
+    /// attempts of all its clients would be counted as those of one.
+    pub fn parse(ip: &str, user_agent: &str, device: &str) -> Result<Self, Error> {
+        let ip = if ip.is_empty() {
+            String::new()
+        } else {
+            let address = ClientAddress::parse(ip);
+            address.ok_or_else(|| Error::invalid("client.ip", "one IP address, or nothing"))?.to_string()
+        };
+        Ok(Self { ip, user_agent: shortened(user_agent, MAX_USER_AGENT), device: shortened(device, MAX_DEVICE) })
     }
+}
+
+/// The first `max` bytes of a text, in whole characters, without control characters.
+fn shortened(text: &str, max: usize) -> String {
+    let mut short: String = text.get(..text.floor_char_boundary(max)).unwrap_or_default().to_owned();
+    short.retain(|c| !c.is_control());
+    short
 }
 
 #[cfg(test)]
@@ -71,13 +77,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn client_info_is_bounded_and_printable() {
-        let good = ClientInfo { ip: "2001:db8::1".into(), user_agent: "x".repeat(512), device: "naïve phone".into() };
-        assert_eq!(good.clone().checked().expect("good"), good);
-        let bad = ClientInfo { ip: "1".repeat(65), user_agent: "a\nb".into(), device: "nul\0".into() };
-        let Err(Error::InvalidArgument(violations)) = bad.checked() else {
-            panic!("accepted");
-        };
-        assert_eq!(violations.len(), 3);
+    fn what_a_browser_sends_is_cut_and_never_refused() {
+        let long = format!("{}ü", "x".repeat(MAX_USER_AGENT - 1));
+        let client = ClientInfo::parse("[2001:db8::1]:443", &long, "naïve\n phone\0").expect("read");
+        assert_eq!(client.user_agent, "x".repeat(MAX_USER_AGENT - 1));
+        assert_eq!((client.ip.as_str(), client.device.as_str()), ("2001:db8::1", "naïve phone"));
+        let whole = ClientInfo::parse("", &"x".repeat(MAX_USER_AGENT), &"y".repeat(MAX_DEVICE)).expect("read");
+        assert_eq!((whole.ip.len(), whole.user_agent.len(), whole.device.len()), (0, MAX_USER_AGENT, MAX_DEVICE));
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused() {
+        for ip in ["unknown", "192.0.2.7, 192.0.2.8", "x"] {
+            let Err(Error::InvalidArgument(violations)) = ClientInfo::parse(ip, "", "") else {
+                panic!("accepted {ip}");
+            };
+            assert_eq!(violations.iter().map(|v| v.field).collect::<Vec<_>>(), ["client.ip"]);
+        }
     }
 }

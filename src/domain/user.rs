@@ -10,8 +10,9 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::error::Error;
 
-const MAX_NAME_CHARS: usize = 128;
-const MAX_NAME_BYTES: usize = 512;
+/// As long as an address of e-mail may be (RFC 5321 section 4.5.3.1.3 less the brackets).
+const MAX_NAME_CHARS: usize = 254;
+const MAX_NAME_BYTES: usize = 4 * MAX_NAME_CHARS;
 const MAX_ROLES: usize = 64;
 const MAX_ROLE_BYTES: usize = 64;
 
@@ -48,7 +49,7 @@ impl Username {
     /// [`Error::InvalidArgument`] for field `username`.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let invalid =
-            || Error::invalid("username", "1 to 128 characters, without white space, control and invisible characters");
+            || Error::invalid("username", "1 to 254 characters, without white space, control and invisible characters");
         if text.len() > MAX_NAME_BYTES {
             return Err(invalid());
         }
@@ -130,12 +131,15 @@ mod tests {
 
     #[test]
     fn bad_names_are_refused() {
-        let long = "x".repeat(129);
+        let long = "x".repeat(255);
         let huge = "x".repeat(65_536);
         for bad in ["", "  ", "a b", "a\0b", "a\u{7}", "a\nb", "\u{a0}", "a\u{200b}b", "a\u{202e}b", &long, &huge] {
             assert!(Username::parse(bad).is_err(), "{bad:.20?}");
         }
-        assert!(Username::parse(&"é".repeat(128)).is_ok());
+        assert!(Username::parse(&"é".repeat(254)).is_ok());
+        let local = "x".repeat(64);
+        let email = format!("{local}@{}.{}.{}", "d".repeat(63), "e".repeat(63), "f".repeat(61));
+        assert_eq!(Username::parse(&email).expect("an address").as_str().len(), 254);
     }
 
     #[test]

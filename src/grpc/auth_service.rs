@@ -88,9 +88,8 @@ impl AuthService for Service {
             let page = decode::page(request.page_size, &request.page_token)?;
             let user = decode::user_id(&request.user_id)?;
             let sessions = self.auth.sessions.list(user, page).await?;
-            let sessions: Vec<v1::Session> = sessions.into_iter().map(encode::session).collect();
-            let last = sessions.last().map(|session| &session.session_id);
-            let next_page_token = encode::next_page(page, last, sessions.len());
+            let sessions = sessions.into_iter().map(encode::session).collect();
+            let (sessions, next_page_token) = encode::listing(page, sessions, |s: &v1::Session| &s.session_id);
             Ok(v1::ListSessionsResponse { sessions, next_page_token })
         })
         .await

@@ -32,6 +32,7 @@ const MAX_PAGE: u16 = 1000;
 const DEFAULT_PAGE: u16 = 100;
 const MAX_BATCH: usize = 1000;
 const MAX_AUDIENCE: usize = 256;
+const MAX_AUDIENCES: usize = 256;
 const MAX_REFRESH_TOKEN: usize = 256;
 const UUID: &str = "a UUID in its canonical form";
 
@@ -39,7 +40,7 @@ pub(super) fn login(request: v1::LoginRequest, until: Option<Instant>) -> Result
     Ok(LoginRequest {
         username: Username::parse(&request.username)?,
         password: password("password", request.password)?,
-        audience: request.audience.iter().map(|a| audience(a)).collect::<Result<_, _>>()?,
+        audience: audiences(request.audience)?,
         client: client(request.client)?.unwrap_or_default(),
         device_hint: Secret::new(request.device_hint),
         until,
@@ -186,9 +187,15 @@ fn password(field: &'static str, text: String) -> Result<Password, Error> {
     Password::parse(field, &text)
 }
 
-fn audience(text: &str) -> Result<String, Error> {
-    bounded("audience", text, MAX_AUDIENCE)?;
-    Ok(text.to_owned())
+fn audiences(all: Vec<String>) -> Result<Vec<String>, Error> {
+    if all.len() > MAX_AUDIENCES {
+        return Err(Error::invalid("audience", format!("at most {MAX_AUDIENCES}")));
+    }
+    all.iter().try_for_each(|one| audience(one)).map(|()| all)
+}
+
+fn audience(text: &str) -> Result<(), Error> {
+    bounded("audience", text, MAX_AUDIENCE)
 }
 
 fn bounded(field: &'static str, text: &str, max: usize) -> Result<(), Error> {
@@ -196,7 +203,7 @@ fn bounded(field: &'static str, text: &str, max: usize) -> Result<(), Error> {
 }
 
 fn client(client: Option<v1::ClientInfo>) -> Result<Option<ClientInfo>, Error> {
-    client.map(|c| ClientInfo { ip: c.ip, user_agent: c.user_agent, device: c.device }.checked()).transpose()
+    client.map(|c| ClientInfo::parse(&c.ip, &c.user_agent, &c.device)).transpose()
 }
 
 fn duration(field: &'static str, duration: &prost_types::Duration) -> Result<Duration, Error> {

@@ -4,6 +4,7 @@ use countersign_token::{
     claims::Principal,
     revocation::{Revocation, Subject},
 };
+use prost::Message;
 use prost_types::Timestamp;
 use time::OffsetDateTime;
 
@@ -13,6 +14,9 @@ use crate::{
     domain::{session::Session, user::User},
     revocation::log::Revoked,
 };
+
+/// Bytes of the items of a listing: well below the 4 MiB that clients of gRPC take in a message.
+const LISTING: usize = 1024 * 1024;
 
 pub(super) fn tokens(tokens: TokenPair) -> v1::TokenPair {
     v1::TokenPair {
@@ -107,9 +111,20 @@ pub(super) fn unimported(row: u64, outcome: Outcome) -> v1::UnimportedRow {
     }
 }
 
-/// The token of the page after this one: the last id, if the page is full.
-pub(super) fn next_page(page: Page, last_id: Option<&String>, length: usize) -> String {
-    last_id.filter(|_| length == usize::from(page.size)).cloned().unwrap_or_default()
+/// As many of the items as an answer has room for, at least one of them, and the token of the next page: the last id, unless
+/// these are all.
+pub(super) fn listing<T: Message>(page: Page, mut items: Vec<T>, id: fn(&T) -> &String) -> (Vec<T>, String) {
+    let full = items.len() == usize::from(page.size);
+    let mut bytes = 0;
+    let over = items.iter().position(|item| {
+        bytes += item.encoded_len();
+        bytes > LISTING
+    });
+    let room = over.map_or(items.len(), |index| index.max(1));
+    let more = full || room < items.len();
+    items.truncate(room);
+    let token = items.last().filter(|_| more).map(|item| id(item).clone());
+    (items, token.unwrap_or_default())
 }
 
 pub(super) fn timestamp(at: OffsetDateTime) -> Option<Timestamp> {
@@ -118,4 +133,32 @@ pub(super) fn timestamp(at: OffsetDateTime) -> Option<Timestamp> {
 
 fn seconds(at: u64) -> Option<Timestamp> {
     i64::try_from(at).ok().map(|seconds| Timestamp { seconds, nanos: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn listed(size: u16, bytes: &[usize]) -> (usize, String) {
+        let user = |(n, bytes): (usize, &usize)| v1::User {
+            user_id: n.to_string(),
+            username: "x".repeat(*bytes),
+            ..Default::default()
+        };
+        let users = bytes.iter().enumerate().map(user).collect();
+        let (users, token) = listing(Page { after: Uuid::nil(), size }, users, |user| &user.user_id);
+        (users.len(), token)
+    }
+
+    #[test]
+    fn a_listing_is_cut_by_its_bytes_too_and_goes_on_where_it_was_cut() {
+        assert_eq!(listed(3, &[1, 1]), (2, String::new()), "all");
+        assert_eq!(listed(2, &[1, 1]), (2, "1".to_owned()), "a full page");
+        assert_eq!(listed(3, &[LISTING / 2, LISTING / 3, LISTING / 4]), (2, "1".to_owned()), "cut");
+        assert_eq!(listed(9, &[LISTING / 2, LISTING / 3, LISTING / 4]), (2, "1".to_owned()), "cut before the last");
+        assert_eq!(listed(9, &[2 * LISTING, 1]), (1, "0".to_owned()), "never empty");
+        assert_eq!(listed(9, &[]), (0, String::new()));
+    }
 }

@@ -8,6 +8,7 @@ mod decode;
 mod encode;
 mod health_check;
 mod import;
+mod message_size;
 mod permission;
 mod server;
 mod service;

@@ -14,13 +14,12 @@ use tower::Layer as _;
 use super::{
     caller::Administration,
     contract::{Contract, ContractLayer},
+    message_size::{BySize, SMALL},
     service::Service,
     services::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
 use crate::{auth::Auth, error::Error};
 
-/// Room for a batch of 1000 tokens or users; fields have bounds of their own.
-const MAX_MESSAGE: usize = 1024 * 1024;
 const MAX_HEADER_LIST: u32 = 8 * 1024;
 const MAX_STREAMS: u32 = 256;
 /// Streams that a client makes and resets at once (CVE-2023-44487, CVE-2025-8671); tonic's defaults are no limit.
@@ -77,7 +76,7 @@ pub async fn serve(
     mut drain: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     let service = Service { auth, drain: drain.clone() };
-    let routes = routes(service, health)?;
+    let routes = routes(&service, health)?;
     // The sender outlives the port; if it did not, stopping would be right as well.
     let shutdown = async move { drop(drain.wait_for(|drain| *drain).await) };
     serve_routes(listener, routes, administration, shutdown).await
@@ -114,17 +113,17 @@ pub type Services = Contract<Routes>;
 /// The RPCs of the contract, for whoever calls them in the same process. Streams go on until they are dropped.
 pub fn services(auth: Arc<Auth>, administration: Administration) -> Services {
     let mut routes = Routes::builder();
-    add_contract(&mut routes, Service { auth, drain: watch::Sender::new(false).subscribe() });
+    add_contract(&mut routes, &Service { auth, drain: watch::Sender::new(false).subscribe() });
     ContractLayer { administration }.layer(routes.routes())
 }
 
-fn add_contract(routes: &mut RoutesBuilder, service: Service) {
+fn add_contract(routes: &mut RoutesBuilder, service: &Service) {
     routes
-        .add_service(AuthServiceServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE))
-        .add_service(UserServiceServer::new(service).max_decoding_message_size(MAX_MESSAGE));
+        .add_service(BySize::new(|max| AuthServiceServer::new(service.clone()).max_decoding_message_size(max)))
+        .add_service(BySize::new(|max| UserServiceServer::new(service.clone()).max_decoding_message_size(max)));
 }
 
-fn routes(service: Service, health: Health) -> Result<Routes, Error> {
+fn routes(service: &Service, health: Health) -> Result<Routes, Error> {
     let health = tonic_health::server::HealthService::from_health_reporter(health.0);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -135,8 +134,8 @@ fn routes(service: Service, health: Health) -> Result<Routes, Error> {
     let mut routes = Routes::builder();
     add_contract(&mut routes, service);
     routes
-        .add_service(tonic_health::pb::health_server::HealthServer::new(health))
-        .add_service(reflection().build_v1().map_err(Error::internal)?)
-        .add_service(reflection().build_v1alpha().map_err(Error::internal)?);
+        .add_service(tonic_health::pb::health_server::HealthServer::new(health).max_decoding_message_size(SMALL))
+        .add_service(reflection().build_v1().map_err(Error::internal)?.max_decoding_message_size(SMALL))
+        .add_service(reflection().build_v1alpha().map_err(Error::internal)?.max_decoding_message_size(SMALL));
     Ok(routes.routes())
 }

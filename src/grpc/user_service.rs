@@ -51,9 +51,8 @@ impl UserService for Service {
             let request = request.into_inner();
             let page = decode::page(request.page_size, &request.page_token)?;
             let users = self.auth.users.list(page).await?;
-            let users: Vec<v1::User> = users.into_iter().map(encode::user).collect();
-            let last = users.last().map(|user| &user.user_id);
-            let next_page_token = encode::next_page(page, last, users.len());
+            let users = users.into_iter().map(encode::user).collect();
+            let (users, next_page_token) = encode::listing(page, users, |user: &v1::User| &user.user_id);
             Ok(v1::ListUsersResponse { users, next_page_token })
         })
         .await

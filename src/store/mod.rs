@@ -8,6 +8,7 @@
 
 mod address;
 pub mod audit;
+mod compatibility;
 mod conn;
 pub mod credentials;
 mod error;
@@ -32,7 +33,6 @@ pub mod session_floor;
 pub mod sessions;
 mod setup;
 pub mod users;
-mod version;
 
 pub use self::{
     conn::Conn,

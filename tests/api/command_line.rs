@@ -7,7 +7,9 @@ use std::{
 
 use countersign::grpc::v1::{ListUsersRequest, user_service_client::UserServiceClient};
 
-use crate::support::{ADMIN_TOKEN, MASTER_KEY, PASSWORD, Process, Scratch, TestServer, administering, database};
+use crate::support::{
+    ADMIN_TOKEN, MASTER_KEY, PASSWORD, Process, Scratch, TestServer, administering, database, database_in,
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
@@ -106,4 +108,16 @@ async fn users_to_import_may_have_a_mark_and_windows_lines() {
         assert!(said.contains(" imported, 0 skipped") && said.contains(" 0 refused"), "{said}");
     }
     assert_eq!(user(&server, &["list"], "").lines().count(), 3);
+}
+
+#[tokio::test]
+async fn a_database_that_is_not_in_utf_8_is_neither_migrated_nor_served() {
+    for encoding in ["LATIN1", "SQL_ASCII"] {
+        let url = database_in(encoding).await;
+        for command in ["migrate", "serve"] {
+            let (code, said) = run(&[command, "--database-url", &url], &[("COUNTERSIGN_MASTER_KEY", MASTER_KEY)]);
+            let wanted = format!("database-url: the database is in {encoding}: create it with ENCODING 'UTF8'\n");
+            assert!(code == Some(1) && said.ends_with(&wanted), "{command}: {said}");
+        }
+    }
 }

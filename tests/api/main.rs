@@ -11,6 +11,7 @@
 
 mod admin;
 mod audit;
+mod bounds;
 mod clocks;
 mod command_line;
 mod confirm;

@@ -55,7 +55,7 @@ impl Users {
 
     async fn exchange_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
         self.passwords.check_new("new_password", &change.new_password, &change.username).await?;
-        let source = Source { ip: String::new(), device: change.device };
+        let source = Source { address: None, device: change.device };
         let candidate = Candidate {
             username: change.username,
             password: change.old_password,

@@ -28,6 +28,14 @@ pub(crate) async fn database() -> String {
     cluster().url(&name)
 }
 
+/// The URL of a fresh, empty database in this encoding.
+pub(crate) async fn database_in(encoding: &str) -> String {
+    let name = format!("encoded_{}", NEXT.fetch_add(1, Ordering::Relaxed));
+    let kind = format!("ENCODING '{encoding}' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'");
+    admin(&format!("CREATE DATABASE {name} {kind}")).await;
+    cluster().url(&name)
+}
+
 /// Waits until a statement of this database waits for a lock.
 pub(crate) async fn somebody_waits(url: &str) {
     so_many_wait(url, 1).await;

@@ -10,7 +10,7 @@ mod scratch;
 mod server;
 
 pub(crate) use actor::{PASSWORD, User, live_sessions};
-pub(crate) use cluster::{database, so_many_wait, somebody_waits};
+pub(crate) use cluster::{database, database_in, so_many_wait, somebody_waits};
 pub(crate) use pair::{Pair, Replication};
 pub(crate) use process::Process;
 pub(crate) use proxy::{Proxy, for_a_while};
