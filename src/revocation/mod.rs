@@ -11,8 +11,8 @@ pub mod feed;
 pub mod follower;
 mod full_load;
 mod heartbeat;
-mod hints;
 pub mod log;
+mod notifications;
 pub mod protocol;
 mod restore;
 

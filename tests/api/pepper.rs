@@ -169,12 +169,12 @@ async fn a_pepper_is_not_rotated_where_there_is_none() {
     assert!(refused.contains("COUNTERSIGN_PASSWORD_PEPPER=on"), "{refused}");
 }
 
-/// One that hears late, because nobody hints and it asks ten times a second.
+/// One that hears late, because nobody notifies it and it asks ten times a second.
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_pepper_that_is_not_known_yet_is_waited_for() {
     let one = on().await;
     let mut setup = Setup::on(one.database_url.clone(), one.clock.clone());
-    setup.settings.revocation.hints = countersign::domain::policy::Notifications::Off;
+    setup.settings.revocation.notifications = countersign::domain::policy::Notifications::Off;
     let other = setup.start().await;
     for number in 0..5 {
         let kid = one.auth.keys.rotate(Purpose::Pepper).await.expect("rotated");
