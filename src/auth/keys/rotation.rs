@@ -7,7 +7,7 @@ use super::{Keys, change::MAX_STEPS};
 use crate::{
     domain::{
         audit::Kind,
-        key::{Due, Key, Purpose, Stage, due, unpublished_for},
+        key::{Due, Key, Purpose, Stage, due, publication_remaining},
         revocation::Reason,
     },
     error::Error,
@@ -168,7 +168,7 @@ impl Keys {
         let (Some(active), Some(next)) = (at(Stage::Active), at(Stage::Next)) else {
             return Err(Error::invalid("rotate", "there is no next key yet: a running server makes one"));
         };
-        let wait = unpublished_for(&next.key, self.policy.rotation);
+        let wait = publication_remaining(&next.key, self.policy.rotation);
         if !wait.is_zero() {
             let wait = humantime::format_duration(Duration::from_secs(wait.as_secs() + 1));
             let advice = "a key that is compromised can be killed at once";
