@@ -104,8 +104,8 @@ mod tests {
         let later = unite(&lost, vec![], at(4));
         assert_eq!(stages(&later), [(2, Killed), (3, Retired)], "the first had signed no more since the beginning");
         assert_eq!(stages(&unite(&later, vec![], at(5))), [(2, Killed)]);
-        let revived = unite(&later, vec![access(2, Active), access(3, Active)], at(4));
-        assert_eq!(stages(&revived), [(2, Killed), (3, Active)]);
+        let united = unite(&later, vec![access(2, Active), access(3, Active)], at(4));
+        assert_eq!(stages(&united), [(2, Killed), (3, Active)]);
     }
 
     #[test]

@@ -128,7 +128,7 @@ impl Keys {
     }
 
     /// The keys that are dead here although the database calls them something else: a kill that it lost.
-    fn revived(&self, stored: &[StoredKey]) -> Vec<String> {
+    fn unkilled_in_database(&self, stored: &[StoredKey]) -> Vec<String> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let dead = |key: &Key| known.iter().any(|k| is_same(&k.stored.key, key) && k.stored.key.stage == Stage::Killed);
         let lives = |key: &&Key| key.stage != Stage::Killed;
