@@ -133,7 +133,7 @@ impl Follower {
                 back_off = BACK_OFF;
             }
             tokio::select! {
-                () = stop.as_mut() => return self.revocations.end(),
+                () = stop.as_mut() => return self.revocations.withdraw(),
                 () = sleep(self.jittered(back_off)) => {}
             }
             back_off = (back_off * 2).min(LONGEST_BACK_OFF);
@@ -160,7 +160,7 @@ impl Follower {
                 Step::Read => self.read(at).await?,
                 Step::Stop => {
                     // Nobody waits for this replica from now on; if that cannot be said, the others wait for the bound.
-                    self.revocations.end();
+                    self.revocations.withdraw();
                     if let Some(conn) = &mut at.conn {
                         drop(replicas::leave(conn, self.replica).await);
                     }

@@ -255,7 +255,7 @@ impl RevocationLog {
     /// [`Error::DatabaseUnavailable`].
     pub async fn clean(&self) -> Result<(), Error> {
         let mut conn = self.store.acquire().await?;
-        self.confirmations.forget_the_dead(&mut conn).await?;
+        self.confirmations.remove_silent_replicas(&mut conn).await?;
         // A little later than they expire, so that clocks that differ by seconds do not matter.
         let before = self.clock.now() - CLEAN_AFTER;
         while revocations::prune(&mut conn, before, CLEAN_BATCH).await? > 0 {}
