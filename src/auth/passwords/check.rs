@@ -37,17 +37,17 @@ impl Passwords {
         })
         .await?;
         let user = found.as_ref().map(|c| &c.user);
-        let attempt = self.throttle.charge(&candidate.username, user, &candidate.source, until).await;
+        let attempt = self.throttle.record(&candidate.username, user, &candidate.source, until).await;
         if let Err(Error::LoginThrottled { .. }) = &attempt {
             self.refused(candidate, user, Failure::Throttled);
         }
         let mut attempt = attempt?;
         for _ in 0..ATTEMPTS {
             let failure = match self.compare(candidate, found.as_ref(), until).await? {
-                Compared::Right(credentials) => return attempt.forgive().await.map(|()| credentials),
+                Compared::Right(credentials) => return attempt.reset().await.map(|()| credentials),
                 Compared::Wrong(failure) => failure,
             };
-            let standing = attempt.stand();
+            let failed = attempt.confirm_failure();
             // The database may have been left behind: a denial rests on a reading by one that commits.
             let proven = self.prove(&candidate.username).await?;
             if found.as_ref().map(Credentials::decisive) == proven.as_ref().map(Credentials::decisive) {
@@ -55,7 +55,7 @@ impl Passwords {
                 self.refused(candidate, user, failure);
                 return Err(Error::InvalidCredentials);
             }
-            attempt.doubt(standing);
+            attempt.reopen(failed);
             found = proven;
         }
         Err(Error::Conflict)

@@ -123,7 +123,7 @@ impl Passwords {
 
     /// Forgets the attempts on a name, because its password is another now.
     pub(super) async fn forget_attempts(&self, name: &Username) -> Result<(), Error> {
-        self.throttle.forget(name).await
+        self.throttle.reset_for(name).await
     }
 
     /// Deletes budgets of attempts that nobody has touched for long.
