@@ -10,7 +10,7 @@ use super::{
     service::{ConfirmationDeadline, Service, deadline, respond},
     services::auth_service_server::AuthService,
     v1,
-    verdict::{VerifyBatchResponse, VerifyResponse},
+    verify_response::{VerifyBatchResponse, VerifyResponse},
     watch::{self, Events},
 };
 use crate::auth::{login::LoggedIn, refresh::Exchange, revoke::Target};
