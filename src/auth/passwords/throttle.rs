@@ -19,7 +19,7 @@ use tokio::{
 
 use super::super::completion::to_completion;
 use crate::{
-    crypto::{device_hint::Device, digest::sha256},
+    crypto::{device_hint::Device, digest::sha256_of_parts},
     domain::{
         throttle::{Budget, LoginFailures},
         user::{User, Username},
@@ -229,12 +229,12 @@ impl Throttle {
             found.is_some_and(|u| device.user_id == u.id && device.issued_at >= unix(u.password_changed_at))
         };
         if let Some(device) = source.device.filter(knows) {
-            let key = sha256(&[b"device", device.user_id.0.as_bytes(), device.id.as_bytes()]);
+            let key = sha256_of_parts(&[b"device", device.user_id.0.as_bytes(), device.id.as_bytes()]);
             return vec![KeyedBudget { key, budget: account }];
         }
         budgets.push(KeyedBudget { key: name_key(name), budget: account });
         if limits.per_source > 0 && !source.ip.is_empty() {
-            let key = sha256(&[b"source", &network(&source.ip)]);
+            let key = sha256_of_parts(&[b"source", &network(&source.ip)]);
             budgets.push(KeyedBudget { key, budget: Budget::of_source(limits.per_source) });
         }
         budgets
@@ -242,7 +242,7 @@ impl Throttle {
 }
 
 fn name_key(name: &Username) -> [u8; 32] {
-    sha256(&[b"name", name.as_str().as_bytes()])
+    sha256_of_parts(&[b"name", name.as_str().as_bytes()])
 }
 
 /// What one attacker has: an IPv4 address or an IPv6 network of 64 bits. What is no address is taken as it is.
