@@ -1,4 +1,4 @@
-//! What is to be checked.
+//! A password with its circumstances, as a caller brings it.
 
 use tokio::time::Instant;
 
@@ -7,15 +7,15 @@ use crate::domain::{audit::Kind, password::Password, user::Username};
 
 /// A password that is to be checked.
 #[derive(Clone, Debug)]
-pub struct Candidate {
-    /// Whose it should be.
+pub struct PasswordAttempt {
+    /// The name of the user whose password it should be.
     pub username: Username,
-    /// As it was typed.
+    /// The password as it was typed.
     pub password: Password,
-    /// Where it was typed.
+    /// The place from which it comes.
     pub source: Source,
-    /// The caller waits no longer.
+    /// The moment from which on the caller waits no longer.
     pub until: Option<Instant>,
-    /// What it is called when it is refused.
+    /// The kind of the audit event if it is refused.
     pub refused_as: Kind,
 }

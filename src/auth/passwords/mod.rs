@@ -1,14 +1,14 @@
 //! Passwords: the rules for new ones, hashing them, and checking them (`check.rs`) as often as may be (`throttle.rs`), against
 //! decoys where there is no such user (`decoys.rs`).
 
-mod candidate;
+mod attempt;
 mod check;
 mod decoys;
 mod throttle;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-pub use self::{candidate::Candidate, throttle::Source};
+pub use self::{attempt::PasswordAttempt, throttle::Source};
 use self::{decoys::Decoys, throttle::Throttle};
 use super::{base::Base, completion::to_completion, proven::ProvenReads};
 use crate::{

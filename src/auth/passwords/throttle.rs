@@ -70,7 +70,7 @@ impl Source {
 /// An attempt that has been recorded, or is about to be. Dropped before its password was looked at, because of an error or
 /// because the caller has gone, it is taken back: nobody has learned anything.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct RecordedAttempt {
     budgets: Vec<KeyedBudget>,
     store: Store,
     /// Attempts on one name, or from one address, wait here for each other, so that right passwords side by side do not look
@@ -82,7 +82,7 @@ pub(super) struct Attempt {
 #[derive(Debug)]
 pub(super) struct FailedAttempt(Vec<KeyedBudget>);
 
-impl Attempt {
+impl RecordedAttempt {
     /// The password seems to be wrong: the attempt counts, whatever becomes of the caller, unless it is doubted again.
     pub(super) fn confirm_failure(&mut self) -> FailedAttempt {
         FailedAttempt(std::mem::take(&mut self.budgets))
@@ -106,7 +106,7 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
+impl Drop for RecordedAttempt {
     fn drop(&mut self) {
         let (store, budgets) = (self.store.clone(), std::mem::take(&mut self.budgets));
         if let (false, Ok(runtime)) = (budgets.is_empty(), Handle::try_current()) {
@@ -171,7 +171,7 @@ impl Throttle {
         found: Option<&User>,
         source: &Source,
         until: Instant,
-    ) -> Result<Attempt, Error> {
+    ) -> Result<RecordedAttempt, Error> {
         let budgets = self.budgets(name, found, source);
         let mut permits = Vec::new();
         for KeyedBudget { key, budget } in &budgets {
@@ -181,7 +181,7 @@ impl Throttle {
         }
         let (store, clock) = (self.store.clone(), self.clock.clone());
         // Taken back if this future's answer is never fetched, too.
-        let mut attempt = Attempt { budgets: Vec::new(), store: self.store.clone(), _permits: permits };
+        let mut attempt = RecordedAttempt { budgets: Vec::new(), store: self.store.clone(), _permits: permits };
         to_completion(async move {
             if budgets.is_empty() {
                 return Ok(attempt);
