@@ -12,7 +12,7 @@ use countersign_token::{
     clock::Clock,
     ids::{SessionId, new_v7},
     index::Origin,
-    moment::later,
+    moment::saturating_add,
     revocation::{MAX_STALENESS, RETENTION, Revocation, Subject},
 };
 use time::OffsetDateTime;
@@ -167,7 +167,7 @@ impl RevocationLog {
         sessions: &HashMap<SessionId, Cause>,
     ) -> Result<(Committed, HashSet<SessionId>), Error> {
         let now = self.clock.now();
-        let ending = Ending { sessions, operator: self.operator, now, expires_at: later(now, RETENTION) };
+        let ending = Ending { sessions, operator: self.operator, now, expires_at: saturating_add(now, RETENTION) };
         let EndedSessions { newest, ended } = revocations::end_sessions(conn, ending).await?;
         // Those that had ended before too: perhaps on another replica a moment ago.
         let (logged, repeated): (Vec<_>, Vec<_>) = sessions.keys().partition(|id| ended.contains_key(id));
@@ -216,7 +216,7 @@ impl RevocationLog {
             Ok(pending) => (pending.everywhere_within, Confirmable::From(pending)),
             Err(_) => (everywhere_within(MAX_STALENESS), Confirmable::Never),
         };
-        Committed { everywhere_by: Some(later(self.clock.now(), within)), confirmable }
+        Committed { everywhere_by: Some(saturating_add(self.clock.now(), within)), confirmable }
     }
 
     /// True if no replica accepts the tokens any more, within `wait` at the latest (promise P1).
