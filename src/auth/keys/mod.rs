@@ -97,7 +97,7 @@ impl Keys {
         self.verifier.use_keys(verifying);
         self.ring.store(Arc::new(ring));
         if !self.policy.pepper.is_on() {
-            peppers.hash_without();
+            peppers.clear_active();
         }
         self.hasher.use_peppers(peppers);
         for (key, error) in &unusable {
@@ -192,7 +192,7 @@ impl Keys {
     fn add_pepper(&self, peppers: &mut Peppers, stored: &StoredKey) -> Result<(), Error> {
         let kid = &stored.key.kid;
         if stored.key.stage == Stage::Active {
-            peppers.hash_with(kid.clone());
+            peppers.set_active(kid.clone());
         }
         peppers.insert(kid.clone(), PepperKey::Unusable);
         peppers.insert(kid.clone(), PepperKey::Key(Arc::new(self.vault.open_pepper(stored)?)));

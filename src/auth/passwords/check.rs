@@ -28,7 +28,7 @@ impl Passwords {
     pub async fn authenticate(&self, attempt: &PasswordAttempt) -> Result<Credentials, Error> {
         let until = attempt.until.unwrap_or_else(|| Instant::now() + self.deadline);
         // Before anything is counted: a password that is not looked at is no attempt.
-        self.hasher.admit(Some(until))?;
+        self.hasher.check_capacity(Some(until))?;
         let (store, name) = (self.base.store.clone(), attempt.username.clone());
         // No connection is held while the password is hashed.
         let mut found = to_completion(async move {
