@@ -10,12 +10,12 @@ use crate::{
     crypto::foreign_hash,
     domain::{audit::Failure, password::Password, password_hash::Verdict, user::User},
     error::Error,
-    store::credentials::{self, Credentials},
+    store::credentials::{self, UserWithHash},
 };
 
 /// The outcome of comparing a password with what is stored.
 enum Compared {
-    Right(Credentials),
+    Right(UserWithHash),
     Wrong(Failure),
 }
 
@@ -25,7 +25,7 @@ impl Passwords {
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`];
     /// [`Error::KeyUnusable`] and [`Error::Internal`] when the stored hash cannot be checked here.
-    pub async fn authenticate(&self, attempt: &PasswordAttempt) -> Result<Credentials, Error> {
+    pub async fn authenticate(&self, attempt: &PasswordAttempt) -> Result<UserWithHash, Error> {
         let until = attempt.until.unwrap_or_else(|| Instant::now() + self.deadline);
         // Before anything is counted: a password that is not looked at is no attempt.
         self.hasher.check_capacity(Some(until))?;
@@ -50,7 +50,7 @@ impl Passwords {
             let failed = recorded.confirm_failure();
             // The database may have been left behind: a denial rests on a reading by one that commits.
             let proven = self.prove(&attempt.username).await?;
-            if found.as_ref().map(Credentials::decisive) == proven.as_ref().map(Credentials::decisive) {
+            if found.as_ref().map(UserWithHash::decisive) == proven.as_ref().map(UserWithHash::decisive) {
                 let user = found.as_ref().map(|c| &c.user);
                 self.refused(attempt, user, failure);
                 return Err(Error::InvalidCredentials);
@@ -70,7 +70,7 @@ impl Passwords {
     async fn compare(
         &self,
         attempt: &PasswordAttempt,
-        found: Option<&Credentials>,
+        found: Option<&UserWithHash>,
         until: Instant,
     ) -> Result<Compared, Error> {
         let stored = match found {
@@ -92,8 +92,8 @@ impl Passwords {
 
     /// Replaces a hash that is weaker than those of today, or of another pepper, by one of the same password. Nobody waits for
     /// it, and what does not work now works at a later login.
-    pub fn rehash(&self, password: Password, credentials: Credentials) {
-        let Credentials { user, password_hash } = credentials;
+    pub fn rehash(&self, password: Password, credentials: UserWithHash) {
+        let UserWithHash { user, password_hash } = credentials;
         if !self.hasher.is_outdated(&password_hash) || foreign_hash::reads_part_of(&password_hash, &password) {
             return;
         }

@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     store::{
         Conn,
-        credentials::{self, Credentials},
+        credentials::{self, UserWithHash},
     },
 };
 
@@ -40,7 +40,7 @@ pub struct Passwords {
     throttle: Throttle,
     decoys: Decoys,
     /// Those who wait to read a user's password hash.
-    reads: Arc<ProvenReads<Username, Credentials>>,
+    reads: Arc<ProvenReads<Username, UserWithHash>>,
     /// How long a Login waits whose caller gives no deadline.
     deadline: Duration,
     base: Base,
@@ -138,13 +138,13 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]: nothing is known of them.
-    async fn prove(&self, name: &Username) -> Result<Option<Credentials>, Error> {
+    async fn prove(&self, name: &Username) -> Result<Option<UserWithHash>, Error> {
         let (reads, store, name) = (Arc::clone(&self.reads), self.base.store.clone(), name.clone());
         to_completion(async move { reads.read(&store, name, find_credentials).await }).await
     }
 }
 
-async fn find_credentials(conn: &mut Conn, names: &[Username]) -> Result<HashMap<Username, Credentials>, Error> {
+async fn find_credentials(conn: &mut Conn, names: &[Username]) -> Result<HashMap<Username, UserWithHash>, Error> {
     let found = credentials::find_all(conn, names).await?;
     Ok(found.into_iter().map(|found| (found.user.username.clone(), found)).collect())
 }
