@@ -4,7 +4,7 @@ use std::error::Error;
 
 const PACKAGE: &str = ".countersign.v1";
 const PROTOS: [&str; 2] = ["countersign/v1/auth.proto", "countersign/v1/user.proto"];
-/// Answers that `src/grpc/verdict.rs` encodes by itself.
+/// Answers that `src/grpc/verify_response.rs` encodes by itself.
 const HAND_WRITTEN: [&str; 2] = ["VerifyResponse", "VerifyBatchResponse"];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -16,7 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_client(false)
         .extern_path(PACKAGE, "::countersign_proto::v1");
     for message in HAND_WRITTEN {
-        services = services.extern_path(format!("{PACKAGE}.{message}"), format!("crate::grpc::verdict::{message}"));
+        services =
+            services.extern_path(format!("{PACKAGE}.{message}"), format!("crate::grpc::verify_response::{message}"));
     }
     services.compile_fds(descriptors)?;
     Ok(())

@@ -25,7 +25,7 @@ use countersign::{
     grpc::{
         self, Administration,
         v1::{self, VerifyRequest},
-        verdict::VerifyResponse,
+        verify_response::VerifyResponse,
     },
     server,
     store::{Store, StoreSettings},

@@ -76,8 +76,8 @@ impl Error {
         Self::InvalidArgument(vec![Violation { field, description: description.into() }])
     }
 
-    /// What became of a batch, for another one of those who were in it.
-    pub fn again(&self) -> Self {
+    /// The outcome of a batch, for another of the callers that were in it.
+    pub fn replicate_for_waiter(&self) -> Self {
         match self {
             Self::DatabaseUnavailable(source) => Self::DatabaseUnavailable(source.to_string().into()),
             Self::Conflict => Self::Conflict,

@@ -45,18 +45,18 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// Starts it, and waits until it knows of revocations.
-    pub(crate) async fn start(url: &str, hints: Notifications) -> Self {
-        let replica = Self::launch(url, hints, default_deadline()).await;
+    pub(crate) async fn start(url: &str, notifications: Notifications) -> Self {
+        let replica = Self::launch(url, notifications, default_deadline()).await;
         replica.fresh().await;
         replica
     }
 
     /// Starts it; statements have `deadline`.
-    pub(crate) async fn launch(url: &str, hints: Notifications, deadline: Duration) -> Self {
+    pub(crate) async fn launch(url: &str, notifications: Notifications, deadline: Duration) -> Self {
         let store = StoreSettings { url: url.to_owned(), connections: 16, deadline };
         let clock = Clock::system();
         let mut settings = defaults();
-        settings.revocation.hints = hints;
+        settings.revocation.notifications = notifications;
         let config = Config {
             policies: checked(|violations| settings.check(violations)).expect("settings"),
             drain_timeout: Duration::from_secs(10),

@@ -1,4 +1,4 @@
-//! How soon after a Revoke's commit the other replica refuses, with hints and without; and what a Revoke takes, alone and
+//! How soon after a Revoke's commit the other replica refuses, with notifications and without; and what a Revoke takes, alone and
 //! with its confirmation, beside one commit.
 
 use std::{
@@ -30,17 +30,17 @@ const LOOK: Duration = Duration::from_micros(20);
 
 pub(crate) async fn measure(database: &Database) {
     let url = database.create("spread").await;
-    let mut hints_on = String::new();
-    for hints in [Notifications::On, Notifications::Off] {
-        let (here, there) = (Replica::start(&url, hints).await, Replica::start(&url, hints).await);
-        if hints == Notifications::On {
+    let mut notified = String::new();
+    for notifications in [Notifications::On, Notifications::Off] {
+        let (here, there) = (Replica::start(&url, notifications).await, Replica::start(&url, notifications).await);
+        if notifications == Notifications::On {
             here.create_user().await;
-            hints_on = refusals(&here, &there).await.to_string();
+            notified = refusals(&here, &there).await.to_string();
             durations(&url, &here).await;
         } else {
-            let hints_off = refusals(&here, &there).await;
+            let polled = refusals(&here, &there).await;
             println!("\n# From a Revoke's commit to the other replica's refusal ({REVOCATIONS} revocations)\n");
-            println!("| hints | time |\n| --- | --- |\n| on | {hints_on} |\n| off | {hints_off} |");
+            println!("| notifications | time |\n| --- | --- |\n| on | {notified} |\n| off | {polled} |");
         }
         here.stop().await;
         there.stop().await;

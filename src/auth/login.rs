@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::{
     Auth,
-    passwords::{ATTEMPTS, Candidate, Source},
+    passwords::{ATTEMPTS, PasswordAttempt, Source},
     tokens::TokenPair,
 };
 use crate::{
@@ -60,14 +60,14 @@ impl Auth {
         let device = self.keys.ring().decode_device(request.device_hint.expose());
         let source = Source { address: ClientAddress::parse(&request.client.ip), device };
         let LoginRequest { username, password, until, .. } = request;
-        let candidate = Candidate { username, password, source, until, refused_as: Kind::LoginFailed };
+        let attempt = PasswordAttempt { username, password, source, until, refused_as: Kind::LoginFailed };
         for _ in 0..ATTEMPTS {
-            let credentials = self.passwords.authenticate(&candidate).await?;
+            let credentials = self.passwords.authenticate(&attempt).await?;
             let now = self.base.clock.now();
             let session = self.sessions.draft(&credentials, audience.clone(), request.client.clone(), now);
             let opened = self.sessions.open(session, credentials.clone()).await;
             if let Err(Error::SessionLimitReached) = opened {
-                self.passwords.refused(&candidate, Some(&credentials.user), Failure::SessionLimit);
+                self.passwords.refused(&attempt, Some(&credentials.user), Failure::SessionLimit);
             }
             let Some(session) = opened? else {
                 continue;
@@ -78,7 +78,7 @@ impl Auth {
                 own.id = known.id;
             }
             let device_hint = self.keys.ring().encode_device(own)?;
-            self.passwords.rehash(candidate.password, credentials);
+            self.passwords.rehash(attempt.password, credentials);
             return Ok(LoggedIn { tokens, device_hint });
         }
         Err(Error::Conflict)

@@ -95,7 +95,7 @@ impl<K: Clone + Eq + Hash, V: Clone> ProvenReads<K, V> {
         for Waiting { key, answer } in batch.into_iter().chain(others) {
             drop(answer.send(match found {
                 Ok(rows) => Ok(rows.get(&key).cloned()),
-                Err(error) => Err(error.again()),
+                Err(error) => Err(error.replicate_for_waiter()),
             }));
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use countersign_token::{
     claims::Claims,
     ids::{SessionId, new_v7},
-    moment::{later, unix},
+    moment::{saturating_add, unix},
 };
 use time::OffsetDateTime;
 
@@ -45,7 +45,7 @@ impl Auth {
     pub fn token_pair(&self, session: &Session, now: OffsetDateTime) -> Result<TokenPair, Error> {
         // No token outlives its session (CVE-2021-32923).
         let ttl = jittered(self.token_policy.access_token_ttl)?;
-        let expires_at = later(now, ttl).min(session.expires_at);
+        let expires_at = saturating_add(now, ttl).min(session.expires_at);
         let claims = Claims {
             iss: self.token_policy.issuer.clone(),
             sub: session.user_id.to_string(),

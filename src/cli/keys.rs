@@ -122,7 +122,7 @@ async fn list(database: &DatabaseSettings) -> Result<(), Error> {
 async fn reseal(auth: &Auth) -> Result<(), Error> {
     let resealed = auth.keys.reseal().await?;
     auth.base.store.close().await;
-    say(format_args!("{} keys moved to the first master key", resealed.moved))?;
+    say(format_args!("{} keys moved to the first master key", resealed.count))?;
     all_open(&resealed.closed)
 }
 

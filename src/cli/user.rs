@@ -18,7 +18,7 @@ use super::{
 use crate::{
     auth::{
         Accounts, Page,
-        users::{Status, UserKey},
+        users::{AccountStatus, UserKey},
     },
     config::{DatabaseSettings, PolicySettings},
     domain::{
@@ -109,12 +109,12 @@ async fn act(accounts: &Accounts, action: Action) -> Result<(), Error> {
         }
         Action::Disable { username } => {
             let id = find(accounts, &username).await?;
-            let (_, revoked) = accounts.users.update(id, None, Some(Status::Disabled)).await?;
+            let (_, revoked) = accounts.users.update(id, None, Some(AccountStatus::Disabled)).await?;
             report("disabled", revoked)
         }
         Action::Enable { username } => {
             let id = find(accounts, &username).await?;
-            accounts.users.update(id, None, Some(Status::Enabled)).await?;
+            accounts.users.update(id, None, Some(AccountStatus::Enabled)).await?;
             say("enabled")
         }
         Action::Delete { username } => {

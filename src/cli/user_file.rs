@@ -7,10 +7,10 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;
 
 use crate::{
-    auth::users::{Status, import::Row},
+    auth::users::{AccountStatus, import::ImportRow},
     crypto::secret::Secret,
     error::Violation,
-    store::credentials::Credentials,
+    store::credentials::UserWithHash,
 };
 
 /// The longest line that is read, in bytes.
@@ -36,7 +36,7 @@ impl Line {
     ///
     /// # Errors
     /// What is wrong. serde's own words may quote the line.
-    pub(super) fn parse(line: &[u8]) -> Result<Row, Violation> {
+    pub(super) fn parse(line: &[u8]) -> Result<ImportRow, Violation> {
         let line: Self = serde_json::from_slice(line).map_err(|error| {
             let form = "not a JSON object of username, password_hash, roles, disabled, created_at";
             Violation { field: "line", description: format!("{form}, at column {}", error.column()) }
@@ -48,18 +48,18 @@ impl Line {
             .map(moment)
             .transpose()
             .map_err(|_| Violation { field: "created_at", description: "a moment by RFC 3339".to_owned() })?;
-        Ok(Row {
+        Ok(ImportRow {
             username: line.username,
             password_hash: Secret::new(line.password_hash.as_str().to_owned()),
             roles: line.roles,
-            status: if line.disabled { Status::Disabled } else { Status::Enabled },
+            status: if line.disabled { AccountStatus::Disabled } else { AccountStatus::Enabled },
             created_at,
         })
     }
 
     /// What is written of a user.
-    pub(super) fn of(credentials: Credentials) -> Self {
-        let Credentials { user, password_hash } = credentials;
+    pub(super) fn of(credentials: UserWithHash) -> Self {
+        let UserWithHash { user, password_hash } = credentials;
         Self {
             username: user.username.as_str().to_owned(),
             password_hash: Zeroizing::new(password_hash.into_string()),

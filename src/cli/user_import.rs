@@ -16,7 +16,7 @@ use super::{
 use crate::{
     auth::{
         Accounts,
-        users::import::{Import, Mode, Outcome, Row, Totals},
+        users::import::{Import, ImportMode, ImportRow, Outcome, Totals},
     },
     domain::text::without_mark,
     error::{Error, Violation},
@@ -46,7 +46,7 @@ struct Progress {
 impl UserImport {
     pub(super) async fn run(self, accounts: &Accounts) -> Result<(), Error> {
         let mut input = self.open().map_err(unreadable)?;
-        let mode = if self.dry_run { Mode::DryRun } else { Mode::Write };
+        let mode = if self.dry_run { ImportMode::DryRun } else { ImportMode::Write };
         let (mut import, mut progress) = (Import::new(mode), Progress::default());
         loop {
             let (lines, rows) = progress.read(&mut *input)?;
@@ -75,7 +75,7 @@ impl UserImport {
 
 impl Progress {
     /// A batch of rows, and the lines that they are on. Empty lines are passed over, and what is no row is counted.
-    fn read(&mut self, input: &mut dyn BufRead) -> Result<(Vec<u64>, Vec<Row>), Error> {
+    fn read(&mut self, input: &mut dyn BufRead) -> Result<(Vec<u64>, Vec<ImportRow>), Error> {
         let (mut lines, mut rows) = (Vec::new(), Vec::new());
         while rows.len() < BATCH
             && let Some(line) = next_line(input).map_err(unreadable)?
@@ -117,15 +117,15 @@ impl Progress {
         }
     }
 
-    fn conclude(self, mode: Mode) -> Result<(), Error> {
+    fn conclude(self, mode: ImportMode) -> Result<(), Error> {
         tell(fresh_line());
         if self.named > MAX_NAMED {
             tell(format_args!("and {} lines more\n", self.named - MAX_NAMED));
         }
         let Totals { imported, skipped, refused } = self.totals;
         let verb = match mode {
-            Mode::Write => "imported",
-            Mode::DryRun => "would be imported",
+            ImportMode::Write => "imported",
+            ImportMode::DryRun => "would be imported",
         };
         say(format_args!("{imported} {verb}, {skipped} skipped (there already, or twice), {refused} refused"))?;
         match refused {

@@ -36,8 +36,8 @@ pub struct RevocationSettings {
 
     /// Whether Postgres tells of revocations (NOTIFY), so that they are known in milliseconds; without, replicas ask ten
     /// times a second
-    #[arg(long, env = "COUNTERSIGN_HINTS", default_value = "on", value_parser = one_of(&Notifications::NAMES))]
-    pub hints: Notifications,
+    #[arg(long = "hints", env = "COUNTERSIGN_HINTS", default_value = "on", value_parser = one_of(&Notifications::NAMES))]
+    pub notifications: Notifications,
 
     /// Decides about sessions when the database was restored from a backup that is older than what replicas remember: refresh
     /// none of them until an operator decides, end all of them, or let them live
@@ -50,7 +50,7 @@ impl RevocationSettings {
         RevocationPolicy {
             max_staleness: STALENESS.check(self.max_staleness, violations),
             max_clock_distance: CLOCK_DISTANCE.check(self.max_clock_distance, violations),
-            notifications: self.hints,
+            notifications: self.notifications,
             after_restore: self.after_restore,
         }
     }

@@ -121,7 +121,7 @@ impl PasswordHasher {
     ///
     /// # Errors
     /// [`Error::Overloaded`]; [`Error::DeadlineExceeded`] when it has passed.
-    pub fn admit(&self, until: Option<Instant>) -> Result<(), Error> {
+    pub fn check_capacity(&self, until: Option<Instant>) -> Result<(), Error> {
         let waiting = self.load.waiting.load(Ordering::Relaxed);
         let rounds = u32::try_from(waiting / self.threads).unwrap_or(u32::MAX);
         let wait = self.load.time().saturating_mul(rounds);
@@ -143,7 +143,7 @@ impl PasswordHasher {
     }
 
     fn enqueue(&self, task: Task, until: Option<Instant>) -> Result<(), Error> {
-        self.admit(until)?;
+        self.check_capacity(until)?;
         self.load.waiting.fetch_add(1, Ordering::Relaxed);
         self.queue.try_send(Job { task, until }).map_err(|error| {
             let waiting = self.load.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -240,7 +240,7 @@ mod tests {
             peppers.insert(kid.clone(), key(kid));
         }
         peppers.insert(closed, PepperKey::Unusable);
-        peppers.hash_with(active);
+        peppers.set_active(active);
         peppers
     }
 
@@ -301,7 +301,7 @@ mod tests {
     async fn a_pepper_that_does_not_open_makes_no_hashes() {
         let hasher = PasswordHasher::start(POLICY).expect("started");
         let mut peppers = peppers(["AAAAAAAAAAA", "BBBBBBBBBBA", KID]);
-        peppers.hash_with(KID.to_owned());
+        peppers.set_active(KID.to_owned());
         hasher.use_peppers(peppers);
         assert!(matches!(hasher.hash(password("right"), None).await, Err(Error::KeyUnusable)));
     }
@@ -339,9 +339,9 @@ mod tests {
         // Ten hashes in the queue: not even the last of them is waited for by who has the time of five.
         hasher.load.waiting.fetch_add(10, Ordering::Relaxed);
         let time = hasher.load.time();
-        let late = hasher.admit(Some(Instant::now() + time * 5));
+        let late = hasher.check_capacity(Some(Instant::now() + time * 5));
         assert!(matches!(late, Err(Error::Overloaded { retry_after }) if retry_after >= time), "{late:?}");
-        assert!(hasher.admit(Some(Instant::now() + time * 100)).is_ok());
+        assert!(hasher.check_capacity(Some(Instant::now() + time * 100)).is_ok());
         hasher.load.waiting.fetch_sub(10, Ordering::Relaxed);
     }
 
@@ -373,7 +373,7 @@ mod tests {
             hasher.load.took(Duration::from_secs(60));
         }
         let soon = Instant::now() + Duration::from_secs(5);
-        assert!(hasher.admit(Some(soon)).is_ok(), "an idle thread tries");
+        assert!(hasher.check_capacity(Some(soon)).is_ok(), "an idle thread tries");
         hasher.load.time.store(15_000_000, Ordering::Relaxed);
         hasher.load.took(Duration::from_secs(60));
         assert!(hasher.load.time() < Duration::from_millis(30), "one sample counts little");

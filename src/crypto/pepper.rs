@@ -99,12 +99,12 @@ impl Peppers {
     }
 
     /// Lets new hashes be made with one.
-    pub fn hash_with(&mut self, kid: String) {
+    pub fn set_active(&mut self, kid: String) {
         self.active = Some(kid);
     }
 
     /// Lets new hashes be made without.
-    pub fn hash_without(&mut self) {
+    pub fn clear_active(&mut self) {
         self.active = None;
     }
 

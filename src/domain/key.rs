@@ -16,10 +16,10 @@ use std::{fmt, str::FromStr, time::Duration};
 use countersign_token::revocation::{MAX_STALENESS, RETENTION};
 
 /// How long caches may keep a key set, as its Cache-Control says.
-pub const KEY_SET_CACHED: Duration = Duration::from_secs(300);
+pub const JWKS_MAX_AGE: Duration = Duration::from_secs(300);
 
 /// How long a key that signs no more is kept: a replica that has not heard of it signs with it until its bound at most.
-pub const VERIFIES_FOR: Duration = Duration::from_secs(RETENTION.as_secs() + MAX_STALENESS.as_secs());
+pub const RETIRED_KEY_TTL: Duration = Duration::from_secs(RETENTION.as_secs() + MAX_STALENESS.as_secs());
 
 /// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,7 +102,7 @@ pub fn due(keys: &[Key], purpose: Purpose, policy: KeyRotation) -> Option<Due> {
     let Some(next) = at(Stage::Next) else {
         return Some(Due::Next);
     };
-    if active.age >= policy.lifetime && unpublished_for(next, policy).is_zero() {
+    if active.age >= policy.lifetime && publication_remaining(next, policy).is_zero() {
         return Some(Due::Rotate { active: active.number, next: next.number });
     }
     keys.iter().find(|key| key.purpose == purpose && is_over(key)).map(|key| Due::Delete { number: key.number })
@@ -110,14 +110,14 @@ pub fn due(keys: &[Key], purpose: Purpose, policy: KeyRotation) -> Option<Due> {
 
 /// How long it takes until every replica has published `next` for the lead and no cache holds an older set: each replica
 /// has read of it within the largest bound, or accepts and signs nothing until it has.
-pub fn unpublished_for(next: &Key, policy: KeyRotation) -> Duration {
-    (policy.publish_lead + MAX_STALENESS + KEY_SET_CACHED).saturating_sub(next.age)
+pub fn publication_remaining(next: &Key, policy: KeyRotation) -> Duration {
+    (policy.publish_lead + MAX_STALENESS + JWKS_MAX_AGE).saturating_sub(next.age)
 }
 
 /// Whether the last token that a key has signed is over. Keys of refresh tokens stay: sessions may live for years, and a
 /// number is not used twice. Killed ones stay too: whoever has slept must not take one for lost.
 fn is_over(key: &Key) -> bool {
-    key.purpose == Purpose::AccessToken && key.stage == Stage::Retired && key.age >= VERIFIES_FOR
+    key.purpose == Purpose::AccessToken && key.stage == Stage::Retired && key.age >= RETIRED_KEY_TTL
 }
 
 impl Purpose {

@@ -1,5 +1,5 @@
 //! How often a password may be guessed: budgets of attempts, after which each takes longer than the one before
-//! (REQUIREMENTS R55, NIST SP 800-63B-4 section 3.2.2). `auth/passwords/throttle.rs` says which budget an attempt is charged to.
+//! (REQUIREMENTS R55, NIST SP 800-63B-4 section 3.2.2). `auth/passwords/throttle.rs` says against which budget an attempt counts.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use countersign_token::moment::DAY;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// So many attempts without a wait.
-    pub free: u32,
+    pub free_attempts: u32,
     /// The longest wait between two attempts; the first is a second, and each doubles.
-    pub longest: Duration,
+    pub max_delay: Duration,
     /// After so many attempts there is none until the budget is forgotten.
-    pub most: u32,
+    pub max_attempts: u32,
     /// It is forgotten after so long.
     pub forgotten_after: Duration,
     /// Since when.
@@ -39,28 +39,34 @@ pub struct LoginFailures {
 }
 
 /// The most consecutive wrong passwords that anybody may try on an account in a day.
-const MOST: u32 = 100;
+const MAX_ATTEMPTS: u32 = 100;
 
 impl Budget {
     /// Of a name, or of one device that has logged in with that name before.
-    pub const fn of_account(free: u32) -> Self {
-        Self { free, longest: Duration::from_secs(900), most: MOST, forgotten_after: DAY, window: Window::Sliding }
+    pub const fn of_account(free_attempts: u32) -> Self {
+        Self {
+            free_attempts,
+            max_delay: Duration::from_secs(900),
+            max_attempts: MAX_ATTEMPTS,
+            forgotten_after: DAY,
+            window: Window::Sliding,
+        }
     }
 
     /// Of an address, behind which there may be many people.
-    pub const fn of_source(free: u32) -> Self {
-        let (longest, forgotten_after) = (Duration::from_secs(60), Duration::from_secs(3600));
-        Self { free, longest, most: u32::MAX, forgotten_after, window: Window::Fixed }
+    pub const fn of_source(free_attempts: u32) -> Self {
+        let (max_delay, forgotten_after) = (Duration::from_secs(60), Duration::from_secs(3600));
+        Self { free_attempts, max_delay, max_attempts: u32::MAX, forgotten_after, window: Window::Fixed }
     }
 
     /// How long there is no other attempt after attempt number `attempt`, from 1, unless its password was right.
     pub fn wait_after(&self, attempt: u32) -> Duration {
-        if attempt >= self.most {
+        if attempt >= self.max_attempts {
             return self.forgotten_after;
         }
-        match attempt.checked_sub(self.free) {
+        match attempt.checked_sub(self.free_attempts) {
             None => Duration::ZERO,
-            Some(over) => Duration::from_secs(2_u64.saturating_pow(over)).min(self.longest),
+            Some(over) => Duration::from_secs(2_u64.saturating_pow(over)).min(self.max_delay),
         }
     }
 }

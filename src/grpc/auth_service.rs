@@ -7,10 +7,10 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{
     caller::Caller,
     decode, encode,
-    service::{Patience, Service, deadline, respond},
+    service::{ConfirmationDeadline, Service, deadline, respond},
     services::auth_service_server::AuthService,
     v1,
-    verdict::{VerifyBatchResponse, VerifyResponse},
+    verify_response::{VerifyBatchResponse, VerifyResponse},
     watch::{self, Events},
 };
 use crate::auth::{login::LoggedIn, refresh::Exchange, revoke::Target};
@@ -69,12 +69,12 @@ impl AuthService for Service {
             let caller = Caller::of(&request)?;
             let (metadata, _, request) = request.into_parts();
             let (target, wait) = decode::revoke(request)?;
-            let patience = Patience::of(&metadata, wait);
+            let confirm_by = ConfirmationDeadline::of(&metadata, wait);
             if matches!(target, Target::Session(_) | Target::User(..)) {
                 caller.must_administer()?;
             }
             let revoked = self.auth.revoke(target).await?;
-            Ok(self.confirm(revoked, patience).await)
+            Ok(self.confirm(revoked, confirm_by).await)
         })
         .await
     }

@@ -53,7 +53,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if let Err(refused) = permission::admit(&self.administration, &mut request) {
+        if let Err(refused) = permission::authorize(&self.administration, &mut request) {
             return Box::pin(async move { Ok(refused.into_http()) });
         }
         // Made before tonic makes its own timer for the same header, so that ours ends first.

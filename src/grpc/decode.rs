@@ -19,8 +19,8 @@ use crate::{
         refresh::RefreshRequest,
         revoke::{CONFIRM_WITHIN, Target},
         users::{
-            PasswordChange, Status, UserKey,
-            import::{Mode, Row},
+            AccountStatus, PasswordChange, UserKey,
+            import::{ImportMode, ImportRow},
         },
     },
     crypto::{device_hint::Device, secret::Secret},
@@ -112,8 +112,8 @@ pub(super) fn user_key(request: v1::GetUserRequest) -> Result<UserKey, Error> {
     }
 }
 
-pub(super) fn status(disabled: Option<bool>) -> Option<Status> {
-    disabled.map(|disabled| if disabled { Status::Disabled } else { Status::Enabled })
+pub(super) fn status(disabled: Option<bool>) -> Option<AccountStatus> {
+    disabled.map(|disabled| if disabled { AccountStatus::Disabled } else { AccountStatus::Enabled })
 }
 
 pub(super) fn password_change(
@@ -131,20 +131,20 @@ pub(super) fn password_change(
 }
 
 /// A message of an import, with its rows as they are: what is wrong with one is reported and ends nothing.
-pub(super) fn imported(message: v1::ImportUsersRequest) -> Result<(Mode, Vec<Row>), Error> {
+pub(super) fn imported(message: v1::ImportUsersRequest) -> Result<(ImportMode, Vec<ImportRow>), Error> {
     if message.users.len() > MAX_BATCH {
         return Err(Error::invalid("users", format!("at most {MAX_BATCH} in a message")));
     }
-    let mode = if message.dry_run { Mode::DryRun } else { Mode::Write };
+    let mode = if message.dry_run { ImportMode::DryRun } else { ImportMode::Write };
     Ok((mode, message.users.into_iter().map(row).collect()))
 }
 
-fn row(user: v1::ImportedUser) -> Row {
-    Row {
+fn row(user: v1::ImportedUser) -> ImportRow {
+    ImportRow {
         username: user.username,
         password_hash: Secret::new(user.password_hash),
         roles: user.roles,
-        status: if user.disabled { Status::Disabled } else { Status::Enabled },
+        status: if user.disabled { AccountStatus::Disabled } else { AccountStatus::Enabled },
         created_at: user.created_at.as_ref().map(moment),
     }
 }

@@ -9,7 +9,7 @@ use super::{decode, encode, status::status, v1};
 use crate::{
     auth::{
         Auth,
-        users::import::{Import, Mode, Outcome, Row, Totals},
+        users::import::{Import, ImportMode, ImportRow, Outcome, Totals},
     },
     error::Error,
 };
@@ -41,7 +41,7 @@ pub(super) async fn import(
     while let Some(message) = messages.message().await? {
         let (mode, rows) = decode::imported(message).map_err(refused)?;
         let (import, mode_so_far) = under_way.take().unwrap_or_else(|| (Import::new(mode), mode));
-        if mode == Mode::DryRun && mode_so_far == Mode::Write {
+        if mode == ImportMode::DryRun && mode_so_far == ImportMode::Write {
             return Err(refused(Error::invalid("dry_run", "in the first message")));
         }
         let import = report.add(&auth, import, rows).await.map_err(refused)?;
@@ -55,7 +55,7 @@ fn refused(error: Error) -> Status {
 }
 
 impl Report {
-    async fn add(&mut self, auth: &Arc<Auth>, import: Import, rows: Vec<Row>) -> Result<Import, Error> {
+    async fn add(&mut self, auth: &Arc<Auth>, import: Import, rows: Vec<ImportRow>) -> Result<Import, Error> {
         let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
         if self.totals.rows().saturating_add(count) > MAX_ROWS {
             return Err(Error::invalid("users", format!("at most {MAX_ROWS} in a call")));

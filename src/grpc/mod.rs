@@ -17,7 +17,7 @@ mod services;
 mod status;
 mod user_service;
 pub mod v1;
-pub mod verdict;
+pub mod verify_response;
 mod watch;
 
 pub use caller::Administration;

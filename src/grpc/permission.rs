@@ -45,7 +45,7 @@ const TABLE: [(&str, Permission); 16] = [
 ///
 /// # Errors
 /// PERMISSION_DENIED; UNIMPLEMENTED for an RPC of ours that the table does not have.
-pub(super) fn admit<B>(administration: &Administration, request: &mut Request<B>) -> Result<(), Status> {
+pub(super) fn authorize<B>(administration: &Administration, request: &mut Request<B>) -> Result<(), Status> {
     let Some(called) = request.uri().path().strip_prefix(PACKAGE) else {
         return Ok(());
     };
@@ -80,10 +80,10 @@ mod tests {
         rpcs.collect()
     }
 
-    fn admit(administration: &Administration, path: &str) -> (Result<(), Code>, Option<Caller>) {
+    fn authorize(administration: &Administration, path: &str) -> (Result<(), Code>, Option<Caller>) {
         let mut request = Request::builder().uri(path).body(()).expect("a request");
-        let admitted = super::admit(administration, &mut request).map_err(|status| status.code());
-        (admitted, request.extensions().get().copied())
+        let authorized = super::authorize(administration, &mut request).map_err(|status| status.code());
+        (authorized, request.extensions().get().copied())
     }
 
     #[test]
@@ -97,8 +97,8 @@ mod tests {
     #[test]
     fn an_rpc_that_is_not_in_the_table_is_closed_and_those_of_other_packages_are_open() {
         let everybody = Administration::Everybody;
-        assert_eq!(admit(&everybody, "/countersign.v1.UserService/Promote"), (Err(Code::Unimplemented), None));
-        assert_eq!(admit(&everybody, "/grpc.health.v1.Health/Check"), (Ok(()), None));
+        assert_eq!(authorize(&everybody, "/countersign.v1.UserService/Promote"), (Err(Code::Unimplemented), None));
+        assert_eq!(authorize(&everybody, "/grpc.health.v1.Health/Check"), (Ok(()), None));
     }
 
     #[test]
@@ -106,17 +106,17 @@ mod tests {
         for rpc in contract() {
             let permission = TABLE.iter().find(|(name, _)| *name == rpc).expect("in the table").1;
             let path = format!("{PACKAGE}{rpc}");
-            let (admitted, caller) = admit(&Administration::Nobody, &path);
+            let (authorized, caller) = authorize(&Administration::Nobody, &path);
             let administers = |caller: Option<Caller>| caller.map(|caller| caller.must_administer().is_ok());
             let expected = match permission {
                 Permission::Anyone => (Ok(()), None),
                 Permission::Administrator => (Err(Code::PermissionDenied), None),
                 Permission::HolderOrAdministrator => (Ok(()), Some(false)),
             };
-            assert_eq!((admitted, administers(caller)), expected, "{rpc}");
-            let (admitted, caller) = admit(&Administration::Everybody, &path);
+            assert_eq!((authorized, administers(caller)), expected, "{rpc}");
+            let (authorized, caller) = authorize(&Administration::Everybody, &path);
             let known = (permission != Permission::Anyone).then_some(true);
-            assert_eq!((admitted, administers(caller)), (Ok(()), known), "{rpc}");
+            assert_eq!((authorized, administers(caller)), (Ok(()), known), "{rpc}");
         }
     }
 }

@@ -22,21 +22,21 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// What was ended, once the other replicas have confirmed it or the caller's patience is over.
-    pub(super) async fn confirm(&self, revoked: Revoked, patience: Patience) -> v1::RevokeResponse {
-        let confirmed = self.auth.base.log.confirm(&revoked.committed, patience.left()).await;
+    /// What was ended, once the other replicas have confirmed it or the caller can wait no longer.
+    pub(super) async fn confirm(&self, revoked: Revoked, confirm_by: ConfirmationDeadline) -> v1::RevokeResponse {
+        let confirmed = self.auth.base.log.confirm(&revoked.committed, confirm_by.left()).await;
         encode::revoked(revoked, confirmed)
     }
 }
 
 /// How long a caller can be kept waiting: what it asks for, as long as an answer still reaches it before its deadline.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct ConfirmationDeadline {
     wait: Duration,
     ends_at: Option<Instant>,
 }
 
-impl Patience {
+impl ConfirmationDeadline {
     /// Of the caller of `metadata`, who has just called.
     pub(super) fn of(metadata: &MetadataMap, wait: Duration) -> Self {
         Self { wait, ends_at: deadline(metadata) }

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
     decode, encode, import,
-    service::{Patience, Service, respond},
+    service::{ConfirmationDeadline, Service, respond},
     services::user_service_server::UserService,
     v1,
 };
@@ -63,7 +63,7 @@ impl UserService for Service {
         request: Request<v1::UpdateUserRequest>,
     ) -> Result<Response<v1::UpdateUserResponse>, Status> {
         respond("update_user", async {
-            let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
+            let confirm_by = ConfirmationDeadline::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let id = decode::user_id(&request.user_id)?;
             let roles = request.roles.map(|roles| parse_roles(roles.names)).transpose()?;
@@ -71,7 +71,7 @@ impl UserService for Service {
             let (user, revoked) = self.auth.users.update(id, roles, status).await?;
             let user = Some(encode::user(user));
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
-                self.confirm(revoked, patience).await;
+                self.confirm(revoked, confirm_by).await;
             Ok(v1::UpdateUserResponse { user, sessions_revoked, confirmed, everywhere_by })
         })
         .await
@@ -82,11 +82,11 @@ impl UserService for Service {
         request: Request<v1::DeleteUserRequest>,
     ) -> Result<Response<v1::DeleteUserResponse>, Status> {
         respond("delete_user", async {
-            let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
+            let confirm_by = ConfirmationDeadline::of(request.metadata(), CONFIRM_WITHIN);
             let id = decode::user_id(&request.get_ref().user_id)?;
             let revoked = self.auth.users.delete(id).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
-                self.confirm(revoked, patience).await;
+                self.confirm(revoked, confirm_by).await;
             Ok(v1::DeleteUserResponse { sessions_revoked, confirmed, everywhere_by })
         })
         .await
@@ -98,14 +98,14 @@ impl UserService for Service {
     ) -> Result<Response<v1::SetPasswordResponse>, Status> {
         let auth = &self.auth;
         respond("set_password", async {
-            let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
+            let confirm_by = ConfirmationDeadline::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let id = decode::user_id(&request.user_id)?;
             let min = auth.passwords.min_length();
             let password = decode::new_password("password", request.password, min)?;
             let revoked = auth.users.set_password(id, password).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
-                self.confirm(revoked, patience).await;
+                self.confirm(revoked, confirm_by).await;
             Ok(v1::SetPasswordResponse { sessions_revoked, confirmed, everywhere_by })
         })
         .await
@@ -117,13 +117,13 @@ impl UserService for Service {
     ) -> Result<Response<v1::ChangePasswordResponse>, Status> {
         let auth = &self.auth;
         respond("change_password", async {
-            let patience = Patience::of(request.metadata(), CONFIRM_WITHIN);
+            let confirm_by = ConfirmationDeadline::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let device = auth.keys.ring().decode_device(&request.device_hint);
             let change = decode::password_change(request, auth.passwords.min_length(), device)?;
             let revoked = auth.users.change_password(change).await?;
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
-                self.confirm(revoked, patience).await;
+                self.confirm(revoked, confirm_by).await;
             Ok(v1::ChangePasswordResponse { sessions_revoked, confirmed, everywhere_by })
         })
         .await

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::auth::Auth;
 
 pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
-/// As long as `domain::key::KEY_SET_CACHED` counts on.
+/// As long as `domain::key::JWKS_MAX_AGE` counts on.
 pub(super) const CACHED: &str = "public, max-age=300";
 
 #[derive(Serialize)]

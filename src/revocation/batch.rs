@@ -99,7 +99,7 @@ impl RevocationBatcher {
                 let unavailable = matches!(error, Error::DatabaseUnavailable(_));
                 let others = if unavailable { std::mem::take(&mut *self.lock()) } else { vec![] };
                 for waiting in batch.into_iter().chain(others) {
-                    drop(waiting.answer.send(Err(error.again())));
+                    drop(waiting.answer.send(Err(error.replicate_for_waiter())));
                 }
             }
         }

@@ -17,7 +17,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::protocol::{Mark, Observed, Observer, Question, Standing, everywhere_within};
+use super::protocol::{CommitPosition, Observed, Observer, Question, Standing, everywhere_within};
 use crate::{
     domain::{
         replica::{Listed, Origin, Reading},
@@ -62,7 +62,7 @@ pub struct Confirmations {
 /// Something that was committed: what to wait for, and how long at most.
 #[derive(Clone, Debug)]
 pub struct Pending {
-    mark: Mark,
+    commit: CommitPosition,
     confirmed: bool,
     /// Whether the log that is followed was read after the commit, and holds what was committed.
     pub in_followed_log: bool,
@@ -92,14 +92,14 @@ impl Confirmations {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn after_commit(&self, conn: &mut Conn, row: Position) -> Result<Pending, Error> {
-        let mark = Mark { row, reading: self.begun.load(Ordering::SeqCst) };
+        let commit = CommitPosition { row, reading: self.begun.load(Ordering::SeqCst) };
         let asked_at = self.clock.boot();
         let reading = replicas::list(conn, &[row]).await?;
         self.note(&reading);
         let in_followed_log = self.standing().is_followed(reading.log) && reading.shown.contains(&row);
-        let observed = self.conclude(Question { number: mark.reading + 1, asked_at }, reading);
-        let confirmed = mark.is_reached(&observed);
-        Ok(Pending { mark, confirmed, in_followed_log, everywhere_within: everywhere_within(self.largest_bound()) })
+        let observed = self.conclude(Question { number: commit.reading + 1, asked_at }, reading);
+        let confirmed = commit.is_reached(&observed);
+        Ok(Pending { commit, confirmed, in_followed_log, everywhere_within: everywhere_within(self.largest_bound()) })
     }
 
     /// Whether every replica is known to have applied what was committed, within `wait` at the latest.
@@ -108,8 +108,8 @@ impl Confirmations {
             return true;
         }
         let mut observed = self.observed.subscribe();
-        let _waiting = Waiting::begin(self, pending.mark.row);
-        let reached = observed.wait_for(|observed| pending.mark.is_reached(observed));
+        let _waiting = Waiting::begin(self, pending.commit.row);
+        let reached = observed.wait_for(|observed| pending.commit.is_reached(observed));
         timeout(wait, reached).await.is_ok_and(|reached| reached.is_ok())
     }
 
@@ -184,7 +184,7 @@ impl Confirmations {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn forget_the_dead(&self, conn: &mut Conn) -> Result<(), Error> {
+    pub async fn remove_silent_replicas(&self, conn: &mut Conn) -> Result<(), Error> {
         let asked_at = self.clock.boot();
         let replicas = replicas::list(conn, &[]).await?.replicas;
         self.observer().observe(&replicas, self.clock.boot());

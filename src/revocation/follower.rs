@@ -1,5 +1,5 @@
 //! The follower: the task that keeps this replica's revocations fresh. At least once a second it heartbeats: one statement
-//! reports how far the replica has read, reads what is new, and commits. In between, when a hint says that there is something
+//! reports how far the replica has read, reads what is new, and commits. In between, when a notification says that there is something
 //! new, it reads that and reports it by statements that commit nothing which has to last, and so wait for no disk.
 //!
 //! When the log says that the keys have changed they are read again, before the new state counts as known.
@@ -133,7 +133,7 @@ impl Follower {
                 back_off = BACK_OFF;
             }
             tokio::select! {
-                () = stop.as_mut() => return self.revocations.end(),
+                () = stop.as_mut() => return self.revocations.withdraw(),
                 () = sleep(self.jittered(back_off)) => {}
             }
             back_off = (back_off * 2).min(LONGEST_BACK_OFF);
@@ -148,7 +148,7 @@ impl Follower {
             let whole = match step {
                 Step::Heartbeat => {
                     // From when it is sent, because what a slow answer says is old already; and from a heartbeat alone, so that
-                    // hints, however many, put none off.
+                    // notifications, however many, put none off.
                     heartbeat_at = Instant::now();
                     due = heartbeat_at + self.pause();
                     if collected_at.elapsed() > COLLECT_EVERY {
@@ -160,7 +160,7 @@ impl Follower {
                 Step::Read => self.read(at).await?,
                 Step::Stop => {
                     // Nobody waits for this replica from now on; if that cannot be said, the others wait for the bound.
-                    self.revocations.end();
+                    self.revocations.withdraw();
                     if let Some(conn) = &mut at.conn {
                         drop(replicas::leave(conn, self.replica).await);
                     }

@@ -94,9 +94,9 @@ impl Follower {
         let stored = keys::all(conn).await?;
         conn.commit().await?;
         (self.install_keys)(stored.keys);
-        let known = self.revocations.state().live();
+        let known = self.revocations.state().snapshot();
         self.revocations.state().apply(&logged, Origin::Log);
-        let restored = restore::put_back(conn, known, extent, &logged, self.clock.now()).await?;
+        let restored = restore::restore_lost(conn, known, extent, &logged, self.clock.now()).await?;
         if restored > 0 {
             tracing::error!(restored, "the database has lost revocations that were acknowledged: they were put back");
             self.announce(conn).await?;

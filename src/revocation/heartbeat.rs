@@ -48,7 +48,7 @@ impl Follower {
         // From here on nothing waits: what the protocol calls applied is applied.
         let reply = Reply { log: origin.log, head: heard.head, rows: &rows };
         let outcome = at.protocol.heartbeat_answered(sent_at, self.clock.moment(), reply);
-        self.take_over(at, outcome, (applied, heard), keys);
+        self.apply_reply(at, outcome, (applied, heard), keys);
         if self.heard_of(origin, at) {
             return Ok(false);
         }
@@ -67,7 +67,7 @@ impl Follower {
         let keys = self.new_keys(at, &heard).await?;
         let reply = Reply { log: heard.origin.log, head: heard.head, rows: &rows };
         let outcome = at.protocol.read_answered(reply);
-        self.take_over(at, outcome, (applied, heard), keys);
+        self.apply_reply(at, outcome, (applied, heard), keys);
         Ok(outcome != Outcome::Gap)
     }
 
@@ -85,7 +85,7 @@ impl Follower {
     }
 
     /// Applies what was heard, unless it does not follow on what was `applied`.
-    fn take_over(
+    fn apply_reply(
         &self,
         at: &Following,
         outcome: Outcome,

@@ -12,7 +12,7 @@ use countersign_token::{
     clock::Clock,
     ids::{SessionId, new_v7},
     index::Origin,
-    moment::later,
+    moment::saturating_add,
     revocation::{MAX_STALENESS, RETENTION, Revocation, Subject},
 };
 use time::OffsetDateTime;
@@ -167,7 +167,7 @@ impl RevocationLog {
         sessions: &HashMap<SessionId, Cause>,
     ) -> Result<(Committed, HashSet<SessionId>), Error> {
         let now = self.clock.now();
-        let ending = Ending { sessions, operator: self.operator, now, expires_at: later(now, RETENTION) };
+        let ending = Ending { sessions, operator: self.operator, now, expires_at: saturating_add(now, RETENTION) };
         let EndedSessions { newest, ended } = revocations::end_sessions(conn, ending).await?;
         // Those that had ended before too: perhaps on another replica a moment ago.
         let (logged, repeated): (Vec<_>, Vec<_>) = sessions.keys().partition(|id| ended.contains_key(id));
@@ -216,7 +216,7 @@ impl RevocationLog {
             Ok(pending) => (pending.everywhere_within, Confirmable::From(pending)),
             Err(_) => (everywhere_within(MAX_STALENESS), Confirmable::Never),
         };
-        Committed { everywhere_by: Some(later(self.clock.now(), within)), confirmable }
+        Committed { everywhere_by: Some(saturating_add(self.clock.now(), within)), confirmable }
     }
 
     /// True if no replica accepts the tokens any more, within `wait` at the latest (promise P1).
@@ -255,7 +255,7 @@ impl RevocationLog {
     /// [`Error::DatabaseUnavailable`].
     pub async fn clean(&self) -> Result<(), Error> {
         let mut conn = self.store.acquire().await?;
-        self.confirmations.forget_the_dead(&mut conn).await?;
+        self.confirmations.remove_silent_replicas(&mut conn).await?;
         // A little later than they expire, so that clocks that differ by seconds do not matter.
         let before = self.clock.now() - CLEAN_AFTER;
         while revocations::prune(&mut conn, before, CLEAN_BATCH).await? > 0 {}

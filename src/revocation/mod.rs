@@ -11,8 +11,8 @@ pub mod feed;
 pub mod follower;
 mod full_load;
 mod heartbeat;
-mod hints;
 pub mod log;
+mod notifications;
 pub mod protocol;
 mod restore;
 
@@ -78,7 +78,7 @@ impl Revocations {
 
     /// What a watcher that knows everything up to `known` is to be told.
     pub fn news(&self, known: Option<Position>) -> News {
-        self.feed().after(known, self.clock.boot(), || self.state.live())
+        self.feed().after(known, self.clock.boot(), || self.state.snapshot())
     }
 
     /// Each time there is something new, or the state has become fresher.
@@ -127,7 +127,7 @@ impl Revocations {
     }
 
     /// Refuses every look-up from now on: the others wait for this replica no more.
-    fn end(&self) {
+    fn withdraw(&self) {
         self.state.withdraw();
     }
 

@@ -30,7 +30,7 @@ const BATCH: usize = 1000;
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub(super) async fn put_back(
+pub(super) async fn restore_lost(
     conn: &mut Conn,
     known: Vec<Revocation>,
     extent: Extent,

@@ -20,14 +20,14 @@ use crate::{
 
 /// A user as it is stored, with its password hash.
 #[derive(Clone, Debug)]
-pub struct Credentials {
+pub struct UserWithHash {
     /// The user.
     pub user: User,
     /// In one of the forms that `crypto` reads.
     pub password_hash: PasswordHash,
 }
 
-impl Credentials {
+impl UserWithHash {
     /// What decides whether a password is right and its user may log in.
     pub fn decisive(&self) -> (UserId, &PasswordHash, Option<OffsetDateTime>) {
         (self.user.id, &self.password_hash, self.user.disabled_at)
@@ -41,7 +41,7 @@ struct CredentialsRow {
     password_hash: String,
 }
 
-impl From<CredentialsRow> for Credentials {
+impl From<CredentialsRow> for UserWithHash {
     fn from(found: CredentialsRow) -> Self {
         Self { user: found.row.into(), password_hash: PasswordHash::from_stored(found.password_hash) }
     }
@@ -51,9 +51,9 @@ impl From<CredentialsRow> for Credentials {
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`], [`Error::Conflict`].
-pub async fn insert_many(conn: &mut Conn, users: &[Credentials]) -> Result<Vec<UserId>, Error> {
+pub async fn insert_many(conn: &mut Conn, users: &[UserWithHash]) -> Result<Vec<UserId>, Error> {
     let column = |value: fn(&User) -> Option<OffsetDateTime>| users.iter().map(|c| value(&c.user)).collect::<Vec<_>>();
-    let text = |value: fn(&Credentials) -> String| users.iter().map(value).collect::<Vec<_>>();
+    let text = |value: fn(&UserWithHash) -> String| users.iter().map(value).collect::<Vec<_>>();
     // No role has a comma (domain/user.rs). A conflict is passed over: an error would put the name into the log.
     let statement = query_as::<_, (Uuid,)>(
         "INSERT INTO users (id, username, password_hash, roles, epoch, disabled_at, password_changed_at, created_at, \
@@ -77,31 +77,31 @@ pub async fn insert_many(conn: &mut Conn, users: &[Credentials]) -> Result<Vec<U
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn find(conn: &mut Conn, name: &Username) -> Result<Option<Credentials>, Error> {
+pub async fn find(conn: &mut Conn, name: &Username) -> Result<Option<UserWithHash>, Error> {
     let text = concat!("SELECT ", columns!(), ", password_hash FROM users WHERE username = $1");
     let statement = query_as::<_, CredentialsRow>(text).bind(name.as_str());
-    Ok(conn.fetch_optional(statement).await?.map(Credentials::from))
+    Ok(conn.fetch_optional(statement).await?.map(UserWithHash::from))
 }
 
 /// The users of these names, as a database has them that commits (rule M1).
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`], [`Error::Conflict`]: nothing is known.
-pub async fn find_all(conn: &mut Conn, names: &[Username]) -> Result<Vec<Credentials>, Error> {
+pub async fn find_all(conn: &mut Conn, names: &[Username]) -> Result<Vec<UserWithHash>, Error> {
     let text = proving!("SELECT ", columns!(), ", password_hash FROM users WHERE username = ANY($1)");
     let names: Vec<&str> = names.iter().map(Username::as_str).collect();
     let rows = conn.fetch_all(query_as::<_, CredentialsRow>(text).bind(names)).await?;
-    Ok(rows.into_iter().map(Credentials::from).collect())
+    Ok(rows.into_iter().map(UserWithHash::from).collect())
 }
 
 /// Up to `limit` users after `after`, by id, with their password hashes.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn list(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<Credentials>, Error> {
+pub async fn list(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<UserWithHash>, Error> {
     let text = concat!("SELECT ", columns!(), ", password_hash FROM users WHERE id > $1 ORDER BY id LIMIT $2");
     let rows = conn.fetch_all(query_as::<_, CredentialsRow>(text).bind(after).bind(limit)).await?;
-    Ok(rows.into_iter().map(Credentials::from).collect())
+    Ok(rows.into_iter().map(UserWithHash::from).collect())
 }
 
 /// The password hashes of some `count` users, from pages chosen at random.

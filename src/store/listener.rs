@@ -1,4 +1,4 @@
-//! A connection of its own that hears the hint of each revocation. A hint may be missed: the log is what counts.
+//! A connection of its own that hears the notification of each revocation. One may be missed: the log is what counts.
 
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio::time::timeout;
@@ -11,12 +11,12 @@ use super::{
 };
 use crate::error::Error;
 
-/// The channel of the hint that follows a commit. What it carries is the replica that committed, so that this one need not
-/// wake itself; nothing if no replica did. A hint that is lost costs time, never correctness.
+/// The channel of the notification that follows a commit. Its payload is the replica that committed, so that this one need not
+/// wake itself, or empty if no replica did. A lost notification costs time, never correctness.
 pub(super) const CHANNEL: &str = "countersign_revocations";
 
 impl Store {
-    /// A connection that hears the hint of each revocation.
+    /// A connection that hears the notification of each revocation.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
@@ -36,7 +36,7 @@ impl Store {
     }
 }
 
-/// Hears the hint of each revocation.
+/// hears the notification of each revocation.
 #[derive(Debug)]
 pub struct Listener {
     listener: PgListener,
@@ -44,11 +44,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Waits for the next hint that is not of the replica `own`.
+    /// Waits for the next notification that is not of the replica `own`.
     ///
     /// # Errors
-    /// [`Error::DatabaseUnavailable`] when the connection was lost or retired; hints may have been missed.
-    pub async fn hint(&mut self, own: Uuid) -> Result<(), Error> {
+    /// [`Error::DatabaseUnavailable`] when the connection was lost or retired; notifications may have been missed.
+    pub async fn recv(&mut self, own: Uuid) -> Result<(), Error> {
         loop {
             let heard = tokio::select! {
                 biased;

@@ -1,5 +1,5 @@
-//! Table `login_throttle`: how many passwords were tried, for all replicas. Charged before a password is looked at, by one
-//! statement, so that attempts side by side are counted one by one. Charging waits for no disk: what a crash forgets is a
+//! Table `login_throttle`: how many passwords were tried, for all replicas. Counted before a password is looked at, by one
+//! statement, so that attempts side by side are counted one by one. Counting waits for no disk: what a crash forgets is a
 //! few attempts.
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::{
 
 /// A budget by its key.
 #[derive(Clone, Copy, Debug)]
-pub struct Charge {
+pub struct KeyedBudget {
     /// The key.
     pub key: [u8; 32],
     /// What it allows.
@@ -26,10 +26,10 @@ pub struct Charge {
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`], [`Error::Conflict`].
-pub async fn charge(conn: &mut Conn, charges: &[Charge], now: OffsetDateTime) -> Result<Option<Duration>, Error> {
-    let keys: Vec<&[u8]> = charges.iter().map(|charge| &charge.key[..]).collect();
-    let column = |of: fn(&Budget) -> f64| charges.iter().map(|charge| of(&charge.budget)).collect::<Vec<_>>();
-    let sliding: Vec<bool> = charges.iter().map(|charge| charge.budget.window == Window::Sliding).collect();
+pub async fn record(conn: &mut Conn, budgets: &[KeyedBudget], now: OffsetDateTime) -> Result<Option<Duration>, Error> {
+    let keys: Vec<&[u8]> = budgets.iter().map(|keyed| &keyed.key[..]).collect();
+    let column = |of: fn(&Budget) -> f64| budgets.iter().map(|keyed| of(&keyed.budget)).collect::<Vec<_>>();
+    let sliding: Vec<bool> = budgets.iter().map(|keyed| keyed.budget.window == Window::Sliding).collect();
     // The arithmetic of `Budget::wait_after`; a test holds both to the same answers. Without a wait there is no moment at
     // all: the clocks of replicas differ, and two attempts side by side have read theirs in any order.
     let statement = query_as::<_, (Vec<u8>,)>(
@@ -55,13 +55,13 @@ pub async fn charge(conn: &mut Conn, charges: &[Charge], now: OffsetDateTime) ->
     )
     .bind(now)
     .bind(&keys)
-    .bind(column(|budget| budget.free.into()))
-    .bind(column(|budget| budget.most.into()))
-    .bind(column(|budget| budget.longest.as_secs_f64()))
+    .bind(column(|budget| budget.free_attempts.into()))
+    .bind(column(|budget| budget.max_attempts.into()))
+    .bind(column(|budget| budget.max_delay.as_secs_f64()))
     .bind(column(|budget| budget.forgotten_after.as_secs_f64()))
     .bind(sliding);
     let counted = conn.fetch_all(statement).await?;
-    if counted.len() == charges.len() {
+    if counted.len() == budgets.len() {
         return Ok(None);
     }
     let until = query_as::<_, (Option<OffsetDateTime>,)>(
@@ -69,10 +69,10 @@ pub async fn charge(conn: &mut Conn, charges: &[Charge], now: OffsetDateTime) ->
     );
     let until = conn.fetch_optional(until.bind(&keys)).await?.and_then(|(until,)| until);
     // One may have been free while the other was about to be blocked by somebody else.
-    let partly: Vec<Charge> =
-        charges.iter().filter(|charge| counted.iter().any(|(key,)| key[..] == charge.key)).copied().collect();
+    let partly: Vec<KeyedBudget> =
+        budgets.iter().filter(|keyed| counted.iter().any(|(key,)| key[..] == keyed.key)).copied().collect();
     if !partly.is_empty() {
-        refund(conn, &partly).await?;
+        undo(conn, &partly).await?;
     }
     let wait = until.and_then(|until| Duration::try_from(until - now).ok()).unwrap_or_default();
     // In whole seconds: a microsecond too early would be refused again.
@@ -83,23 +83,23 @@ pub async fn charge(conn: &mut Conn, charges: &[Charge], now: OffsetDateTime) ->
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`], [`Error::Conflict`].
-pub async fn forgive(conn: &mut Conn, charges: &[Charge]) -> Result<(), Error> {
-    take_back(conn, charges, 1).await
+pub async fn reset(conn: &mut Conn, budgets: &[KeyedBudget]) -> Result<(), Error> {
+    take_back(conn, budgets, 1).await
 }
 
-/// Takes back an attempt that was charged and not made.
+/// Takes back an attempt that was counted and not made.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`], [`Error::Conflict`].
-pub async fn refund(conn: &mut Conn, charges: &[Charge]) -> Result<(), Error> {
-    take_back(conn, charges, 0).await
+pub async fn undo(conn: &mut Conn, budgets: &[KeyedBudget]) -> Result<(), Error> {
+    take_back(conn, budgets, 0).await
 }
 
 /// One attempt less in each budget, and none in the first `forgotten`. A wait that the attempt brought about ends; one that
-/// is due without it stays. Rows are locked in the order in which [`charge`] locks them.
-async fn take_back(conn: &mut Conn, charges: &[Charge], forgotten: i64) -> Result<(), Error> {
-    let keys: Vec<&[u8]> = charges.iter().map(|charge| &charge.key[..]).collect();
-    let free: Vec<i64> = charges.iter().map(|charge| charge.budget.free.into()).collect();
+/// is due without it stays. Rows are locked in the order in which [`record`] locks them.
+async fn take_back(conn: &mut Conn, budgets: &[KeyedBudget], forgotten: i64) -> Result<(), Error> {
+    let keys: Vec<&[u8]> = budgets.iter().map(|keyed| &keyed.key[..]).collect();
+    let free: Vec<i64> = budgets.iter().map(|keyed| keyed.budget.free_attempts.into()).collect();
     let statement = query(
         "WITH held AS (SELECT t.budget, a.place <= $3 OR t.attempts <= 1 AS over, t.attempts - 1 < a.free AS unblocked \
            FROM login_throttle t JOIN unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS a (budget, free, place) \

@@ -164,9 +164,9 @@ async fn whatever_ends_sessions_says_whether_it_is_confirmed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn p1_a_replica_that_wakes_from_silence_accepts_nothing_that_was_confirmed_meanwhile() {
     let server = TestServer::start().await;
-    // Without hints: a reading between two heartbeats would tell it.
+    // Without notifications: a reading between two heartbeats would tell it.
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
-    setup.settings.revocation.hints = Notifications::Off;
+    setup.settings.revocation.notifications = Notifications::Off;
     let asleep = setup.start().await;
     let alice = server.user("alice").await;
     let lock = format!("BEGIN; SELECT FROM replicas WHERE id = '{}' FOR UPDATE", asleep.auth.base.log.replica());

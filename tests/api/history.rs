@@ -269,7 +269,7 @@ async fn break_things(world: Arc<World>, mut cluster: Cluster) -> Cluster {
             2 => proxy.deafen(),
             3 | 4 => proxy.slow_down(),
             5 => terminate_backends(&cluster, "").await,
-            // The connection that hears the hints alone.
+            // The connection that hears the notifications alone.
             6 => terminate_backends(&cluster, "LISTEN").await,
             _ if world.random.below(4) == 0 => {
                 cluster = tokio::task::block_in_place(move || {

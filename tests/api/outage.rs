@@ -49,13 +49,13 @@ async fn p4_a_database_that_is_cut_off_is_no_logout_and_everything_recovers() {
     assert_eq!(live_sessions(&server).await, 2, "nothing was lost and nothing ended");
 }
 
-/// Each hint has the follower read; a reading makes nothing fresh.
+/// Each notification has the follower read; a reading makes nothing fresh.
 #[tokio::test]
 async fn p3_a_stream_of_revocations_puts_no_heartbeat_off() {
     let server = TestServer::start().await;
     let mut connection = PgConnection::connect(&server.database_url).await.expect("connected");
     let mut beats = async || -> i64 {
-        connection.execute("NOTIFY countersign_revocations").await.expect("hinted");
+        connection.execute("NOTIFY countersign_revocations").await.expect("notified");
         let asked = sqlx::query_scalar("SELECT beats FROM replicas WHERE id = $1").bind(server.auth.base.log.replica());
         asked.fetch_one(&mut connection).await.expect("on the list")
     };

@@ -169,12 +169,12 @@ async fn a_pepper_is_not_rotated_where_there_is_none() {
     assert!(refused.contains("COUNTERSIGN_PASSWORD_PEPPER=on"), "{refused}");
 }
 
-/// One that hears late, because nobody hints and it asks ten times a second.
+/// One that hears late, because nobody notifies it and it asks ten times a second.
 #[tokio::test(flavor = "multi_thread")]
 async fn p4_a_pepper_that_is_not_known_yet_is_waited_for() {
     let one = on().await;
     let mut setup = Setup::on(one.database_url.clone(), one.clock.clone());
-    setup.settings.revocation.hints = countersign::domain::policy::Notifications::Off;
+    setup.settings.revocation.notifications = countersign::domain::policy::Notifications::Off;
     let other = setup.start().await;
     for number in 0..5 {
         let kid = one.auth.keys.rotate(Purpose::Pepper).await.expect("rotated");
@@ -188,7 +188,7 @@ async fn p4_a_pepper_that_is_not_known_yet_is_waited_for() {
 /// Damaged, sealed by another master key, or gone: nobody is told that the password was wrong, whether the name exists or
 /// not, and nobody is throttled for it.
 #[tokio::test]
-async fn p4_p6_a_pepper_that_cannot_be_used_makes_passwords_undecided_and_charges_nothing() {
+async fn p4_p6_a_pepper_that_cannot_be_used_makes_passwords_undecided_and_counts_nothing() {
     let server = on().await;
     let alice = server.user("alice").await;
     server.auth.sample_hashes().await.expect("sampled");
@@ -217,10 +217,10 @@ async fn p4_p6_a_pepper_that_cannot_be_used_makes_passwords_undecided_and_charge
     assert_eq!(restarted.auth.passwords.hasher().hashes(), before);
     let taken_back = async {
         let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
-        let charged = "SELECT COALESCE(sum(attempts), 0) FROM login_throttle";
-        while sqlx::query_scalar::<_, i64>(charged).fetch_one(&mut connection).await.expect("read") > 0 {}
+        let counted = "SELECT COALESCE(sum(attempts), 0) FROM login_throttle";
+        while sqlx::query_scalar::<_, i64>(counted).fetch_one(&mut connection).await.expect("read") > 0 {}
     };
-    timeout(Duration::from_secs(60), taken_back).await.expect("nothing is charged");
+    timeout(Duration::from_secs(60), taken_back).await.expect("nothing is counted");
     // A new password is by the pepper that works.
     let (user_id, password) = (alice.id.clone(), PASSWORD.to_owned());
     server.user_client().set_password(administering(SetPasswordRequest { user_id, password })).await.expect("set");
@@ -256,7 +256,7 @@ async fn peppers_are_resealed_with_the_other_keys() {
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
     setup.master_key = format!("{other}\n{MASTER_KEY}\n");
     let resealed = setup.without_start().keys.reseal().await.expect("resealed");
-    assert_eq!((resealed.moved, resealed.closed.len()), (5, 0));
+    assert_eq!((resealed.count, resealed.closed.len()), (5, 0));
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
     setup.master_key = other.to_owned();
     alice.at(&setup.start().await).login().await;

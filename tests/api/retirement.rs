@@ -49,7 +49,7 @@ async fn no_connection_that_was_retired_is_used_again() {
         assert!(matches!(replicas::list(conn, &[]).await, Err(Error::DatabaseUnavailable(_))));
     }
     drop(held);
-    assert!(timeout(Duration::from_secs(60), listener.hint(Uuid::nil())).await.expect("it is told").is_err());
+    assert!(timeout(Duration::from_secs(60), listener.recv(Uuid::nil())).await.expect("it is told").is_err());
     let mut pooled = Vec::new();
     for _ in 0..4 {
         let mut conn = store.acquire().await.expect("acquired");

@@ -257,8 +257,8 @@ async fn a_revocation_wakes_the_followers() {
     let tokens = alice.login().await;
     let mut listener = store(&server.database_url).listen().await.expect("listening");
     alice.revoke(Target::SessionId(tokens.session_id)).await.expect("revoked");
-    let hint = tokio::time::timeout(Duration::from_secs(30), listener.hint(Uuid::nil())).await;
-    hint.expect("in time").expect("a hint");
+    let notified = tokio::time::timeout(Duration::from_secs(30), listener.recv(Uuid::nil())).await;
+    notified.expect("in time").expect("a notification");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use countersign::{
     domain::policy::PepperMode,
     domain::{password::Password, throttle::Budget},
     grpc::v1::{ClientInfo, LoginRequest, LoginResponse, SetPasswordRequest, revoke_request::Target},
-    store::login_throttle::{self, Charge},
+    store::login_throttle::{self, KeyedBudget},
 };
 use countersign_token::clock::Clock;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -256,13 +256,13 @@ async fn p2_a_flood_of_logins_leaves_connections_for_refresh_and_revoke() {
     }
 }
 
-/// Below the turns of a process: as many attempts side by side as there are connections, of two budgets each.
+/// Below the permits of a process: as many attempts side by side as there are connections, of two budgets each.
 #[tokio::test(flavor = "multi_thread")]
 async fn r57_attempts_side_by_side_are_counted_one_by_one() {
     let server = TestServer::start().await;
     let (name, source) = (Budget::of_account(10), Budget::of_source(1000));
     for (name_key, source_key) in [([1; 32], [2; 32]), ([4; 32], [3; 32])] {
-        let charges = [Charge { key: name_key, budget: name }, Charge { key: source_key, budget: source }];
+        let budgets = [KeyedBudget { key: name_key, budget: name }, KeyedBudget { key: source_key, budget: source }];
         let attempts: Vec<_> = (0..400)
             .map(|_| {
                 let (store, clock) = (server.auth.base.store.clone(), server.clock.clone());
@@ -270,7 +270,7 @@ async fn r57_attempts_side_by_side_are_counted_one_by_one() {
                     let mut conn = store.acquire().await.expect("connected");
                     // Each reads another moment, and no wait is over as long as this test lasts.
                     clock.advance(Duration::from_micros(1));
-                    login_throttle::charge(&mut conn, &charges, clock.now()).await.expect("asked").is_none()
+                    login_throttle::record(&mut conn, &budgets, clock.now()).await.expect("asked").is_none()
                 })
             })
             .collect();
@@ -279,18 +279,18 @@ async fn r57_attempts_side_by_side_are_counted_one_by_one() {
             made += u32::from(attempt.await.expect("joined"));
         }
         assert_eq!(made, FREE);
-        // What was charged to the one and refused by the other was given back; right passwords next to all that do not
+        // What was counted against the one and refused by the other was given back; right passwords next to all that do not
         // get in each other's way.
         let rest: Vec<_> = (0..u64::from(FREE))
             .map(|_| {
                 let store = server.auth.base.store.clone();
                 tokio::spawn(async move {
-                    login_throttle::refund(&mut store.acquire().await.expect("connected"), &charges).await
+                    login_throttle::undo(&mut store.acquire().await.expect("connected"), &budgets).await
                 })
             })
             .collect();
-        for refund in rest {
-            refund.await.expect("joined").expect("no deadlock");
+        for undone in rest {
+            undone.await.expect("joined").expect("no deadlock");
         }
     }
     let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
@@ -301,19 +301,19 @@ async fn r57_attempts_side_by_side_are_counted_one_by_one() {
 
 /// Whichever of the two budgets is locked first.
 #[tokio::test(flavor = "multi_thread")]
-async fn right_passwords_beside_attempts_are_forgiven_without_a_deadlock() {
+async fn right_passwords_beside_attempts_are_reset_without_a_deadlock() {
     let server = Setup::on(crate::support::database().await, Clock::system()).start().await;
     let (name, source) = (Budget::of_account(10), Budget::of_source(1000));
     for (name_key, source_key) in [([1; 32], [2; 32]), ([4; 32], [3; 32])] {
-        let charges = [Charge { key: name_key, budget: name }, Charge { key: source_key, budget: source }];
+        let budgets = [KeyedBudget { key: name_key, budget: name }, KeyedBudget { key: source_key, budget: source }];
         let attempts: Vec<_> = (0..400)
             .map(|_| {
                 let (store, clock) = (server.auth.base.store.clone(), server.clock.clone());
                 tokio::spawn(async move {
                     let mut conn = store.acquire().await.expect("connected");
-                    let wait = login_throttle::charge(&mut conn, &charges, clock.now()).await.expect("no deadlock");
+                    let wait = login_throttle::record(&mut conn, &budgets, clock.now()).await.expect("no deadlock");
                     if wait.is_none() {
-                        login_throttle::forgive(&mut conn, &charges).await.expect("no deadlock");
+                        login_throttle::reset(&mut conn, &budgets).await.expect("no deadlock");
                     }
                 })
             })
@@ -361,20 +361,20 @@ async fn the_statement_and_the_rule_agree() {
     let server = TestServer::start().await;
     let mut conn = server.auth.base.store.acquire().await.expect("connected");
     for (place, budget) in [(1, Budget::of_account(1)), (2, Budget::of_account(10)), (3, Budget::of_source(3))] {
-        let charge = Charge { key: [place; 32], budget };
+        let keyed = KeyedBudget { key: [place; 32], budget };
         let mut now = server.clock.now();
         for attempt in 1..=101 {
-            let charged = login_throttle::charge(&mut conn, &[charge], now).await.expect("charged");
-            assert_eq!(charged, None, "{budget:?} {attempt}");
+            let recorded = login_throttle::record(&mut conn, &[keyed], now).await.expect("counted");
+            assert_eq!(recorded, None, "{budget:?} {attempt}");
             let wait = budget.wait_after(attempt);
             if !wait.is_zero() {
-                let early = login_throttle::charge(&mut conn, &[charge], now).await.expect("asked");
+                let early = login_throttle::record(&mut conn, &[keyed], now).await.expect("asked");
                 assert_eq!(early, Some(wait), "{budget:?} {attempt}");
             }
-            if attempt == 100 && budget.most == 100 {
+            if attempt == 100 && budget.max_attempts == 100 {
                 now += wait + Duration::from_secs(1);
-                assert_eq!(login_throttle::charge(&mut conn, &[charge], now).await.expect("charged"), None);
-                let again = login_throttle::charge(&mut conn, &[charge], now).await.expect("asked");
+                assert_eq!(login_throttle::record(&mut conn, &[keyed], now).await.expect("counted"), None);
+                let again = login_throttle::record(&mut conn, &[keyed], now).await.expect("asked");
                 assert_eq!(again, Some(budget.wait_after(1)).filter(|w| !w.is_zero()), "a day later it begins anew");
                 break;
             }

@@ -1,6 +1,6 @@
 //! Revoke, and calls that are denied, at the replica that revokes.
 
-use countersign::revocation::protocol::Mark;
+use countersign::revocation::protocol::CommitPosition;
 
 use crate::{
     database::{At, Database, Ending, Lead, Row, commit, row},
@@ -143,18 +143,18 @@ impl Calls<'_> {
         world.a.known = true;
         let database = *world.database(at);
         let row = if self.writes(found) { database.log.head() } else { newest };
-        let mark = Mark { row, reading: u64::from(world.readings()) };
-        world.calls[self.nth] = Call::First { lead, mark, since: 0 };
+        let commit = CommitPosition { row, reading: u64::from(world.readings()) };
+        world.calls[self.nth] = Call::First { lead, commit, since: 0 };
     }
 
     /// In one step: the observer's readings are made in two.
     fn first_reading(&self, at: At) -> (Step, World) {
         let mut world = self.world.clone();
-        if let Call::First { mark, since, .. } = self.world.calls[self.nth] {
-            let (mut call, question) = (Call::Waiting { mark, since, is_confirmed: false }, ask(self.world, at));
+        if let Call::First { commit, since, .. } = self.world.calls[self.nth] {
+            let (mut call, question) = (Call::Waiting { commit, since, is_confirmed: false }, ask(self.world, at));
             let observed = take(self.variant, &mut world.a, question, self.variant.rules.first_observed);
             let database = *world.database(at);
-            if !world.a.standing.is_followed(Some(database.identity())) || !database.log.holds(mark.row) {
+            if !world.a.standing.is_followed(Some(database.identity())) || !database.log.holds(commit.row) {
                 world.a.follow.distrust();
             }
             confirm(self.variant, &mut call, &observed, &question);

@@ -71,12 +71,12 @@ impl Model for Explored {
             Call::Denied { was_live: true } if world.database(world.primary()).session == database::Row::Live => {
                 Some("N")
             }
-            Call::Waiting { mark, since, is_confirmed } if is_accepted && survives(variant, world, mark.row) => {
+            Call::Waiting { commit, since, is_confirmed } if is_accepted && survives(variant, world, commit.row) => {
                 let is_everywhere = since > world::everywhere(variant);
                 if is_confirmed { Some("P1a") } else { is_everywhere.then_some("P1b") }
             }
             // Its list may be answered now.
-            Call::First { mark, since, .. } if is_accepted && survives(variant, world, mark.row) => {
+            Call::First { commit, since, .. } if is_accepted && survives(variant, world, commit.row) => {
                 (since > world::everywhere(variant)).then_some("P1b")
             }
             _ => None,

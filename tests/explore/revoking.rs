@@ -50,7 +50,7 @@ fn follow(variant: &Variant, world: &World, at: At, what: &'static str, out: &mu
     }
     let loads = machine.next(NOW) == Next::Load;
     let id = if loads && world.a.known && !database.log.revokes() { row::PUT_BACK } else { 0 };
-    for (ending, note, mut after) in commit(variant, world, at, |db| put_back(db, id)) {
+    for (ending, note, mut after) in commit(variant, world, at, |db| restore_lost(db, id)) {
         if ending == Ending::Lost && id == 0 && after.phase == world.phase {
             continue;
         }
@@ -75,7 +75,7 @@ fn follow(variant: &Variant, world: &World, at: At, what: &'static str, out: &mu
     }
 }
 
-fn put_back(database: &mut crate::database::Database, id: u8) {
+fn restore_lost(database: &mut crate::database::Database, id: u8) {
     if id != 0 {
         database.log.append(id);
     }
@@ -161,14 +161,14 @@ pub(crate) fn take(variant: &Variant, a: &mut Revoking, question: Question, obse
 
 /// Whether this reading confirms the call.
 pub(crate) fn confirm(variant: &Variant, call: &mut Call, observed: &Observed, question: &Question) {
-    let (Call::Waiting { mark, is_confirmed, .. }, log) = (call, question.log) else {
+    let (Call::Waiting { commit, is_confirmed, .. }, log) = (call, question.log) else {
         return;
     };
     let is_shown = match variant.rules.m3 {
-        Shown::Row => log.holds(mark.row),
-        Shown::Number => log.head().seq >= mark.row.seq,
+        Shown::Row => log.holds(commit.row),
+        Shown::Number => log.head().seq >= commit.row.seq,
         Shown::Nothing => true,
     };
-    let shown = if is_shown { vec![mark.row] } else { vec![] };
-    *is_confirmed |= mark.is_reached(&Observed { shown, ..observed.clone() });
+    let shown = if is_shown { vec![commit.row] } else { vec![] };
+    *is_confirmed |= commit.is_reached(&Observed { shown, ..observed.clone() });
 }

@@ -180,7 +180,7 @@ impl Driver<'_> {
         replica.known |= database.log.revokes();
         let reply = Reply { log: database.identity(), head: database.log.head().seq, rows: &rows };
         replica.follow.read_answered(reply);
-        (step(self.who, "reads and reports by a hint").on(at), world)
+        (step(self.who, "reads and reports by a notification").on(at), world)
     }
 
     fn commit_beat(&self, beat: Beat, out: &mut Steps) {

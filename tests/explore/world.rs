@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 
 use countersign::{
     domain::revocation::Position,
-    revocation::protocol::{Follow, Mark, Observer, Standing, connection_lifetime, everywhere_within},
+    revocation::protocol::{CommitPosition, Follow, Observer, Standing, connection_lifetime, everywhere_within},
 };
 use countersign_token::clock::{BootInstant, Moment};
 use uuid::Uuid;
@@ -156,11 +156,11 @@ pub(crate) enum Call {
     /// It is committed and A has applied it; the first reading is made on the same connection.
     First {
         lead: Lead,
-        mark: Mark,
+        commit: CommitPosition,
         since: u8,
     },
     Waiting {
-        mark: Mark,
+        commit: CommitPosition,
         since: u8,
         is_confirmed: bool,
     },

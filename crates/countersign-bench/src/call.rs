@@ -138,13 +138,13 @@ impl FromStr for Mix {
 
 /// Chooses by weight, the same sequence for the same seed.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice {
+pub(crate) struct WeightedChoice {
     state: u64,
     weights: Vec<u32>,
     total: u64,
 }
 
-impl Dice {
+impl WeightedChoice {
     /// For `weights` whose sum is not 0.
     pub(crate) fn new(weights: Vec<u32>, seed: u64) -> Self {
         let total = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>().max(1);
@@ -153,7 +153,7 @@ impl Dice {
     }
 
     /// The next choice: an index of the weights.
-    pub(crate) fn roll(&mut self) -> usize {
+    pub(crate) fn next(&mut self) -> usize {
         if self.weights.len() == 1 {
             return 0;
         }
@@ -211,9 +211,9 @@ mod tests {
     #[test]
     fn choices_follow_the_weights() {
         let mut counts = [0_u32; 3];
-        let mut dice = Dice::new(vec![90, 9, 1], 7);
+        let mut choice = WeightedChoice::new(vec![90, 9, 1], 7);
         for _ in 0..100_000 {
-            counts[dice.roll()] += 1;
+            counts[choice.next()] += 1;
         }
         for (count, expected) in counts.into_iter().zip([90_000, 9_000, 1_000]) {
             assert!(count.abs_diff(expected) < expected / 5, "{counts:?}");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::Instant;
 
 use super::{
-    call::Dice,
+    call::WeightedChoice,
     pace::Pace,
     supply::{Messages, Plan},
     tally::Tally,
@@ -23,10 +23,10 @@ pub(super) struct Caller {
 impl Caller {
     /// Of all callers, the one of that number.
     pub(super) async fn run(mut self, number: usize) {
-        let mut dice = Dice::new(self.plan.mix.weights(), u64::try_from(number).unwrap_or(0));
+        let mut choice = WeightedChoice::new(self.plan.mix.weights(), u64::try_from(number).unwrap_or(0));
         let mut supplies: Vec<Messages> = self.plan.parts.iter().map(|part| part.supply.open(number)).collect();
         while let Some(due) = self.pace.next().await {
-            let index = dice.roll();
+            let index = choice.next();
             let (Some(part), Some(messages)) = (self.plan.parts.get(index), supplies.get_mut(index)) else {
                 return;
             };

@@ -7,21 +7,21 @@
 //!
 //! Rule: a call that is not answered as expected is counted apart and makes the run fail.
 
-mod bare;
 mod call;
 mod caller;
 mod cli;
-mod commits;
+mod commit_bench;
 mod cpu;
 mod empty;
 mod load;
+mod microbench;
 mod pace;
 mod prepare;
 mod reference;
-mod refusal;
 mod report;
 mod seed;
 mod shape;
+mod status_reason;
 mod supply;
 mod tally;
 mod wire;

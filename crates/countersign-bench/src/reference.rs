@@ -13,10 +13,9 @@ use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use super::{
-    bare,
     call::{Call, Mix},
-    commits::{Commits, MOST_TASKS},
-    cpu, load,
+    commit_bench::{CommitBench, MOST_TASKS},
+    cpu, load, microbench,
     prepare::Preparation,
     report::Report,
     shape::Shape,
@@ -35,7 +34,7 @@ const TASKS: [usize; 5] = [1, 8, 16, 64, MOST_TASKS];
 
 /// What is measured.
 #[derive(Debug)]
-pub(crate) struct Yardstick {
+pub(crate) struct ReferenceBench {
     /// How long each figure is measured.
     pub each: Duration,
     /// Of a password hash.
@@ -85,15 +84,15 @@ impl Drop for EmptyServer {
     }
 }
 
-impl Yardstick {
+impl ReferenceBench {
     /// Measures all of it, one after the other.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] when the empty server does not start.
     pub(crate) fn measure(self) -> Result<Reference, Error> {
-        let signatures = bare::signatures(self.each)?;
+        let signatures = microbench::signatures(self.each)?;
         let HashCost { memory, iterations, lanes } = self.cost;
-        let per_second = bare::hashes_a_second(self.cost, self.hash_threads, self.each)?;
+        let per_second = microbench::hashes_a_second(self.cost, self.hash_threads, self.each)?;
         Ok(Reference {
             empty_call: self.empty_calls()?,
             eddsa_sign_us: signatures.sign.as_secs_f64() * 1e6,
@@ -122,7 +121,7 @@ impl Yardstick {
         let Some(settings) = self.database else {
             return Ok(Vec::new());
         };
-        let commits = Commits::create(Store::new(&settings)?).await?;
+        let commits = CommitBench::create(Store::new(&settings)?).await?;
         let mut measured = Vec::new();
         for tasks in TASKS {
             let before = cpu::used("self");

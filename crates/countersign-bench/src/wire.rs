@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
 use prost::Message;
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::refusal::refusal;
+use crate::status_reason::status_reason;
 use countersign::error::Error;
 
 /// The length of the flag and the length before a message (gRPC over HTTP/2, Length-Prefixed-Message).
@@ -186,7 +186,7 @@ impl Stream {
         match (&self.refusal, details) {
             (Some((known, reason)), Some(details)) if known == details => Err(Arc::clone(reason)),
             _ => {
-                let reason: Arc<str> = refusal(trailers).into();
+                let reason: Arc<str> = status_reason(trailers).into();
                 self.refusal = details.cloned().map(|details| (details, Arc::clone(&reason)));
                 Err(reason)
             }

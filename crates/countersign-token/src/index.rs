@@ -141,7 +141,7 @@ impl Index {
     }
 
     /// Revocations of the log that have time left.
-    pub fn live(&self, now: OffsetDateTime) -> Vec<Revocation> {
+    pub fn snapshot(&self, now: OffsetDateTime) -> Vec<Revocation> {
         let sessions = self.sessions.iter().map(|(id, lifetime)| (Subject::Session(*id), lifetime));
         let users = self.users.iter().map(|(id, (epoch, lifetime))| (Subject::User(*id, *epoch), lifetime));
         let opened = self.opened_before.iter().map(|(moment, lifetime)| (Subject::OpenedBefore(*moment), lifetime));
@@ -223,7 +223,7 @@ mod tests {
         }
         assert_eq!(index.check(&opened(69)), Err(Rejection::Revoked));
         assert_eq!(index.check(&opened(70)), Ok(()));
-        assert_eq!(index.live(T0), [revocation(Subject::OpenedBefore(70))]);
+        assert_eq!(index.snapshot(T0), [revocation(Subject::OpenedBefore(70))]);
         index.evict_expired(T0 + RETENTION, BootInstant::from_nanos(u64::MAX));
         assert_eq!(index.check(&Principal { expires_at: u64::MAX, ..opened(69) }), Ok(()), "its row says it by then");
     }
@@ -274,7 +274,7 @@ mod tests {
             index.apply(&revocation(Subject::Session(logged)), origin, BOOT);
         }
         assert!(index.has_ended(repeated, user, 0, 0) && index.has_ended(logged, user, 0, 0));
-        assert_eq!(index.live(T0), [revocation(Subject::Session(logged))]);
+        assert_eq!(index.snapshot(T0), [revocation(Subject::Session(logged))]);
     }
 
     proptest! {

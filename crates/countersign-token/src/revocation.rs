@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::{
     ids::{SessionId, UserId},
-    moment::later,
+    moment::saturating_add,
 };
 
 /// The longest lifetime that an access token may be given, in any deployment.
@@ -33,7 +33,7 @@ pub struct Revocation {
 impl Revocation {
     /// Of what is revoked now.
     pub fn new(subject: Subject, now: OffsetDateTime) -> Self {
-        Self { subject, expires_at: later(now, RETENTION) }
+        Self { subject, expires_at: saturating_add(now, RETENTION) }
     }
 }
 

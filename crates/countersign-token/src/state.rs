@@ -138,8 +138,8 @@ impl RevocationState {
     }
 
     /// All that a token could still match, of what the log has said.
-    pub fn live(&self) -> Vec<Revocation> {
-        self.index().live(self.clock.now())
+    pub fn snapshot(&self) -> Vec<Revocation> {
+        self.index().snapshot(self.clock.now())
     }
 
     /// Forgets what no token can match any more.

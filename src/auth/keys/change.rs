@@ -43,7 +43,7 @@ impl Keys {
 
     pub(super) async fn make(&self, purpose: Purpose, stored: &StoredKeys, stage: Stage) -> Result<StoredKey, Error> {
         // A key that nobody else can open would stop everybody.
-        if !self.vault.fits(stored) {
+        if !self.vault.master_key_matches(stored) {
             return Err(Error::invalid(
                 "master-key-file",
                 "it opens none of the stored keys: is it that of the servers?",

@@ -34,7 +34,7 @@ impl Keys {
     async fn try_to_kill(&self, kid: &str) -> Result<Committed, Error> {
         let stored = self.prove().await?;
         let Some(killed) = stored.keys.iter().find(|s| s.key.kid == kid) else {
-            return self.bury(kid, &stored).await;
+            return self.insert_tombstone(kid, &stored).await;
         };
         if killed.key.stage == Stage::Killed {
             return Err(no_living_key());
@@ -64,13 +64,13 @@ impl Keys {
         }
         let mut events = vec![self.event(Kind::KeyKilled, &killed.key)];
         events.extend(fresh.as_ref().map(|fresh| self.event(Kind::KeyCreated, &fresh.key)));
-        let heir = successor.filter(|_| killed.key.stage == Stage::Active);
-        events.extend(heir.map(|heir| self.event(Kind::KeyActivated, &heir.key)));
+        let activated = successor.filter(|_| killed.key.stage == Stage::Active);
+        events.extend(activated.map(|activated| self.event(Kind::KeyActivated, &activated.key)));
         self.commit(tx, Reason::KeyKilled, events).await
     }
 
     /// Kills a key that the database does not have, but a replica may.
-    async fn bury(&self, kid: &str, stored: &StoredKeys) -> Result<Committed, Error> {
+    async fn insert_tombstone(&self, kid: &str, stored: &StoredKeys) -> Result<Committed, Error> {
         if !is_thumbprint(kid) {
             return Err(no_living_key());
         }

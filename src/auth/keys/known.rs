@@ -4,7 +4,7 @@
 use countersign_token::clock::BootInstant;
 
 use crate::{
-    domain::key::{Key, Purpose, Stage, VERIFIES_FOR},
+    domain::key::{Key, Purpose, RETIRED_KEY_TTL, Stage},
     store::keys::StoredKey,
 };
 
@@ -64,7 +64,7 @@ fn outlive(old: &Known, boot: BootInstant) -> Option<Known> {
 pub(super) fn is_over(key: &Known, boot: BootInstant) -> bool {
     let retired = key.stored.key.stage == Stage::Retired && key.stored.key.purpose == Purpose::AccessToken;
     let silent_for = key.silent_since.map(|since| boot.since(since));
-    key.presence == Presence::Gone && retired && silent_for.is_some_and(|silent| silent >= VERIFIES_FOR)
+    key.presence == Presence::Gone && retired && silent_for.is_some_and(|silent| silent >= RETIRED_KEY_TTL)
 }
 
 pub(super) fn is_same(one: &Key, other: &Key) -> bool {
@@ -104,8 +104,8 @@ mod tests {
         let later = unite(&lost, vec![], at(4));
         assert_eq!(stages(&later), [(2, Killed), (3, Retired)], "the first had signed no more since the beginning");
         assert_eq!(stages(&unite(&later, vec![], at(5))), [(2, Killed)]);
-        let revived = unite(&later, vec![access(2, Active), access(3, Active)], at(4));
-        assert_eq!(stages(&revived), [(2, Killed), (3, Active)]);
+        let united = unite(&later, vec![access(2, Active), access(3, Active)], at(4));
+        assert_eq!(stages(&united), [(2, Killed), (3, Active)]);
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Keys {
         self.verifier.use_keys(verifying);
         self.ring.store(Arc::new(ring));
         if !self.policy.pepper.is_on() {
-            peppers.hash_without();
+            peppers.clear_active();
         }
         self.hasher.use_peppers(peppers);
         for (key, error) in &unusable {
@@ -128,7 +128,7 @@ impl Keys {
     }
 
     /// The keys that are dead here although the database calls them something else: a kill that it lost.
-    fn revived(&self, stored: &[StoredKey]) -> Vec<String> {
+    fn unkilled_in_database(&self, stored: &[StoredKey]) -> Vec<String> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let dead = |key: &Key| known.iter().any(|k| is_same(&k.stored.key, key) && k.stored.key.stage == Stage::Killed);
         let lives = |key: &&Key| key.stage != Stage::Killed;
@@ -192,7 +192,7 @@ impl Keys {
     fn add_pepper(&self, peppers: &mut Peppers, stored: &StoredKey) -> Result<(), Error> {
         let kid = &stored.key.kid;
         if stored.key.stage == Stage::Active {
-            peppers.hash_with(kid.clone());
+            peppers.set_active(kid.clone());
         }
         peppers.insert(kid.clone(), PepperKey::Unusable);
         peppers.insert(kid.clone(), PepperKey::Key(Arc::new(self.vault.open_pepper(stored)?)));

@@ -51,7 +51,7 @@ impl Keys {
             };
             let number = self.next_number(Purpose::Pepper, &stored)?;
             let place = Key { number, stage: Stage::Retired, ..lost.key.clone() };
-            let found = self.vault.moved(&lost, place)?;
+            let found = self.vault.reseal_as(&lost, place)?;
             let mut tx = self.begin().await?;
             if keys::insert(&mut tx, &found).await? {
                 let event = self.event(Kind::KeyCreated, &found.key);

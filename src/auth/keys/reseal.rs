@@ -7,7 +7,7 @@ use crate::{domain::audit::Kind, error::Error, revocation::log::Changes, store::
 #[derive(Debug)]
 pub struct Resealed {
     /// How many keys are sealed by the first master key now and were not before.
-    pub moved: usize,
+    pub count: usize,
     /// The names of keys that none of the master keys opens.
     pub closed: Vec<String>,
 }
@@ -18,18 +18,18 @@ impl Keys {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn reseal(&self) -> Result<Resealed, Error> {
-        let mut resealed = Resealed { moved: 0, closed: Vec::new() };
+        let mut resealed = Resealed { count: 0, closed: Vec::new() };
         for stored in self.prove().await?.keys {
             match self.vault.resealed(&stored) {
                 Ok(None) => {}
                 Ok(Some(sealed_key)) => {
                     let mut tx = self.base.store.acquire().await?;
                     tx.begin().await?;
-                    let moved = keys::reseal(&mut tx, &stored, &sealed_key).await?;
-                    let event = moved.then(|| self.event(Kind::KeyResealed, &stored.key));
+                    let changed = keys::reseal(&mut tx, &stored, &sealed_key).await?;
+                    let event = changed.then(|| self.event(Kind::KeyResealed, &stored.key));
                     let events = event.into_iter().collect();
                     self.base.log.commit(tx, Changes::only(events)).await?;
-                    resealed.moved += usize::from(moved);
+                    resealed.count += usize::from(changed);
                 }
                 Err(_) => resealed.closed.push(stored.key.kid),
             }

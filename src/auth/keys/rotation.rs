@@ -7,7 +7,7 @@ use super::{Keys, change::MAX_STEPS};
 use crate::{
     domain::{
         audit::Kind,
-        key::{Due, Key, Purpose, Stage, due, unpublished_for},
+        key::{Due, Key, Purpose, Stage, due, publication_remaining},
         revocation::Reason,
     },
     error::Error,
@@ -62,7 +62,7 @@ impl Keys {
     pub async fn look_after(&self) -> Result<(), Error> {
         self.service_clock.witness(&self.base).await?;
         self.forget();
-        for kid in self.revived(&self.stored().await?.keys) {
+        for kid in self.unkilled_in_database(&self.stored().await?.keys) {
             tracing::error!(kid, "the database has lost that this key was killed: killing it again");
             if let Err(error) = self.kill(&kid).await {
                 tracing::warn!(%error, "another replica may have killed it first");
@@ -168,7 +168,7 @@ impl Keys {
         let (Some(active), Some(next)) = (at(Stage::Active), at(Stage::Next)) else {
             return Err(Error::invalid("rotate", "there is no next key yet: a running server makes one"));
         };
-        let wait = unpublished_for(&next.key, self.policy.rotation);
+        let wait = publication_remaining(&next.key, self.policy.rotation);
         if !wait.is_zero() {
             let wait = humantime::format_duration(Duration::from_secs(wait.as_secs() + 1));
             let advice = "a key that is compromised can be killed at once";

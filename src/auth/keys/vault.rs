@@ -88,14 +88,14 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::Internal`] when it does not open.
-    pub(super) fn moved(&self, stored: &StoredKey, key: Key) -> Result<StoredKey, Error> {
+    pub(super) fn reseal_as(&self, stored: &StoredKey, key: Key) -> Result<StoredKey, Error> {
         let (private, _) = self.open(stored)?;
         let sealed_key = self.0.seal(&private, &context(&key, &stored.algorithm))?;
         Ok(StoredKey { key, sealed_key, ..stored.clone() })
     }
 
     /// Whether the master key is that of these keys: it opens one of them, or there are none.
-    pub(super) fn fits(&self, stored: &StoredKeys) -> bool {
+    pub(super) fn master_key_matches(&self, stored: &StoredKeys) -> bool {
         stored.keys.is_empty() || stored.keys.iter().any(|stored| self.open(stored).is_ok())
     }
 

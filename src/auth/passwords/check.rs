@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{super::completion::to_completion, ATTEMPTS, Passwords, candidate::Candidate};
+use super::{super::completion::to_completion, ATTEMPTS, Passwords, attempt::PasswordAttempt};
 use crate::{
     crypto::foreign_hash,
     domain::{audit::Failure, password::Password, password_hash::Verdict, user::User},
     error::Error,
-    store::credentials::{self, Credentials},
+    store::credentials::{self, UserWithHash},
 };
 
 /// The outcome of comparing a password with what is stored.
 enum Compared {
-    Right(Credentials),
+    Right(UserWithHash),
     Wrong(Failure),
 }
 
@@ -25,11 +25,11 @@ impl Passwords {
     /// # Errors
     /// [`Error::InvalidCredentials`], [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`];
     /// [`Error::KeyUnusable`] and [`Error::Internal`] when the stored hash cannot be checked here.
-    pub async fn authenticate(&self, candidate: &Candidate) -> Result<Credentials, Error> {
-        let until = candidate.until.unwrap_or_else(|| Instant::now() + self.deadline);
+    pub async fn authenticate(&self, attempt: &PasswordAttempt) -> Result<UserWithHash, Error> {
+        let until = attempt.until.unwrap_or_else(|| Instant::now() + self.deadline);
         // Before anything is counted: a password that is not looked at is no attempt.
-        self.hasher.admit(Some(until))?;
-        let (store, name) = (self.base.store.clone(), candidate.username.clone());
+        self.hasher.check_capacity(Some(until))?;
+        let (store, name) = (self.base.store.clone(), attempt.username.clone());
         // No connection is held while the password is hashed.
         let mut found = to_completion(async move {
             let mut conn = store.acquire_for_login().await?;
@@ -37,51 +37,51 @@ impl Passwords {
         })
         .await?;
         let user = found.as_ref().map(|c| &c.user);
-        let attempt = self.throttle.charge(&candidate.username, user, &candidate.source, until).await;
-        if let Err(Error::LoginThrottled { .. }) = &attempt {
-            self.refused(candidate, user, Failure::Throttled);
+        let recorded = self.throttle.record(&attempt.username, user, &attempt.source, until).await;
+        if let Err(Error::LoginThrottled { .. }) = &recorded {
+            self.refused(attempt, user, Failure::Throttled);
         }
-        let mut attempt = attempt?;
+        let mut recorded = recorded?;
         for _ in 0..ATTEMPTS {
-            let failure = match self.compare(candidate, found.as_ref(), until).await? {
-                Compared::Right(credentials) => return attempt.forgive().await.map(|()| credentials),
+            let failure = match self.compare(attempt, found.as_ref(), until).await? {
+                Compared::Right(credentials) => return recorded.reset().await.map(|()| credentials),
                 Compared::Wrong(failure) => failure,
             };
-            let standing = attempt.stand();
+            let failed = recorded.confirm_failure();
             // The database may have been left behind: a denial rests on a reading by one that commits.
-            let proven = self.prove(&candidate.username).await?;
-            if found.as_ref().map(Credentials::decisive) == proven.as_ref().map(Credentials::decisive) {
+            let proven = self.prove(&attempt.username).await?;
+            if found.as_ref().map(UserWithHash::decisive) == proven.as_ref().map(UserWithHash::decisive) {
                 let user = found.as_ref().map(|c| &c.user);
-                self.refused(candidate, user, failure);
+                self.refused(attempt, user, failure);
                 return Err(Error::InvalidCredentials);
             }
-            attempt.doubt(standing);
+            recorded.reopen(failed);
             found = proven;
         }
         Err(Error::Conflict)
     }
 
     /// Notes that a password was of no use.
-    pub fn refused(&self, candidate: &Candidate, user: Option<&User>, failure: Failure) {
-        self.base.audit.refused(candidate.refused_as, user, candidate.source.shown(), failure);
+    pub fn refused(&self, attempt: &PasswordAttempt, user: Option<&User>, failure: Failure) {
+        self.base.audit.refused(attempt.refused_as, user, attempt.source.shown(), failure);
     }
 
     /// Compares the password with what was `found`.
     async fn compare(
         &self,
-        candidate: &Candidate,
-        found: Option<&Credentials>,
+        attempt: &PasswordAttempt,
+        found: Option<&UserWithHash>,
         until: Instant,
     ) -> Result<Compared, Error> {
         let stored = match found {
             Some(known) => Some(known.password_hash.clone()),
-            None => self.decoys.of(&candidate.username),
+            None => self.decoys.of(&attempt.username),
         };
         // Another replica may have made the pepper a moment ago: a password that cannot be checked is not a wrong one.
         if stored.as_ref().is_some_and(|stored| !self.hasher.knows_pepper_of(stored)) {
             self.base.log.wait_for_key_update().await?;
         }
-        let verdict = self.hasher.verify(candidate.password.clone(), stored.as_ref(), Some(until)).await?;
+        let verdict = self.hasher.verify(attempt.password.clone(), stored.as_ref(), Some(until)).await?;
         Ok(match (found, verdict) {
             (None, _) => Compared::Wrong(Failure::UnknownUser),
             (Some(_), Verdict::Wrong) => Compared::Wrong(Failure::WrongPassword),
@@ -92,8 +92,8 @@ impl Passwords {
 
     /// Replaces a hash that is weaker than those of today, or of another pepper, by one of the same password. Nobody waits for
     /// it, and what does not work now works at a later login.
-    pub fn rehash(&self, password: Password, credentials: Credentials) {
-        let Credentials { user, password_hash } = credentials;
+    pub fn rehash(&self, password: Password, credentials: UserWithHash) {
+        let UserWithHash { user, password_hash } = credentials;
         if !self.hasher.is_outdated(&password_hash) || foreign_hash::reads_part_of(&password_hash, &password) {
             return;
         }

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     crypto::{
-        digest::sha256,
+        digest::sha256_of_parts,
         foreign_hash::{ForeignHash, is_foreign},
     },
     domain::{password_hash::PasswordHash, user::Username},
@@ -56,7 +56,7 @@ impl Mix {
     /// By a share of the users that is the name's own. If the mix moves a little, few names change their kind.
     fn choose(&self, name: &Username) -> Option<&PasswordHash> {
         let all: u64 = self.kinds.iter().map(|(_, count)| count).sum();
-        let [a, b, c, d, ..] = sha256(&[b"decoy", &self.secret, name.as_str().as_bytes()]);
+        let [a, b, c, d, ..] = sha256_of_parts(&[b"decoy", &self.secret, name.as_str().as_bytes()]);
         let mut place = (u64::from(u32::from_be_bytes([a, b, c, d])) * all) >> 32;
         self.kinds.iter().find_map(|(hash, count)| match place.checked_sub(*count) {
             None => Some(hash),

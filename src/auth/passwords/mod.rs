@@ -1,14 +1,14 @@
 //! Passwords: the rules for new ones, hashing them, and checking them (`check.rs`) as often as may be (`throttle.rs`), against
 //! decoys where there is no such user (`decoys.rs`).
 
-mod candidate;
+mod attempt;
 mod check;
 mod decoys;
 mod throttle;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-pub use self::{candidate::Candidate, throttle::Source};
+pub use self::{attempt::PasswordAttempt, throttle::Source};
 use self::{decoys::Decoys, throttle::Throttle};
 use super::{base::Base, completion::to_completion, proven::ProvenReads};
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     store::{
         Conn,
-        credentials::{self, Credentials},
+        credentials::{self, UserWithHash},
     },
 };
 
@@ -40,7 +40,7 @@ pub struct Passwords {
     throttle: Throttle,
     decoys: Decoys,
     /// Those who wait to read a user's password hash.
-    reads: Arc<ProvenReads<Username, Credentials>>,
+    reads: Arc<ProvenReads<Username, UserWithHash>>,
     /// How long a Login waits whose caller gives no deadline.
     deadline: Duration,
     base: Base,
@@ -123,7 +123,7 @@ impl Passwords {
 
     /// Forgets the attempts on a name, because its password is another now.
     pub(super) async fn forget_attempts(&self, name: &Username) -> Result<(), Error> {
-        self.throttle.forget(name).await
+        self.throttle.reset_for(name).await
     }
 
     /// Deletes budgets of attempts that nobody has touched for long.
@@ -138,13 +138,13 @@ impl Passwords {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]: nothing is known of them.
-    async fn prove(&self, name: &Username) -> Result<Option<Credentials>, Error> {
+    async fn prove(&self, name: &Username) -> Result<Option<UserWithHash>, Error> {
         let (reads, store, name) = (Arc::clone(&self.reads), self.base.store.clone(), name.clone());
         to_completion(async move { reads.read(&store, name, find_credentials).await }).await
     }
 }
 
-async fn find_credentials(conn: &mut Conn, names: &[Username]) -> Result<HashMap<Username, Credentials>, Error> {
+async fn find_credentials(conn: &mut Conn, names: &[Username]) -> Result<HashMap<Username, UserWithHash>, Error> {
     let found = credentials::find_all(conn, names).await?;
     Ok(found.into_iter().map(|found| (found.user.username.clone(), found)).collect())
 }

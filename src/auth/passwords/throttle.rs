@@ -1,6 +1,6 @@
-//! Who may try a password now (REQUIREMENTS R55, R57). Every attempt is charged before the password is looked at, to two
+//! Who may try a password now (REQUIREMENTS R55, R57). Every attempt is counted before the password is looked at, against two
 //! budgets: that of the name, whether there is such a user or not, and that of the address it comes from. A device that
-//! has logged in as that user before, and shows the hint it was given then, is charged to a budget of its own alone: so
+//! has logged in as that user before, and shows the hint it was given then, counts against a budget of its own alone: so
 //! whoever hammers a name locks out strangers, and never its owner.
 
 use std::{
@@ -18,7 +18,7 @@ use tokio::{
 
 use super::super::completion::to_completion;
 use crate::{
-    crypto::{device_hint::Device, digest::sha256},
+    crypto::{device_hint::Device, digest::sha256_of_parts},
     domain::{
         address::ClientAddress,
         throttle::{Budget, LoginFailures},
@@ -27,13 +27,13 @@ use crate::{
     error::Error,
     store::{
         Store,
-        login_throttle::{self, Charge},
+        login_throttle::{self, KeyedBudget},
         retrying,
     },
 };
 
 /// What part of the free attempts may be under way at once in one process.
-const TURNS: u32 = 4;
+const CONCURRENT_SHARE: u32 = 4;
 /// How many budgets are deleted at once, and after how long without an attempt.
 const PRUNED_AT_ONCE: i64 = 1000;
 const PRUNED_AFTER: Duration = Duration::from_secs(25 * 3600);
@@ -41,7 +41,7 @@ const PRUNED_AFTER: Duration = Duration::from_secs(25 * 3600);
 /// Who may try a password now.
 #[derive(Debug)]
 pub(super) struct Throttle {
-    turns: ConcurrencyLimits,
+    concurrency: ConcurrencyLimits,
     limits: LoginFailures,
     store: Store,
     clock: Clock,
@@ -63,51 +63,51 @@ impl Source {
     }
 }
 
-/// An attempt that has been charged, or is about to be. Dropped before its password was looked at, because of an error or
+/// An attempt that has been recorded, or is about to be. Dropped before its password was looked at, because of an error or
 /// because the caller has gone, it is taken back: nobody has learned anything.
 #[derive(Debug)]
-pub(super) struct Attempt {
-    charges: Vec<Charge>,
+pub(super) struct RecordedAttempt {
+    budgets: Vec<KeyedBudget>,
     store: Store,
     /// Attempts on one name, or from one address, wait here for each other, so that right passwords side by side do not look
     /// like guesses.
-    _turns: Vec<Permit>,
+    _permits: Vec<Permit>,
 }
 
-/// The charges of an attempt that stands.
+/// An attempt whose password seems to be wrong: the budgets that it counts against.
 #[derive(Debug)]
-pub(super) struct Standing(Vec<Charge>);
+pub(super) struct FailedAttempt(Vec<KeyedBudget>);
 
-impl Attempt {
-    /// The password seems to be wrong: the attempt stands, whatever becomes of the caller, unless it is doubted again.
-    pub(super) fn stand(&mut self) -> Standing {
-        Standing(std::mem::take(&mut self.charges))
+impl RecordedAttempt {
+    /// The password seems to be wrong: the attempt counts, whatever becomes of the caller, unless it is doubted again.
+    pub(super) fn confirm_failure(&mut self) -> FailedAttempt {
+        FailedAttempt(std::mem::take(&mut self.budgets))
     }
 
     /// Nobody knows yet whether the password was wrong.
-    pub(super) fn doubt(&mut self, Standing(charges): Standing) {
-        self.charges = charges;
+    pub(super) fn reopen(&mut self, FailedAttempt(budgets): FailedAttempt) {
+        self.budgets = budgets;
     }
 
     /// The password was right.
-    pub(super) async fn forgive(mut self) -> Result<(), Error> {
-        let (store, charges) = (self.store.clone(), std::mem::take(&mut self.charges));
-        if charges.is_empty() {
+    pub(super) async fn reset(mut self) -> Result<(), Error> {
+        let (store, budgets) = (self.store.clone(), std::mem::take(&mut self.budgets));
+        if budgets.is_empty() {
             return Ok(());
         }
         to_completion(async move {
-            retrying(async || login_throttle::forgive(&mut store.acquire_for_login().await?, &charges).await).await
+            retrying(async || login_throttle::reset(&mut store.acquire_for_login().await?, &budgets).await).await
         })
         .await
     }
 }
 
-impl Drop for Attempt {
+impl Drop for RecordedAttempt {
     fn drop(&mut self) {
-        let (store, charges) = (self.store.clone(), std::mem::take(&mut self.charges));
-        if let (false, Ok(runtime)) = (charges.is_empty(), Handle::try_current()) {
+        let (store, budgets) = (self.store.clone(), std::mem::take(&mut self.budgets));
+        if let (false, Ok(runtime)) = (budgets.is_empty(), Handle::try_current()) {
             runtime.spawn(async move {
-                retrying(async || login_throttle::refund(&mut store.acquire_for_login().await?, &charges).await).await
+                retrying(async || login_throttle::undo(&mut store.acquire_for_login().await?, &budgets).await).await
             });
         }
     }
@@ -117,7 +117,7 @@ impl Drop for Attempt {
 #[derive(Clone, Debug, Default)]
 struct ConcurrencyLimits(Arc<Mutex<HashMap<[u8; 32], Arc<Semaphore>>>>);
 
-/// A turn that has come.
+/// A place among those who may try for one budget now.
 #[derive(Debug)]
 struct Permit {
     all: ConcurrencyLimits,
@@ -126,14 +126,14 @@ struct Permit {
 }
 
 impl ConcurrencyLimits {
-    /// One of `count` turns, unless it does not come by `until`.
+    /// One of `count` permits, unless none comes free by `until`.
     async fn take(&self, key: [u8; 32], count: usize, until: Instant) -> Result<Permit, Error> {
-        let turns = Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(Semaphore::new(count))));
-        let mut turn = Permit { all: self.clone(), key, permit: None };
-        let permit = timeout_at(until, turns.acquire_owned()).await;
+        let semaphore = Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(Semaphore::new(count))));
+        let mut ours = Permit { all: self.clone(), key, permit: None };
+        let permit = timeout_at(until, semaphore.acquire_owned()).await;
         let permit = permit.map_err(|_| Error::Overloaded { retry_after: Duration::from_secs(1) })?;
-        turn.permit = Some(permit.map_err(Error::internal)?);
-        Ok(turn)
+        ours.permit = Some(permit.map_err(Error::internal)?);
+        Ok(ours)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], Arc<Semaphore>>> {
@@ -146,7 +146,7 @@ impl Drop for Permit {
         // A permit holds on to its semaphore, and so does whoever waits for one.
         drop(self.permit.take());
         let mut all = self.all.lock();
-        if all.get(&self.key).is_some_and(|turns| Arc::strong_count(turns) == 1) {
+        if all.get(&self.key).is_some_and(|semaphore| Arc::strong_count(semaphore) == 1) {
             all.remove(&self.key);
         }
     }
@@ -154,40 +154,40 @@ impl Drop for Permit {
 
 impl Throttle {
     pub(super) fn new(limits: LoginFailures, store: Store, clock: Clock) -> Self {
-        Self { turns: ConcurrencyLimits::default(), limits, store, clock }
+        Self { concurrency: ConcurrencyLimits::default(), limits, store, clock }
     }
 
-    /// Charges an attempt for a name, `found` being its user if there is one, whose caller waits until `until`.
+    /// Records an attempt for a name, `found` being its user if there is one, whose caller waits until `until`.
     ///
     /// # Errors
     /// [`Error::LoginThrottled`]: the password is not to be looked at. [`Error::Overloaded`], [`Error::DatabaseUnavailable`].
-    pub(super) async fn charge(
+    pub(super) async fn record(
         &self,
         name: &Username,
         found: Option<&User>,
         source: &Source,
         until: Instant,
-    ) -> Result<Attempt, Error> {
-        let charges = self.charges(name, found, source);
-        let mut turns = Vec::new();
-        for Charge { key, budget } in &charges {
+    ) -> Result<RecordedAttempt, Error> {
+        let budgets = self.budgets(name, found, source);
+        let mut permits = Vec::new();
+        for KeyedBudget { key, budget } in &budgets {
             // So few that all replicas together stay below what is free.
-            let count = usize::try_from(budget.free / TURNS).unwrap_or(1).max(1);
-            turns.push(self.turns.take(*key, count, until).await?);
+            let count = usize::try_from(budget.free_attempts / CONCURRENT_SHARE).unwrap_or(1).max(1);
+            permits.push(self.concurrency.take(*key, count, until).await?);
         }
         let (store, clock) = (self.store.clone(), self.clock.clone());
         // Taken back if this future's answer is never fetched, too.
-        let mut attempt = Attempt { charges: Vec::new(), store: self.store.clone(), _turns: turns };
+        let mut attempt = RecordedAttempt { budgets: Vec::new(), store: self.store.clone(), _permits: permits };
         to_completion(async move {
-            if charges.is_empty() {
+            if budgets.is_empty() {
                 return Ok(attempt);
             }
-            let charged = retrying(async || {
-                login_throttle::charge(&mut store.acquire_for_login().await?, &charges, clock.now()).await
+            let recorded = retrying(async || {
+                login_throttle::record(&mut store.acquire_for_login().await?, &budgets, clock.now()).await
             });
-            match charged.await? {
+            match recorded.await? {
                 None => {
-                    attempt.charges = charges;
+                    attempt.budgets = budgets;
                     Ok(attempt)
                 }
                 Some(retry_after) => Err(Error::LoginThrottled { retry_after }),
@@ -197,9 +197,9 @@ impl Throttle {
     }
 
     /// Forgets the attempts on a name, because its password is another now.
-    pub(super) async fn forget(&self, name: &Username) -> Result<(), Error> {
-        let charge = Charge { key: name_key(name), budget: Budget::of_account(self.limits.per_account) };
-        login_throttle::forgive(&mut self.store.acquire().await?, &[charge]).await
+    pub(super) async fn reset_for(&self, name: &Username) -> Result<(), Error> {
+        let keyed = KeyedBudget { key: name_key(name), budget: Budget::of_account(self.limits.per_account) };
+        login_throttle::reset(&mut self.store.acquire().await?, &[keyed]).await
     }
 
     /// Deletes budgets that nobody has touched for long.
@@ -213,11 +213,11 @@ impl Throttle {
         Ok(())
     }
 
-    fn charges(&self, name: &Username, found: Option<&User>, source: &Source) -> Vec<Charge> {
+    fn budgets(&self, name: &Username, found: Option<&User>, source: &Source) -> Vec<KeyedBudget> {
         let limits = self.limits;
-        let mut charges = Vec::new();
+        let mut budgets = Vec::new();
         if limits.per_account == 0 {
-            return charges;
+            return budgets;
         }
         let account = Budget::of_account(limits.per_account);
         // Who logged in before the password was changed may know the old one alone.
@@ -225,20 +225,20 @@ impl Throttle {
             found.is_some_and(|u| device.user_id == u.id && device.issued_at >= unix(u.password_changed_at))
         };
         if let Some(device) = source.device.filter(knows) {
-            let key = sha256(&[b"device", device.user_id.0.as_bytes(), device.id.as_bytes()]);
-            return vec![Charge { key, budget: account }];
+            let key = sha256_of_parts(&[b"device", device.user_id.0.as_bytes(), device.id.as_bytes()]);
+            return vec![KeyedBudget { key, budget: account }];
         }
-        charges.push(Charge { key: name_key(name), budget: account });
+        budgets.push(KeyedBudget { key: name_key(name), budget: account });
         if let (1.., Some(address)) = (limits.per_source, source.address) {
-            let key = sha256(&[b"source", &address.network().to_bytes()]);
-            charges.push(Charge { key, budget: Budget::of_source(limits.per_source) });
+            let key = sha256_of_parts(&[b"source", &address.network().to_bytes()]);
+            budgets.push(KeyedBudget { key, budget: Budget::of_source(limits.per_source) });
         }
-        charges
+        budgets
     }
 }
 
 fn name_key(name: &Username) -> [u8; 32] {
-    sha256(&[b"name", name.as_str().as_bytes()])
+    sha256_of_parts(&[b"name", name.as_str().as_bytes()])
 }
 
 #[cfg(test)]
@@ -246,18 +246,18 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_turn_that_does_not_come_in_time_is_refused_and_nothing_of_it_stays() {
-        let turns = ConcurrencyLimits::default();
+    async fn a_permit_that_does_not_come_in_time_is_refused_and_nothing_of_it_stays() {
+        let limits = ConcurrencyLimits::default();
         let (ours, other) = ([1; 32], [2; 32]);
         let soon = || Instant::now() + Duration::from_millis(5);
-        let held = turns.take(ours, 1, soon()).await.expect("free");
+        let held = limits.take(ours, 1, soon()).await.expect("free");
         for _ in 0..2 {
-            let late = turns.take(ours, 1, soon()).await;
+            let late = limits.take(ours, 1, soon()).await;
             assert!(matches!(late, Err(Error::Overloaded { .. })), "{late:?}");
         }
-        turns.take(other, 1, soon()).await.expect("another budget's");
+        limits.take(other, 1, soon()).await.expect("another budget's");
         drop(held);
-        assert!(turns.lock().is_empty());
-        turns.take(ours, 1, soon()).await.expect("free again");
+        assert!(limits.lock().is_empty());
+        limits.take(ours, 1, soon()).await.expect("free again");
     }
 }

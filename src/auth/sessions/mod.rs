@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 pub(super) use self::ended::Ended;
 use countersign_token::{
     ids::{SessionId, UserId},
-    moment::later,
+    moment::saturating_add,
 };
 
 use self::rotations::RefreshBatcher;
@@ -80,7 +80,7 @@ impl Sessions {
 
     /// When a session ends that is refreshed now and not again.
     pub(super) fn idle_end(&self, now: OffsetDateTime) -> OffsetDateTime {
-        later(now, self.policy.idle_ttl)
+        saturating_add(now, self.policy.idle_ttl)
     }
 
     /// Makes a rotation, if it is possible: None if not. To be run to completion: others may be in the same statement.

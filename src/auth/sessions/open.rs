@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign_token::{
     ids::SessionId,
-    moment::later,
+    moment::saturating_add,
     revocation::{Revocation, Subject},
 };
 use time::OffsetDateTime;
@@ -22,7 +22,7 @@ use crate::{
     error::Error,
     revocation::log::Changes,
     store::{
-        credentials::Credentials,
+        credentials::UserWithHash,
         proofs, retrying,
         sessions::{self, Opening},
         users,
@@ -33,13 +33,13 @@ impl Sessions {
     /// A session of the user, as it is to be opened.
     pub(in crate::auth) fn draft(
         &self,
-        credentials: &Credentials,
+        credentials: &UserWithHash,
         audience: Vec<String>,
         client: ClientInfo,
         now: OffsetDateTime,
     ) -> Session {
-        let expires_at = later(now, self.policy.ttl);
-        let idle_expires_at = later(now, self.policy.idle_ttl).min(expires_at);
+        let expires_at = saturating_add(now, self.policy.ttl);
+        let idle_expires_at = saturating_add(now, self.policy.idle_ttl).min(expires_at);
         Session {
             id: SessionId::new(now),
             user_id: credentials.user.id,
@@ -64,7 +64,7 @@ impl Sessions {
     pub(in crate::auth) async fn open(
         self: &Arc<Self>,
         session: Session,
-        credentials: Credentials,
+        credentials: UserWithHash,
     ) -> Result<Option<Session>, Error> {
         let all = Arc::clone(self);
         to_completion(async move {
@@ -97,7 +97,7 @@ impl Sessions {
         &self,
         limit: SessionLimit,
         session: &Session,
-        credentials: &Credentials,
+        credentials: &UserWithHash,
     ) -> Result<Option<Session>, Error> {
         retrying(async || {
             let mut tx = self.base.store.acquire_for_login().await?;

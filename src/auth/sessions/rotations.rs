@@ -175,7 +175,7 @@ fn tell(
         }
         Err(error) => {
             for (_, told) in telling {
-                drop(told.send(BatchReply::Outcome(Err(error.again()))));
+                drop(told.send(BatchReply::Outcome(Err(error.replicate_for_waiter()))));
             }
         }
     }

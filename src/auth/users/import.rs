@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use super::{
     super::{completion::detached, page::Page},
-    Status, Users,
+    AccountStatus, Users,
 };
 use crate::{
     crypto::{foreign_hash, secret::Secret},
@@ -20,14 +20,14 @@ use crate::{
     error::{Error, Violation},
     revocation::log::Changes,
     store::{
-        credentials::{self, Credentials},
+        credentials::{self, UserWithHash},
         proofs, retrying, users,
     },
 };
 
 /// Whether an import writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum ImportMode {
     /// It does.
     Write,
     /// It says what it would do.
@@ -36,7 +36,7 @@ pub enum Mode {
 
 /// A row as it was sent.
 #[derive(Debug)]
-pub struct Row {
+pub struct ImportRow {
     /// The name.
     pub username: String,
     /// In one of the forms of `crypto/foreign_hash`.
@@ -44,7 +44,7 @@ pub struct Row {
     /// The roles.
     pub roles: Vec<String>,
     /// Whether the user may log in.
-    pub status: Status,
+    pub status: AccountStatus,
     /// When the user was created, if that is known.
     pub created_at: Option<OffsetDateTime>,
 }
@@ -92,28 +92,28 @@ impl Totals {
 /// An import under way.
 #[derive(Debug)]
 pub struct Import {
-    mode: Mode,
+    mode: ImportMode,
     /// The names so far.
     seen: HashSet<Username>,
 }
 
 impl Import {
     /// An import that has seen nothing.
-    pub fn new(mode: Mode) -> Self {
+    pub fn new(mode: ImportMode) -> Self {
         Self { mode, seen: HashSet::new() }
     }
 
     /// What can be said of a row without the database: the user that it makes, or why it makes none.
-    fn check(&mut self, row: Row, now: OffsetDateTime) -> Result<Credentials, Outcome> {
+    fn check(&mut self, row: ImportRow, now: OffsetDateTime) -> Result<UserWithHash, Outcome> {
         let credentials = row.parse(now).map_err(Outcome::Invalid)?;
         let first = self.seen.insert(credentials.user.username.clone());
         if first { Ok(credentials) } else { Err(Outcome::Duplicate) }
     }
 }
 
-impl Row {
+impl ImportRow {
     /// The user, or all that is wrong.
-    fn parse(self, now: OffsetDateTime) -> Result<Credentials, Vec<Violation>> {
+    fn parse(self, now: OffsetDateTime) -> Result<UserWithHash, Vec<Violation>> {
         let mut violations = Vec::new();
         let username = valid(Username::parse(&self.username), &mut violations);
         let hash = valid(foreign_hash::parse_imported(self.password_hash.expose()), &mut violations);
@@ -131,12 +131,12 @@ impl Row {
             username,
             roles,
             epoch: 0,
-            disabled_at: (self.status == Status::Disabled).then_some(now),
+            disabled_at: (self.status == AccountStatus::Disabled).then_some(now),
             password_changed_at: now,
             created_at,
             updated_at: now,
         };
-        Ok(Credentials { user, password_hash })
+        Ok(UserWithHash { user, password_hash })
     }
 }
 
@@ -156,11 +156,15 @@ impl Users {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]: the batch may or may not have been written.
-    pub async fn import(self: &Arc<Self>, import: Import, rows: Vec<Row>) -> Result<(Import, Vec<Outcome>), Error> {
+    pub async fn import(
+        self: &Arc<Self>,
+        import: Import,
+        rows: Vec<ImportRow>,
+    ) -> Result<(Import, Vec<Outcome>), Error> {
         detached(self, |users| async move { users.import_batch(import, rows).await }).await
     }
 
-    async fn import_batch(&self, mut import: Import, rows: Vec<Row>) -> Result<(Import, Vec<Outcome>), Error> {
+    async fn import_batch(&self, mut import: Import, rows: Vec<ImportRow>) -> Result<(Import, Vec<Outcome>), Error> {
         let now = self.base.clock.now();
         let mut outcomes = Vec::with_capacity(rows.len());
         let (mut new, mut places) = (Vec::new(), Vec::new());
@@ -175,8 +179,8 @@ impl Users {
             }
         }
         let free = match import.mode {
-            Mode::Write => self.insert_all(&new).await?,
-            Mode::DryRun => self.free(&new).await?,
+            ImportMode::Write => self.insert_all(&new).await?,
+            ImportMode::DryRun => self.free(&new).await?,
         };
         for (place, credentials) in places.into_iter().zip(&new) {
             if let Some(outcome) = outcomes.get_mut(place).filter(|_| free.contains(&credentials.user.id)) {
@@ -186,7 +190,7 @@ impl Users {
         Ok((import, outcomes))
     }
 
-    async fn insert_all(&self, new: &[Credentials]) -> Result<HashSet<UserId>, Error> {
+    async fn insert_all(&self, new: &[UserWithHash]) -> Result<HashSet<UserId>, Error> {
         retrying(async || {
             let mut tx = self.base.store.acquire().await?;
             tx.begin().await?;
@@ -204,7 +208,7 @@ impl Users {
     }
 
     /// Those that would be written.
-    async fn free(&self, new: &[Credentials]) -> Result<HashSet<UserId>, Error> {
+    async fn free(&self, new: &[UserWithHash]) -> Result<HashSet<UserId>, Error> {
         let names: Vec<&Username> = new.iter().map(|c| &c.user.username).collect();
         let mut conn = self.base.store.acquire().await?;
         let taken: HashSet<Username> = users::taken(&mut conn, &names).await?.into_iter().collect();
@@ -215,7 +219,7 @@ impl Users {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn export(&self, page: Page) -> Result<Vec<Credentials>, Error> {
+    pub async fn export(&self, page: Page) -> Result<Vec<UserWithHash>, Error> {
         if page.after.is_nil() {
             self.base.audit.note(Event::new(Kind::UsersExported, self.base.operator)).await?;
         }

@@ -30,7 +30,7 @@ use crate::{
 
 /// Whether a user may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
+pub enum AccountStatus {
     /// It may.
     Enabled,
     /// It may not, and has no sessions.
@@ -147,7 +147,7 @@ impl Users {
         self: &Arc<Self>,
         id: UserId,
         roles: Option<Vec<String>>,
-        status: Option<Status>,
+        status: Option<AccountStatus>,
     ) -> Result<(User, Revoked), Error> {
         detached(self, |users| async move { users.change(id, roles, status).await }).await
     }
@@ -156,7 +156,7 @@ impl Users {
         &self,
         id: UserId,
         roles: Option<Vec<String>>,
-        status: Option<Status>,
+        status: Option<AccountStatus>,
     ) -> Result<(User, Revoked), Error> {
         retrying(async || {
             let mut tx = self.base.store.acquire().await?;
@@ -165,12 +165,12 @@ impl Users {
             let before = user.clone();
             user.roles = roles.clone().unwrap_or(user.roles);
             user.updated_at = self.base.clock.now();
-            if status == Some(Status::Enabled) {
+            if status == Some(AccountStatus::Enabled) {
                 user.disabled_at = None;
             }
             users::update(&mut tx, &user).await?;
             let mut ended = match status {
-                Some(Status::Disabled) => self.disable(&mut tx, &mut user, Reason::UserDisabled).await?,
+                Some(AccountStatus::Disabled) => self.disable(&mut tx, &mut user, Reason::UserDisabled).await?,
                 _ => Ended::default(),
             };
             let event = |kind| Event::new(kind, self.base.operator).about(&user);

@@ -7,7 +7,7 @@ use countersign_token::ids::{SessionId, UserId};
 use super::{
     super::{
         completion::detached,
-        passwords::{ATTEMPTS, Candidate, Source},
+        passwords::{ATTEMPTS, PasswordAttempt, Source},
     },
     PasswordChange, UserKey, Users,
 };
@@ -56,7 +56,7 @@ impl Users {
     async fn exchange_password(&self, change: PasswordChange) -> Result<Revoked, Error> {
         self.passwords.check_new("new_password", &change.new_password, &change.username).await?;
         let source = Source { address: None, device: change.device };
-        let candidate = Candidate {
+        let attempt = PasswordAttempt {
             username: change.username,
             password: change.old_password,
             source,
@@ -64,7 +64,7 @@ impl Users {
             refused_as: Kind::PasswordChangeFailed,
         };
         for _ in 0..ATTEMPTS {
-            let known = self.passwords.authenticate(&candidate).await?;
+            let known = self.passwords.authenticate(&attempt).await?;
             let hash = self.passwords.hash(change.new_password.clone()).await?;
             let expected = Some(&known.password_hash);
             match self.replace_password(known.user.id, &hash, expected, change.keep).await {

@@ -12,7 +12,7 @@ pub use self::{
     bounds::{connection_lifetime, everywhere_within},
     evidence::Evidence,
     follow::{Follow, Next, Outcome, Reply},
-    observe::{Mark, Observed, Observer, Question},
+    observe::{CommitPosition, Observed, Observer, Question},
     standing::Standing,
 };
 pub use crate::domain::replica::{Listed, Origin, Reading, Report};

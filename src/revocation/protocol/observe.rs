@@ -26,7 +26,7 @@ pub struct Question {
 
 /// Something that was committed, and from when on its confirmation counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Mark {
+pub struct CommitPosition {
     /// Its row of the log.
     pub row: Position,
     /// Readings up to this one began before it was committed.
@@ -46,7 +46,7 @@ pub struct Observed {
     pub shown: Vec<Position>,
 }
 
-impl Mark {
+impl CommitPosition {
     /// Whether it is confirmed by a reading. The reading has to show its row, number and id (rule M3), for "applied",
     /// "silent" and "not on the list" alike: another log says nothing of what was committed in this one.
     pub fn is_reached(&self, observed: &Observed) -> bool {
@@ -166,10 +166,10 @@ mod tests {
     #[test]
     fn v11_a_reading_confirms_only_if_it_shows_the_row_by_number_and_id() {
         let row = |seq, id| Position { seq, id: Some(Uuid::from_u128(id)) };
-        let mark = Mark { row: row(7, 1), reading: 3 };
+        let commit = CommitPosition { row: row(7, 1), reading: 3 };
         let good = Observed { reading: 4, confirms: true, applied_by_all: 7, shown: vec![row(6, 9), row(7, 1)] };
-        assert!(mark.is_reached(&good));
-        assert!(mark.is_reached(&Observed { applied_by_all: i64::MAX, ..good.clone() }), "all are silent or gone");
+        assert!(commit.is_reached(&good));
+        assert!(commit.is_reached(&Observed { applied_by_all: i64::MAX, ..good.clone() }), "all are silent or gone");
         for bad in [
             Observed { reading: 3, ..good.clone() },
             Observed { applied_by_all: 6, ..good.clone() },
@@ -177,7 +177,7 @@ mod tests {
             Observed { shown: vec![row(7, 2)], applied_by_all: i64::MAX, ..good.clone() },
             Observed { confirms: false, ..good },
         ] {
-            assert!(!mark.is_reached(&bad), "{bad:?}");
+            assert!(!commit.is_reached(&bad), "{bad:?}");
         }
     }
 

@@ -3,7 +3,7 @@
 use countersign_token::ids::new_v7;
 use sqlx::query;
 
-use super::super::{Conn, credentials::Credentials};
+use super::super::{Conn, credentials::UserWithHash};
 use crate::{
     domain::{
         audit::{Actor, Kind},
@@ -26,7 +26,7 @@ pub enum Opening {
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn open(conn: &mut Conn, session: &Session, credentials: &Credentials) -> Result<Opening, Error> {
+pub async fn open(conn: &mut Conn, session: &Session, credentials: &UserWithHash) -> Result<Opening, Error> {
     let statement = query(
         "WITH owner AS (SELECT id, username FROM users WHERE id = $2 AND epoch = $13 AND password_hash = $14 \
            AND disabled_at IS NULL FOR SHARE), \

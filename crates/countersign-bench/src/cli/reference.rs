@@ -11,7 +11,7 @@ use countersign::{
 };
 
 use super::figures::{half_of_the_cores, seconds, show};
-use crate::reference::Yardstick;
+use crate::reference::ReferenceBench;
 
 /// The pool through which rows are committed; as large as the server's by default.
 const CONNECTIONS: u32 = 16;
@@ -42,13 +42,13 @@ impl Reference {
             connections: CONNECTIONS,
             deadline: Duration::from_secs(30),
         });
-        let yardstick = Yardstick {
+        let bench = ReferenceBench {
             each: seconds("seconds", self.seconds)?,
             cost,
             hash_threads: threads,
             callers: half_of_the_cores(),
             database,
         };
-        show(&yardstick.measure()?, self.json)
+        show(&bench.measure()?, self.json)
     }
 }

@@ -1,4 +1,4 @@
-//! Hints: a revocation wakes the followers of the other replicas, and nobody where there are none.
+//! Notifications: a revocation wakes the followers of the other replicas, and nobody where there are none.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn a_replica_that_is_alone_notifies_nobody_until_another_has_come() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hint_of_ones_own_wakes_nobody_and_that_of_another_does() {
+async fn a_notification_of_ones_own_wakes_nobody_and_that_of_another_does() {
     let server = TestServer::start().await;
     let own = server.auth.base.log.replica();
     let mut listener = server.auth.base.store.listen().await.expect("listening");
@@ -72,10 +72,10 @@ async fn a_hint_of_ones_own_wakes_nobody_and_that_of_another_does() {
     // By one statement, so that they arrive together.
     let both = sqlx::query("SELECT pg_notify($1, $2), pg_notify($1, '')").bind(CHANNEL).bind(own.to_string());
     both.execute(&mut connection).await.expect("sent");
-    timeout(AT_LAST, listener.hint(own)).await.expect("in time").expect("heard");
+    timeout(AT_LAST, listener.recv(own)).await.expect("in time").expect("heard");
     let second = tokio::select! {
         biased;
-        heard = listener.hint(own) => Some(heard),
+        heard = listener.recv(own) => Some(heard),
         () = std::future::ready(()) => None,
     };
     assert!(second.is_none(), "one of the two was its own");

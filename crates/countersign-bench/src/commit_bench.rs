@@ -13,11 +13,11 @@ pub(crate) const MOST_TASKS: usize = 256;
 
 /// The table; nothing else knows of it.
 #[derive(Debug)]
-pub(crate) struct Commits {
+pub(crate) struct CommitBench {
     store: Store,
 }
 
-impl Commits {
+impl CommitBench {
     /// Makes the table, or takes the one that was left behind.
     ///
     /// # Errors
@@ -33,7 +33,7 @@ impl Commits {
         Ok(Self { store })
     }
 
-    /// Commits a second by so many tasks that share the pool, each of a row of its own.
+    /// CommitBench a second by so many tasks that share the pool, each of a row of its own.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
