@@ -14,25 +14,14 @@ pub struct Budget {
     pub max_delay: Duration,
     /// After so many attempts there is none until the budget is forgotten.
     pub max_attempts: u32,
-    /// It is forgotten after so long.
+    /// It is forgotten so long after its first attempt. By time alone: nobody else can tell who has logged in meanwhile.
     pub forgotten_after: Duration,
-    /// Since when.
-    pub window: Window,
-}
-
-/// From when on the time counts after which a budget is forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
-    /// Since its last attempt.
-    Sliding,
-    /// Since its first one: there may always be somebody behind a busy address.
-    Fixed,
 }
 
 /// How many attempts are free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoginFailures {
-    /// For a name or a known device; 0: nothing is throttled.
+    /// For a name or a known device; 0: no name is throttled.
     pub per_account: u32,
     /// For an address; 0: no address is throttled.
     pub per_source: u32,
@@ -44,25 +33,27 @@ const MAX_ATTEMPTS: u32 = 100;
 impl Budget {
     /// Of a name, or of one device that has logged in with that name before.
     pub const fn of_account(free_attempts: u32) -> Self {
-        Self {
-            free_attempts,
-            max_delay: Duration::from_secs(900),
-            max_attempts: MAX_ATTEMPTS,
-            forgotten_after: DAY,
-            window: Window::Sliding,
-        }
+        let max_delay = Duration::from_secs(900);
+        Self { free_attempts, max_delay, max_attempts: MAX_ATTEMPTS, forgotten_after: DAY }
     }
 
     /// Of an address, behind which there may be many people.
     pub const fn of_source(free_attempts: u32) -> Self {
         let (max_delay, forgotten_after) = (Duration::from_secs(60), Duration::from_secs(3600));
-        Self { free_attempts, max_delay, max_attempts: u32::MAX, forgotten_after, window: Window::Fixed }
+        Self { free_attempts, max_delay, max_attempts: u32::MAX, forgotten_after }
     }
 
-    /// How long there is no other attempt after attempt number `attempt`, from 1, unless its password was right.
-    pub fn wait_after(&self, attempt: u32) -> Duration {
+    /// Of a name at one address: it holds up nobody, and says what a right password from there takes back.
+    pub const fn of_own_attempts() -> Self {
+        let max_delay = Duration::ZERO;
+        Self { free_attempts: u32::MAX, max_delay, max_attempts: u32::MAX, forgotten_after: DAY }
+    }
+
+    /// How long there is no other attempt after attempt number `attempt`, from 1, which was made `since_first` after the
+    /// first one; unless its password was right.
+    pub fn wait_after(&self, attempt: u32, since_first: Duration) -> Duration {
         if attempt >= self.max_attempts {
-            return self.forgotten_after;
+            return self.forgotten_after.saturating_sub(since_first);
         }
         match attempt.checked_sub(self.free_attempts) {
             None => Duration::ZERO,
@@ -78,10 +69,13 @@ mod tests {
     #[test]
     fn r55_the_first_are_free_and_then_each_takes_longer_up_to_a_limit() {
         let budget = Budget::of_account(10);
-        let waits = |attempts: &[u32]| attempts.iter().map(|n| budget.wait_after(*n).as_secs()).collect::<Vec<_>>();
+        let waits = |attempts: &[u32]| {
+            attempts.iter().map(|n| budget.wait_after(*n, Duration::from_secs(400)).as_secs()).collect::<Vec<_>>()
+        };
         assert_eq!(waits(&[1, 9]), [0, 0]);
         assert_eq!(waits(&[10, 11, 12, 19, 20, 99]), [1, 2, 4, 512, 900, 900]);
-        assert_eq!(waits(&[100, 101, u32::MAX]), [86_400, 86_400, 86_400]);
-        assert_eq!(Budget::of_source(100).wait_after(u32::MAX - 1), Duration::from_secs(60));
+        assert_eq!(waits(&[100, 101, u32::MAX]), [86_000, 86_000, 86_000]);
+        assert_eq!(Budget::of_source(100).wait_after(u32::MAX - 1, Duration::ZERO), Duration::from_secs(60));
+        assert_eq!(Budget::of_own_attempts().wait_after(1_000_000, Duration::ZERO), Duration::ZERO);
     }
 }

@@ -6,7 +6,7 @@ use countersign::{
     domain::policy::PepperMode,
     domain::{password::Password, throttle::Budget},
     grpc::v1::{ClientInfo, LoginRequest, LoginResponse, SetPasswordRequest, revoke_request::Target},
-    store::login_throttle::{self, KeyedBudget},
+    store::login_throttle::{self, Attempt, KeyedBudget},
 };
 use countersign_token::clock::Clock;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -19,6 +19,10 @@ const FREE: u32 = 10;
 
 fn request(name: &str, password: &str) -> LoginRequest {
     LoginRequest { username: name.into(), password: password.into(), ..Default::default() }
+}
+
+fn from(ip: &str, name: &str, password: &str) -> LoginRequest {
+    LoginRequest { client: Some(ClientInfo { ip: ip.into(), ..Default::default() }), ..request(name, password) }
 }
 
 /// Where nobody gives up although everything is slow.
@@ -67,7 +71,127 @@ async fn r55_the_delay_grows_and_a_right_password_is_not_looked_at_before_it_is_
     }
     server.advance(Duration::from_secs(8)).await;
     login(&server, request("alice", PASSWORD)).await.expect("its owner");
+    server.advance(Duration::from_secs(24 * 3600)).await;
     guessed(&server, "alice", FREE).await;
+}
+
+/// What a stranger is told who guesses at a name, while its owner, if there is one, logs in meanwhile.
+async fn told_to_strangers(
+    server: &TestServer,
+    name: &str,
+    owner: Option<LoginRequest>,
+) -> Vec<(Code, String, Option<Duration>)> {
+    let stranger = || from("203.0.113.9", name, "wrong");
+    let owner_logs_in = async || {
+        if let Some(owner) = &owner {
+            login(server, owner.clone()).await.expect("its owner");
+        }
+    };
+    let mut told = Vec::new();
+    for _ in 0..FREE - 1 {
+        told.push(refused(server, stranger()).await);
+    }
+    owner_logs_in().await;
+    // The last free one, and one that has to wait.
+    for _ in 0..2 {
+        told.push(refused(server, stranger()).await);
+    }
+    for seconds in [1, 2] {
+        server.advance(Duration::from_secs(seconds)).await;
+        owner_logs_in().await;
+        for _ in 0..2 {
+            told.push(refused(server, stranger()).await);
+        }
+    }
+    server.advance(Duration::from_secs(24 * 3600 - 10)).await;
+    owner_logs_in().await;
+    told.push(refused(server, stranger()).await);
+    server.advance(Duration::from_secs(10)).await;
+    for _ in 0..=FREE {
+        told.push(refused(server, stranger()).await);
+    }
+    told
+}
+
+#[tokio::test]
+async fn p6_nobody_else_can_see_that_an_owner_has_logged_in() {
+    let server = TestServer::start().await;
+    let expected = told_to_strangers(&server, "nobody", None).await;
+    assert_eq!(expected[usize::try_from(FREE).expect("small")], throttled(1));
+    for (name, address) in [("alice", ""), ("bob", "192.0.2.7")] {
+        server.user(name).await;
+        server.advance(Duration::from_secs(25 * 3600)).await;
+        let owner = from(address, name, PASSWORD);
+        assert_eq!(told_to_strangers(&server, name, Some(owner)).await, expected, "{name}");
+    }
+    server.user("carol").await;
+    let hint = login(&server, from("192.0.2.7", "carol", PASSWORD)).await.expect("logged in").device_hint;
+    server.advance(Duration::from_secs(25 * 3600)).await;
+    let owner = LoginRequest { device_hint: hint, ..from("192.0.2.7", "carol", PASSWORD) };
+    assert_eq!(told_to_strangers(&server, "carol", Some(owner)).await, expected, "a known device");
+}
+
+#[tokio::test]
+async fn r55_a_right_password_forgets_what_its_own_address_got_wrong_and_nothing_else() {
+    let server = TestServer::start().await;
+    server.user("alice").await;
+    let guess = async |ip: &str, times: u32| {
+        for _ in 0..times {
+            assert_eq!(refused(&server, from(ip, "alice", "wrong")).await.1, "INVALID_CREDENTIALS", "{ip}");
+        }
+    };
+    guess("203.0.113.9", 4).await;
+    for _ in 0..3 {
+        guess("192.0.2.7", FREE - 5).await;
+        login(&server, from("192.0.2.7", "alice", PASSWORD)).await.expect("its owner");
+    }
+    guess("203.0.113.9", FREE - 4).await;
+    assert_eq!(refused(&server, from("192.0.2.7", "alice", PASSWORD)).await, throttled(1));
+}
+
+#[tokio::test]
+async fn r55_an_own_account_does_not_free_an_address_that_guesses_at_others() {
+    let mut setup = Setup::new().await;
+    setup.settings.throttling.login_failures_per_source = 5;
+    let server = setup.start().await;
+    server.user("mallory").await;
+    for n in 0..5 {
+        let guess = from("192.0.2.7", &format!("user{n}"), "wrong");
+        assert_eq!(refused(&server, guess).await.1, "INVALID_CREDENTIALS");
+        if n < 4 {
+            login(&server, from("192.0.2.7", "mallory", PASSWORD)).await.expect("logged in");
+        }
+    }
+    assert_eq!(refused(&server, from("192.0.2.7", "user9", "wrong")).await, throttled(1));
+}
+
+#[tokio::test]
+async fn each_limit_of_guesses_is_turned_off_alone() {
+    for (per_account, per_source) in [(0, 3), (3, 0), (0, 0)] {
+        let mut setup = Setup::new().await;
+        setup.settings.throttling.login_failures = per_account;
+        setup.settings.throttling.login_failures_per_source = per_source;
+        let server = setup.start().await;
+        server.user("alice").await;
+        let refusals = |by_name: bool| {
+            let server = &server;
+            async move {
+                let mut answers = Vec::new();
+                for n in 0..4 {
+                    let (ip, name) = if by_name {
+                        (format!("192.0.2.{n}"), "alice".to_owned())
+                    } else {
+                        ("192.0.2.9".to_owned(), format!("user{n}"))
+                    };
+                    answers.push(refused(server, from(&ip, &name, "wrong")).await.1);
+                }
+                answers.pop()
+            }
+        };
+        let said = |limit: u32| Some(if limit > 0 { "LOGIN_THROTTLED" } else { "INVALID_CREDENTIALS" }.to_owned());
+        assert_eq!(refusals(true).await, said(per_account), "by name: {per_account} {per_source}");
+        assert_eq!(refusals(false).await, said(per_source), "by address: {per_account} {per_source}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,10 +288,6 @@ async fn r55_an_address_is_throttled_whatever_the_names_and_others_are_not() {
     setup.settings.throttling.login_failures_per_source = 5;
     let server = setup.start().await;
     server.user("alice").await;
-    let from = |ip: &str, name: &str, password: &str| LoginRequest {
-        client: Some(ClientInfo { ip: ip.into(), ..Default::default() }),
-        ..request(name, password)
-    };
     for n in 0..5 {
         // Right passwords are not counted.
         login(&server, from("192.0.2.7", "alice", PASSWORD)).await.expect("logged in");
@@ -262,15 +382,19 @@ async fn r57_attempts_side_by_side_are_counted_one_by_one() {
     let server = TestServer::start().await;
     let (name, source) = (Budget::of_account(10), Budget::of_source(1000));
     for (name_key, source_key) in [([1; 32], [2; 32]), ([4; 32], [3; 32])] {
-        let budgets = [KeyedBudget { key: name_key, budget: name }, KeyedBudget { key: source_key, budget: source }];
+        let budgets =
+            vec![KeyedBudget { key: name_key, budget: name }, KeyedBudget { key: source_key, budget: source }];
+        let attempt = Attempt { budgets, own: None, at: server.clock.now() };
         let attempts: Vec<_> = (0..400)
             .map(|_| {
                 let (store, clock) = (server.auth.base.store.clone(), server.clock.clone());
+                let mut attempt = attempt.clone();
                 tokio::spawn(async move {
                     let mut conn = store.acquire().await.expect("connected");
                     // Each reads another moment, and no wait is over as long as this test lasts.
                     clock.advance(Duration::from_micros(1));
-                    login_throttle::record(&mut conn, &budgets, clock.now()).await.expect("asked").is_none()
+                    attempt.at = clock.now();
+                    login_throttle::record(&mut conn, &attempt).await.expect("asked").is_none()
                 })
             })
             .collect();
@@ -283,9 +407,9 @@ async fn r57_attempts_side_by_side_are_counted_one_by_one() {
         // get in each other's way.
         let rest: Vec<_> = (0..u64::from(FREE))
             .map(|_| {
-                let store = server.auth.base.store.clone();
+                let (store, attempt) = (server.auth.base.store.clone(), attempt.clone());
                 tokio::spawn(async move {
-                    login_throttle::undo(&mut store.acquire().await.expect("connected"), &budgets).await
+                    login_throttle::undo(&mut store.acquire().await.expect("connected"), &attempt).await
                 })
             })
             .collect();
@@ -305,15 +429,19 @@ async fn right_passwords_beside_attempts_are_reset_without_a_deadlock() {
     let server = Setup::on(crate::support::database().await, Clock::system()).start().await;
     let (name, source) = (Budget::of_account(10), Budget::of_source(1000));
     for (name_key, source_key) in [([1; 32], [2; 32]), ([4; 32], [3; 32])] {
-        let budgets = [KeyedBudget { key: name_key, budget: name }, KeyedBudget { key: source_key, budget: source }];
+        let budgets =
+            vec![KeyedBudget { key: name_key, budget: name }, KeyedBudget { key: source_key, budget: source }];
+        let attempt = Attempt { budgets, own: None, at: server.clock.now() };
         let attempts: Vec<_> = (0..400)
             .map(|_| {
                 let (store, clock) = (server.auth.base.store.clone(), server.clock.clone());
+                let mut attempt = attempt.clone();
                 tokio::spawn(async move {
                     let mut conn = store.acquire().await.expect("connected");
-                    let wait = login_throttle::record(&mut conn, &budgets, clock.now()).await.expect("no deadlock");
+                    attempt.at = clock.now();
+                    let wait = login_throttle::record(&mut conn, &attempt).await.expect("no deadlock");
                     if wait.is_none() {
-                        login_throttle::reset(&mut conn, &budgets).await.expect("no deadlock");
+                        login_throttle::reset(&mut conn, &attempt).await.expect("no deadlock");
                     }
                 })
             })
@@ -361,27 +489,29 @@ async fn the_statement_and_the_rule_agree() {
     let server = TestServer::start().await;
     let mut conn = server.auth.base.store.acquire().await.expect("connected");
     for (place, budget) in [(1, Budget::of_account(1)), (2, Budget::of_account(10)), (3, Budget::of_source(3))] {
-        let keyed = KeyedBudget { key: [place; 32], budget };
-        let mut now = server.clock.now();
-        for attempt in 1..=101 {
-            let recorded = login_throttle::record(&mut conn, &[keyed], now).await.expect("counted");
-            assert_eq!(recorded, None, "{budget:?} {attempt}");
-            let wait = budget.wait_after(attempt);
+        let budgets = vec![KeyedBudget { key: [place; 32], budget }];
+        let first = server.clock.now();
+        let mut attempt = Attempt { budgets, own: None, at: first };
+        for number in 1..=101 {
+            let recorded = login_throttle::record(&mut conn, &attempt).await.expect("counted");
+            assert_eq!(recorded, None, "{budget:?} {number}");
+            let wait = budget.wait_after(number, (attempt.at - first).unsigned_abs());
             if !wait.is_zero() {
-                let early = login_throttle::record(&mut conn, &[keyed], now).await.expect("asked");
-                assert_eq!(early, Some(wait), "{budget:?} {attempt}");
+                let early = login_throttle::record(&mut conn, &attempt).await.expect("asked");
+                assert_eq!(early, Some(wait), "{budget:?} {number}");
             }
-            if attempt == 100 && budget.max_attempts == 100 {
-                now += wait + Duration::from_secs(1);
-                assert_eq!(login_throttle::record(&mut conn, &[keyed], now).await.expect("counted"), None);
-                let again = login_throttle::record(&mut conn, &[keyed], now).await.expect("asked");
-                assert_eq!(again, Some(budget.wait_after(1)).filter(|w| !w.is_zero()), "a day later it begins anew");
+            attempt.at += wait;
+            if number == 100 && budget.max_attempts == 100 {
+                assert_eq!(attempt.at - first, Duration::from_secs(24 * 3600), "none more within a day of the first");
+                assert_eq!(login_throttle::record(&mut conn, &attempt).await.expect("counted"), None);
+                let again = login_throttle::record(&mut conn, &attempt).await.expect("asked");
+                let anew = budget.wait_after(1, Duration::ZERO);
+                assert_eq!(again, Some(anew).filter(|wait| !wait.is_zero()), "it begins anew");
                 break;
             }
             if place == 3 && wait == Duration::from_secs(60) {
                 break;
             }
-            now += wait;
         }
     }
 }

@@ -2,6 +2,9 @@
 //! budgets: that of the name, whether there is such a user or not, and that of the address it comes from. A device that
 //! has logged in as that user before, and shows the hint it was given then, counts against a budget of its own alone: so
 //! whoever hammers a name locks out strangers, and never its owner.
+//!
+//! A right password takes back what its device, or its address, has counted for that name, and no more. Others must not see
+//! that somebody has logged in (promise P6): what they have counted goes by time alone.
 
 use std::{
     collections::HashMap,
@@ -27,7 +30,7 @@ use crate::{
     error::Error,
     store::{
         Store,
-        login_throttle::{self, KeyedBudget},
+        login_throttle::{self, Attempt, KeyedBudget},
         retrying,
     },
 };
@@ -67,36 +70,37 @@ impl Source {
 /// because the caller has gone, it is taken back: nobody has learned anything.
 #[derive(Debug)]
 pub(super) struct RecordedAttempt {
-    budgets: Vec<KeyedBudget>,
+    /// None once it is settled.
+    attempt: Option<Attempt>,
     store: Store,
     /// Attempts on one name, or from one address, wait here for each other, so that right passwords side by side do not look
     /// like guesses.
     _permits: Vec<Permit>,
 }
 
-/// An attempt whose password seems to be wrong: the budgets that it counts against.
+/// An attempt whose password seems to be wrong.
 #[derive(Debug)]
-pub(super) struct FailedAttempt(Vec<KeyedBudget>);
+pub(super) struct FailedAttempt(Option<Attempt>);
 
 impl RecordedAttempt {
     /// The password seems to be wrong: the attempt counts, whatever becomes of the caller, unless it is doubted again.
     pub(super) fn confirm_failure(&mut self) -> FailedAttempt {
-        FailedAttempt(std::mem::take(&mut self.budgets))
+        FailedAttempt(self.attempt.take())
     }
 
     /// Nobody knows yet whether the password was wrong.
-    pub(super) fn reopen(&mut self, FailedAttempt(budgets): FailedAttempt) {
-        self.budgets = budgets;
+    pub(super) fn reopen(&mut self, FailedAttempt(attempt): FailedAttempt) {
+        self.attempt = attempt;
     }
 
     /// The password was right.
     pub(super) async fn reset(mut self) -> Result<(), Error> {
-        let (store, budgets) = (self.store.clone(), std::mem::take(&mut self.budgets));
-        if budgets.is_empty() {
+        let store = self.store.clone();
+        let Some(attempt) = self.attempt.take() else {
             return Ok(());
-        }
+        };
         to_completion(async move {
-            retrying(async || login_throttle::reset(&mut store.acquire_for_login().await?, &budgets).await).await
+            retrying(async || login_throttle::reset(&mut store.acquire_for_login().await?, &attempt).await).await
         })
         .await
     }
@@ -104,10 +108,10 @@ impl RecordedAttempt {
 
 impl Drop for RecordedAttempt {
     fn drop(&mut self) {
-        let (store, budgets) = (self.store.clone(), std::mem::take(&mut self.budgets));
-        if let (false, Ok(runtime)) = (budgets.is_empty(), Handle::try_current()) {
+        let store = self.store.clone();
+        if let (Some(attempt), Ok(runtime)) = (self.attempt.take(), Handle::try_current()) {
             runtime.spawn(async move {
-                retrying(async || login_throttle::undo(&mut store.acquire_for_login().await?, &budgets).await).await
+                retrying(async || login_throttle::undo(&mut store.acquire_for_login().await?, &attempt).await).await
             });
         }
     }
@@ -168,38 +172,40 @@ impl Throttle {
         source: &Source,
         until: Instant,
     ) -> Result<RecordedAttempt, Error> {
-        let budgets = self.budgets(name, found, source);
+        let attempt = self.attempt(name, found, source);
         let mut permits = Vec::new();
-        for KeyedBudget { key, budget } in &budgets {
+        for KeyedBudget { key, budget } in attempt.budgets.iter().filter(|keyed| Some(keyed.key) != attempt.own) {
             // So few that all replicas together stay below what is free.
             let count = usize::try_from(budget.free_attempts / CONCURRENT_SHARE).unwrap_or(1).max(1);
             permits.push(self.concurrency.take(*key, count, until).await?);
         }
         let (store, clock) = (self.store.clone(), self.clock.clone());
         // Taken back if this future's answer is never fetched, too.
-        let mut attempt = RecordedAttempt { budgets: Vec::new(), store: self.store.clone(), _permits: permits };
+        let mut recorded = RecordedAttempt { attempt: None, store: self.store.clone(), _permits: permits };
         to_completion(async move {
-            if budgets.is_empty() {
-                return Ok(attempt);
+            if attempt.budgets.is_empty() {
+                return Ok(recorded);
             }
-            let recorded = retrying(async || {
-                login_throttle::record(&mut store.acquire_for_login().await?, &budgets, clock.now()).await
+            let now = || Attempt { at: clock.now(), ..attempt.clone() };
+            let counted = retrying(async || {
+                let attempt = now();
+                let wait = login_throttle::record(&mut store.acquire_for_login().await?, &attempt).await?;
+                Ok((attempt, wait))
             });
-            match recorded.await? {
-                None => {
-                    attempt.budgets = budgets;
-                    Ok(attempt)
+            match counted.await? {
+                (attempt, None) => {
+                    recorded.attempt = Some(attempt);
+                    Ok(recorded)
                 }
-                Some(retry_after) => Err(Error::LoginThrottled { retry_after }),
+                (_, Some(retry_after)) => Err(Error::LoginThrottled { retry_after }),
             }
         })
         .await
     }
 
-    /// Forgets the attempts on a name, because its password is another now.
+    /// Forgets the attempts on a name, because an administrator has set another password.
     pub(super) async fn reset_for(&self, name: &Username) -> Result<(), Error> {
-        let keyed = KeyedBudget { key: name_key(name), budget: Budget::of_account(self.limits.per_account) };
-        login_throttle::reset(&mut self.store.acquire().await?, &[keyed]).await
+        login_throttle::forget(&mut self.store.acquire().await?, &name_key(name)).await
     }
 
     /// Deletes budgets that nobody has touched for long.
@@ -213,27 +219,36 @@ impl Throttle {
         Ok(())
     }
 
-    fn budgets(&self, name: &Username, found: Option<&User>, source: &Source) -> Vec<KeyedBudget> {
-        let limits = self.limits;
-        let mut budgets = Vec::new();
-        if limits.per_account == 0 {
-            return budgets;
-        }
-        let account = Budget::of_account(limits.per_account);
+    /// The attempt that is made now, with what it counts against.
+    fn attempt(&self, name: &Username, found: Option<&User>, source: &Source) -> Attempt {
+        let LoginFailures { per_account, per_source } = self.limits;
+        let mut attempt = Attempt { budgets: Vec::new(), own: None, at: self.clock.now() };
+        let mut count = |key, budget| attempt.budgets.push(KeyedBudget { key, budget });
         // Who logged in before the password was changed may know the old one alone.
         let knows = |device: &Device| {
             found.is_some_and(|u| device.user_id == u.id && device.issued_at >= unix(u.password_changed_at))
         };
         if let Some(device) = source.device.filter(knows) {
-            let key = sha256_of_parts(&[b"device", device.user_id.0.as_bytes(), device.id.as_bytes()]);
-            return vec![KeyedBudget { key, budget: account }];
+            if per_account > 0 {
+                let key = sha256_of_parts(&[b"device", device.user_id.0.as_bytes(), device.id.as_bytes()]);
+                count(key, Budget::of_account(per_account));
+                attempt.own = Some(key);
+            }
+            return attempt;
         }
-        budgets.push(KeyedBudget { key: name_key(name), budget: account });
-        if let (1.., Some(address)) = (limits.per_source, source.address) {
-            let key = sha256_of_parts(&[b"source", &address.network().to_bytes()]);
-            budgets.push(KeyedBudget { key, budget: Budget::of_source(limits.per_source) });
+        if per_account > 0 {
+            count(name_key(name), Budget::of_account(per_account));
         }
-        budgets
+        let network = source.address.map(|address| address.network().to_bytes());
+        if let (1.., Some(network)) = (per_source, &network) {
+            count(sha256_of_parts(&[b"source", network]), Budget::of_source(per_source));
+        }
+        if let (false, Some(network)) = (attempt.budgets.is_empty(), &network) {
+            let key = sha256_of_parts(&[b"name at source", name.as_str().as_bytes(), network]);
+            attempt.budgets.push(KeyedBudget { key, budget: Budget::of_own_attempts() });
+            attempt.own = Some(key);
+        }
+        attempt
     }
 }
 
