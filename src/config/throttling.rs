@@ -28,7 +28,7 @@ pub struct ThrottleSettings {
         long,
         env = "COUNTERSIGN_LOGIN_FAILURES",
         default_value_t = 10,
-        help = FAILURES.help("Wrong passwords in a row for one name before the next has to wait; 0 turns throttling off")
+        help = FAILURES.help("Wrong passwords in a day for one name before the next has to wait; 0 turns that off")
     )]
     pub login_failures: u32,
 
