@@ -3,6 +3,7 @@
 //! the database. Knows neither gRPC nor HTTP.
 
 pub mod base;
+mod batch_turns;
 mod completion;
 pub mod keys;
 pub mod login;
@@ -22,7 +23,10 @@ use std::sync::Arc;
 use countersign_token::verifier::Settings;
 
 pub use self::page::Page;
-use self::{base::Base, keys::Keys, passwords::Passwords, sessions::Sessions, users::Users, verified::Verifier};
+use self::{
+    base::Base, batch_turns::BatchTurns, keys::Keys, passwords::Passwords, sessions::Sessions, users::Users,
+    verified::Verifier,
+};
 use crate::{
     crypto::seal::MasterKeys,
     domain::policy::{KeyPolicy, SessionPolicy, TokenPolicy},
@@ -60,6 +64,7 @@ pub struct Auth {
     pub users: Arc<Users>,
     /// Choices of access tokens: what they say, and how they are read.
     pub token_policy: TokenPolicy,
+    batches: BatchTurns,
 }
 
 impl Accounts {
@@ -80,7 +85,7 @@ impl Auth {
         let verifier = Arc::new(Verifier::new(settings, Arc::clone(base.log.revocations().state())));
         let hasher = Arc::clone(passwords.hasher());
         let keys = Arc::new(Keys::new(master, keys, Arc::clone(&verifier), hasher, base.clone()));
-        Self { base, keys, verifier, passwords, sessions, users, token_policy: tokens }
+        Self { base, keys, verifier, passwords, sessions, users, token_policy: tokens, batches: BatchTurns::new() }
     }
 
     /// The revocations that this replica knows.

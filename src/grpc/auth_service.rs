@@ -46,7 +46,7 @@ impl AuthService for Service {
             let request = request.get_ref();
             let demand = decode::demand(&request.audience, request.max_staleness.as_ref())?;
             let tokens = decode::batch(&request.access_tokens)?;
-            let (verdicts, freshness) = self.auth.verify_batch(tokens, demand)?;
+            let (verdicts, freshness) = self.auth.verify_batch(tokens, demand).await?;
             Ok(VerifyBatchResponse::new(&verdicts, freshness.as_of()))
         })
         .await

@@ -33,7 +33,7 @@ async fn every_rejection_has_its_reason() {
         (forged, "TOKEN_SIGNATURE_INVALID"),
         ("", "TOKEN_MALFORMED"),
         ("garbage", "TOKEN_MALFORMED"),
-        (&"x".repeat(65_536), "TOKEN_MALFORMED"),
+        (&"x".repeat(60_000), "TOKEN_MALFORMED"),
         ("a\0b", "TOKEN_MALFORMED"),
         (&valid.refresh_token, "TOKEN_MALFORMED"),
     ] {

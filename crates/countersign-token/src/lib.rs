@@ -6,7 +6,7 @@
 //! - [`algorithm`], [`verifying_key`], [`key_set`]: the keys by which it was signed;
 //! - [`revocation`], [`index`]: which tokens are dead;
 //! - [`state`]: the index, and how fresh it is;
-//! - [`verified_tokens`]: the memory of tokens whose signature was verified;
+//! - [`verified_tokens`], [`refused_tokens`]: the memory of tokens whose signature was verified;
 //! - [`verifier`]: all of it together.
 //!
 //! [`clock`], [`moment`] and [`ids`] are what they are made of. Nothing here does I/O or waits.
@@ -20,6 +20,7 @@ pub mod ids;
 pub mod index;
 pub mod key_set;
 pub mod moment;
+pub mod refused_tokens;
 pub mod revocation;
 pub mod state;
 #[cfg(test)]
