@@ -24,18 +24,18 @@ use crate::{
     },
 };
 
-/// How many kinds of refusals a second may have that are told apart by address, and as many more by user. What is beyond
-/// is counted together.
+/// Kinds of refusals in a second that are told apart by address; as many more are told apart by user. What is beyond is
+/// counted together.
 const DISTINCT: usize = 200;
-/// How many old events one statement looks at.
+/// Old events that one statement looks at.
 const PRUNED_AT_ONCE: i64 = 5000;
 
-/// What happened, as it is written and told. Events of a transaction are written by [`audit::insert`].
+/// The audit log: writes events, and says them in the log. Events of a transaction are written by [`audit::insert`].
 #[derive(Debug)]
 pub struct AuditLog {
     store: Store,
     clock: Clock,
-    /// How long events are kept.
+    /// Time for which events are kept.
     retention: Duration,
     refusals: Refusals,
 }

@@ -21,7 +21,7 @@ use crate::{
     store::Store,
 };
 
-/// What a server is built from.
+/// The parts that a server is built from.
 #[derive(Debug)]
 pub struct Config {
     /// Policies of its parts.
@@ -32,7 +32,7 @@ pub struct Config {
     pub store: Store,
     /// Open the stored keys.
     pub master_keys: MasterKeys,
-    /// Who administers.
+    /// The callers that are administrators.
     pub administration: Administration,
     /// The time.
     pub clock: Clock,

@@ -19,7 +19,7 @@ use crate::{
     error::Error,
 };
 
-/// What a Login is given.
+/// The input of a Login.
 #[derive(Debug)]
 pub struct LoginRequest {
     /// The name.
@@ -28,15 +28,15 @@ pub struct LoginRequest {
     pub password: Password,
     /// The services that the tokens are for; empty for all.
     pub audience: Vec<String>,
-    /// What ListSessions shows.
+    /// The client as ListSessions shows it.
     pub client: ClientInfo,
-    /// What the device was given at an earlier login; empty if nothing.
+    /// The hint that the device was given at an earlier login; empty if none.
     pub device_hint: Secret,
     /// The caller waits no longer; None: as long as the server's setting says.
     pub until: Option<Instant>,
 }
 
-/// What a Login is answered with.
+/// The result of a Login.
 #[derive(Debug)]
 pub struct LoggedIn {
     /// The session's tokens.

@@ -37,7 +37,7 @@ pub struct Accounts {
     pub base: Base,
     /// Passwords, and who may try one.
     pub passwords: Arc<Passwords>,
-    /// Their sessions.
+    /// The sessions of the users.
     pub sessions: Arc<Sessions>,
     /// The users.
     pub users: Arc<Users>,
@@ -72,7 +72,7 @@ impl Accounts {
 }
 
 impl Auth {
-    /// These accounts, and no keys yet.
+    /// An `Auth` of these accounts, without keys yet.
     pub fn new(accounts: Accounts, master: MasterKeys, keys: KeyPolicy, tokens: TokenPolicy) -> Self {
         let Accounts { base, passwords, sessions, users } = accounts;
         let TokenPolicy { issuer, leeway, verify_cache: remembered, .. } = &tokens;

@@ -26,7 +26,7 @@ use crate::{
 pub struct TokenPair {
     /// A JWT.
     pub access_token: Secret,
-    /// Its end.
+    /// The moment at which the access token expires.
     pub access_token_expires_at: OffsetDateTime,
     /// Opaque.
     pub refresh_token: Secret,

@@ -35,7 +35,7 @@ impl Auth {
         Ok(self.verifier.verify_batch(tokens, requirements)?)
     }
 
-    /// Whose token this was, even if it has expired or its session has ended.
+    /// The principal of a token, even if it has expired or its session has ended.
     ///
     /// # Errors
     /// [`Error::Rejected`], [`Error::KeyUnusable`].

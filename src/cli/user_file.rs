@@ -57,7 +57,7 @@ impl Line {
         })
     }
 
-    /// What is written of a user.
+    /// The line that is written of a user.
     pub(super) fn of(credentials: UserWithHash) -> Self {
         let UserWithHash { user, password_hash } = credentials;
         Self {

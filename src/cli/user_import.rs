@@ -35,7 +35,7 @@ pub(super) struct UserImport {
     dry_run: bool,
 }
 
-/// What was read so far, and what became of it.
+/// The rows that were read so far, and their outcome.
 #[derive(Default)]
 struct Progress {
     line: u64,

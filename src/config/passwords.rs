@@ -68,7 +68,7 @@ pub struct PasswordSettings {
     )]
     pub hash_lanes: u32,
 
-    /// Whether new password hashes have a pepper: a secret that the servers keep among their keys
+    /// Makes new password hashes with a pepper: a secret that the servers keep among their keys
     #[arg(
         long,
         env = "COUNTERSIGN_PASSWORD_PEPPER",

@@ -34,7 +34,7 @@ pub struct RevocationSettings {
     )]
     pub max_clock_distance: Duration,
 
-    /// Whether Postgres tells of revocations (NOTIFY), so that they are known in milliseconds; without, replicas ask ten
+    /// Has Postgres tell of revocations (NOTIFY), so that they are known in milliseconds; without, replicas ask ten
     /// times a second
     #[arg(long = "hints", env = "COUNTERSIGN_HINTS", default_value = "on", value_parser = one_of(&Notifications::NAMES))]
     pub notifications: Notifications,

@@ -60,7 +60,7 @@ pub struct SessionSettings {
     )]
     pub max_sessions_per_user: u32,
 
-    /// What a Login does when the user has as many sessions as it may
+    /// Decides what a Login does when the user has as many sessions as it may
     #[arg(
         long,
         env = "COUNTERSIGN_SESSION_LIMIT_ACTION",

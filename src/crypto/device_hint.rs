@@ -23,7 +23,7 @@ pub struct Device {
     pub user_id: UserId,
     /// Made at the device's first login.
     pub id: Uuid,
-    /// When it logged in, in seconds since 1970.
+    /// The moment of its login, in seconds since 1970.
     pub issued_at: u64,
 }
 

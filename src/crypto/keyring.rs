@@ -57,7 +57,7 @@ impl Keyring {
         self.active_refresh = Some(number);
     }
 
-    /// What signs access tokens.
+    /// The key that signs access tokens.
     ///
     /// # Errors
     /// [`Error::Internal`] when the key that should sign cannot be used here, as the log says.

@@ -28,9 +28,9 @@ pub struct Pepper {
 /// A stored pepper, as far as it can be used.
 #[derive(Clone, Debug)]
 pub enum PepperKey {
-    /// It can.
+    /// The pepper can be used.
     Key(Arc<Pepper>),
-    /// It is ours, and does not open here.
+    /// The pepper is one of ours, and does not open here.
     Unusable,
 }
 
@@ -38,7 +38,7 @@ pub enum PepperKey {
 #[derive(Debug, Default)]
 pub struct Peppers {
     known: HashMap<String, PepperKey>,
-    /// That of new hashes.
+    /// The name of the pepper of new hashes.
     active: Option<String>,
 }
 
@@ -121,7 +121,7 @@ impl Peppers {
         self.active.as_deref().map(|kid| self.find(kid)).transpose()
     }
 
-    /// Whether there is one of this name, usable or not.
+    /// True if there is a pepper of this name, usable or not.
     pub fn knows(&self, kid: &str) -> bool {
         self.known.contains_key(kid)
     }

@@ -21,23 +21,23 @@ const ENCODED: usize = TOKEN.div_ceil(3) * 4 - 2;
 /// The length of a key's secret, in bytes.
 pub const KEY_BYTES: usize = 32;
 
-/// What a refresh token says, its tag checked.
+/// The content of a refresh token whose tag was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefreshToken {
     /// The session it continues.
     pub session_id: SessionId,
-    /// Which of the session's tokens it is, from 1.
+    /// The number of the token within its session, from 1.
     pub generation: u32,
 }
 
-/// What became of reading a token.
+/// The outcome of reading a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
     /// One of the keys made it.
     Token(RefreshToken),
     /// None of ours.
     Invalid,
-    /// It names a key that this replica does not know, or not yet.
+    /// The token names a key that this replica does not know, or not yet.
     KeyUnknown,
 }
 
@@ -45,7 +45,7 @@ pub enum Reading {
 #[derive(Debug, Default)]
 pub struct RefreshTokenKeys(HashMap<u16, RefreshTokenKey>);
 
-/// What a number stands for.
+/// A key as its number finds it: usable or not.
 pub enum RefreshTokenKey {
     /// A key whose tokens are accepted.
     Key(Box<hmac::Key>),
@@ -105,7 +105,7 @@ impl RefreshTokenKeys {
         }
     }
 
-    /// Whether key `number` made the tag. Compared in constant time.
+    /// True if key `number` made the tag. Compared in constant time.
     pub(super) fn is_tag(&self, number: u16, bytes: &[u8], tag: &[u8]) -> bool {
         match self.0.get(&number) {
             Some(RefreshTokenKey::Key(key)) => hmac::verify(key, bytes, tag).is_ok(),

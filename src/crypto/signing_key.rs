@@ -35,7 +35,7 @@ const MIN_HMAC_BYTES: usize = 32;
 pub struct KeyMaterial {
     /// The name of the key: an RFC 7638 thumbprint; random for HS256, whose thumbprint would hash the secret.
     pub kid: String,
-    /// Its private part: a PKCS#8 document, or a secret.
+    /// The private part: a PKCS#8 document, or a secret.
     pub private: Zeroizing<Vec<u8>>,
 }
 
@@ -127,12 +127,12 @@ impl SigningKey {
         Ok(key)
     }
 
-    /// Its name.
+    /// The name of the key.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// Its algorithm.
+    /// The algorithm of the key.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -155,7 +155,7 @@ impl SigningKey {
         })
     }
 
-    /// What verifies its signatures.
+    /// The key that verifies the signatures of this one.
     ///
     /// # Errors
     /// [`Error::Internal`] for a key that is not sound.

@@ -1,10 +1,10 @@
-//! What a password hash may cost and has to, and the cost that takes a given time. Measuring is `cli/hash.rs`.
+//! The cost of a password hash: its bounds, and the cost that takes a given time. Measuring is `cli/hash.rs`.
 
 use std::time::Duration;
 
 use super::password::HashCost;
 
-/// What OWASP's Password Storage Cheat Sheet asks of argon2id at least: memory in KiB, and iterations. Most memory first.
+/// Least costs of argon2id in OWASP's Password Storage Cheat Sheet: memory in KiB, and iterations. Most memory first.
 pub const LEAST_COSTS: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
 /// The least memory that OWASP asks for, with the most iterations, in KiB.
 pub const LEAST_MEMORY: u32 = {
@@ -23,10 +23,10 @@ pub const MOST_LANES: u32 = 8;
 /// Memory is proposed in steps of so many KiB.
 const STEP: u32 = 1024;
 
-/// What a hash of some cost took.
+/// The measured times of a hash of some cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Its cost.
+    /// The cost of the hash.
     pub cost: HashCost,
     /// The time of one: the median.
     pub time: Duration,
@@ -42,7 +42,7 @@ impl Sample {
         Some(Self { cost, time: at(2)?, middle: (at(1)?, at(3)?) })
     }
 
-    /// Whether the times differ by more than on a machine that does nothing else.
+    /// True if the times differ by more than on a machine that does nothing else.
     pub fn scatters(&self) -> bool {
         self.middle.1 > self.middle.0.mul_f64(1.25)
     }

@@ -24,23 +24,23 @@ pub struct LogEntry {
     pub seq: i64,
     /// Random; tells this row from another that took the same number in a database that lost commits.
     pub id: Uuid,
-    /// What it says.
+    /// The revocation in this row.
     pub revocation: Revocation,
 }
 
 impl LogEntry {
-    /// Its place.
+    /// The position of this row.
     pub fn position(&self) -> Position {
         Position { seq: self.seq, id: Some(self.id) }
     }
 }
 
-/// Why sessions ended or keys changed; stored for the operator, never sent.
+/// Reasons for which sessions ended or keys changed; stored for the operator, never sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// An operator asked for it, by session or user.
     Revoked,
-    /// Whoever has a token of the session asked for it.
+    /// A caller that has a token of the session asked for it.
     LoggedOut,
     /// A refresh token was used twice.
     Reuse,

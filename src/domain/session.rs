@@ -9,31 +9,31 @@ use crate::error::{Error, Violation};
 /// A stored session with what its tokens are made from.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Its id.
+    /// The id of the session.
     pub id: SessionId,
-    /// Whose it is.
+    /// The user of the session.
     pub user_id: UserId,
     /// The user's revocation epoch when it was opened; a session of an older epoch has ended.
     pub epoch: i64,
     /// The user's roles now.
     pub roles: Vec<String>,
-    /// What its access tokens are for.
+    /// The audience of its access tokens.
     pub audience: Vec<String>,
     /// The client that logged in (RFC 9700 section 4.14.2).
     pub client_id: String,
-    /// When the password was checked.
+    /// The moment at which the password was checked.
     pub created_at: OffsetDateTime,
     /// The absolute end.
     pub expires_at: OffsetDateTime,
     /// The end if it is not refreshed before.
     pub idle_expires_at: OffsetDateTime,
-    /// Its refresh tokens.
+    /// The state of its refresh tokens.
     pub rotation: RotationState,
-    /// What ListSessions shows.
+    /// The client as ListSessions shows it.
     pub client: ClientInfo,
 }
 
-/// What the caller knows of the program or person behind a session; empty when unknown.
+/// The program or person behind a session, as far as the caller knows; empty when unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientInfo {
     /// Network address.

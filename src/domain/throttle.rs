@@ -1,5 +1,6 @@
-//! How often a password may be guessed: budgets of attempts, after which each takes longer than the one before
-//! (REQUIREMENTS R55, NIST SP 800-63B-4 section 3.2.2). `auth/passwords/throttle.rs` says against which budget an attempt counts.
+//! Limits on guesses of a password: budgets of attempts, after which each takes longer than the one before
+//! (REQUIREMENTS R55, NIST SP 800-63B-4 section 3.2.2). `auth/passwords/throttle.rs` says against which budget an
+//! attempt counts.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ pub struct Budget {
     pub max_delay: Duration,
     /// After so many attempts there is none until the budget is forgotten.
     pub max_attempts: u32,
-    /// It is forgotten after so long.
+    /// Time after which the budget is forgotten.
     pub forgotten_after: Duration,
     /// Since when.
     pub window: Window,
@@ -29,7 +30,7 @@ pub enum Window {
     Fixed,
 }
 
-/// How many attempts are free.
+/// Number of attempts that are free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoginFailures {
     /// For a name or a known device; 0: nothing is throttled.
@@ -59,7 +60,7 @@ impl Budget {
         Self { free_attempts, max_delay, max_attempts: u32::MAX, forgotten_after, window: Window::Fixed }
     }
 
-    /// How long there is no other attempt after attempt number `attempt`, from 1, unless its password was right.
+    /// Time for which there is no other attempt after attempt number `attempt`, from 1, unless its password was right.
     pub fn wait_after(&self, attempt: u32) -> Duration {
         if attempt >= self.max_attempts {
             return self.forgotten_after;

@@ -19,7 +19,7 @@ use crate::error::Error;
 /// Makes [`Contract`]s.
 #[derive(Clone, Debug)]
 pub(super) struct ContractLayer {
-    /// Who administers.
+    /// The callers that are administrators.
     pub administration: Administration,
 }
 

@@ -20,7 +20,7 @@ const MAX_ROWS: u64 = 1_000_000;
 /// The most rows that an answer names.
 const MAX_NAMED: usize = 1000;
 
-/// What an answer is made of.
+/// The report that an answer is made of.
 #[derive(Default)]
 struct Report {
     totals: Totals,

@@ -44,12 +44,12 @@ impl RevocationBatcher {
         Self { log, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
-    /// How many wait.
+    /// Number of callers that wait.
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// Whether nobody waits.
+    /// True if nobody waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

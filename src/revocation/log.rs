@@ -47,12 +47,12 @@ const HEARS_WITHIN: Duration = Duration::from_secs(2);
 /// The log, and what this replica knows of it.
 #[derive(Debug)]
 pub struct RevocationLog {
-    /// This replica, as the others know it.
+    /// The id of this replica, by which the others know it.
     pub(super) replica: Uuid,
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) policy: RevocationPolicy,
-    /// Whoever administers through this process.
+    /// The actor of what is administered through this process.
     operator: Actor,
     pub(super) revocations: Arc<Revocations>,
     pub(super) confirmations: Arc<Confirmations>,

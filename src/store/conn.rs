@@ -34,7 +34,7 @@ pub struct Conn {
     state: State,
 }
 
-/// How long each of its statements may take, and where failures are noted.
+/// The deadline of each statement of a connection, and the place where failures are noted.
 #[derive(Debug)]
 pub(super) struct Terms {
     pub(super) deadline: Duration,
@@ -48,7 +48,7 @@ enum Link {
     Own(Box<PgConnection>),
 }
 
-/// What would be lost if the connection went back to the pool now.
+/// The state that would be lost if the connection went back to the pool now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
@@ -70,12 +70,13 @@ impl Conn {
         Self { link, terms, generation, share: None, state: State::Idle }
     }
 
-    /// Whether [`Store::retire_connections`] was called since it began to connect. Its statements fail from then on.
+    /// True if [`Store::retire_connections`] was called since the connection began to be made. Its statements fail from
+    /// then on.
     pub fn is_retired(&self) -> bool {
         self.generation.is_retired()
     }
 
-    /// Whether it is fit to be used again.
+    /// True if the connection is fit to be used again.
     pub(super) fn is_fit(&self) -> bool {
         self.state == State::Idle && !self.is_retired()
     }
@@ -85,7 +86,7 @@ impl Conn {
         self.control("DISCARD PLANS").await
     }
 
-    /// Whether it answers.
+    /// True if the connection answers.
     pub(super) async fn is_alive(&mut self) -> bool {
         self.guarded(async |c| within(PING, c.ping()).await).await.is_ok()
     }
@@ -183,7 +184,7 @@ impl Conn {
     }
 }
 
-/// What the server warned of is not done, whatever it answered.
+/// The failure of a statement that the server warned of: it is not done, whatever was answered.
 fn warned<T>(result: Result<T, Failure>, warning: String) -> Failure {
     tracing::warn!(warning, "the database warned of what it answered: taken as not done");
     let error = result.err().map_or_else(|| Error::DatabaseUnavailable(warning.into()), |failure| failure.error);

@@ -28,7 +28,7 @@ pub struct UserWithHash {
 }
 
 impl UserWithHash {
-    /// What decides whether a password is right and its user may log in.
+    /// The facts that decide if a password is right and its user may log in.
     pub fn decisive(&self) -> (UserId, &PasswordHash, Option<OffsetDateTime>) {
         (self.user.id, &self.password_hash, self.user.disabled_at)
     }

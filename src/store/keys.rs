@@ -22,11 +22,11 @@ use crate::{
 pub struct StoredKey {
     /// All but the secret.
     pub key: Key,
-    /// How it is used, as it is written.
+    /// The algorithm that uses the key, as it is written.
     pub algorithm: String,
-    /// Its private part, sealed.
+    /// The private part, sealed.
     pub sealed_key: Vec<u8>,
-    /// When it was made, by the clock of who made it. For people.
+    /// The moment at which the key was made, by the clock of who made it. For people.
     pub created_at: OffsetDateTime,
 }
 
@@ -129,7 +129,7 @@ impl StoredKeys {
 /// The date of the database, which tells a restored backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Date {
-    /// It is one of today: the log was loaded, and whether it was restored has been dealt with.
+    /// The heartbeat counts as one of today: the log was loaded, and whether it was restored has been dealt with.
     Today,
     /// Nobody knows yet.
     Unknown,

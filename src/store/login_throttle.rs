@@ -18,7 +18,7 @@ use crate::{
 pub struct KeyedBudget {
     /// The key.
     pub key: [u8; 32],
-    /// What it allows.
+    /// The budget of that key.
     pub budget: Budget,
 }
 

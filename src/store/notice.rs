@@ -23,7 +23,7 @@ use tracing::{
     subscriber::Interest,
 };
 
-/// Where sqlx says what the server sent as a notice.
+/// The target under which sqlx tells what the server sent as a notice.
 const TARGET: &str = "sqlx::postgres::notice";
 
 /// One for all threads: making one asks every place of the program that logs whether it is wanted. And a second one, which is
@@ -67,7 +67,7 @@ impl Ear {
 }
 
 impl Subscriber for Ear {
-    /// What nobody else wants either costs one load of an atomic, as without us.
+    /// Callsites that nobody else wants either cost one load of an atomic, as without us.
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if Self::wants(metadata) { Interest::always() } else { Interest::never() }
     }

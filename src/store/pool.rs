@@ -21,14 +21,14 @@ use super::{
 };
 use crate::error::Error;
 
-/// How to reach the database.
+/// The settings by which the database is reached.
 #[derive(Clone)]
 pub struct StoreSettings {
     /// A `postgres://` URL, of one host or several.
     pub url: String,
     /// The most connections that requests share.
     pub connections: u32,
-    /// How long a request waits for a connection, and then for each statement.
+    /// Longest time that a request waits for a connection, and then for each statement.
     pub deadline: Duration,
 }
 
@@ -134,12 +134,12 @@ impl Store {
         self.connect_with(&[("enable_seqscan", "off"), ("enable_bitmapscan", "off")]).await
     }
 
-    /// How long a request waits for a connection, and then for each statement.
+    /// Longest time that a request waits for a connection, and then for each statement.
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// What the database's clock says.
+    /// The time by the database's clock.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
@@ -172,7 +172,7 @@ impl Store {
     }
 }
 
-/// How the pool treats its connections.
+/// The options of the pool for its connections.
 fn pool(settings: &StoreSettings, setup: Setup, health: &Arc<Health>) -> PgPoolOptions {
     let (idle, new) = (Arc::clone(health), Arc::clone(health));
     PgPoolOptions::new()

@@ -24,7 +24,7 @@ use crate::{
 pub struct Member {
     /// Made at the start of the process.
     pub replica: Uuid,
-    /// It refuses to verify when it has heard nothing for longer than this.
+    /// The bound of the replica: one that has heard nothing for longer refuses to verify.
     pub max_staleness: Duration,
 }
 
@@ -44,10 +44,10 @@ impl TryFrom<OriginRow> for Origin {
     }
 }
 
-/// What a replica hears with each heartbeat.
+/// The answer to a replica's heartbeat.
 #[derive(Debug)]
 pub struct HeartbeatReply {
-    /// Which log it is.
+    /// The log that answered.
     pub origin: Origin,
     /// The database's wall clock, after the question and before the answer.
     pub clock: OffsetDateTime,
@@ -78,7 +78,7 @@ macro_rules! counted {
     };
 }
 
-/// What a heartbeat and a reading between two of them ask for: the row that is known, and those after it.
+/// The columns that a heartbeat and a reading between two of them ask for: the row that is known, and those after it.
 macro_rules! news {
     ($here:ident) => {
         concat!(

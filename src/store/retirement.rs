@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::{sync::watch, time::Instant};
 
-/// When all connections were retired last.
+/// The moment at which all connections were retired last.
 #[derive(Clone, Debug)]
 pub(super) struct Retirement(watch::Sender<Option<Instant>>);
 
@@ -37,7 +37,7 @@ impl Retirement {
         Generation(self.0.subscribe())
     }
 
-    /// Whether a connection of the pool that is so old was made after all were retired.
+    /// True if a connection of the pool that is so old was made after all were retired.
     pub(super) fn spares(&self, age: Duration) -> bool {
         self.0.borrow().is_none_or(|at| age < at.elapsed())
     }

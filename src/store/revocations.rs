@@ -126,25 +126,25 @@ pub async fn notify(conn: &mut Conn, by: Option<Uuid>) -> Result<(), Error> {
     conn.execute(query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(by)).await.map(drop)
 }
 
-/// Which sessions are to end, and what is written of them.
+/// An order to end sessions, and what is written of them.
 #[derive(Debug)]
 pub struct Ending<'a> {
     /// Each, and why.
     pub sessions: &'a HashMap<SessionId, Cause>,
-    /// Who administers here.
+    /// The actor of what is administered here.
     pub operator: Actor,
     /// The time.
     pub now: OffsetDateTime,
-    /// When the rows of the log may be forgotten.
+    /// The moment from which on the rows of the log may be forgotten.
     pub expires_at: OffsetDateTime,
 }
 
-/// What became of sessions that were to end.
+/// The outcome for sessions that were to end.
 #[derive(Debug)]
 pub struct EndedSessions {
     /// The newest row of the log after it.
     pub newest: Position,
-    /// Those that this statement has ended or logged, with the audit event of those that had time left.
+    /// The sessions that this statement has ended or logged, with the audit event of those that had time left.
     pub ended: HashMap<SessionId, Option<Event>>,
 }
 

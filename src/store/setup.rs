@@ -1,6 +1,6 @@
-//! What each connection is told when it is new, and asked: by one statement after the start, and not by options of the start,
-//! which poolers refuse. The server cuts short what we have given up on: the backend of a lost replica would hold its locks
-//! until TCP notices.
+//! Settings and questions for each new connection, by one statement after the start, and not by options of the start,
+//! which poolers refuse. The server cuts short what we have given up on: the backend of a lost replica would hold its
+//! locks until TCP notices.
 
 use std::{fmt::Write as _, time::Duration};
 

@@ -77,7 +77,7 @@ pub async fn insert(conn: &mut Conn, user: &User, password_hash: &PasswordHash) 
     }
 }
 
-/// Those of the names that are taken, as a database has them that commits.
+/// The names that are taken, as a database has them that commits.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].

@@ -1,4 +1,4 @@
-//! Which versions of Postgres this service runs on: those that its tests run on.
+//! Versions of Postgres that this service runs on: those that its tests run on.
 
 use sqlx::query_as;
 
@@ -9,11 +9,11 @@ use crate::error::Error;
 const OLDEST: u32 = 12;
 const NEWEST: u32 = 18;
 
-/// What is to be thought of a server.
+/// The verdict on a server's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Support {
     Tested,
-    /// It will do, as far as is known.
+    /// The version is newer than those of the tests, and will do, as far as is known.
     Newer {
         major: u32,
     },

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-/// What is called, and with what.
+/// The kinds of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Verify of a few tokens, again and again.
@@ -45,7 +45,7 @@ impl Call {
         Self::Empty,
     ];
 
-    /// Its name on the command line and in reports.
+    /// The name of the call on the command line and in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::VerifyWarm => "verify-warm",
@@ -111,7 +111,7 @@ impl Mix {
         self.0.iter().map(|(call, _)| *call)
     }
 
-    /// Its weights, in the same order.
+    /// The weights of the calls, in the same order.
     pub(crate) fn weights(&self) -> Vec<u32> {
         self.0.iter().map(|(_, weight)| *weight).collect()
     }

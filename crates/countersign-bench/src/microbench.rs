@@ -18,7 +18,7 @@ const AT_ONCE: u32 = 64;
 /// Other work on the machine only adds time: the best of so many rounds counts.
 const ROUNDS: u32 = 5;
 
-/// What signing and verifying by EdDSA take on one thread, with parsed keys.
+/// Times of signing and verifying by EdDSA on one thread, with parsed keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Signatures {
     /// Signing.
@@ -44,7 +44,7 @@ pub(crate) fn signatures(within: Duration) -> Result<Signatures, Error> {
     })
 }
 
-/// What an operation takes.
+/// The time of an operation.
 fn best<T>(within: Duration, operation: impl Fn() -> T) -> Duration {
     let round = || {
         let (begun, mut count) = (Instant::now(), 0);

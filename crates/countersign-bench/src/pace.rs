@@ -1,6 +1,6 @@
-//! When calls are made. In a closed loop each stream calls again when it has its answer. In an open loop calls are due by a
-//! schedule, whatever the server does, and their latency counts from when they were due: a server that stands still is
-//! charged for all the calls that it kept from being sent (coordinated omission).
+//! The moments at which calls are made. In a closed loop each stream calls again when it has its answer. In an open
+//! loop calls are due by a schedule, whatever the server does, and their latency counts from when they were due: a
+//! server that stands still is charged for all the calls that it kept from being sent (coordinated omission).
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -75,12 +75,12 @@ impl Pace {
 }
 
 impl Schedule {
-    /// When the call of that number is due.
+    /// The moment at which the call of that number is due.
     fn at(&self, number: u64) -> Instant {
         self.begin + Duration::from_secs_f64(number as f64 / self.rate)
     }
 
-    /// How many calls are due by `now`.
+    /// Number of calls that are due by `now`.
     fn due_by(&self, now: Instant) -> u64 {
         // The first one is due at the begin.
         (now.saturating_duration_since(self.begin).as_secs_f64() * self.rate) as u64 + 1

@@ -26,18 +26,18 @@ const PAGE: i32 = 1000;
 /// The length of what is no token, and of the message of the empty call.
 const LENGTH: usize = 400;
 
-/// Who logs in.
+/// The users who log in.
 #[derive(Clone)]
 pub(crate) struct Credentials {
     /// The name; with several users what comes before `-1`, `-2` and so on.
     pub username: String,
-    /// How many users; 0 for one, whose name that is.
+    /// Number of users; 0 for one, whose name that is.
     pub users: usize,
     /// The password of all of them.
     pub password: Zeroizing<String>,
 }
 
-/// What messages are made with.
+/// The things that messages are made with.
 pub(crate) struct Preparation {
     /// The server.
     pub target: Target,
@@ -51,7 +51,7 @@ pub(crate) struct Preparation {
     pub sessions: usize,
     /// The tokens in a call of `verify-batch`.
     pub batch: usize,
-    /// How long tokens may take to expire.
+    /// Longest time that tokens may take to expire.
     pub wait: Duration,
     /// Says how long that is.
     pub clock: Clock,

@@ -1,4 +1,4 @@
-//! What a run has shown, for machines and for people.
+//! The results of a run, for machines and for people.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -12,7 +12,7 @@ use super::{
 };
 use countersign::error::Error;
 
-/// What was counted, before it is put in relation.
+/// The counts of a run, before they are put in relation.
 pub(super) struct Measured {
     pub(super) tally: Tally,
     /// From the begin of what counts to the last answer.

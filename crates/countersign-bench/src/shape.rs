@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How much load.
+/// The amount of load.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
     /// TCP connections.
@@ -11,9 +11,9 @@ pub(crate) struct Shape {
     pub streams: usize,
     /// Threads that make them.
     pub threads: usize,
-    /// What does not count, first.
+    /// The time at the beginning that does not count.
     pub warm_up: Duration,
-    /// What counts.
+    /// The time that counts.
     pub measured: Duration,
     /// Calls a second of an open loop; a closed loop without it.
     pub rate: Option<f64>,

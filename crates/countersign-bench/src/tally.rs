@@ -1,4 +1,4 @@
-//! What callers met: for each call a histogram of latencies, and how many were refused, by reason.
+//! The answers that callers met: for each call a histogram of latencies, and how many were refused, by reason.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ const DIGITS: u8 = 3;
 /// The counts of a run, or of a part of one.
 pub(super) struct Tally {
     pub(super) parts: Vec<Counts>,
-    /// When the last answer came.
+    /// The moment at which the last answer came.
     pub(super) last: Option<Instant>,
 }
 
@@ -55,7 +55,7 @@ impl Tally {
         *counts.unexpected.entry(reason).or_default() += 1;
     }
 
-    /// Whether this is how the call of that index is to be answered.
+    /// True if the call of that index is to be answered so.
     pub(super) fn expects(&self, part: usize, answer: &Answer) -> bool {
         let refusal = answer.as_ref().err().map(AsRef::as_ref);
         self.parts.get(part).is_some_and(|counts| refusal == counts.call.expected())

@@ -1,5 +1,5 @@
-//! Where the Postgres programs are: PATH, what `pg_config` says, and the places in which Debian,
-//! Fedora and Homebrew put them; or in the directory that `COUNTERSIGN_POSTGRES_BIN` names, alone.
+//! The search for the Postgres programs: in PATH, where `pg_config` says, and in the places of Debian, Fedora and
+//! Homebrew; or in the directory that `COUNTERSIGN_POSTGRES_BIN` names, alone.
 //!
 //! A directory counts only with all of `initdb`, `postgres` and `pg_ctl`; links are resolved first,
 //! because each program finds its siblings and its share directory from its own real path.

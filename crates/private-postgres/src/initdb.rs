@@ -45,7 +45,7 @@ pub(super) fn ensure_data(
     parent.map_err(LaunchError::io("sync", directory.path()))
 }
 
-/// What `PG_VERSION` says; `None` where there is no data yet.
+/// The major version that `PG_VERSION` says; `None` where there is no data yet.
 fn data_major(data: &Path) -> Result<Option<u32>, LaunchError> {
     let path = data.join("PG_VERSION");
     match fs::read_to_string(&path) {

@@ -75,7 +75,7 @@ fn try_lock(file: &File, dir: &Path) -> Result<bool, LaunchError> {
     }
 }
 
-/// Whether the open file is still the one of that name.
+/// True if the open file is still the one of that name.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),

@@ -58,7 +58,7 @@ pub struct Keys {
 /// A key that cannot be used, and why.
 type Unusable = (Key, Error);
 
-/// What the known keys are in use.
+/// The known keys, opened for use.
 #[derive(Default)]
 struct Opened {
     ring: Keyring,

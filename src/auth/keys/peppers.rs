@@ -14,10 +14,10 @@ use crate::{
     store::keys,
 };
 
-/// What an export of the peppers has found.
+/// The result of an export of the peppers.
 #[derive(Debug)]
 pub struct ExportedPeppers {
-    /// Those that opened.
+    /// The peppers that the master keys open.
     pub peppers: Vec<Pepper>,
     /// The names of those that none of the master keys opens.
     pub closed: Vec<String>,

@@ -15,7 +15,7 @@ use crate::{
 /// The least by which the service's clock is moved on.
 const TICK: Duration = Duration::from_secs(30);
 
-/// What this replica last saw of the service's clock.
+/// The service's clock as this replica saw it last.
 #[derive(Debug, Default)]
 pub(super) struct ServiceClock(Mutex<Option<Witness>>);
 

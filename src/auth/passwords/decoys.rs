@@ -1,6 +1,7 @@
-//! What a password is checked against when there is no such user (promise P6). Hashes of several kinds may be stored, each of
-//! its own cost: those of another system, those of an earlier policy. So an unknown name is given a kind too, as often as
-//! the users have it, and each time the same one; which, nobody can tell who does not know the service's secret.
+//! Hashes that a password is checked against when there is no such user (promise P6). Hashes of several kinds may be
+//! stored, each of its own cost: those of another system, those of an earlier policy. So an unknown name is given a
+//! kind too, as often as the users have it, and each time the same one; which, nobody can tell who does not know the
+//! service's secret.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +16,7 @@ use crate::{
     domain::{password_hash::PasswordHash, user::Username},
 };
 
-/// What stands in for the hashes of users that do not exist.
+/// Hashes that stand in for those of users that do not exist.
 #[derive(Debug, Default)]
 pub(super) struct Decoys(RwLock<Arc<Mix>>);
 
@@ -73,7 +74,7 @@ fn kind(hash: &str) -> (bool, String) {
     (is_foreign(hash), parameters(hash))
 }
 
-/// What comes before the salt.
+/// The part of a hash before its salt.
 fn parameters(hash: &str) -> String {
     // Django's scrypt has its salt in the middle.
     if let ["scrypt", n, _, r, p, _] = hash.split('$').collect::<Vec<_>>()[..] {

@@ -1,7 +1,7 @@
-//! Who may try a password now (REQUIREMENTS R55, R57). Every attempt is counted before the password is looked at, against two
-//! budgets: that of the name, whether there is such a user or not, and that of the address it comes from. A device that
-//! has logged in as that user before, and shows the hint it was given then, counts against a budget of its own alone: so
-//! whoever hammers a name locks out strangers, and never its owner.
+//! Throttling of attempts at passwords (REQUIREMENTS R55, R57). Every attempt is counted before the password is looked
+//! at, against two budgets: that of the name, whether there is such a user or not, and that of the address it comes
+//! from. A device that has logged in as that user before, and shows the hint it was given then, counts against a budget
+//! of its own alone: so whoever hammers a name locks out strangers, and never its owner.
 
 use std::{
     collections::HashMap,
@@ -32,13 +32,13 @@ use crate::{
     },
 };
 
-/// What part of the free attempts may be under way at once in one process.
+/// The free attempts divided by this may be under way at once in one process.
 const CONCURRENT_SHARE: u32 = 4;
-/// How many budgets are deleted at once, and after how long without an attempt.
+/// Number of budgets that one statement deletes, and their age since the last attempt.
 const PRUNED_AT_ONCE: i64 = 1000;
 const PRUNED_AFTER: Duration = Duration::from_secs(25 * 3600);
 
-/// Who may try a password now.
+/// The throttle of attempts at passwords.
 #[derive(Debug)]
 pub(super) struct Throttle {
     concurrency: ConcurrencyLimits,
@@ -117,7 +117,7 @@ impl Drop for RecordedAttempt {
     }
 }
 
-/// Those who try a password for the same budget in this process.
+/// Limits on the attempts for the same budget that are under way in this process.
 #[derive(Clone, Debug, Default)]
 struct ConcurrencyLimits(Arc<Mutex<HashMap<[u8; 32], Arc<Semaphore>>>>);
 
@@ -245,7 +245,8 @@ fn name_key(name: &Username) -> [u8; 32] {
     sha256_of_parts(&[b"name", name.as_str().as_bytes()])
 }
 
-/// What one attacker has: an IPv4 address or an IPv6 network of 64 bits. What is no address is taken as it is.
+/// The part of an address that one attacker has: an IPv4 address or an IPv6 network of 64 bits. Text that is no address
+/// is taken as it is.
 fn network(ip: &str) -> Vec<u8> {
     match ip.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
         Ok(IpAddr::V4(ip)) => ip.octets().to_vec(),

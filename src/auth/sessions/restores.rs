@@ -1,5 +1,5 @@
-//! What an operator decides after the database was restored from a backup that is older than what the replicas remember:
-//! sessions that had ended since are live rows again.
+//! Decisions of an operator after the database was restored from a backup that is older than what the replicas
+//! remember. Sessions that had ended since are live rows again.
 
 use countersign_token::{
     moment::{at, unix},

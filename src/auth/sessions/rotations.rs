@@ -44,7 +44,7 @@ struct Shared {
     clock: Clock,
 }
 
-/// Those who wait, and the lanes that nobody uses.
+/// The pending refreshes, and the lanes that nobody uses.
 #[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Pending>,

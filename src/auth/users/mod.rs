@@ -28,25 +28,25 @@ use crate::{
     store::{Conn, proofs, retrying, sessions, users},
 };
 
-/// Whether a user may log in.
+/// The status of an account: its user may log in, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountStatus {
-    /// It may.
+    /// The user may log in.
     Enabled,
-    /// It may not, and has no sessions.
+    /// The user may not log in, and has no sessions.
     Disabled,
 }
 
 /// By what a user is found.
 #[derive(Clone, Debug)]
 pub enum UserKey {
-    /// Its id.
+    /// The user with this id.
     Id(UserId),
-    /// Its name.
+    /// The user with this name.
     Name(Username),
 }
 
-/// Whose password changes, and which session stays.
+/// A change of a password: whose, to which, and which session stays.
 #[derive(Debug)]
 pub struct PasswordChange {
     /// The user's name.
@@ -57,7 +57,7 @@ pub struct PasswordChange {
     pub new_password: Password,
     /// The session that stays.
     pub keep: Option<SessionId>,
-    /// That has logged in before.
+    /// The device of the caller, if it has logged in before.
     pub device: Option<Device>,
 }
 

@@ -21,8 +21,8 @@ use crate::{
 
 const PEPPERED: &str = "argon2 without keyid: a hash with a pepper cannot be checked here";
 
-/// Whether a stored hash is none of those that `hash_worker.rs` makes, by its form: argon2id with 16 bytes of salt and 32
-/// of hash, in base64. Some other systems make the very same.
+/// True if a stored hash is none of those that `hash_worker.rs` makes, by its form: argon2id with 16 bytes of salt and
+/// 32 of hash, in base64. Some other systems make the very same.
 pub fn is_foreign(text: &str) -> bool {
     match text.split('$').collect::<Vec<_>>()[..] {
         ["", "argon2id", "v=19", _, salt, hash] => (salt.len(), hash.len()) != (22, 43),
@@ -46,8 +46,8 @@ pub fn parse_imported(text: &str) -> Result<PasswordHash, Error> {
     if phc::is_peppered(&hash) { Err(Error::invalid(FIELD, PEPPERED)) } else { Ok(hash) }
 }
 
-/// Whether a right `password` need not be the whole of the one that was hashed: bcrypt ignores what is beyond its
-/// 72 bytes. A new hash of it would refuse the password that its owner knows.
+/// True if a right `password` need not be the whole of the one that was hashed: bcrypt ignores what is beyond its 72
+/// bytes. A new hash of it would refuse the password that its owner knows.
 pub fn reads_part_of(hash: &PasswordHash, password: &Password) -> bool {
     hash.as_str().starts_with("$2") && password.as_typed().len() >= BCRYPT_READS
 }
@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    /// Its pepper would have to come along.
+    /// A hash with a pepper is of no use without that pepper.
     #[test]
     fn a_hash_with_a_pepper_is_not_imported() {
         let hash = "c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";

@@ -23,7 +23,7 @@ const MAX_OUTPUT: usize = 64;
 const MIN_ARGON2_SALT: usize = 8;
 /// About a second of one core each.
 const BCRYPT_COST: RangeInclusive<u32> = 4..=14;
-/// What is stored of the 24 bytes that bcrypt computes.
+/// Bytes that are stored of the 24 that bcrypt computes.
 const BCRYPT_OUTPUT: usize = 23;
 /// Bytes that scrypt fills, 128 N r p; it takes 128 N r of them at a time.
 const MAX_SCRYPT_BYTES: u64 = 256 * 1024 * 1024;

@@ -1,4 +1,4 @@
-//! What follows from the bound of promise P1.
+//! Times that follow from the bound of promise P1.
 
 use std::time::Duration;
 

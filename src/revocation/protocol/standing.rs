@@ -18,7 +18,7 @@ pub struct Standing(Option<Known>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Known {
     log: LogIdentity,
-    /// When the first answer of it was there.
+    /// The moment at which the first answer of the log was there.
     since: BootInstant,
     settled: bool,
 }
@@ -48,12 +48,12 @@ impl Standing {
         known.settled.then_some(known.log)
     }
 
-    /// Whether a reading of this log may confirm anything.
+    /// True if a reading of this log may confirm anything.
     pub fn confirms(&self, log: Option<LogIdentity>) -> bool {
         self.0.is_some_and(|known| known.settled && Some(known.log) == log)
     }
 
-    /// Whether what was committed in this log was committed in the one that is followed.
+    /// True if what was committed in this log was committed in the one that is followed.
     pub fn is_followed(&self, log: Option<LogIdentity>) -> bool {
         self.0.is_none_or(|known| Some(known.log) == log)
     }

@@ -8,14 +8,14 @@ use time::OffsetDateTime;
 use super::super::Conn;
 use crate::error::Error;
 
-/// What came of a step of the walk.
+/// The outcome of a step of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Another replica is at it.
     Taken,
     /// There are more sessions.
     More,
-    /// These were the last ones: the next step begins with the first.
+    /// The sessions of this step were the last ones: the next step begins with the first.
     Last,
 }
 
