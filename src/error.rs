@@ -86,7 +86,7 @@ impl Error {
         }
     }
 
-    /// An [`Error::Internal`].
+    /// Makes an [`Error::Internal`].
     pub fn internal(source: impl Into<Source>) -> Self {
         Self::Internal(source.into())
     }

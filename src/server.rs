@@ -24,7 +24,7 @@ use crate::{
 /// The parts that a server is built from.
 #[derive(Debug)]
 pub struct Config {
-    /// Policies of its parts.
+    /// Policies of the parts.
     pub policies: Policies,
     /// Time for which a stop waits for calls under way.
     pub drain_timeout: Duration,
@@ -34,7 +34,7 @@ pub struct Config {
     pub master_keys: MasterKeys,
     /// The callers that are administrators.
     pub administration: Administration,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
 }
 
@@ -50,9 +50,9 @@ pub struct Server {
 /// The ports of a server.
 #[derive(Debug)]
 pub struct Listeners {
-    /// Of gRPC.
+    /// The listener of gRPC.
     pub grpc: TcpListener,
-    /// Of HTTP.
+    /// The listener of HTTP.
     pub http: TcpListener,
 }
 

@@ -42,7 +42,7 @@ where
     }
 }
 
-/// Decodes `U`.
+/// The decoder of messages `U`.
 #[derive(Debug)]
 pub struct Decoder<U>(PhantomData<U>);
 

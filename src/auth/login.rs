@@ -22,9 +22,9 @@ use crate::{
 /// The input of a Login.
 #[derive(Debug)]
 pub struct LoginRequest {
-    /// The name.
+    /// The name as it was typed.
     pub username: Username,
-    /// The password.
+    /// The password as it was typed.
     pub password: Password,
     /// The services that the tokens are for; empty for all.
     pub audience: Vec<String>,
@@ -41,7 +41,7 @@ pub struct LoginRequest {
 pub struct LoggedIn {
     /// The session's tokens.
     pub tokens: TokenPair,
-    /// To be shown at the next login of this device.
+    /// The hint that this device shows at its next login.
     pub device_hint: Secret,
 }
 

@@ -30,7 +30,7 @@ use crate::{
     revocation::Revocations,
 };
 
-/// All that needs no key. The command line works with this alone.
+/// The parts of the service that need no key. The command line works with this alone.
 #[derive(Debug)]
 pub struct Accounts {
     /// The database, the time, and the logs.

@@ -24,15 +24,15 @@ use crate::{
 /// The tokens of a session.
 #[derive(Debug)]
 pub struct TokenPair {
-    /// A JWT.
+    /// The access token, a JWT.
     pub access_token: Secret,
     /// The moment at which the access token expires.
     pub access_token_expires_at: OffsetDateTime,
-    /// Opaque.
+    /// The refresh token, which is opaque.
     pub refresh_token: Secret,
     /// The session's end if it is not refreshed before.
     pub refresh_token_expires_at: OffsetDateTime,
-    /// The session.
+    /// The session of both tokens.
     pub session_id: SessionId,
 }
 

@@ -44,7 +44,7 @@ struct Tail {
     #[command(flatten)]
     database: DatabaseSettings,
 
-    /// Only those about this user, perhaps deleted by now
+    /// Events about this user alone, perhaps deleted by now
     #[arg(long)]
     user: Option<String>,
 
@@ -87,7 +87,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Until it fails, or somebody stops it.
+    /// Follows the events until that fails, or somebody stops it.
     async fn follow(&self, store: &Store, name: Option<&Username>, mut seen: HashSet<Uuid>) -> Result<(), Error> {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;

@@ -183,7 +183,7 @@ async fn demo_password(server: &Server, dir: &Path) -> Result<String, Error> {
     Ok(text)
 }
 
-/// As root: a directory that the user whom Postgres runs as can enter, which /root is not.
+/// Chooses, as root, a directory that the user whom Postgres runs as can enter, which /root is not.
 fn default_data_dir() -> Result<PathBuf, Error> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/countersign-dev"));

@@ -58,7 +58,7 @@ impl Shutdown {
         })
     }
 
-    /// Waits for one of them.
+    /// Waits for one of the signals.
     pub async fn requested(mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

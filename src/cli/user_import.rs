@@ -110,7 +110,7 @@ impl Progress {
         }
     }
 
-    /// For people who wait.
+    /// Shows the progress to people who wait.
     fn show(&self) {
         if io::stderr().is_terminal() {
             tell(format_args!("\r{} rows", self.totals.rows()));

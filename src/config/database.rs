@@ -1,4 +1,4 @@
-//! The database: how to reach it.
+//! The settings of the database.
 
 use std::{fmt, time::Duration};
 

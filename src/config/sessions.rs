@@ -21,7 +21,8 @@ const IDLE_TTL: Range<Duration> = Range::time("session-idle-ttl", Duration::ZERO
     .from_setting("access-token-ttl")
     .to_setting("session-ttl");
 const LIMIT: Range<u32> = Range::number("max-sessions-per-user", 0, 10_000);
-/// So that a row outlives every clock by which its session may be live, and all that the rows of ended sessions are read for.
+/// The range of the retention: a row outlives every clock by which its session may be live, and all that the rows of
+/// ended sessions are read for.
 const KEPT: Range<Duration> = Range::time(
     "session-retention",
     Duration::from_secs(RETENTION.as_secs() + 2 * MAX_CLOCK_SKEW.as_secs()),

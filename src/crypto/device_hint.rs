@@ -10,7 +10,7 @@ use super::{random, refresh_token::RefreshTokenKeys, secret::Secret};
 use crate::error::Error;
 
 const PREFIX: &str = "csd_";
-/// Not that of a refresh token: the same keys sign both.
+/// The version of a hint, not that of a refresh token: the same keys sign both.
 const VERSION: u8 = 2;
 const BODY: usize = 1 + 2 + 16 + 16 + 8;
 const HINT: usize = BODY + 32;

@@ -28,7 +28,7 @@ pub struct Keyring {
 pub struct Jwks {
     /// The document.
     pub json: String,
-    /// Names its content (RFC 9110 section 8.8.3).
+    /// The name of the content (RFC 9110 section 8.8.3).
     pub etag: String,
 }
 

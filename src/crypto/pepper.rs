@@ -15,7 +15,8 @@ use super::{random, secret::Secret, signing_key::KeyMaterial};
 use crate::error::Error;
 
 const SECRET_BYTES: usize = 32;
-/// As many as `keyid` may have. Random, so that no name comes back with another secret after a restore.
+/// Length of a pepper's name: as many bytes as `keyid` may have. Random, so that no name comes back with another secret
+/// after a restore.
 const KEYID_BYTES: usize = Params::MAX_KEYID_LEN;
 
 /// A pepper, and its name.

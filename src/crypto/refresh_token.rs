@@ -24,7 +24,7 @@ pub const KEY_BYTES: usize = 32;
 /// The content of a refresh token whose tag was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefreshToken {
-    /// The session it continues.
+    /// The session that the token continues.
     pub session_id: SessionId,
     /// The number of the token within its session, from 1.
     pub generation: u32,
@@ -33,9 +33,9 @@ pub struct RefreshToken {
 /// The outcome of reading a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// One of the keys made it.
+    /// The token was made by one of the keys.
     Token(RefreshToken),
-    /// None of ours.
+    /// The token is none of ours.
     Invalid,
     /// The token names a key that this replica does not know, or not yet.
     KeyUnknown,
@@ -89,7 +89,7 @@ impl RefreshTokenKeys {
         Some(Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
     }
 
-    /// By the oldest key, since keys of refresh tokens are never deleted.
+    /// Derives a secret from the oldest key, since keys of refresh tokens are never deleted.
     pub(super) fn lasting_secret(&self, purpose: &[u8]) -> Option<[u8; 32]> {
         let usable = self.0.iter().filter(|(_, key)| matches!(key, RefreshTokenKey::Key(_)));
         let oldest = *usable.min_by_key(|(number, _)| **number)?.0;

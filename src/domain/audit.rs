@@ -24,7 +24,7 @@ pub struct Event {
     pub reason: &'static str,
     /// Details: roles, or a key's purpose and name.
     pub detail: String,
-    /// As far as the caller has said.
+    /// The client, as far as the caller has said.
     pub client: ClientInfo,
     /// Number of sessions that ended, of users that were written, or of equal events that this one stands for.
     pub count: u32,
@@ -35,7 +35,7 @@ pub struct Event {
 pub struct Cause {
     /// The reason of the end.
     pub reason: Reason,
-    /// From where.
+    /// The client, as far as the caller has said.
     pub client: ClientInfo,
 }
 
@@ -54,7 +54,7 @@ macro_rules! names {
         }
 
         impl $name {
-            /// As it is stored and logged.
+            /// The name as it is stored and logged.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)*

@@ -35,7 +35,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// From the times of single hashes, of which one at least is needed.
+    /// A sample from the times of single hashes, of which one at least is needed.
     pub fn of(cost: HashCost, mut times: Vec<Duration>) -> Option<Self> {
         times.sort_unstable();
         let at = |quarter: usize| times.get((times.len().saturating_sub(1)) * quarter / 4).copied();

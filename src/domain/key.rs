@@ -38,9 +38,9 @@ pub enum Purpose {
 pub enum Stage {
     /// Published, and signs nothing yet.
     Next,
-    /// Signs.
+    /// The key signs.
     Active,
-    /// Verifies what it has signed.
+    /// The key verifies what it has signed.
     Retired,
     /// The key is dead, and so are its tokens.
     Killed,
@@ -57,7 +57,7 @@ pub struct Key {
     pub kid: String,
     /// The stage of its life.
     pub stage: Stage,
-    /// For how long at least it has stood there.
+    /// Time for which at least the key has been at this stage.
     pub age: Duration,
 }
 
@@ -122,10 +122,10 @@ fn is_over(key: &Key) -> bool {
 }
 
 impl Purpose {
-    /// All.
+    /// All purposes.
     pub const ALL: [Self; 3] = [Self::AccessToken, Self::RefreshToken, Self::Pepper];
 
-    /// As it is stored.
+    /// The name of the purpose as it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AccessToken => "access_token",
@@ -136,7 +136,7 @@ impl Purpose {
 }
 
 impl Stage {
-    /// As it is stored.
+    /// The name of the stage as it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Next => "next",

@@ -22,9 +22,9 @@ pub struct Password {
 pub struct HashCost {
     /// m, in KiB.
     pub memory: u32,
-    /// t.
+    /// The number of iterations, `t`.
     pub iterations: u32,
-    /// p.
+    /// The number of lanes, `p`.
     pub lanes: u32,
 }
 

@@ -18,7 +18,7 @@ pub struct Report {
 /// A replica as it stands on the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Listed {
-    /// Made at the start of its process.
+    /// The id that the replica made at the start of its process.
     pub id: Uuid,
     /// The newest row of the log that it has applied; 0 if the row that it named is not in this log.
     pub applied_seq: i64,

@@ -56,12 +56,12 @@ pub enum Reason {
     KeysRotated,
     /// A key was killed.
     KeyKilled,
-    /// The database had lost it.
+    /// The database had lost the revocation.
     Restored,
 }
 
 impl Reason {
-    /// As it is stored.
+    /// The name of the reason as it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Revoked => "revoked",

@@ -34,7 +34,7 @@ pub enum Liveness {
     Until(OffsetDateTime),
     /// The session was revoked, or its user is disabled.
     Ended,
-    /// Nobody knows: the database was restored from a backup, and may have lost that it ended.
+    /// Nobody knows if the session has ended: the database was restored from a backup, and may have lost its end.
     Undecided,
 }
 
@@ -50,7 +50,7 @@ pub struct RotationPolicy {
 /// The decision about a presented generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Exchange it.
+    /// Exchange the token.
     Rotate(GenerationChange),
     /// The token was exchanged a moment ago: hand the current generation out again and write nothing.
     Replay,
@@ -60,7 +60,7 @@ pub enum Decision {
     Reuse,
     /// The session has ended.
     Refuse,
-    /// Nobody knows whether the session has ended.
+    /// Nobody knows if the session has ended.
     Undecided,
 }
 

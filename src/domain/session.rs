@@ -36,9 +36,9 @@ pub struct Session {
 /// The program or person behind a session, as far as the caller knows; empty when unknown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientInfo {
-    /// Network address.
+    /// The network address.
     pub ip: String,
-    /// User agent.
+    /// The user agent.
     pub user_agent: String,
     /// Name or id of the device.
     pub device: String,

@@ -9,33 +9,33 @@ use countersign_token::moment::DAY;
 /// Attempts that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// So many attempts without a wait.
+    /// Number of attempts without a wait.
     pub free_attempts: u32,
     /// The longest wait between two attempts; the first is a second, and each doubles.
     pub max_delay: Duration,
-    /// After so many attempts there is none until the budget is forgotten.
+    /// Number of attempts after which there is none until the budget is forgotten.
     pub max_attempts: u32,
     /// Time after which the budget is forgotten.
     pub forgotten_after: Duration,
-    /// Since when.
+    /// The beginning of the time after which the budget is forgotten.
     pub window: Window,
 }
 
-/// From when on the time counts after which a budget is forgotten.
+/// The beginning of the time after which a budget is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// Since its last attempt.
+    /// The time counts from the last attempt.
     Sliding,
-    /// Since its first one: there may always be somebody behind a busy address.
+    /// The time counts from the first attempt: there may always be somebody behind a busy address.
     Fixed,
 }
 
 /// Number of attempts that are free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoginFailures {
-    /// For a name or a known device; 0: nothing is throttled.
+    /// Free attempts for a name or a known device; 0: nothing is throttled.
     pub per_account: u32,
-    /// For an address; 0: no address is throttled.
+    /// Free attempts for an address; 0: no address is throttled.
     pub per_source: u32,
 }
 
@@ -43,7 +43,7 @@ pub struct LoginFailures {
 const MAX_ATTEMPTS: u32 = 100;
 
 impl Budget {
-    /// Of a name, or of one device that has logged in with that name before.
+    /// The budget of a name, or of one device that has logged in with that name before.
     pub const fn of_account(free_attempts: u32) -> Self {
         Self {
             free_attempts,
@@ -54,7 +54,7 @@ impl Budget {
         }
     }
 
-    /// Of an address, behind which there may be many people.
+    /// The budget of an address, behind which there may be many people.
     pub const fn of_source(free_attempts: u32) -> Self {
         let (max_delay, forgotten_after) = (Duration::from_secs(60), Duration::from_secs(3600));
         Self { free_attempts, max_delay, max_attempts: u32::MAX, forgotten_after, window: Window::Fixed }

@@ -12,7 +12,7 @@ pub enum Administration {
     Everybody,
     /// Callers that send this token as bearer (RFC 6750 section 2.1).
     Bearer(ServiceTokenHash),
-    /// No caller.
+    /// Nobody administers.
     Nobody,
 }
 

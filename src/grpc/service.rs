@@ -38,19 +38,20 @@ pub(super) struct ConfirmationDeadline {
 }
 
 impl ConfirmationDeadline {
-    /// Of the caller of `metadata`, who has just called.
+    /// The deadline of the caller of `metadata`, who has just called.
     pub(super) fn of(metadata: &MetadataMap, wait: Duration) -> Self {
         Self { wait, ends_at: deadline(metadata) }
     }
 
-    /// Time that is left of it now.
+    /// Time that is left of the deadline now.
     pub(super) fn left(self) -> Duration {
         let until_deadline = self.ends_at.map(|at| at.saturating_duration_since(Instant::now()));
         self.wait.min(until_deadline.unwrap_or(Duration::MAX)).min(MAX_STALENESS)
     }
 }
 
-/// Until when an answer still reaches the caller of `metadata`, who has just called; None for one without a deadline.
+/// The moment until which an answer still reaches the caller of `metadata`, who has just called; None for one without a
+/// deadline.
 pub(super) fn deadline(metadata: &MetadataMap) -> Option<Instant> {
     let timeout = contract::timeout(metadata.as_ref())?;
     Instant::now().checked_add(timeout.saturating_sub(ANSWER))

@@ -135,7 +135,8 @@ impl Watcher {
         Ok(more)
     }
 
-    /// In parts of a size that fits a message; the last part carries the position. There is always a last part.
+    /// Sends revocations in parts of a size that fits a message; the last part carries the position. There is always a
+    /// last part.
     async fn send_parts(
         &self,
         all: &[Revocation],

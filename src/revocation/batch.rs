@@ -105,7 +105,7 @@ impl RevocationBatcher {
         }
     }
 
-    /// Gives those of them that were live.
+    /// Ends sessions by one statement, and gives those of them that were live.
     async fn end_together(
         &self,
         lane: &mut PreparedConn,

@@ -71,7 +71,7 @@ pub struct Pending {
 }
 
 impl Confirmations {
-    /// Of the replica `own`, whose bound this is. Nothing is known yet.
+    /// Confirmations for the replica `own`, whose bound this is. Nothing is known yet.
     pub fn new(own: Uuid, bound: Duration, clock: Clock) -> Self {
         Self {
             own,
@@ -121,7 +121,7 @@ impl Confirmations {
         }
     }
 
-    /// On a connection of its own: requests that wait for confirmation must not keep others from theirs.
+    /// Reads on a connection of its own: requests that wait for confirmation must not keep others from theirs.
     async fn read(&self, store: &Store) -> Result<(), Error> {
         let mut conn = store.connect().await?;
         let mut looks = 0;

@@ -10,7 +10,8 @@ use crate::domain::revocation::{LogEntry, Position};
 
 /// Number of rows of the log that are kept for watchers that are behind.
 const KEPT: usize = 65_536;
-/// For how long a snapshot serves those who begin; what has happened since comes after it. Slow readers hold on to theirs.
+/// Time for which a snapshot serves watchers that begin; what has happened since comes after it. Slow readers hold on
+/// to theirs.
 const SNAPSHOT_SERVES: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The next message for a watcher.

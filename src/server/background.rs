@@ -23,7 +23,7 @@ const SAMPLE_PAUSE: Duration = Duration::from_secs(600);
 /// Distance of the two clocks up to which nothing is logged.
 const CLOCK_DISTANCE: Duration = Duration::from_secs(5);
 
-/// Starts all of it.
+/// Starts all background tasks.
 pub(super) fn start(auth: &Arc<Auth>, health: &Health) -> JoinSet<()> {
     let mut background = JoinSet::new();
     let keys = Arc::clone(&auth.keys);

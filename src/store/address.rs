@@ -86,10 +86,10 @@ fn ours(host: PgConnectOptions) -> PgConnectOptions {
 
 /// The parts of a URL that matter here.
 struct Url<'u> {
-    /// With its `@`, where there is any.
+    /// The user, with its `@` where there is any.
     user: &'u str,
     hosts: &'u str,
-    /// With its `/`, where there is any.
+    /// The path, with its `/` where there is any.
     path: &'u str,
     query: &'u str,
 }
@@ -120,7 +120,7 @@ struct Place<'u> {
 
 #[derive(Default)]
 struct Parameters<'u> {
-    /// As it goes to sqlx.
+    /// The parameters as they go to sqlx.
     kept: String,
     /// Lists, as those of the authority are.
     hosts: Option<&'u str>,

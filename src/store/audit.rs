@@ -24,7 +24,7 @@ pub struct StoredEvent {
     pub actor: String,
     /// The user whom the event is about.
     pub user_id: Option<Uuid>,
-    /// As it was called.
+    /// The name that the user had at the time.
     pub username: Option<String>,
     /// The session that the event is about.
     pub session_id: Option<Uuid>,
@@ -32,11 +32,11 @@ pub struct StoredEvent {
     pub reason: String,
     /// The details of the event.
     pub detail: String,
-    /// As far as the caller said.
+    /// The address of the client, as far as the caller said.
     pub client_ip: String,
-    /// As far as the caller said.
+    /// The user agent of the client, as far as the caller said.
     pub client_user_agent: String,
-    /// As far as the caller said.
+    /// The device of the client, as far as the caller said.
     pub client_device: String,
     /// Number of equal events, or of those that it happened to.
     pub count: i64,

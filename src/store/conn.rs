@@ -29,7 +29,7 @@ pub struct Conn {
     link: Link,
     terms: Terms,
     generation: Generation,
-    /// Of those who may have only so many connections together.
+    /// The share of those who may have only so many connections together.
     share: Option<OwnedSemaphorePermit>,
     state: State,
 }
@@ -43,7 +43,7 @@ pub(super) struct Terms {
 
 #[derive(Debug)]
 enum Link {
-    /// Some until it is given back.
+    /// A connection of the pool; `Some` until it is given back.
     Pooled(Option<PoolConnection<Postgres>>),
     Own(Box<PgConnection>),
 }
@@ -106,7 +106,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Commits.
+    /// Commits the transaction.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]: the commit may or may not have happened (REQUIREMENTS R66).

@@ -23,7 +23,7 @@ use crate::{
 pub struct UserWithHash {
     /// The user.
     pub user: User,
-    /// In one of the forms that `crypto` reads.
+    /// The hash in one of the forms that `crypto` reads.
     pub password_hash: PasswordHash,
 }
 

@@ -19,7 +19,7 @@ const RESTED: Duration = Duration::from_secs(1);
 /// each connection, however new, must not close them all each time.
 const STALE_AGAIN: Duration = Duration::from_secs(10);
 
-/// Of the connections of a store.
+/// The health of the connections of a store.
 #[derive(Debug)]
 pub(super) struct Health {
     failed: Mutex<Option<Instant>>,
@@ -77,10 +77,10 @@ impl Health {
 /// The ways to use a connection that nobody uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// Used as it is.
+    /// The connection is used as it is.
     Fresh,
-    /// Tried first.
+    /// The connection is tried first.
     Rested,
-    /// Closed.
+    /// The connection is closed.
     Retired,
 }

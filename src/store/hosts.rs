@@ -28,7 +28,7 @@ pub(super) struct Hosts {
     current: AtomicUsize,
     /// The doubts that there had been when it was chosen.
     settled: AtomicU64,
-    /// None was found the last time, which the log says once.
+    /// True if no host was found the last time, which the log says once.
     lost: AtomicBool,
     /// Held while one is chosen.
     choosing: Mutex<()>,

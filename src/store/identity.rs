@@ -32,7 +32,8 @@ macro_rules! here {
 }
 pub(super) use here;
 
-/// As [`here`], without the cluster, which costs more than all else: for what makes nothing fresh and confirms nothing.
+/// The columns of [`here`] without the cluster, which costs more than all else: for what makes nothing fresh and
+/// confirms nothing.
 macro_rules! probably_here {
     () => {
         concat!(

@@ -20,7 +20,7 @@ use crate::{
 /// A stored key.
 #[derive(Clone, Debug)]
 pub struct StoredKey {
-    /// All but the secret.
+    /// The key without its secret.
     pub key: Key,
     /// The algorithm that uses the key, as it is written.
     pub algorithm: String,
@@ -35,7 +35,7 @@ pub struct StoredKey {
 pub struct StoredKeys {
     /// The service's clock.
     pub witnessed_ms: i64,
-    /// By purpose and number.
+    /// The keys by purpose and number.
     pub keys: Vec<StoredKey>,
 }
 
@@ -131,7 +131,7 @@ impl StoredKeys {
 pub enum Date {
     /// The heartbeat counts as one of today: the log was loaded, and whether it was restored has been dealt with.
     Today,
-    /// Nobody knows yet.
+    /// Nobody knows yet if the database was restored.
     Unknown,
 }
 

@@ -16,7 +16,7 @@ use crate::{
 /// A budget by its key.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyedBudget {
-    /// The key.
+    /// The key of the row.
     pub key: [u8; 32],
     /// The budget of that key.
     pub budget: Budget,
@@ -79,7 +79,7 @@ pub async fn record(conn: &mut Conn, budgets: &[KeyedBudget], now: OffsetDateTim
     Ok(Some(Duration::from_secs(wait.as_micros().div_ceil(1_000_000).try_into().unwrap_or(u64::MAX).max(1))))
 }
 
-/// After a right password: forgets the attempts of the first budget, and takes the attempt back from the others.
+/// Forgets the attempts of the first budget after a right password, and takes the attempt back from the others.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`], [`Error::Conflict`].

@@ -36,7 +36,8 @@ thread_local! {
     static HEARD: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// To be called before the first connection is made, so that no warning is ever said while nobody is there to want it.
+/// Prepares for notices before the first connection is made, so that no warning is ever said while nobody is there to
+/// want it.
 pub(super) fn prepare() {
     LazyLock::force(&EARS);
 }

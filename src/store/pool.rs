@@ -40,9 +40,9 @@ pub struct Store {
     pub(super) wanted: Wanted,
     pub(super) deadline: Duration,
     pub(super) health: Arc<Health>,
-    /// Half of the connections.
+    /// Places for logins: half of the connections.
     logins: Arc<Semaphore>,
-    /// A quarter of them.
+    /// Places for requests that wait: a quarter of the connections.
     waits: Arc<Semaphore>,
 }
 
@@ -72,7 +72,7 @@ impl Store {
         timeout(self.deadline, self.acquire_good()).await.map_err(out_of_time)?
     }
 
-    /// See [`Hosts::settle`].
+    /// Settles on a host: see [`Hosts::settle`].
     pub(super) async fn settle(&self) {
         self.hosts.settle(&self.pool, &self.health, self.deadline).await;
     }
@@ -94,8 +94,8 @@ impl Store {
         }
     }
 
-    /// From now on no connection is used that has begun to connect by now: of the pool, of the lanes, of the listener, or
-    /// held by anybody. What is under way on one fails.
+    /// Retires every connection that has begun to connect by now: of the pool, of the lanes, of the listener, or held
+    /// by anybody. What is under way on one fails.
     pub fn retire_connections(&self) {
         self.health.retire();
     }

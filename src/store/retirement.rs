@@ -32,7 +32,7 @@ impl Retirement {
         });
     }
 
-    /// For a connection that begins to connect now.
+    /// The generation of a connection that begins to connect now.
     pub(super) fn begin(&self) -> Generation {
         Generation(self.0.subscribe())
     }
@@ -52,7 +52,7 @@ impl Generation {
         self.0.has_changed().unwrap_or(false)
     }
 
-    /// Waits until it is.
+    /// Waits until the generation is retired.
     pub(super) async fn retired(&self) {
         // Of a receiver of its own: what was seen there is not seen here.
         if self.0.clone().changed().await.is_err() {

@@ -22,7 +22,7 @@ use crate::{
 /// Number of rows that a page may have.
 const PAGE: i64 = 50_000;
 
-/// From where to where the log goes, as of one moment.
+/// The extent of the log as of one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
     /// The identity of the log.
@@ -108,7 +108,7 @@ pub async fn read(
     Ok(())
 }
 
-/// All of the rows after `after`, and where the log ended.
+/// Loads the rows after `after`, and says where the log ended.
 ///
 /// # Errors
 /// As for [`read`].

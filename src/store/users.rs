@@ -132,7 +132,7 @@ pub async fn lock(tx: &mut Conn, id: UserId) -> Result<User, Error> {
     }
 }
 
-/// As [`lock`], of a user that may not exist; the transaction goes on.
+/// Locks a user as [`lock`] does, but one that may not exist; the transaction goes on.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].

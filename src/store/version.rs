@@ -23,7 +23,7 @@ enum Support {
 }
 
 impl Support {
-    /// By `server_version_num`, such as 150014.
+    /// The support for `server_version_num`, such as 150014.
     fn of(version: u32) -> Self {
         match version / 10_000 {
             major if major < OLDEST => Self::TooOld { major },

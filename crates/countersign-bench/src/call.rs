@@ -101,7 +101,7 @@ impl FromStr for Call {
 pub(crate) struct Mix(Vec<(Call, u32)>);
 
 impl Mix {
-    /// Of one call alone.
+    /// A mix of one call alone.
     pub(crate) fn of(call: Call) -> Self {
         Self(vec![(call, 1)])
     }
@@ -145,7 +145,7 @@ pub(crate) struct WeightedChoice {
 }
 
 impl WeightedChoice {
-    /// For `weights` whose sum is not 0.
+    /// A choice by `weights` whose sum is not 0.
     pub(crate) fn new(weights: Vec<u32>, seed: u64) -> Self {
         let total = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>().max(1);
         // Neighbouring seeds must not begin alike.

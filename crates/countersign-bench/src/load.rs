@@ -28,7 +28,7 @@ use super::{
 };
 use countersign::error::Error;
 
-/// Until all threads have been told to begin.
+/// Time until all threads have been told to begin.
 const LEAD: Duration = Duration::from_millis(10);
 /// Time that answers may take after the end.
 const PATIENCE: Duration = Duration::from_secs(30);

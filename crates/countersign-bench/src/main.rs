@@ -30,7 +30,7 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// As in the server, whose empty call is measured here.
+/// The allocator of the server, whose empty call is measured here.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 
 use countersign::{domain::password::HashCost, error::Error};
 
-/// As of the service's own hashes.
+/// Length of a salt of the service's own hashes.
 const SALT_BYTES: usize = 16;
 const OUTPUT_BYTES: usize = 32;
-/// As long as the signed part of an access token.
+/// A message as long as the signed part of an access token.
 const MESSAGE: [u8; 400] = [b'x'; 400];
 /// Operations between two looks at the clock.
 const AT_ONCE: u32 = 64;
@@ -21,9 +21,9 @@ const ROUNDS: u32 = 5;
 /// Times of signing and verifying by EdDSA on one thread, with parsed keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Signatures {
-    /// Signing.
+    /// The time of signing.
     pub sign: Duration,
-    /// Verifying.
+    /// The time of verifying.
     pub verify: Duration,
 }
 

@@ -12,11 +12,11 @@ use tokio::{sync::Semaphore, time::Instant};
 
 /// Decides when the next call is due.
 pub(crate) struct Pace {
-    /// Before it no call is made.
+    /// The moment before which no call is made.
     pub begin: Instant,
-    /// From when on calls count.
+    /// The moment from which on calls count.
     pub measured_from: Instant,
-    /// From when on none is due.
+    /// The moment from which on no call is due.
     pub until: Instant,
     schedule: Option<Schedule>,
 }
@@ -32,7 +32,8 @@ struct Schedule {
 }
 
 impl Pace {
-    /// From `begin` on: first the warm-up, then the time that counts. With `rate` an open loop of so many calls a second.
+    /// A pace from `begin` on: first the warm-up, then the time that counts. With `rate` an open loop of so many calls
+    /// a second.
     pub(crate) fn new(begin: Instant, warm_up: Duration, measured: Duration, rate: Option<f64>) -> Self {
         let measured_from = begin + warm_up;
         let schedule = rate.map(|rate| Schedule { begin, rate, due: Semaphore::new(0), sent: AtomicU64::new(0) });

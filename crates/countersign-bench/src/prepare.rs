@@ -1,5 +1,5 @@
-//! Before the run: sessions are opened, tokens renewed, revoked or waited for, and messages made of them. Tokens are had by
-//! Refresh, because a Login costs a password hash.
+//! The preparation of a run: sessions are opened, tokens renewed, revoked or waited for, and messages made of them.
+//! Tokens are had by Refresh, because a Login costs a password hash.
 
 use std::{fmt, time::Duration};
 
@@ -17,7 +17,7 @@ use countersign::{
     grpc::v1::{self, revoke_request::Target as Revokee},
 };
 
-/// So many sessions with so many tokens each are a few: any cache holds them.
+/// A few sessions, with as many tokens each: any cache holds them.
 const FEW: usize = 8;
 /// The sessions that the tokens of `verify-cold` belong to, and how many callers log in at once.
 const SIDE_BY_SIDE: usize = 32;
@@ -33,7 +33,7 @@ pub(crate) struct Credentials {
     pub username: String,
     /// Number of users; 0 for one, whose name that is.
     pub users: usize,
-    /// The password of all of them.
+    /// The password that all of them have.
     pub password: Zeroizing<String>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Credentials {
 pub(crate) struct Preparation {
     /// The server.
     pub target: Target,
-    /// For all calls but `verify-garbage` and `empty`.
+    /// The users who log in, for all calls but `verify-garbage` and `empty`.
     pub credentials: Option<Credentials>,
     /// The bearer token of an administrator.
     pub bearer: Option<Zeroizing<String>>,
@@ -68,13 +68,13 @@ impl Credentials {
 }
 
 impl Preparation {
-    /// For calls that need nobody who logs in.
+    /// A preparation for calls that need nobody who logs in.
     pub(crate) fn bare(target: Target, clock: Clock) -> Self {
         let (tokens, sessions, batch, wait) = (0, 0, 0, Duration::ZERO);
         Self { target, credentials: None, bearer: None, tokens, sessions, batch, wait, clock }
     }
 
-    /// All that `callers` of `mix` send.
+    /// The messages that `callers` of `mix` send.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] says what is missing or was refused.

@@ -37,7 +37,7 @@ const TASKS: [usize; 5] = [1, 8, 16, 64, MOST_TASKS];
 pub(crate) struct ReferenceBench {
     /// Time for which each figure is measured.
     pub each: Duration,
-    /// Of a password hash.
+    /// The cost of a password hash.
     pub cost: HashCost,
     /// Number of threads that hash.
     pub hash_threads: usize,

@@ -25,13 +25,13 @@ const IDLE_TTL: Duration = Duration::from_secs(14 * 24 * 3600);
 pub(crate) struct Seed<'a> {
     /// Users are called by it, `-` and a number from 1.
     pub prefix: &'a str,
-    /// Of all of them.
+    /// The password hash that all users have.
     pub password_hash: &'a str,
     /// Number of users.
     pub users: u64,
     /// Number of live sessions that the users have together.
     pub sessions: u64,
-    /// The time.
+    /// The time at which the content is made.
     pub now: OffsetDateTime,
 }
 

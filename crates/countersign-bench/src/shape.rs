@@ -5,11 +5,11 @@ use std::time::Duration;
 /// The amount of load.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
-    /// TCP connections.
+    /// Number of TCP connections.
     pub connections: usize,
-    /// Calls under way on each of them.
+    /// Number of calls under way on each connection.
     pub streams: usize,
-    /// Threads that make them.
+    /// Number of threads that make the calls.
     pub threads: usize,
     /// The time at the beginning that does not count.
     pub warm_up: Duration,

@@ -59,7 +59,7 @@ impl Supply {
         Self::Once(Arc::new(Once { messages, next: AtomicUsize::new(0) }))
     }
 
-    /// For the stream of that number.
+    /// Opens the messages for the stream of that number.
     pub(super) fn open(&self, stream: usize) -> Messages {
         match self {
             Self::Again(messages) => Messages::Again { messages: Arc::clone(messages), next: stream },

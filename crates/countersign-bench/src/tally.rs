@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{call::Call, wire::Answer};
 use countersign::error::Error;
 
-/// In nanoseconds; three significant digits. What takes longer counts as the longest.
+/// Bounds of the histograms, in nanoseconds with three significant digits. What takes longer counts as the longest.
 const SHORTEST: u64 = 100;
 const LONGEST: u64 = 600_000_000_000;
 const DIGITS: u8 = 3;
@@ -20,10 +20,10 @@ pub(super) struct Tally {
     pub(super) last: Option<Instant>,
 }
 
-/// Of one kind of call.
+/// The counts of one kind of call.
 pub(super) struct Counts {
     pub(super) call: Call,
-    /// Of the calls that were answered as expected.
+    /// Latencies of the calls that were answered as expected.
     pub(super) latencies: Histogram<u64>,
     pub(super) unexpected: BTreeMap<Arc<str>, u64>,
 }

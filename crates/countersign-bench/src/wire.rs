@@ -64,7 +64,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// For the RPC at `path`; `bearer` administers.
+    /// A template for the RPC at `path`; `bearer` administers.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a token that is no header.

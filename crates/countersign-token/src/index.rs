@@ -33,9 +33,9 @@ pub struct Index {
 /// it was written, by a clock that does not jump. In whole seconds, rounded up, because there are millions of them.
 #[derive(Clone, Copy, Debug)]
 struct Lifetime {
-    /// Since 1970.
+    /// Seconds since 1970.
     until: u32,
-    /// Since boot.
+    /// Seconds since boot.
     applied_at: u32,
     origin: Origin,
 }

@@ -23,9 +23,9 @@ const HASHED: usize = 64;
 /// A token that one of our keys has signed. `K` is what those who answer keep with it, as long as it is remembered.
 #[derive(Debug)]
 pub struct VerifiedToken<K> {
-    /// The user and session that it names.
+    /// The user and session that the token names.
     pub principal: Principal,
-    /// The thing that is kept with it.
+    /// The thing that is kept with the token.
     pub kept: K,
 }
 

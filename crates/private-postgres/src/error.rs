@@ -37,7 +37,7 @@ pub enum LaunchError {
 /// Defects of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Another live process owns it.
+    /// Another live process owns the directory.
     Busy,
     /// A process that a dead owner left behind is still at work in the directory.
     StillStopping,
@@ -52,7 +52,7 @@ pub enum Refusal {
 }
 
 impl LaunchError {
-    /// For `map_err`: names what was tried and on what.
+    /// Makes an error for `map_err` that names what was tried and on what.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }

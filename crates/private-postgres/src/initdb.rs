@@ -69,7 +69,8 @@ fn run_initdb(directory: &Directory, binaries: &Binaries, durability: Durability
     run("initdb", initdb, b"")
 }
 
-/// In single-user mode: no server to wait for, and the rename publishes data and database at once.
+/// Creates the database in single-user mode: there is no server to wait for, and the rename publishes data and database
+/// at once.
 fn create_database(directory: &Directory, binaries: &Binaries, durability: Durability) -> Result<(), LaunchError> {
     let mut postgres = tool(directory, &binaries.program("postgres"))?;
     postgres

@@ -14,7 +14,7 @@ pub(super) struct Known {
     pub(super) stored: StoredKey,
     /// The key's presence in the database.
     presence: Presence,
-    /// Since when this replica has known that it signs no more.
+    /// The moment since which this replica has known that the key signs no more.
     silent_since: Option<BootInstant>,
 }
 

@@ -68,7 +68,7 @@ struct Opened {
 }
 
 impl Keys {
-    /// No keys yet, and what opens them.
+    /// A set without keys yet, and the master keys that open them.
     pub fn new(
         master: MasterKeys,
         policy: KeyPolicy,

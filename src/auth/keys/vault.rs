@@ -121,7 +121,7 @@ impl Vault {
     }
 }
 
-/// On a thread of its own: an RSA key takes up to seconds.
+/// Generates a key on a thread of its own: an RSA key takes up to seconds.
 async fn generate(algorithm: Algorithm, rsa_bits: u16) -> Result<KeyMaterial, Error> {
     let (made, making) = oneshot::channel();
     let work = move || drop(made.send(KeyMaterial::generate(algorithm, rsa_bits)));

@@ -23,7 +23,7 @@ pub(super) struct Decoys(RwLock<Arc<Mix>>);
 /// The kinds of hashes that are stored.
 #[derive(Debug, Default)]
 struct Mix {
-    /// In the order of their names: a hash of the kind, and how many users have it.
+    /// The kinds in the order of their names: a hash of each, and how many users have it.
     kinds: Vec<(PasswordHash, u64)>,
     secret: [u8; 32],
 }
@@ -54,7 +54,7 @@ impl Mix {
         Self { kinds: kinds.into_values().collect(), secret }
     }
 
-    /// By a share of the users that is the name's own. If the mix moves a little, few names change their kind.
+    /// Chooses by a share of the users that is the name's own. If the mix moves a little, few names change their kind.
     fn choose(&self, name: &Username) -> Option<&PasswordHash> {
         let all: u64 = self.kinds.iter().map(|(_, count)| count).sum();
         let [a, b, c, d, ..] = sha256_of_parts(&[b"decoy", &self.secret, name.as_str().as_bytes()]);
@@ -69,7 +69,7 @@ impl Mix {
     }
 }
 
-/// All of a stored hash that decides its cost: whether the threads' own memory serves for it, and its parameters.
+/// The parts of a stored hash that decide its cost: whether the threads' own memory serves for it, and its parameters.
 fn kind(hash: &str) -> (bool, String) {
     (is_foreign(hash), parameters(hash))
 }

@@ -47,12 +47,12 @@ pub(super) struct Throttle {
     clock: Clock,
 }
 
-/// From where a password comes.
+/// The place from which a password comes.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     /// The address of the end user's client; empty if the caller does not know.
     pub ip: String,
-    /// From a device hint.
+    /// The device that the hint names.
     pub device: Option<Device>,
 }
 
@@ -83,17 +83,18 @@ pub(super) struct RecordedAttempt {
 pub(super) struct FailedAttempt(Vec<KeyedBudget>);
 
 impl RecordedAttempt {
-    /// The password seems to be wrong: the attempt counts, whatever becomes of the caller, unless it is doubted again.
+    /// Lets the attempt count because its password seems to be wrong, whatever becomes of the caller, unless it is
+    /// reopened.
     pub(super) fn confirm_failure(&mut self) -> FailedAttempt {
         FailedAttempt(std::mem::take(&mut self.budgets))
     }
 
-    /// Nobody knows yet whether the password was wrong.
+    /// Takes a failure back while nobody knows yet if the password was wrong.
     pub(super) fn reopen(&mut self, FailedAttempt(budgets): FailedAttempt) {
         self.budgets = budgets;
     }
 
-    /// The password was right.
+    /// Forgets the attempts on the name, because the password was right.
     pub(super) async fn reset(mut self) -> Result<(), Error> {
         let (store, budgets) = (self.store.clone(), std::mem::take(&mut self.budgets));
         if budgets.is_empty() {

@@ -181,7 +181,7 @@ fn tell(
     }
 }
 
-/// After a panic: a new lane stands in for the one that is lost, and goes on with those who wait.
+/// Replaces a lane that a panic has lost by a new one, which goes on with the pending refreshes.
 impl Drop for LaneTask {
     fn drop(&mut self) {
         if self.sessions.is_empty() {

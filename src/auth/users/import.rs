@@ -37,11 +37,11 @@ pub enum ImportMode {
 /// A row as it was sent.
 #[derive(Debug)]
 pub struct ImportRow {
-    /// The name.
+    /// The name of the user.
     pub username: String,
-    /// In one of the forms of `crypto/foreign_hash`.
+    /// The password hash in one of the forms of `crypto/foreign_hash`.
     pub password_hash: Secret,
-    /// The roles.
+    /// The roles of the user.
     pub roles: Vec<String>,
     /// The status of the user's account.
     pub status: AccountStatus,
@@ -69,7 +69,7 @@ pub struct Totals {
     pub imported: u64,
     /// There already, or twice.
     pub skipped: u64,
-    /// Malformed.
+    /// Number of rows that were malformed.
     pub refused: u64,
 }
 
@@ -83,7 +83,7 @@ impl Totals {
         }
     }
 
-    /// All of them.
+    /// Number of all rows.
     pub fn rows(&self) -> u64 {
         self.imported + self.skipped + self.refused
     }

@@ -37,7 +37,7 @@ pub enum AccountStatus {
     Disabled,
 }
 
-/// By what a user is found.
+/// The key by which a user is found.
 #[derive(Clone, Debug)]
 pub enum UserKey {
     /// The user with this id.

@@ -31,7 +31,7 @@ pub enum ForeignHash {
         /// 23 of the 24 bytes that bcrypt computes.
         expected: Vec<u8>,
     },
-    /// RFC 7914.
+    /// Scrypt (RFC 7914).
     Scrypt {
         /// N, r and p.
         params: scrypt::Params,
@@ -51,7 +51,7 @@ pub enum ForeignHash {
         /// The output for the right password.
         expected: Vec<u8>,
     },
-    /// RFC 8018.
+    /// PBKDF2 (RFC 8018).
     Pbkdf2 {
         /// HMAC of which digest.
         algorithm: pbkdf2::Algorithm,
@@ -62,9 +62,9 @@ pub enum ForeignHash {
         /// The output for the right password.
         expected: Vec<u8>,
     },
-    /// RFC 9106.
+    /// Argon2 (RFC 9106).
     Argon2 {
-        /// With its parameters.
+        /// The function with its parameters.
         function: Box<Argon2<'static>>,
         /// The salt of the hash.
         salt: Vec<u8>,

@@ -38,7 +38,7 @@ pub struct Follow {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Connection {
-    /// Before its name was resolved.
+    /// The moment at which the connection began to be made, before its name was resolved.
     began_at: Moment,
     /// The log that it showed when this replica registered.
     registered: Option<LogIdentity>,
@@ -55,7 +55,7 @@ pub enum Next {
     Register,
     /// Read the whole log, and put back what it lacks.
     Load,
-    /// Send a heartbeat, when it is due.
+    /// Send a heartbeat when the next one is due.
     Heartbeat,
 }
 
@@ -64,7 +64,7 @@ pub enum Next {
 pub struct Reply<'a> {
     /// The log that answered.
     pub log: LogIdentity,
-    /// The number of its newest row.
+    /// The number of the log's newest row.
     pub head: i64,
     /// The row that was reported, if it is there, and those after it, in order.
     pub rows: &'a [Position],

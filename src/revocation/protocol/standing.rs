@@ -34,7 +34,7 @@ impl Standing {
         before.is_some()
     }
 
-    /// Since when the log has been known. For an explorer, as `Follow::parts` is.
+    /// The moment since which the log has been known. For an explorer, as `Follow::parts` is.
     #[doc(hidden)]
     pub fn parts(&mut self) -> Option<&mut BootInstant> {
         self.0.as_mut().map(|known| &mut known.since)

@@ -21,7 +21,7 @@ use crate::{
 pub struct RotationUpdate {
     /// The session that rotates.
     pub session_id: SessionId,
-    /// From which generation to which.
+    /// The change of the generation.
     pub step: GenerationChange,
     /// The time.
     pub now: OffsetDateTime,

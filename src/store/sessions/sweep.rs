@@ -11,7 +11,7 @@ use crate::error::Error;
 /// The outcome of a step of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Another replica is at it.
+    /// Another replica is sweeping.
     Taken,
     /// There are more sessions.
     More,

@@ -64,7 +64,7 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    /// Before the load, in a runtime that ends then.
+    /// Makes the messages before the load, in a runtime that ends then.
     pub(super) fn prepare(&self, callers: usize) -> Result<(Target, Plan), Error> {
         let runtime = Runtime::new().map_err(Error::internal)?;
         runtime.block_on(async {
