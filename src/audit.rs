@@ -1,6 +1,6 @@
 //! Audit events. What was done is written by the transaction that did it, so the two cannot differ. What was refused is
-//! counted in memory first and written once a second: equal events become one row with a count, so that who makes refusals
-//! by the thousand fills neither the table nor the log. An event is logged once it is stored.
+//! counted in memory first and written once a second, with equal events as one row with a count. So refusals by the
+//! thousand fill neither the table nor the log. An event is logged once it is stored.
 
 use std::{
     collections::HashMap,

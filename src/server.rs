@@ -83,8 +83,8 @@ impl Server {
         Arc::clone(&self.auth)
     }
 
-    /// Serves until `shutdown` resolves; then says NOT_SERVING, lets the calls under way end within the drain timeout
-    /// while revocations are still followed, and takes itself off the list of replicas.
+    /// Serves until `shutdown` resolves; then says NOT_SERVING, and takes itself off the list of replicas in the end.
+    /// In between, the calls under way may end within the drain timeout, while revocations are still followed.
     ///
     /// # Errors
     /// [`Error::Internal`] when a port fails.

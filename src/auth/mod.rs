@@ -1,6 +1,6 @@
-//! The product. Its files are the verbs, its folders own what the verbs work with: `users`, `sessions`, `keys` and `passwords`,
-//! each of which may use those after it. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
-//! the database. Knows neither gRPC nor HTTP.
+//! The product. Its files are the verbs, its folders own what the verbs work with: `users`, `sessions`, `keys` and
+//! `passwords`. Each folder may use those after it. Joins the pure decisions of `domain` with keys, hashes, the
+//! revocation index and the database. Knows neither gRPC nor HTTP.
 
 pub mod base;
 mod completion;
@@ -88,8 +88,8 @@ impl Auth {
         self.base.log.revocations()
     }
 
-    /// Passes if this replica may sign tokens now: it has heard of the keys within the bound, and its wall clock, which is
-    /// written into each token, is near enough to the database's.
+    /// Passes if this replica may sign tokens now. It has to have heard of the keys within the bound. Its wall clock,
+    /// which is written into each token, has to be near enough to the database's.
     ///
     /// # Errors
     /// [`Error::RevocationsStale`], [`Error::ClockWrong`].

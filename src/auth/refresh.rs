@@ -1,4 +1,4 @@
-//! Refresh: exchanges a refresh token. What is done is decided by `domain/rotation.rs`; here are the look-up, the one
+//! Refresh: exchanges a refresh token. The decision is that of `domain/rotation.rs`. Here are the look-up, the one
 //! conditional write, and the way back when another request was faster (promise P2).
 
 use std::sync::Arc;

@@ -37,8 +37,8 @@ pub struct TokenPair {
 }
 
 impl Auth {
-    /// Makes the tokens of a session's current generation. `now` was read before the session was, so that a token made
-    /// from a row that has been revoked since ends no later than the revocation is remembered.
+    /// Makes the tokens of a session's current generation. `now` was read before the session was. So a token made from
+    /// a row that has been revoked since ends no later than the revocation is remembered.
     ///
     /// # Errors
     /// [`Error::Internal`] without a key that signs.

@@ -29,8 +29,8 @@ const PUBLISH_LEAD: Range<Duration> =
 const LIFETIME: Range<Duration> =
     Range::time("key-lifetime", Duration::ZERO, DAY.saturating_mul(3650)).from_setting("key-publish-lead");
 
-/// Place of the master keys that seal all others: the file, or the variable `COUNTERSIGN_MASTER_KEY`, which no
-/// flag can set, because what is on a command line is no secret.
+/// Place of the master keys that seal all others: the file, or the variable `COUNTERSIGN_MASTER_KEY`. No flag can set
+/// that, because what is on a command line is no secret.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Keys")]
 pub struct MasterKeySettings {

@@ -39,8 +39,8 @@ pub struct RevocationSettings {
     #[arg(long = "hints", env = "COUNTERSIGN_HINTS", default_value = "on", value_parser = one_of(&Notifications::NAMES))]
     pub notifications: Notifications,
 
-    /// Decides about sessions when the database was restored from a backup that is older than what replicas remember: refresh
-    /// none of them until an operator decides, end all of them, or let them live
+    /// Decides about sessions when the database was restored from a backup that is older than what replicas remember.
+    /// Refresh none of them until an operator decides, end all of them, or let them live
     #[arg(long, env = "COUNTERSIGN_AFTER_RESTORE", default_value = "ask", value_parser = one_of(&AfterRestore::NAMES))]
     pub after_restore: AfterRestore,
 }

@@ -1,5 +1,5 @@
-//! The sessions: how long they live, how many a user may have, how exchanged refresh tokens are forgiven, and how long those
-//! that have ended are kept.
+//! The sessions: how long they live, and how many a user may have. Also how exchanged refresh tokens are forgiven, and
+//! how long sessions that have ended are kept.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const IDLE_TTL: Range<Duration> = Range::time("session-idle-ttl", Duration::ZERO
     .from_setting("access-token-ttl")
     .to_setting("session-ttl");
 const LIMIT: Range<u32> = Range::number("max-sessions-per-user", 0, 10_000);
-/// The range of the retention: a row outlives every clock by which its session may be live, and all that the rows of
+/// The range of the retention. A row outlives every clock by which its session may be live, and all that the rows of
 /// ended sessions are read for.
 const KEPT: Range<Duration> = Range::time(
     "session-retention",

@@ -1,6 +1,6 @@
-//! The operator's list of passwords that nobody may choose (REQUIREMENTS R52), of any size. What is kept of it are binary
-//! fuse filters of its SHA-1 hashes, 2.25 bytes an entry: a password that is on the list is always found, and of others
-//! one in 65,536 is taken for one that is, by each filter that may hold it.
+//! The operator's list of passwords that nobody may choose (REQUIREMENTS R52), of any size. What is kept of it are
+//! binary fuse filters of its SHA-1 hashes, 2.25 bytes an entry. A password that is on the list is always found. Of
+//! others one in 65,536 is taken for one that is, by each filter that may hold it.
 
 use std::{
     fmt,
@@ -51,8 +51,8 @@ struct Part {
 }
 
 impl Blocklist {
-    /// Reads a list: passwords, one a line, in UTF-8 (a line that is not is taken for Latin-1), or SHA-1 hashes in
-    /// hexadecimal digits, each perhaps with a colon and a number after it. The first line says which.
+    /// Reads a list: passwords, one a line, or SHA-1 hashes in hexadecimal digits, each perhaps with a colon and a
+    /// number after it. Passwords are in UTF-8; a line that is not is taken for Latin-1. The first line says which.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a file that cannot be read, or is no such list.

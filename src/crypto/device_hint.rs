@@ -1,6 +1,6 @@
-//! Device hints: `csd_` + base64url( version | key number | user id | device id | time | tag ), by the keys of refresh tokens. Who
-//! has logged in before may show one with the next Login, and is then not held up by those who guess at the same name.
-//! It is no credential: a password is asked for all the same.
+//! Device hints, by the keys of refresh tokens: `csd_` + base64url( version | key number | user id | device id | time |
+//! tag ). A device that has logged in before may show its hint with the next Login. It is then not held up by those who
+//! guess at the same name. It is no credential: a password is asked for all the same.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_token::ids::UserId;

@@ -1,5 +1,5 @@
-//! The keys of a running server, opened and parsed once: those of access tokens that are published, the one that signs, and
-//! those of refresh tokens. What they are made of comes from `auth/keys/`.
+//! The keys of a running server, opened and parsed once: those of access tokens, and those of refresh tokens. Of the
+//! former, all are published, and one signs. What they are made of comes from `auth/keys/`.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

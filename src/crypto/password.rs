@@ -94,9 +94,9 @@ impl PasswordHasher {
     /// Checks a password against a stored hash; against a dummy of equal cost if there is none.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when the queue is full, or too long to be done by `until`; [`Error::Internal`] for a stored
-    /// hash that cannot be read, costs more than is allowed or needs a pepper that is not known; [`Error::KeyUnusable`] when
-    /// its pepper cannot be used here.
+    /// [`Error::Overloaded`] when the queue is full, or too long to be done by `until`. [`Error::Internal`] for a
+    /// stored hash that cannot be read, costs more than is allowed or needs a pepper that is not known.
+    /// [`Error::KeyUnusable`] when its pepper cannot be used here.
     pub async fn verify(
         &self,
         password: Password,
@@ -116,8 +116,8 @@ impl PasswordHasher {
         phc::is_outdated(stored, &self.params) || !keyid(stored).is_ok_and(today)
     }
 
-    /// Checks that work which has to be done by `until` may be queued now, by the length of the queue and the time that
-    /// a hash took lately.
+    /// Checks that work which has to be done by `until` may be queued now. That is judged by the length of the queue
+    /// and the time that a hash took lately.
     ///
     /// # Errors
     /// [`Error::Overloaded`]; [`Error::DeadlineExceeded`] when it has passed.

@@ -1,4 +1,4 @@
-//! Rules for new passwords: not on the operator's list, and not easy to guess (REQUIREMENTS R52). Its length is checked
+//! Rules for new passwords: not on the operator's list, and not easy to guess (REQUIREMENTS R52). The length is checked
 //! by `domain/password.rs`. A password that is in use is never asked: whoever knows it logs in.
 
 use std::{

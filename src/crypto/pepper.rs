@@ -1,6 +1,6 @@
-//! Peppers of password hashes: argon2's secret value K (RFC 9106 section 3.1), which the database alone does not give away.
-//! A PHC string names its pepper by `keyid`, which is not hashed itself, so that one that was replaced still checks what was
-//! hashed with it.
+//! Peppers of password hashes: argon2's secret value K (RFC 9106 section 3.1), which the database alone does not give
+//! away. A PHC string names its pepper by `keyid`, which is not hashed itself. So a pepper that was replaced still
+//! checks what was hashed with it.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 

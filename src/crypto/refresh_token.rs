@@ -1,6 +1,7 @@
-//! Refresh tokens: `csr_` + base64url( version | key number | session id | generation | tag ). The tag is an HMAC-SHA256
-//! over all that comes before it (RFC 9700 section 4.14.2), so a token that was never issued is refused without a
-//! look-up, and the token of a generation is a pure function of session, generation and key: nothing of it is stored.
+//! Refresh tokens: `csr_` + base64url( version | key number | session id | generation | tag ). The tag is an
+//! HMAC-SHA256 over all that comes before it (RFC 9700 section 4.14.2). So a token that was never issued is refused
+//! without a look-up. The token of a generation is a pure function of session, generation and key: nothing of it is
+//! stored.
 
 use std::{collections::HashMap, fmt};
 

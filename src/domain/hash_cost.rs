@@ -55,8 +55,9 @@ pub fn least_within(most_memory: u32, lanes: u32) -> Option<HashCost> {
 }
 
 /// The cost of a hash that takes `target`, as `sample` lets expect: time grows with memory times iterations. Memory is
-/// what makes guessing dear (RFC 9106 section 4), so as much of it as fits, and iterations once it is at its most, which is
-/// `most_memory` KiB. The cheapest cost that OWASP allows if even that takes longer; that of the sample if none fits.
+/// what makes guessing expensive (RFC 9106 section 4). So as much of it is used as fits, and iterations once it is at
+/// its most, which is `most_memory` KiB. The cheapest cost that OWASP allows if even that takes longer; that of the
+/// sample if none fits.
 pub fn cost_for(target: Duration, sample: Sample, most_memory: u32) -> HashCost {
     let HashCost { memory, iterations, lanes } = sample.cost;
     let work = u128::from(memory) * u128::from(iterations);

@@ -7,8 +7,8 @@
 //!   \_____________________________________ Killed <________________/_____________________________________/
 //! ```
 //!
-//! Ages are witnessed: counted in the database, by replicas that watched the count stand still for so long by a clock
-//! that does not jump (`auth/keys/service_clock.rs`). An age is never more than what has passed (but for a
+//! Ages are witnessed: counted in the database, by replicas that watched the count stand still for so long. They watch
+//! by a clock that does not jump (`auth/keys/service_clock.rs`). An age is never more than what has passed (but for a
 //! millisecond at each change of a key), whatever wall clocks say.
 
 use std::{fmt, str::FromStr, time::Duration};
@@ -18,8 +18,8 @@ use countersign_token::revocation::{MAX_STALENESS, RETENTION};
 /// Time for which caches may keep a key set, as its Cache-Control says.
 pub const JWKS_MAX_AGE: Duration = Duration::from_secs(300);
 
-/// Time for which a key that signs no more is kept: a replica that has not heard of it signs with it until its bound at
-/// most.
+/// Time for which a key that signs no more is kept. A replica that has not heard of its end signs with it until the
+/// replica's bound at most.
 pub const RETIRED_KEY_TTL: Duration = Duration::from_secs(RETENTION.as_secs() + MAX_STALENESS.as_secs());
 
 /// The purpose of a key.
@@ -247,8 +247,8 @@ mod tests {
     }
 
     proptest! {
-        /// For all actions of replicas at any time: no key signs that was not published for the lead, and none is
-        /// deleted while a token of it may be alive.
+        /// No key signs that was not published for the lead, whatever replicas do and when. None is deleted while a
+        /// token of it may be alive.
         #[test]
         fn no_key_signs_before_its_lead_is_over(pauses in prop::collection::vec(0_u32..90, 1..200)) {
             let mut keys = vec![key(1, Stage::Active, 0)];

@@ -12,8 +12,9 @@ pub struct Position {
     pub id: Option<Uuid>,
 }
 
-/// The name of a log. Given to it at random by the first replica that finds it in another cluster or on another timeline than
-/// before: a new history of commits begins with each promotion of a standby, and two standbys may be promoted to one timeline.
+/// The name of a log. The first replica that finds the log in another cluster or on another timeline than before gives
+/// it this at random. A new history of commits begins with each promotion of a standby, and two standbys may be
+/// promoted to one timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LogIdentity(pub Uuid);
 

@@ -106,8 +106,8 @@ pub fn decide(state: &RotationState, presented: u32, policy: RotationPolicy, now
     Decision::Reuse
 }
 
-/// A generation above the current one carries a tag that only a server can have made: the database lost rotations in a
-/// failover, and the session goes on from what the client holds.
+/// A generation above the current one carries a tag that only a server can have made. So the database lost rotations in
+/// a failover, and the session goes on from what the client holds.
 fn rotate(current: u32, presented: u32) -> Decision {
     match presented.checked_add(1) {
         Some(to) => Decision::Rotate(GenerationChange { from: current, previous: presented, to }),
@@ -251,9 +251,9 @@ mod tests {
         }
     }
 
-    /// Exhaustively at small size: an owner and a thief who copied the owner's token each present what they hold, in
-    /// every order, an hour apart (never within the grace window). Two refreshes of the owner after a thief's last, the
-    /// thief holds nothing usable.
+    /// Exhaustively at small size: an owner and a thief who copied the owner's token each present what they hold. They
+    /// do so in every order, an hour apart (never within the grace window). Two refreshes of the owner after a thief's
+    /// last, the thief holds nothing usable.
     #[test]
     fn p2_a_thief_never_keeps_a_usable_token_past_the_owners_next_refreshes() {
         const TURNS: u32 = 10;

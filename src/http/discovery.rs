@@ -1,6 +1,6 @@
-//! Answers that verifiers ask for by the issuer's name (RFC 8414, OpenID Connect Discovery 1.0): the issuer, the
-//! address of the public keys, and the algorithms that sign tokens. There are no authorization endpoints, and none are
-//! claimed.
+//! Answers that verifiers ask for by the issuer's name (RFC 8414, OpenID Connect Discovery 1.0). They are the issuer,
+//! the address of the public keys, and the algorithms that sign tokens. There are no authorization endpoints, and none
+//! are claimed.
 
 use std::sync::Arc;
 

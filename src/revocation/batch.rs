@@ -1,8 +1,8 @@
 //! Revocations of single sessions share statements: whoever asks while one is under way goes with the next, all together;
 //! whoever asks alone goes at once. The head of the log is locked once for all of them.
 //!
-//! The statement takes longer to plan than to carry out. One session alone is ended on a connection that keeps its plan; a
-//! plan that is made for no number of sessions would be a bad one for many.
+//! The statement takes longer to plan than to carry out. One session alone is ended on a connection that keeps its
+//! plan. A plan that is made for no number of sessions would be a bad one for many.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -29,8 +29,8 @@ use crate::{
 
 /// Time between two readings of the list when nobody waits, so that silence is known when somebody does.
 const IDLE: Duration = Duration::from_secs(1);
-/// While somebody waits: so many readings without a pause since the last one came, because if all is well the others
-/// answer within a millisecond; then as many with short pauses, and then with longer ones.
+/// Number of readings without a pause while somebody waits, since the last waiter came: if all is well the others
+/// answer within a millisecond. Then as many follow with short pauses, and then others with longer ones.
 const QUICK_LOOKS: u32 = 6;
 const SHORT_PAUSE: Duration = Duration::from_millis(1);
 const LONG_PAUSE: Duration = Duration::from_millis(5);

@@ -1,6 +1,6 @@
-//! The feed: what the follower has read lately, for those who watch from other processes. They wait for wake-ups and read
-//! here at their own pace; whoever was too slow, or comes from a log that is no more, begins anew with a snapshot. A
-//! thousand of them cost the database nothing.
+//! The feed: what the follower has read lately, for those who watch from other processes. They wait for wake-ups and
+//! read here at their own pace. A watcher that was too slow, or comes from a log that is no more, begins anew with a
+//! snapshot. A thousand of them cost the database nothing.
 
 use std::{collections::VecDeque, sync::Arc};
 

@@ -1,11 +1,12 @@
-//! The follower: the task that keeps this replica's revocations fresh. At least once a second it heartbeats: one statement
-//! reports how far the replica has read, reads what is new, and commits. In between, when a notification says that there is something
-//! new, it reads that and reports it by statements that commit nothing which has to last, and so wait for no disk.
+//! The follower: the task that keeps this replica's revocations fresh. At least once a second it heartbeats: one
+//! statement reports how far the replica has read, reads what is new, and commits. In between, when a notification says
+//! that there is something new, it reads that and reports it. The statements commit nothing which has to last, and so
+//! wait for no disk.
 //!
 //! When the log says that the keys have changed they are read again, before the new state counts as known.
 //!
-//! Any gap (a new connection, a row that is not the one that was known, numbers that do not follow on) means a full load
-//! (`full_load.rs`).
+//! Any gap means a full load (`full_load.rs`): a new connection, a row other than the known one, numbers that do not
+//! follow on.
 
 use std::{
     fmt,

@@ -1,6 +1,6 @@
-//! The log of revocations, as it is written: the one door by which sessions, users and keys change. Audit events and rows of the
-//! log are written and committed together; then this replica knows it, before anybody is answered (promise P1), and the others
-//! are woken and waited for.
+//! The log of revocations, as it is written: the one door by which sessions, users and keys change. Audit events and
+//! rows of the log are written and committed together. Then this replica knows it, before anybody is answered (promise
+//! P1), and the others are woken and waited for.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,5 +1,5 @@
-//! Puts back what the database has lost. A standby that was behind and took over, or a restore, may not hold revocations
-//! that were acknowledged; as long as one replica lives that knew them, they survive (DESIGN section 6).
+//! Puts back what the database has lost. A standby that was behind and took over, or a restore, may not hold
+//! revocations that were acknowledged. As long as one replica lives that knew them, they survive (REQUIREMENTS V4).
 
 use std::collections::{HashMap, HashSet};
 

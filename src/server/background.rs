@@ -125,8 +125,8 @@ fn say_replication(replication: &Replication) {
     }
 }
 
-/// Says when the wall clock begins to differ: tokens of one replica are refused by another whose clock is far behind, and too
-/// far away none are signed.
+/// Says when the wall clock begins to differ. Tokens of one replica are refused by another whose clock is far behind,
+/// and too far away none are signed.
 async fn watch_clock(auth: Arc<Auth>) {
     let mut said = (false, true);
     loop {

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::error::Error;
 
-/// A connection is tried for so long at most: a database that has restarted is an outage for one request at most, not for
-/// one of each connection.
+/// Longest time for which a connection is tried. A database that has restarted is an outage for one request at most,
+/// not for one of each connection.
 pub(super) const PING: Duration = Duration::from_millis(500);
 
 /// A connection, from the pool or of its own.

@@ -39,7 +39,7 @@ impl Health {
         self.doubt();
     }
 
-    /// Judges a connection that is so old, and was used so long ago: it may be used or not, and if so, tried first or
+    /// Judges a connection that is so old, and was used so long ago. It may be used or not, and if so, tried first or
     /// untried.
     pub(super) fn judge(&self, age: Duration, rested: Duration) -> Judgement {
         let last = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);

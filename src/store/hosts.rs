@@ -1,5 +1,5 @@
 //! The choice of a host for the connections: the last good one, until something fails. Then the hosts are asked, one
-//! after the other and the last good one first, and if the first that is wanted is another one, all connections are
+//! after the other and the last good one first. If the first that is wanted is another one, all connections are
 //! retired.
 
 use std::{

@@ -1,5 +1,5 @@
-//! Tables `keys` and `service_clock`: signing keys of access tokens and MAC keys of refresh tokens, sealed, with the stage
-//! of their life; and the clock that their ages are read from.
+//! Tables `keys` and `service_clock`. The former has the signing keys of access tokens and the MAC keys of refresh
+//! tokens, sealed, with the stage of their life. The latter has the clock that their ages are read from.
 //!
 //! Each change is one statement that holds only while things are as its caller saw them, so one replica makes it.
 

@@ -141,7 +141,7 @@ fn bind<'q, T>(statement: Statement<'q, T>, member: Member, report: Report) -> S
 
 type Statement<'q, T> = sqlx::query::QueryAs<'q, sqlx::Postgres, T, sqlx::postgres::PgArguments>;
 
-/// Between two heartbeats: reports, and reads what is new. Waits for no disk and no standby, and moves no counter, so that a
+/// Between two heartbeats: reports, and reads what is new. Waits for no disk and no standby, and moves no counter. So a
 /// crash of the database may forget it: then the replica is only waited for longer. Makes nothing fresh.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
-//! Connections that are not used any more, because what they lead to is not what we want to talk to: another server is the
-//! primary now, or the address leads elsewhere. Each remembers when it began to connect, not when it was connected: one that
-//! was under way while all were retired may have come out at the old place.
+//! Connections that are not used any more, because what they lead to is not what we want to talk to. Another server is
+//! the primary now, or the address leads elsewhere. Each remembers when it began to connect, not when it was connected.
+//! One that was under way while all were retired may have come out at the old place.
 
 use std::time::Duration;
 

@@ -82,9 +82,10 @@ pub async fn extent(conn: &mut Conn, known: Position) -> Result<Extent, Error> {
     })
 }
 
-/// Gives what the rows after `after` say up to the end of `extent`, in no order. Expired ones too: this replica's clock may be
-/// wrong today and right tomorrow. Page by page, so that a long log takes many short statements; what is below a number that
-/// was seen is complete, so the pages need no common snapshot. While a page is taken, the database reads the next.
+/// Gives what the rows after `after` say up to the end of `extent`, in no order. Expired ones too: this replica's clock
+/// may be wrong today and right tomorrow. Reads page by page, so that a long log takes many short statements. What is
+/// below a number that was seen is complete, so the pages need no common snapshot. While a page is taken, the database
+/// reads the next.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.

@@ -1,5 +1,5 @@
 //! The moments at which calls are made. In a closed loop each stream calls again when it has its answer. In an open
-//! loop calls are due by a schedule, whatever the server does, and their latency counts from when they were due: a
+//! loop calls are due by a schedule, whatever the server does, and their latency counts from when they were due. So a
 //! server that stands still is charged for all the calls that it kept from being sent (coordinated omission).
 
 use std::{

@@ -9,7 +9,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use countersign::{error::Error, store::Store};
 
-/// The rows of one COPY, which is a transaction. Users are spread evenly over each, in the order of their ids, so that an
+/// The rows of one COPY, which is a transaction. Users are spread evenly over each, in the order of their ids. So an
 /// index that is larger than the memory is written in passes.
 const ROWS: u64 = 250_000;
 /// Bytes that are sent at once.

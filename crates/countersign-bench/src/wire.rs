@@ -1,5 +1,5 @@
-//! A gRPC client that costs as little as it can, because it shares the machine with the server that it measures: HTTP/2
-//! frames and bytes that were encoded before. Plaintext; one message each way.
+//! A gRPC client of HTTP/2 frames and bytes that were encoded before. It costs as little as it can, because it shares
+//! the machine with the server that it measures. Plaintext; one message each way.
 
 use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 

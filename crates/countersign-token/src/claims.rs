@@ -104,8 +104,8 @@ impl Claims {
 }
 
 impl Principal {
-    /// Checks everything that depends on the time and on what the caller asks for: `leeway` is the grace past `exp`, `audience`
-    /// a member of `aud`, when the caller asks for one.
+    /// Checks everything that depends on the time and on what the caller asks for. `leeway` is the grace past `exp`,
+    /// `audience` a member of `aud` if the caller asks for one.
     ///
     /// # Errors
     /// [`Rejection::Malformed`], [`Rejection::Expired`] or [`Rejection::AudienceMismatch`], in this order.

@@ -1,7 +1,7 @@
-//! The memory of access tokens whose signature has been verified, so that the next look need not. What is remembered is whom a
-//! token names, never that it is accepted: time, audience and revocation are checked at every look-up. Only what one of our keys
-//! has signed gets in, so nobody fills it with tokens of his own making, and no two tokens that are told apart by one byte
-//! are one: the whole text is compared.
+//! The memory of access tokens whose signature has been verified, so that the next look need not. What is remembered is
+//! whom a token names, never that it is accepted: time, audience and revocation are checked at every look-up. Only what
+//! one of our keys has signed gets in, so nobody fills it with tokens of his own making. The whole text is compared, so
+//! no two tokens that are told apart by one byte are one.
 
 use std::{
     collections::hash_map::RandomState,

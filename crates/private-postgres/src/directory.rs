@@ -121,8 +121,8 @@ impl Directory {
         }
     }
 
-    /// Deletes everything, the helpers' lock last: as long as its name exists, the next owner
-    /// waits for us, and when it does not, we touch nothing any more.
+    /// Deletes everything, the helpers' lock last. As long as its name exists, the next owner waits for us; when it
+    /// does not, we touch nothing any more.
     pub(crate) fn remove(&self) -> Result<(), LaunchError> {
         self.remove_socket();
         empty(&self.path, &[HELPERS_LOCK])?;

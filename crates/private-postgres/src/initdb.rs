@@ -1,5 +1,5 @@
-//! Makes the data directory: initdb and the database, in a directory beside its final place and
-//! then renamed, so that a start that was killed half-way leaves nothing that blocks the next.
+//! Makes the data directory: initdb and the database, in a directory beside its final place and then renamed. So a
+//! start that was killed half-way leaves nothing that blocks the next.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};

@@ -52,8 +52,8 @@ impl Locks {
 }
 
 impl Drop for Locks {
-    /// Unlocks in so many words: a child that another thread is just starting holds copies of our
-    /// descriptors until its exec, and closing ours alone would leave the locks to it.
+    /// Unlocks explicitly. A child that another thread is just starting holds copies of our descriptors until its exec.
+    /// Closing ours alone would leave the locks to it.
     fn drop(&mut self) {
         let _ = self.helpers.unlock();
         let _ = self.lock.unlock();

@@ -1,5 +1,5 @@
-//! The stored keys that this replica has read, and what it keeps of them when the database has them no more: after a restore
-//! from an old backup, tokens that were signed since are still good. Pure.
+//! The stored keys that this replica has read, and what it keeps of them when the database has them no more. After a
+//! restore from an old backup, tokens that were signed since are still good. Pure.
 
 use countersign_token::clock::BootInstant;
 

@@ -1,6 +1,6 @@
-//! Peppers of password hashes: rotated, exported, put back when they were lost. A new one takes over at once: who
-//! reads a hash by it reads from the database that has it, and waits for a heartbeat of the follower before anything is said of
-//! the password (`auth/passwords/check.rs`).
+//! Peppers of password hashes: rotated, exported, put back when they were lost. A new one takes over at once. A replica
+//! that reads a hash made by it reads from the database that has it. It waits for a heartbeat of the follower before it
+//! says anything of the password (`auth/passwords/check.rs`).
 
 use super::{Keys, change::MAX_STEPS};
 use crate::{

@@ -1,7 +1,7 @@
 //! Hashes that a password is checked against when there is no such user (promise P6). Hashes of several kinds may be
 //! stored, each of its own cost: those of another system, those of an earlier policy. So an unknown name is given a
-//! kind too, as often as the users have it, and each time the same one; which, nobody can tell who does not know the
-//! service's secret.
+//! kind too, as often as the users have it, and each time the same one. Nobody can tell which without the service's
+//! secret.
 
 use std::{
     collections::BTreeMap,

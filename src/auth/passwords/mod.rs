@@ -1,5 +1,5 @@
-//! Passwords: the rules for new ones, hashing them, and checking them (`check.rs`) as often as may be (`throttle.rs`), against
-//! decoys where there is no such user (`decoys.rs`).
+//! Passwords: the rules for new ones, hashing them, and checking them. Checks (`check.rs`) are limited (`throttle.rs`),
+//! and use decoys where there is no such user (`decoys.rs`).
 
 mod attempt;
 mod check;

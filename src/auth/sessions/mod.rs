@@ -111,9 +111,10 @@ impl Sessions {
         sessions::list(&mut conn, user, page.after, page.size.into(), now).await
     }
 
-    /// Deletes sessions that have ended for longer than the policy keeps them, by this replica's clock and the database's: a
-    /// clock that is wrong deletes nothing that lives (promise P2). A token of such a session is answered as before, because
-    /// unknown and ended look alike. Goes on where the last call of any replica stopped, and says how far it came.
+    /// Deletes sessions that have ended for longer than the policy keeps them, by this replica's clock and the
+    /// database's. A clock that is wrong deletes nothing that lives (promise P2). A token of such a session is answered
+    /// as before, because unknown and ended look alike. Goes on where the last call of any replica stopped, and says
+    /// how far it came.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].

@@ -19,8 +19,8 @@ use crate::{
 };
 
 impl Sessions {
-    /// Ends all sessions that were opened before a moment, in whole seconds and rounded up, as one row of the log: none of
-    /// their rows is touched.
+    /// Ends all sessions that were opened before a moment, in whole seconds and rounded up. That is one row of the log:
+    /// none of their rows is touched.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a moment in the future; [`Error::DatabaseUnavailable`].

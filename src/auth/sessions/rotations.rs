@@ -1,7 +1,7 @@
-//! Rotations share statements. A lane is a connection, with a task of its own as long as somebody waits: it carries out what has
-//! queued up, all together by one statement, until nothing is left. So whoever finds a lane free goes at once and alone, by the
-//! statement for one, which is faster alone. A batch that meets a row which somebody holds gives up soon, and each of it goes alone,
-//! so that one session holds up no other.
+//! Rotations share statements. A lane is a connection, with a task of its own as long as somebody waits. The task
+//! carries out what has queued up, all together by one statement, until nothing is left. So whoever finds a lane free
+//! goes at once and alone, by the statement for one, which is faster alone. A batch that meets a row which somebody
+//! holds gives up soon, and each of it goes alone. So one session holds up no other.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -1,6 +1,6 @@
-//! Moving users in and out, with their password hashes. A batch of rows is one transaction, so that it is written as a whole
-//! or not at all; a row that is refused or skipped holds up no other. Whoever breaks off starts again from the beginning:
-//! names that are there are passed over.
+//! Moving users in and out, with their password hashes. A batch of rows is one transaction, so that it is written as a
+//! whole or not at all. A row that is refused or skipped holds up no other. Whoever breaks off starts again from the
+//! beginning: names that are there are passed over.
 
 use std::{collections::HashSet, sync::Arc};
 

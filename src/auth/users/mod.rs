@@ -1,5 +1,5 @@
-//! Administration of users. What takes a user's access away (a new password, disabling, deleting) ends its sessions in the same
-//! transaction and by the same path as Revoke (REQUIREMENTS R43).
+//! Administration of users. What takes a user's access away (a new password, disabling, deleting) ends its sessions in
+//! the same transaction. It takes the same path as Revoke (REQUIREMENTS R43).
 
 pub mod import;
 mod passwords;

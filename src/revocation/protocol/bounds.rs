@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// The longest time after a connection began to be made at which a heartbeat on it still makes a state fresh, for a replica
-/// with this bound (rule A1). A sixth of it, so that an address that has moved is noticed well within the bound.
+/// The longest time after a connection began to be made at which a heartbeat on it still makes a state fresh. It is
+/// that of a replica with this bound (rule A1). A sixth of it, so that an address that has moved is noticed well within
+/// the bound.
 pub fn connection_lifetime(bound: Duration) -> Duration {
     (bound / 6).max(Duration::from_secs(1))
 }

@@ -9,8 +9,8 @@ use countersign_token::revocation::{MAX_CLOCK_SKEW, RETENTION};
 
 /// Age up to which a replica remembers revocations that the log has lost, with allowance for its clock.
 const REMEMBERED: Duration = RETENTION.saturating_sub(MAX_CLOCK_SKEW);
-/// Age of the last write to the database that is passed over without a word, where nobody remembers anything: a
-/// failover, and the restart of all replicas with it.
+/// Age of the last write to the database that is passed over without a word, where nobody remembers anything. It allows
+/// for a failover, and the restart of all replicas with it.
 const FAILOVER: Duration = Duration::from_secs(600);
 
 /// The evidence in a loaded log, against what was known before.

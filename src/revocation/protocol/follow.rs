@@ -70,8 +70,8 @@ pub struct Reply<'a> {
     pub rows: &'a [Position],
 }
 
-/// The meaning of an answer. What its rows say has been carried out before the follower is told of it: it counts them
-/// as applied from then on, reports them on every connection that follows, and does not ask for them again.
+/// The meaning of an answer. What its rows say has been carried out before the follower is told of it. The follower
+/// counts them as applied from then on, reports them on every connection that follows, and does not ask for them again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The answer does not follow on what is known: the whole log is to be loaded.
@@ -184,11 +184,11 @@ impl Follow {
 
     /// The heartbeat that was sent at `sent_at` has been answered as committed.
     ///
-    /// It makes the state fresh as of its sending, because only a heartbeat commits a write: a database that accepts none is
-    /// not the one that revocations are written to. Three more conditions:
+    /// It makes the state fresh as of its sending, because only a heartbeat commits a write. A database that accepts
+    /// none is not the one that revocations are written to. Three more conditions:
     /// - it follows on what is known, in the log that was loaded;
-    /// - it was answered within the bound since the last counted statement was sent: others may have taken this replica for
-    ///   silent, and confirmed what this heartbeat was too early to read;
+    /// - it was answered within the bound since the last counted statement was sent. Others may otherwise have taken
+    ///   this replica for silent, and confirmed what this heartbeat was too early to read;
     /// - its connection is young: an older one may lead to a database that the others have left (rule A1).
     pub fn heartbeat_answered(&mut self, sent_at: Moment, now: Moment, reply: Reply<'_>) -> Outcome {
         let before = self.counted_at.replace(sent_at);

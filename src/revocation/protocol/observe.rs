@@ -1,5 +1,6 @@
-//! The observer's half: from when on it may be said that no replica accepts what was revoked. When each has applied the log
-//! that far, or has been silent for so long that it refuses by itself, as seen in a log that holds the revocation.
+//! The observer's half: from when on it may be said that no replica accepts what was revoked. That is when each has
+//! applied the log that far, or has been silent for so long that it refuses by itself. It has to be seen in a log that
+//! holds the revocation.
 //!
 //! Silence is measured by the observer's own clock: a counter in the replica's row did not move between two readings. No wall
 //! clock is compared, and a stepped one confirms nothing.
@@ -48,7 +49,7 @@ pub struct Observed {
 
 impl CommitPosition {
     /// True if a reading confirms the commit. The reading has to show its row, number and id (rule M3), for "applied",
-    /// "silent" and "not on the list" alike: another log says nothing of what was committed in this one.
+    /// "silent" and "not on the list" alike. Another log says nothing of what was committed in this one.
     pub fn is_reached(&self, observed: &Observed) -> bool {
         observed.confirms
             && observed.reading > self.reading

@@ -1,8 +1,8 @@
 //! The standing of a log: how long it has been known, and whether confirmations on it count (rule A3).
 //!
-//! When a standby is promoted that had not received all commits, a replica may be fresh from the old primary and on no list
-//! of the new one. So nothing is confirmed in a log that is new until every state that is fresh from the one before has
-//! become too old.
+//! Suppose that a standby is promoted which had not received all commits. Then a replica may be fresh from the old
+//! primary and on no list of the new one. So nothing is confirmed in a log that is new until every state that is fresh
+//! from the one before has become too old.
 
 use std::time::Duration;
 
