@@ -44,7 +44,7 @@ enum Action {
             long,
             default_value = "250ms",
             value_parser = humantime::parse_duration,
-            help = TARGET.help("How long one hash is to take while all threads hash")
+            help = TARGET.help("Time that one hash is to take while all threads hash")
         )]
         target: Duration,
         #[arg(

@@ -89,7 +89,7 @@ pub struct PasswordSettings {
         long,
         env = "COUNTERSIGN_HASH_QUEUE",
         default_value_t = 128,
-        help = QUEUE.help("How many passwords may wait to be hashed")
+        help = QUEUE.help("Passwords that may wait to be hashed")
     )]
     pub hash_queue: usize,
 }

@@ -75,7 +75,7 @@ pub struct SessionSettings {
         env = "COUNTERSIGN_SESSION_RETENTION",
         default_value = "24h",
         value_parser = humantime::parse_duration,
-        help = KEPT.help("How long the row of a session that has ended is kept")
+        help = KEPT.help("Time for which the row of a session that has ended is kept")
     )]
     pub session_retention: Duration,
 
@@ -84,7 +84,7 @@ pub struct SessionSettings {
         env = "COUNTERSIGN_REFRESH_GRACE",
         default_value = "30s",
         value_parser = humantime::parse_duration,
-        help = GRACE.help("How long an exchanged refresh token gives the same successor again")
+        help = GRACE.help("Time for which an exchanged refresh token gives the same successor again")
     )]
     pub refresh_grace: Duration,
 
@@ -93,7 +93,7 @@ pub struct SessionSettings {
         env = "COUNTERSIGN_REFRESH_LATE_RETRY",
         default_value = "24h",
         value_parser = humantime::parse_duration,
-        help = LATE_RETRY.help("How long an exchanged refresh token whose successor was never used is forgiven; 0s turns it off")
+        help = LATE_RETRY.help("Time for which an exchanged refresh token is forgiven whose successor was never used; 0s turns it off")
     )]
     pub refresh_late_retry: Duration,
 }

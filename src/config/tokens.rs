@@ -46,7 +46,7 @@ pub struct TokenSettings {
         long,
         env = "COUNTERSIGN_VERIFY_CACHE",
         default_value_t = 50_000,
-        help = VERIFY_CACHE.help("How many access tokens are remembered whose signature was verified; 0 means none")
+        help = VERIFY_CACHE.help("Access tokens that are remembered because their signature was verified; 0 means none")
     )]
     pub verify_cache: usize,
 
