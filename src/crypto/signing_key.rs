@@ -1,6 +1,6 @@
-//! Keys of access tokens, parsed once: aws-lc-rs does the cryptography on parsed keys. Jsonwebtoken parses them again
-//! at every call, which for RS256 costs more than the signature. jsonwebtoken describes them as JWKs and names them by
-//! their thumbprints, and in the tests it has to agree with what is done here.
+//! Keys of access tokens, parsed once: aws-lc-rs does the cryptography on parsed keys. The library jsonwebtoken
+//! parses them again at every call, which for RS256 costs more than the signature. It describes them as JWKs and names
+//! them by their thumbprints, and in the tests it has to agree with what is done here.
 
 use std::fmt;
 

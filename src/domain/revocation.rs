@@ -13,7 +13,7 @@ pub struct Position {
 }
 
 /// The name of a log. The first replica that finds the log in another cluster or on another timeline than before gives
-/// it this at random. A new history of commits begins with each promotion of a standby, and two standbys may be
+/// it one at random. A new history of commits begins with each promotion of a standby, and two standbys may be
 /// promoted to one timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LogIdentity(pub Uuid);

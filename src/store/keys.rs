@@ -129,7 +129,7 @@ impl StoredKeys {
 /// The date of the database, which tells a restored backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Date {
-    /// The heartbeat counts as one of today: the log was loaded, and whether it was restored has been dealt with.
+    /// The database is one of today: the log was loaded, and whether it was restored has been dealt with.
     Today,
     /// Nobody knows yet if the database was restored.
     Unknown,

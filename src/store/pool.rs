@@ -125,8 +125,8 @@ impl Store {
         Ok(conn)
     }
 
-    /// A connection apart from the pool, for the task that reads the log. By its index, whatever the planner thinks.
-    /// The planner knows nothing of rows that are new, and would read all of a long log for each of them.
+    /// A connection apart from the pool, for the task that reads the log. The log is read by its index, whatever the
+    /// planner thinks: it knows nothing of rows that are new, and would read all of a long log for each of them.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].

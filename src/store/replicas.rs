@@ -78,7 +78,7 @@ macro_rules! counted {
     };
 }
 
-/// The columns that a heartbeat and a reading between two of them ask for: the row that is known, and those after it.
+/// The query of a heartbeat, and of a reading between two of them: the row that is known, and those after it.
 macro_rules! news {
     ($here:ident) => {
         concat!(

@@ -1,7 +1,7 @@
 //! Throttling of attempts at passwords (REQUIREMENTS R55, R57). Every attempt is counted before the password is looked
 //! at, against two budgets. One is that of the name, whether there is such a user or not, the other that of the address
-//! it comes from. A device that has logged in as that user before shows the hint it was given then. It counts against a
-//! budget of its own alone. So whoever hammers a name locks out strangers, and never its owner.
+//! it comes from. A device that has logged in as that user before counts against a budget of its own alone if it shows its
+//! hint. So whoever hammers a name locks out strangers, and never its owner.
 
 use std::{
     collections::HashMap,
