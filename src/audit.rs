@@ -1,6 +1,6 @@
 //! Audit events. What was done is written by the transaction that did it, so the two cannot differ. What was refused is
-//! counted in memory first and written once a second: equal events become one row with a count, so that who makes refusals
-//! by the thousand fills neither the table nor the log. An event is logged once it is stored.
+//! counted in memory first and written once a second, with equal events as one row with a count. So refusals by the
+//! thousand fill neither the table nor the log. An event is logged once it is stored.
 
 use std::{
     collections::HashMap,
@@ -24,18 +24,18 @@ use crate::{
     },
 };
 
-/// How many kinds of refusals a second may have that are told apart by address, and as many more by user. What is beyond
-/// is counted together.
+/// Kinds of refusals in a second that are told apart by address; as many more are told apart by user. What is beyond is
+/// counted together.
 const DISTINCT: usize = 200;
-/// How many old events one statement looks at.
+/// Old events that one statement looks at.
 const PRUNED_AT_ONCE: i64 = 5000;
 
-/// What happened, as it is written and told. Events of a transaction are written by [`audit::insert`].
+/// The audit log: writes events, and says them in the log. Events of a transaction are written by [`audit::insert`].
 #[derive(Debug)]
 pub struct AuditLog {
     store: Store,
     clock: Clock,
-    /// How long events are kept.
+    /// Time for which events are kept.
     retention: Duration,
     refusals: Refusals,
 }

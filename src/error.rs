@@ -8,7 +8,7 @@ use countersign_token::error::{self as token, Rejection};
 /// An error of a library below, kept for the log.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why an operation was not done.
+/// Reasons for which an operation was not done.
 #[derive(Debug)]
 pub enum Error {
     /// Unknown user, wrong password or disabled user: never told apart (promise P6).
@@ -25,12 +25,12 @@ pub enum Error {
     CallerNotAllowed,
     /// More work is waiting than can be done in time.
     Overloaded {
-        /// When a retry has a chance.
+        /// Time after which a retry has a chance.
         retry_after: Duration,
     },
     /// Too many wrong passwords were tried: this one was not looked at.
     LoginThrottled {
-        /// When the next one is.
+        /// Time until the next attempt.
         retry_after: Duration,
     },
     /// The database did not answer, or not in time. A write may or may not have happened.
@@ -43,7 +43,7 @@ pub enum Error {
     RevocationsStale,
     /// The database was restored from a backup, and nobody has decided yet whether the sessions live that it shows.
     RestoreUndecided,
-    /// This machine's wall clock is too far from the database's: it signs nothing.
+    /// The wall clock of this machine is too far from the database's: nothing is signed here.
     ClockWrong,
     /// Tokens are signed by a secret, which is not given away.
     SigningKeySecret,
@@ -66,7 +66,7 @@ pub enum Error {
 pub struct Violation {
     /// The field's name in the request.
     pub field: &'static str,
-    /// What is expected. Never the value itself.
+    /// Description of the values that are accepted. Never the value itself.
     pub description: String,
 }
 
@@ -86,7 +86,7 @@ impl Error {
         }
     }
 
-    /// An [`Error::Internal`].
+    /// Makes an [`Error::Internal`].
     pub fn internal(source: impl Into<Source>) -> Self {
         Self::Internal(source.into())
     }

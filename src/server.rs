@@ -21,10 +21,10 @@ use crate::{
     store::Store,
 };
 
-/// What a server is built from.
+/// The parts that a server is built from.
 #[derive(Debug)]
 pub struct Config {
-    /// Policies of its parts.
+    /// Policies of the parts.
     pub policies: Policies,
     /// Time for which a stop waits for calls under way.
     pub drain_timeout: Duration,
@@ -32,9 +32,9 @@ pub struct Config {
     pub store: Store,
     /// Open the stored keys.
     pub master_keys: MasterKeys,
-    /// Who administers.
+    /// The callers that are administrators.
     pub administration: Administration,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
 }
 
@@ -50,9 +50,9 @@ pub struct Server {
 /// The ports of a server.
 #[derive(Debug)]
 pub struct Listeners {
-    /// Of gRPC.
+    /// The listener of gRPC.
     pub grpc: TcpListener,
-    /// Of HTTP.
+    /// The listener of HTTP.
     pub http: TcpListener,
 }
 
@@ -83,8 +83,8 @@ impl Server {
         Arc::clone(&self.auth)
     }
 
-    /// Serves until `shutdown` resolves; then says NOT_SERVING, lets the calls under way end within the drain timeout
-    /// while revocations are still followed, and takes itself off the list of replicas.
+    /// Serves until `shutdown` resolves; then says NOT_SERVING, and takes itself off the list of replicas in the end.
+    /// In between, the calls under way may end within the drain timeout, while revocations are still followed.
     ///
     /// # Errors
     /// [`Error::Internal`] when a port fails.

@@ -390,9 +390,11 @@ fn files_functions_and_documents_stay_small() {
             }
         }
     }
-    for document in ["README.md", "ARCHITECTURE.md", "docs/operating.md", "docs/revocation.md"] {
+    let documents = ["README.md", "ARCHITECTURE.md", "docs/measuring.md", "docs/revocation.md"].map(|name| (name, 250));
+    // A heading for each topic, under which an operator looks things up, takes lines of its own.
+    for (document, limit) in documents.into_iter().chain([("docs/operating.md", 300)]) {
         let lines = read(document).lines().count();
-        if lines > 250 {
+        if lines > limit {
             complaints.push(format!("{document}: {lines} lines"));
         }
     }
@@ -618,4 +620,203 @@ fn cited(text: &str) -> impl Iterator<Item = String> + '_ {
         .map(|(first, _)| first.to_uppercase())
         .filter(|word| is_requirement(word));
     in_comments.chain(in_names)
+}
+
+/// Words with which no doc comment begins. Questions, pronouns and prepositions need what stands around them, and a doc comment is
+/// also read alone, where a name is used.
+const NOT_FIRST: [&str; 41] = [
+    "After",
+    "As",
+    "At",
+    "Because",
+    "Before",
+    "But",
+    "By",
+    "For",
+    "From",
+    "He",
+    "How",
+    "If",
+    "In",
+    "It",
+    "Its",
+    "Of",
+    "On",
+    "She",
+    "Since",
+    "So",
+    "That",
+    "Their",
+    "These",
+    "They",
+    "This",
+    "Those",
+    "To",
+    "Until",
+    "What",
+    "Whatever",
+    "When",
+    "Where",
+    "Whether",
+    "Which",
+    "Whichever",
+    "Who",
+    "Whoever",
+    "Whom",
+    "Whose",
+    "Why",
+    "With",
+];
+const MOST_WORDS_OF_A_SENTENCE: usize = 25;
+const MOST_LINES_OF_A_PARAGRAPH: usize = 6;
+
+/// Documents whose sentences are read once, and no benchmark's tables.
+const PROSE: [&str; 9] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "SECURITY.md",
+    "docs/measuring.md",
+    "docs/operating.md",
+    "docs/requirements.md",
+    "docs/revocation.md",
+    "docs/walkthroughs.md",
+    "CHANGELOG.md",
+];
+
+/// A paragraph, an item of a list or a cell of a table.
+struct Passage {
+    line: usize,
+    lines: usize,
+    text: String,
+}
+
+/// The passages of lines of Markdown, without headings and code.
+fn passages(lines: &[&str]) -> Vec<Passage> {
+    let (mut found, mut is_code, mut goes_on): (Vec<Passage>, bool, bool) = (Vec::new(), false, false);
+    for (index, line) in lines.iter().map(|line| line.trim()).enumerate() {
+        is_code ^= line.starts_with("```");
+        if is_code || line.is_empty() || line.starts_with('#') || line.starts_with("```") {
+            goes_on = false;
+        } else if let Some(row) = line.strip_prefix('|') {
+            found.extend(row.split('|').map(|cell| Passage { line: index + 1, lines: 1, text: cell.to_owned() }));
+            goes_on = false;
+        } else if let Some(last) = found.last_mut().filter(|_| goes_on && !is_item(line)) {
+            last.lines += 1;
+            last.text = format!("{} {line}", last.text);
+        } else {
+            found.push(Passage { line: index + 1, lines: 1, text: line.to_owned() });
+            goes_on = true;
+        }
+    }
+    found
+}
+
+fn is_item(line: &str) -> bool {
+    let (mark, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let number = mark.strip_suffix('.').is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    !rest.is_empty() && (number || ["-", "*"].contains(&mark))
+}
+
+/// The sentences that are too long, of passages of which the first line is line `first` of `name`.
+fn long_sentences(name: &str, first: usize, passages: &[Passage]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for Passage { line, text, .. } in passages {
+        let (mut count, mut start) = (0, "");
+        for word in text.split_whitespace() {
+            start = if count == 0 { word } else { start };
+            count += usize::from(word.contains(char::is_alphanumeric));
+            let bare = word.trim_end_matches([')', '"', '*', '`']);
+            if bare.ends_with(['.', '?', '!']) {
+                complaints.extend(too_long(name, first + line, start, count));
+                count = 0;
+            }
+        }
+        complaints.extend(too_long(name, first + line, start, count));
+    }
+    complaints
+}
+
+fn too_long(name: &str, line: usize, start: &str, words: usize) -> Option<String> {
+    (words > MOST_WORDS_OF_A_SENTENCE).then(|| format!("{name}:{line}: {words} words from {start:?} on"))
+}
+
+fn long_paragraphs(name: &str, passages: &[Passage]) -> Vec<String> {
+    let long = passages.iter().filter(|passage| passage.lines > MOST_LINES_OF_A_PARAGRAPH);
+    long.map(|passage| format!("{name}:{}: a paragraph of {} lines", passage.line, passage.lines)).collect()
+}
+
+/// The doc comments of a source, each with the number of the line before it.
+fn doc_comments(text: &str) -> Vec<(usize, Vec<&str>)> {
+    let (mut found, mut last): (Vec<(usize, Vec<&str>)>, &str) = (Vec::new(), "");
+    for (index, line) in text.lines().map(str::trim_start).enumerate() {
+        let kind = ["///", "//!"].into_iter().find(|kind| line.starts_with(kind)).unwrap_or("");
+        let comment = line.strip_prefix(kind).unwrap_or("");
+        match found.last_mut() {
+            _ if kind.is_empty() => {}
+            Some((_, lines)) if kind == last => lines.push(comment),
+            _ => found.push((index, vec![comment])),
+        }
+        last = kind;
+    }
+    found
+}
+
+fn complaints_of_docs(name: &str, text: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (before, lines) in doc_comments(text) {
+        let word = first_word(lines[0].trim());
+        if NOT_FIRST.contains(&word.as_str()) {
+            complaints.push(format!("{name}:{}: begins with {word:?}", before + 1));
+        }
+        complaints.extend(long_sentences(name, before, &passages(&lines)));
+    }
+    complaints
+}
+
+#[test]
+fn doc_comments_stand_alone_and_are_read_once() {
+    let sources = all_code();
+    assert_none(sources.iter().flat_map(|source| complaints_of_docs(&source.name(), &source.text)).collect());
+}
+
+#[test]
+fn documents_are_read_once() {
+    let mut complaints = Vec::new();
+    for name in PROSE {
+        let text = read(name);
+        let passages = passages(&text.lines().collect::<Vec<_>>());
+        complaints.extend(long_sentences(name, 0, &passages));
+        complaints.extend(long_paragraphs(name, &passages));
+    }
+    assert_none(complaints);
+}
+
+#[test]
+fn bad_prose_is_found() {
+    for word in NOT_FIRST {
+        let found = complaints_of_docs("f", &format!("fn f() {{}}\n\n    /// {word} is here.\n    /// It goes on.\n"));
+        assert_eq!(found, [format!("f:3: begins with {word:?}")]);
+    }
+    let words = |count: usize| vec!["word"; count].join(" ");
+    let (most, more) = (words(MOST_WORDS_OF_A_SENTENCE), words(MOST_WORDS_OF_A_SENTENCE + 1));
+    assert!(
+        complaints_of_docs("f", &format!("//! {most}. {most}.\n//!\n//! - {most}\n/// {most}:\n/// - {most}"))
+            .is_empty()
+    );
+    assert!(complaints_of_docs("f", &format!("// {more}\n/// ```\n/// {more}\n/// ```\n/// # {more}")).is_empty());
+    for bad in [
+        format!("/// A b.\n/// {more}."),
+        format!("/// A b.\n///\n/// - {more}"),
+        format!("/// {most}\n/// word (a)."),
+        format!("/// | {most} | {more} |"),
+        format!("/// {most}: {most}; word."),
+    ] {
+        assert_eq!(complaints_of_docs("f", &bad).len(), 1, "{bad}");
+    }
+    let lines = |count| vec!["word"; count];
+    assert!(long_paragraphs("f", &passages(&lines(MOST_LINES_OF_A_PARAGRAPH))).is_empty());
+    assert_eq!(long_paragraphs("f", &passages(&lines(MOST_LINES_OF_A_PARAGRAPH + 1))).len(), 1);
+    let items =
+        [lines(MOST_LINES_OF_A_PARAGRAPH), vec!["- an item"], vec!["2. another"], lines(MOST_LINES_OF_A_PARAGRAPH)];
+    assert_eq!(long_paragraphs("f", &passages(&items.concat())), ["f:8: a paragraph of 7 lines"]);
 }

@@ -1,5 +1,5 @@
-//! The codec of the services: prost with small buffers (tonic's 8 KiB twice a call are most of an empty call's memory), whose
-//! errors quote nothing.
+//! The codec of the services: prost with small buffers, whose errors quote nothing. Tonic's buffers of 8 KiB twice a
+//! call are most of an empty call's memory.
 
 use std::marker::PhantomData;
 
@@ -42,7 +42,7 @@ where
     }
 }
 
-/// Decodes `U`.
+/// The decoder of messages `U`.
 #[derive(Debug)]
 pub struct Decoder<U>(PhantomData<U>);
 

@@ -13,7 +13,7 @@ pub struct Base {
     pub store: Store,
     /// The time.
     pub clock: Clock,
-    /// Whoever administers through this process.
+    /// The actor of what is administered through this process.
     pub operator: Actor,
     /// The door by which sessions, users and keys change.
     pub log: Arc<RevocationLog>,

@@ -15,8 +15,8 @@ pub(super) async fn to_completion<T: Send + 'static>(
     tokio::spawn(work).await.map_err(Error::internal)?
 }
 
-/// Runs an operation of `owner` to its end even if the caller goes away. Operations do so themselves, so that no edge can forget
-/// it: others may be in the same statement, and a theft that was seen has to end its session.
+/// Runs an operation of `owner` to its end even if the caller goes away. Operations do so themselves, so that no edge
+/// can forget it. Others may be in the same statement, and a theft that was seen has to end its session.
 ///
 /// # Errors
 /// Those of [`to_completion`].

@@ -20,29 +20,29 @@ use crate::{
     error::Error,
 };
 
-/// What a Login is given.
+/// The input of a Login.
 #[derive(Debug)]
 pub struct LoginRequest {
-    /// The name.
+    /// The name as it was typed.
     pub username: Username,
-    /// The password.
+    /// The password as it was typed.
     pub password: Password,
     /// The services that the tokens are for; empty for all.
     pub audience: Vec<String>,
-    /// What ListSessions shows.
+    /// The client as ListSessions shows it.
     pub client: ClientInfo,
-    /// What the device was given at an earlier login; empty if nothing.
+    /// The hint that the device was given at an earlier login; empty if none.
     pub device_hint: Secret,
     /// The caller waits no longer; None: as long as the server's setting says.
     pub until: Option<Instant>,
 }
 
-/// What a Login is answered with.
+/// The result of a Login.
 #[derive(Debug)]
 pub struct LoggedIn {
     /// The session's tokens.
     pub tokens: TokenPair,
-    /// To be shown at the next login of this device.
+    /// The hint that this device shows at its next login.
     pub device_hint: Secret,
 }
 

@@ -1,6 +1,6 @@
-//! The product. Its files are the verbs, its folders own what the verbs work with: `users`, `sessions`, `keys` and `passwords`,
-//! each of which may use those after it. Joins the pure decisions of `domain` with keys, hashes, the revocation index and
-//! the database. Knows neither gRPC nor HTTP.
+//! The product. Its files are the verbs, its folders own what the verbs work with: `users`, `sessions`, `keys` and
+//! `passwords`. Each folder may use those after it. Joins the pure decisions of `domain` with keys, hashes, the
+//! revocation index and the database. Knows neither gRPC nor HTTP.
 
 pub mod base;
 mod batch_turns;
@@ -34,14 +34,14 @@ use crate::{
     revocation::Revocations,
 };
 
-/// All that needs no key. The command line works with this alone.
+/// The parts of the service that need no key. The command line works with this alone.
 #[derive(Debug)]
 pub struct Accounts {
     /// The database, the time, and the logs.
     pub base: Base,
     /// Passwords, and who may try one.
     pub passwords: Arc<Passwords>,
-    /// Their sessions.
+    /// The sessions of the users.
     pub sessions: Arc<Sessions>,
     /// The users.
     pub users: Arc<Users>,
@@ -77,7 +77,7 @@ impl Accounts {
 }
 
 impl Auth {
-    /// These accounts, and no keys yet.
+    /// An `Auth` of these accounts, without keys yet.
     pub fn new(accounts: Accounts, master: MasterKeys, keys: KeyPolicy, tokens: TokenPolicy) -> Self {
         let Accounts { base, passwords, sessions, users } = accounts;
         let TokenPolicy { issuer, leeway, verify_cache: remembered, .. } = &tokens;
@@ -93,8 +93,8 @@ impl Auth {
         self.base.log.revocations()
     }
 
-    /// Passes if this replica may sign tokens now: it has heard of the keys within the bound, and its wall clock, which is
-    /// written into each token, is near enough to the database's.
+    /// Passes if this replica may sign tokens now. It has to have heard of the keys within the bound. Its wall clock,
+    /// which is written into each token, has to be near enough to the database's.
     ///
     /// # Errors
     /// [`Error::RevocationsStale`], [`Error::ClockWrong`].

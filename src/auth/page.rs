@@ -7,6 +7,6 @@ use uuid::Uuid;
 pub struct Page {
     /// The last id of the page before.
     pub after: Uuid,
-    /// At most so many.
+    /// Largest number of users on the page.
     pub size: u16,
 }

@@ -22,7 +22,7 @@ const BATCH: usize = 500;
 const MOST: usize = 10_000;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Those who wait to read a row by its key.
+/// Readings of rows by their keys that callers share.
 #[derive(Debug)]
 pub(super) struct ProvenReads<K, V> {
     waiting: Mutex<Vec<Waiting<K, V>>>,

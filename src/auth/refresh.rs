@@ -1,4 +1,4 @@
-//! Refresh: exchanges a refresh token. What is done is decided by `domain/rotation.rs`; here are the look-up, the one
+//! Refresh: exchanges a refresh token. The decision is that of `domain/rotation.rs`. Here are the look-up, the one
 //! conditional write, and the way back when another request was faster (promise P2).
 
 use std::sync::Arc;
@@ -19,36 +19,36 @@ use crate::{
     store::sessions::RotationUpdate,
 };
 
-/// How often a Refresh looks again because another one moved the session meanwhile. Each look means that the session
+/// Times that a Refresh looks again because another one moved the session meanwhile. Each look means that the session
 /// went forward, so the second one ends in a replay.
 const ATTEMPTS: u32 = 8;
 
-/// What a Refresh is given.
+/// The input of a Refresh.
 #[derive(Debug)]
 pub struct RefreshRequest {
     /// The refresh token as it came.
     pub refresh_token: Secret,
     /// An access token of the same session, perhaps expired.
     pub access_token: Option<Secret>,
-    /// What ListSessions shows from now on.
+    /// The client that ListSessions shows from now on.
     pub client: Option<ClientInfo>,
 }
 
-/// What a Refresh gives.
+/// The result of a Refresh.
 #[derive(Debug)]
 pub struct Refreshed {
     /// The new tokens.
     pub tokens: TokenPair,
-    /// Whether this exchange had been made before.
+    /// The exchange was new, or replayed.
     pub exchange: Exchange,
 }
 
-/// Whether an exchange was new.
+/// Distinguishes a new exchange from one that is handed out again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exchange {
-    /// It was.
+    /// The token was exchanged by this call.
     New,
-    /// It had been made before; its successor was handed out again.
+    /// The token had been exchanged before; its successor was handed out again.
     Replayed,
 }
 

@@ -15,7 +15,7 @@ use crate::{
     revocation::log::{Committed, Revoked},
 };
 
-/// What to end.
+/// The sessions that a Revoke ends.
 #[derive(Debug)]
 pub enum Target {
     /// The session of a refresh token, as it came.
@@ -28,7 +28,7 @@ pub enum Target {
     User(UserId, Option<SessionId>),
 }
 
-/// How long a caller that does not say waits for the other replicas.
+/// Time that a caller waits for the other replicas if it does not say.
 pub const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 impl Auth {

@@ -24,21 +24,21 @@ use crate::{
 /// The tokens of a session.
 #[derive(Debug)]
 pub struct TokenPair {
-    /// A JWT.
+    /// The access token, a JWT.
     pub access_token: Secret,
-    /// Its end.
+    /// The moment at which the access token expires.
     pub access_token_expires_at: OffsetDateTime,
-    /// Opaque.
+    /// The refresh token, which is opaque.
     pub refresh_token: Secret,
     /// The session's end if it is not refreshed before.
     pub refresh_token_expires_at: OffsetDateTime,
-    /// The session.
+    /// The session of both tokens.
     pub session_id: SessionId,
 }
 
 impl Auth {
-    /// Makes the tokens of a session's current generation. `now` was read before the session was, so that a token made
-    /// from a row that has been revoked since ends no later than the revocation is remembered.
+    /// Makes the tokens of a session's current generation. `now` was read before the session was. So a token made from
+    /// a row that has been revoked since ends no later than the revocation is remembered.
     ///
     /// # Errors
     /// [`Error::Internal`] without a key that signs.

@@ -31,8 +31,8 @@ impl Auth {
         Ok(self.verifier.verify(token, requirements)?)
     }
 
-    /// Verifies many tokens as of one moment. Signatures that have to be verified are many batches' turn by turn, a few at a
-    /// time, and calls that need one alone come in between.
+    /// Verifies many tokens as of one moment. Batches take turns at verifying signatures, a few at a time, and other calls
+    /// come in between.
     ///
     /// # Errors
     /// [`Error::RevocationsStale`], [`Error::KeyUnusable`], [`Error::Overloaded`] when too many batches wait.
@@ -51,7 +51,7 @@ impl Auth {
         Ok(self.verifier.finish(batch)?)
     }
 
-    /// Whose token this was, even if it has expired or its session has ended.
+    /// The principal of a token, even if it has expired or its session has ended.
     ///
     /// # Errors
     /// [`Error::Rejected`], [`Error::KeyUnusable`].

@@ -20,10 +20,11 @@ use crate::{
     store::{Store, audit::StoredEvent},
 };
 
-/// How often new events are looked for, how many at once, and how late one may become visible by then: its time is taken
-/// before it is committed, and by the clock of the replica.
+/// Time between two looks for new events.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Number of events that are read at once.
 const AT_ONCE: u32 = 100_000;
+/// Time by which an event may become visible late: its time is taken before it is committed, and by the replica's clock.
 const LATE: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
@@ -43,11 +44,11 @@ struct Tail {
     #[command(flatten)]
     database: DatabaseSettings,
 
-    /// Only those about this user, perhaps deleted by now
+    /// Events about this user alone, perhaps deleted by now
     #[arg(long)]
     user: Option<String>,
 
-    /// How many
+    /// Number of events
     #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100_000))]
     lines: u32,
 
@@ -86,7 +87,7 @@ impl Tail {
         Ok(())
     }
 
-    /// Until it fails, or somebody stops it.
+    /// Follows the events until that fails, or somebody stops it.
     async fn follow(&self, store: &Store, name: Option<&Username>, mut seen: HashSet<Uuid>) -> Result<(), Error> {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
@@ -126,7 +127,7 @@ fn json(event: &StoredEvent) -> serde_json::Value {
     })
 }
 
-/// What is known of an event, for people. What callers have sent is escaped: a terminal might obey it.
+/// The facts of an event as one line for people. What callers have sent is escaped: a terminal might obey it.
 fn line(event: &StoredEvent) -> String {
     let at = event.at.replace_nanosecond(0).unwrap_or(event.at).format(&Rfc3339).unwrap_or_default();
     let mut line = format!("{at}  {:22}  by {:13}", event.kind, event.actor);

@@ -40,15 +40,15 @@ const PASSWORD_BYTES: usize = 18;
 #[derive(Args)]
 #[command(next_help_heading = "Server")]
 pub(super) struct Dev {
-    /// Where users, sessions and keys are kept from one start to the next
+    /// Directory in which users, sessions and keys are kept from one start to the next
     #[arg(long, env = "COUNTERSIGN_DATA_DIR")]
     data_dir: Option<PathBuf>,
 
-    /// Where gRPC listens, on loopback; port 0 takes a free one
+    /// Address for gRPC, on loopback; port 0 takes a free one
     #[arg(long, env = "COUNTERSIGN_GRPC_ADDR", default_value = "127.0.0.1:50051")]
     grpc_addr: SocketAddr,
 
-    /// Where HTTP listens (JWKS, probes), on loopback; port 0 takes a free one
+    /// Address for HTTP (JWKS, probes), on loopback; port 0 takes a free one
     #[arg(long, env = "COUNTERSIGN_HTTP_ADDR", default_value = "127.0.0.1:8080")]
     http_addr: SocketAddr,
 
@@ -67,7 +67,7 @@ struct Checked {
     policy_file: Option<PolicyFile>,
 }
 
-/// What `dev.json` says, for scripts and for a second replica.
+/// The content of `dev.json`, for scripts and for a second replica.
 #[derive(Serialize, Deserialize)]
 struct Facts {
     grpc_addr: String,
@@ -183,7 +183,7 @@ async fn demo_password(server: &Server, dir: &Path) -> Result<String, Error> {
     Ok(text)
 }
 
-/// As root: a directory that the user whom Postgres runs as can enter, which /root is not.
+/// Chooses, as root, a directory that the user whom Postgres runs as can enter, which /root is not.
 fn default_data_dir() -> Result<PathBuf, Error> {
     if rustix::process::geteuid().is_root() {
         return Ok(PathBuf::from("/var/lib/countersign-dev"));

@@ -25,9 +25,9 @@ use crate::{
 
 const TARGET: Range<Duration> = Range::time("target", Duration::from_millis(1), Duration::from_secs(10));
 const THREADS: Range<usize> = HASH_THREADS.called("threads");
-/// How often a proposal is measured, and corrected by what it took.
+/// Times that a proposal is measured, and corrected by the measured time.
 const CORRECTIONS: usize = 4;
-/// How many hashes of each thread are timed, one by one.
+/// Hashes of each thread that are timed, one by one.
 const HASHES: usize = 7;
 
 #[derive(Args)]
@@ -44,7 +44,7 @@ enum Action {
             long,
             default_value = "250ms",
             value_parser = humantime::parse_duration,
-            help = TARGET.help("How long one hash is to take while all threads hash")
+            help = TARGET.help("Time that one hash is to take while all threads hash")
         )]
         target: Duration,
         #[arg(
@@ -70,7 +70,7 @@ impl Hash {
     }
 }
 
-/// How many KiB a hash may take, so that all threads together leave half of what is free.
+/// Largest memory of a hash in KiB, so that all threads together leave half of what is free.
 fn most_memory(threads: usize) -> u32 {
     let free = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
     let share = |free: u64| free / 2 / u64::try_from(threads).unwrap_or(u64::MAX);
@@ -102,7 +102,7 @@ async fn calibrate(target: Duration, threads: usize, most_memory: u32) -> Result
     Ok(sample)
 }
 
-/// What one hash takes while all threads hash.
+/// Measures one hash while all threads hash.
 async fn measure(cost: HashCost, threads: usize) -> Result<Sample, Error> {
     let hasher = Arc::new(PasswordHasher::start(HashPolicy { threads, queue: threads, cost })?);
     // The first hash of a thread touches the memory that it keeps.

@@ -9,11 +9,11 @@ use crate::{error::Error, grpc};
 
 #[derive(Args)]
 pub(super) struct Healthcheck {
-    /// Where the server's gRPC listens
+    /// Address of the server's gRPC port
     #[arg(long, env = "COUNTERSIGN_GRPC_ADDR", default_value = "127.0.0.1:50051")]
     grpc_addr: SocketAddr,
 
-    /// How long to wait for an answer
+    /// Longest time to wait for an answer
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
     timeout: Duration,
 }

@@ -34,7 +34,7 @@ enum Action {
     Rotate {
         #[command(flatten)]
         sealed: Sealed,
-        /// Which: access_token, refresh_token or pepper
+        /// Purpose of the key: access_token, refresh_token or pepper
         #[arg(long, default_value = "access_token")]
         purpose: Purpose,
     },
@@ -59,7 +59,7 @@ struct Database {
     database: DatabaseSettings,
 }
 
-/// What opens the keys, and the settings of the servers, which say how a new one is made.
+/// The master keys, and the settings of the servers, which say how a new key is made.
 #[derive(Args)]
 struct Sealed {
     #[command(flatten)]

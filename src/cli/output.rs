@@ -1,4 +1,4 @@
-//! What commands write, for people and scripts.
+//! The output of commands, for people and scripts.
 
 use std::{
     fmt::Display,

@@ -1,4 +1,4 @@
-//! What a process needs that serves: a runtime, ports, and to hear when it is to stop.
+//! The process of a server: its runtime, its ports, and the signals by which it is told to stop.
 
 use std::net::SocketAddr;
 
@@ -58,7 +58,7 @@ impl Shutdown {
         })
     }
 
-    /// Waits for one of them.
+    /// Waits for one of the signals.
     pub async fn requested(mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}

@@ -30,11 +30,11 @@ pub(super) struct Sessions {
 enum Action {
     /// End the sessions that were opened before a moment
     EndAll {
-        /// As 2026-11-30T12:00:00Z; now, if it is not given
+        /// Time, such as 2026-11-30T12:00:00Z; now, if it is not given
         #[arg(long, value_parser = parse_moment)]
         before: Option<OffsetDateTime>,
     },
-    /// After a restore from a backup: let the sessions live that it shows, those too that had ended since
+    /// Let the sessions live that a restored backup shows, those too that had ended since
     AcceptRestore,
 }
 

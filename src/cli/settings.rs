@@ -1,4 +1,4 @@
-//! What settings name: the database, its schema, the master keys.
+//! The things that settings name: the database, its schema, the master keys.
 
 use crate::{
     config::{DatabaseSettings, MasterKeySettings, Policies, PolicySettings, checked},

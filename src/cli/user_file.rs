@@ -26,7 +26,7 @@ pub(super) struct Line {
     roles: Vec<String>,
     #[serde(default)]
     disabled: bool,
-    /// RFC 3339.
+    /// The time of creation as in RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_at: Option<String>,
 }
@@ -57,7 +57,7 @@ impl Line {
         })
     }
 
-    /// What is written of a user.
+    /// The line that is written of a user.
     pub(super) fn of(credentials: UserWithHash) -> Self {
         let UserWithHash { user, password_hash } = credentials;
         Self {

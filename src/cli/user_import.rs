@@ -35,7 +35,7 @@ pub(super) struct UserImport {
     dry_run: bool,
 }
 
-/// What was read so far, and what became of it.
+/// The rows that were read so far, and their outcome.
 #[derive(Default)]
 struct Progress {
     line: u64,
@@ -110,7 +110,7 @@ impl Progress {
         }
     }
 
-    /// For people who wait.
+    /// Shows the progress to people who wait.
     fn show(&self) {
         if io::stderr().is_terminal() {
             tell(format_args!("\r{} rows", self.totals.rows()));

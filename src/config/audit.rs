@@ -18,7 +18,7 @@ pub struct AuditSettings {
         env = "COUNTERSIGN_AUDIT_RETENTION",
         default_value = "90d",
         value_parser = humantime::parse_duration,
-        help = KEPT.help("How long audit events are kept")
+        help = KEPT.help("Time for which audit events are kept")
     )]
     pub audit_retention: Duration,
 }

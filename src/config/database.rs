@@ -1,4 +1,4 @@
-//! The database: how to reach it.
+//! The settings of the database.
 
 use std::{fmt, time::Duration};
 
@@ -30,7 +30,7 @@ pub struct DatabaseSettings {
         env = "COUNTERSIGN_DATABASE_DEADLINE",
         default_value = "2s",
         value_parser = humantime::parse_duration,
-        help = DEADLINE.help("How long a request waits for a connection, and then for each statement")
+        help = DEADLINE.help("Longest time that a request waits for a connection, and then for each statement")
     )]
     pub database_deadline: Duration,
 }

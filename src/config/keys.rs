@@ -29,8 +29,8 @@ const PUBLISH_LEAD: Range<Duration> =
 const LIFETIME: Range<Duration> =
     Range::time("key-lifetime", Duration::ZERO, DAY.saturating_mul(3650)).from_setting("key-publish-lead");
 
-/// Place of the master keys that seal all others: the file, or the variable `COUNTERSIGN_MASTER_KEY`, which no
-/// flag can set, because what is on a command line is no secret.
+/// Place of the master keys that seal all others: the file, or the variable `COUNTERSIGN_MASTER_KEY`. No flag can set
+/// that, because what is on a command line is no secret.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Keys")]
 pub struct MasterKeySettings {
@@ -61,7 +61,7 @@ pub struct KeySettings {
         env = "COUNTERSIGN_KEY_PUBLISH_LEAD",
         default_value = "1h",
         value_parser = humantime::parse_duration,
-        help = PUBLISH_LEAD.help("How long a key is published before it signs")
+        help = PUBLISH_LEAD.help("Time for which a key is published before it signs")
     )]
     pub key_publish_lead: Duration,
 
@@ -70,7 +70,7 @@ pub struct KeySettings {
         env = "COUNTERSIGN_KEY_LIFETIME",
         default_value = "30d",
         value_parser = humantime::parse_duration,
-        help = LIFETIME.help("How long a key signs until the next one takes over")
+        help = LIFETIME.help("Time for which a key signs until the next one takes over")
     )]
     pub key_lifetime: Duration,
 }

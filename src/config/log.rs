@@ -10,7 +10,7 @@ pub struct LogSettings {
     #[arg(long, env = "COUNTERSIGN_LOG", default_value = "info", global = true)]
     pub log: String,
 
-    /// Form of its lines
+    /// Form of the lines
     #[arg(long, env = "COUNTERSIGN_LOG_FORMAT", default_value = "text", value_enum, global = true)]
     pub log_format: LogFormat,
 }
@@ -18,7 +18,7 @@ pub struct LogSettings {
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Lines for people.
     Text,
     /// One JSON object a line.
     Json,

@@ -68,7 +68,7 @@ pub struct PasswordSettings {
     )]
     pub hash_lanes: u32,
 
-    /// Whether new password hashes have a pepper: a secret that the servers keep among their keys
+    /// Makes new password hashes with a pepper: a secret that the servers keep among their keys
     #[arg(
         long,
         env = "COUNTERSIGN_PASSWORD_PEPPER",
@@ -89,7 +89,7 @@ pub struct PasswordSettings {
         long,
         env = "COUNTERSIGN_HASH_QUEUE",
         default_value_t = 128,
-        help = QUEUE.help("How many passwords may wait to be hashed")
+        help = QUEUE.help("Passwords that may wait to be hashed")
     )]
     pub hash_queue: usize,
 }

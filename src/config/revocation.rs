@@ -34,13 +34,13 @@ pub struct RevocationSettings {
     )]
     pub max_clock_distance: Duration,
 
-    /// Whether Postgres tells of revocations (NOTIFY), so that they are known in milliseconds; without, replicas ask ten
+    /// Has Postgres tell of revocations (NOTIFY), so that they are known in milliseconds; without, replicas ask ten
     /// times a second
     #[arg(long = "hints", env = "COUNTERSIGN_HINTS", default_value = "on", value_parser = one_of(&Notifications::NAMES))]
     pub notifications: Notifications,
 
-    /// Decides about sessions when the database was restored from a backup that is older than what replicas remember: refresh
-    /// none of them until an operator decides, end all of them, or let them live
+    /// Decides about sessions when the database was restored from a backup that is older than what replicas remember.
+    /// Refresh none of them until an operator decides, end all of them, or let them live
     #[arg(long, env = "COUNTERSIGN_AFTER_RESTORE", default_value = "ask", value_parser = one_of(&AfterRestore::NAMES))]
     pub after_restore: AfterRestore,
 }

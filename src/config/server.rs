@@ -35,7 +35,7 @@ pub struct ServerSettings {
         env = "COUNTERSIGN_DRAIN_TIMEOUT",
         default_value = "10s",
         value_parser = humantime::parse_duration,
-        help = DRAIN_TIMEOUT.help("How long a stop waits for calls under way")
+        help = DRAIN_TIMEOUT.help("Longest time that a stop waits for calls under way")
     )]
     pub drain_timeout: Duration,
 

@@ -1,5 +1,5 @@
-//! The sessions: how long they live, how many a user may have, how exchanged refresh tokens are forgiven, and how long those
-//! that have ended are kept.
+//! The sessions: how long they live, and how many a user may have. Also how exchanged refresh tokens are forgiven, and
+//! how long sessions that have ended are kept.
 
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ const IDLE_TTL: Range<Duration> = Range::time("session-idle-ttl", Duration::ZERO
     .from_setting("access-token-ttl")
     .to_setting("session-ttl");
 const LIMIT: Range<u32> = Range::number("max-sessions-per-user", 0, 10_000);
-/// So that a row outlives every clock by which its session may be live, and all that the rows of ended sessions are read for.
+/// The range of the retention. A row outlives every clock by which its session may be live, and all that the rows of
+/// ended sessions are read for.
 const KEPT: Range<Duration> = Range::time(
     "session-retention",
     Duration::from_secs(RETENTION.as_secs() + 2 * MAX_CLOCK_SKEW.as_secs()),
@@ -60,7 +61,7 @@ pub struct SessionSettings {
     )]
     pub max_sessions_per_user: u32,
 
-    /// What a Login does when the user has as many sessions as it may
+    /// Decides what a Login does when the user has as many sessions as it may
     #[arg(
         long,
         env = "COUNTERSIGN_SESSION_LIMIT_ACTION",
@@ -74,7 +75,7 @@ pub struct SessionSettings {
         env = "COUNTERSIGN_SESSION_RETENTION",
         default_value = "24h",
         value_parser = humantime::parse_duration,
-        help = KEPT.help("How long the row of a session that has ended is kept")
+        help = KEPT.help("Time for which the row of a session that has ended is kept")
     )]
     pub session_retention: Duration,
 
@@ -83,7 +84,7 @@ pub struct SessionSettings {
         env = "COUNTERSIGN_REFRESH_GRACE",
         default_value = "30s",
         value_parser = humantime::parse_duration,
-        help = GRACE.help("How long an exchanged refresh token gives the same successor again")
+        help = GRACE.help("Time for which an exchanged refresh token gives the same successor again")
     )]
     pub refresh_grace: Duration,
 
@@ -92,7 +93,7 @@ pub struct SessionSettings {
         env = "COUNTERSIGN_REFRESH_LATE_RETRY",
         default_value = "24h",
         value_parser = humantime::parse_duration,
-        help = LATE_RETRY.help("How long an exchanged refresh token whose successor was never used is forgiven; 0s turns it off")
+        help = LATE_RETRY.help("Time for which an exchanged refresh token is forgiven whose successor was never used; 0s turns it off")
     )]
     pub refresh_late_retry: Duration,
 }

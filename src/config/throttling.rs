@@ -20,7 +20,7 @@ pub struct ThrottleSettings {
         env = "COUNTERSIGN_LOGIN_DEADLINE",
         default_value = "5s",
         value_parser = humantime::parse_duration,
-        help = DEADLINE.help("How long a Login may wait for its password to be checked if its caller gives no deadline")
+        help = DEADLINE.help("Longest wait of a Login for its password to be checked if its caller gives no deadline")
     )]
     pub login_deadline: Duration,
 

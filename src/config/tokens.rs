@@ -46,12 +46,12 @@ pub struct TokenSettings {
         long,
         env = "COUNTERSIGN_VERIFY_CACHE",
         default_value_t = 50_000,
-        help = VERIFY_CACHE.help("How many access tokens are remembered whose signature was verified; 0 means none")
+        help = VERIFY_CACHE.help("Access tokens that are remembered because their signature was verified; 0 means none")
     )]
     pub verify_cache: usize,
 
-    /// Where verifiers reach the HTTP port, as http(s)://host[:port][/path]; without it, the issuer if that is such a URL,
-    /// and else the host that they ask for
+    /// URL by which verifiers reach the HTTP port, as http(s)://host[:port][/path]. Without it, the issuer if that is
+    /// such a URL, and else the host that they ask for
     #[arg(long, env = "COUNTERSIGN_PUBLIC_URL")]
     pub public_url: Option<String>,
 }

@@ -1,6 +1,6 @@
-//! The operator's list of passwords that nobody may choose (REQUIREMENTS R52), of any size. What is kept of it are binary
-//! fuse filters of its SHA-1 hashes, 2.25 bytes an entry: a password that is on the list is always found, and of others
-//! one in 65,536 is taken for one that is, by each filter that may hold it.
+//! The operator's list of passwords that nobody may choose (REQUIREMENTS R52), of any size. What is kept of it are
+//! binary fuse filters of its SHA-1 hashes, 2.25 bytes an entry. A password that is on the list is always found. Of
+//! others one in 65,536 is taken for one that is, by each filter that may hold it.
 
 use std::{
     fmt,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 const SETTING: &str = "password-blocklist";
-/// How many entries a filter holds. Building one takes 34 bytes for each of them.
+/// Number of entries in a filter. Building one takes 34 bytes for each of them.
 const PART: usize = 1 << 22;
 const MAX_LINE: u64 = 4096;
 const SHA1_DIGITS: usize = 40;
@@ -35,7 +35,7 @@ pub struct Blocklist {
     entries: usize,
 }
 
-/// What the lines of a list are.
+/// The form of the lines of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     /// Passwords, whose case does not matter.
@@ -51,8 +51,8 @@ struct Part {
 }
 
 impl Blocklist {
-    /// Reads a list: passwords, one a line, in UTF-8 (a line that is not is taken for Latin-1), or SHA-1 hashes in
-    /// hexadecimal digits, each perhaps with a colon and a number after it. The first line says which.
+    /// Reads a list: passwords, one a line, or SHA-1 hashes in hexadecimal digits, each perhaps with a colon and a
+    /// number after it. Passwords are in UTF-8; a line that is not is taken for Latin-1. The first line says which.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a file that cannot be read, or is no such list.
@@ -96,7 +96,7 @@ impl Blocklist {
         builder.finish(form.ok_or("holds no password")?)
     }
 
-    /// Whether the password is on the list, or one in 65,536 of those that are not.
+    /// True if the password is on the list, or is one in 65,536 of those that are not.
     pub fn contains(&self, password: &Password) -> bool {
         let key = match self.form {
             Form::Plain => plain_key(password.as_str()),
@@ -105,7 +105,7 @@ impl Blocklist {
         self.parts.iter().any(|part| part.range.contains(&key) && part.filter.contains(&key))
     }
 
-    /// How many lines it was made of.
+    /// Number of lines that the list was made of.
     pub fn entries(&self) -> usize {
         self.entries
     }
@@ -120,7 +120,7 @@ struct Builder {
 }
 
 impl Builder {
-    /// Whether the list may still turn out to be none: its first line may be a heading.
+    /// True while the list may still turn out to be none: its first line may be a heading.
     fn is_short(&self) -> bool {
         self.entries == 1
     }
@@ -171,7 +171,7 @@ fn sha1_key(line: &[u8]) -> Option<u64> {
     u64::from_str_radix(str::from_utf8(digits.get(..16)?).ok()?, 16).ok()
 }
 
-/// Whether a line looks like a hash of another kind, as of the other lists of Have I Been Pwned.
+/// True if a line looks like a hash of another kind, as of the other lists of Have I Been Pwned.
 fn is_hash(line: &[u8]) -> bool {
     let digits = line.split(|byte| *byte == b':').next().unwrap_or(line);
     [32, 40, 56, 64, 96, 128].contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit)

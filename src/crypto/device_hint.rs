@@ -1,6 +1,6 @@
-//! Device hints: `csd_` + base64url( version | key number | user id | device id | time | tag ), by the keys of refresh tokens. Who
-//! has logged in before may show one with the next Login, and is then not held up by those who guess at the same name.
-//! It is no credential: a password is asked for all the same.
+//! Device hints, by the keys of refresh tokens: `csd_` + base64url( version | key number | user id | device id | time |
+//! tag ). A device that has logged in before may show its hint with the next Login. It is then not held up by those who
+//! guess at the same name. It is no credential: a password is asked for all the same.
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_token::ids::UserId;
@@ -10,7 +10,7 @@ use super::{random, refresh_token::RefreshTokenKeys, secret::Secret};
 use crate::error::Error;
 
 const PREFIX: &str = "csd_";
-/// Not that of a refresh token: the same keys sign both.
+/// The version of a hint, not that of a refresh token: the same keys sign both.
 const VERSION: u8 = 2;
 const BODY: usize = 1 + 2 + 16 + 16 + 8;
 const HINT: usize = BODY + 32;
@@ -23,7 +23,7 @@ pub struct Device {
     pub user_id: UserId,
     /// Made at the device's first login.
     pub id: Uuid,
-    /// When it logged in, in seconds since 1970.
+    /// The moment of its login, in seconds since 1970.
     pub issued_at: u64,
 }
 

@@ -19,15 +19,15 @@ use crate::{
     error::Error,
 };
 
-/// What one hash is taken for before one has been measured.
+/// Time that a hash is assumed to take before one has been measured.
 pub(super) const HASH_TIME: Duration = Duration::from_millis(15);
 
-/// How much there is to do.
+/// The work that is queued.
 #[derive(Debug, Default)]
 pub(super) struct Load {
     pub(super) waiting: AtomicUsize,
     pub(super) hashes: AtomicU64,
-    /// What one takes, in nanoseconds: a moving average; 0 before the first.
+    /// Time that one hash takes, in nanoseconds: a moving average; 0 before the first.
     pub(super) time: AtomicU64,
 }
 
@@ -59,7 +59,7 @@ impl Load {
 /// Work for a thread.
 pub(super) struct Job {
     pub(super) task: Task,
-    /// Its caller waits no longer.
+    /// The moment from which on the caller waits no longer.
     pub(super) until: Option<Instant>,
 }
 

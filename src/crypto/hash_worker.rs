@@ -24,7 +24,7 @@ use crate::{
     error::Error,
 };
 
-/// How much lower than the other threads' the priority is.
+/// Difference by which the priority is lower than that of other threads.
 const NICE: i32 = 10;
 
 /// One hashing thread.

@@ -1,5 +1,5 @@
-//! The keys of a running server, opened and parsed once: those of access tokens that are published, the one that signs, and
-//! those of refresh tokens. What they are made of comes from `auth/keys/`.
+//! The keys of a running server, opened and parsed once: those of access tokens, and those of refresh tokens. Of the
+//! former, all are published, and one signs. What they are made of comes from `auth/keys/`.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -28,7 +28,7 @@ pub struct Keyring {
 pub struct Jwks {
     /// The document.
     pub json: String,
-    /// Names its content (RFC 9110 section 8.8.3).
+    /// The name of the content (RFC 9110 section 8.8.3).
     pub etag: String,
 }
 
@@ -57,7 +57,7 @@ impl Keyring {
         self.active_refresh = Some(number);
     }
 
-    /// What signs access tokens.
+    /// The key that signs access tokens.
     ///
     /// # Errors
     /// [`Error::Internal`] when the key that should sign cannot be used here, as the log says.

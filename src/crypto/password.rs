@@ -39,7 +39,7 @@ pub struct PasswordHasher {
     queue: SyncSender<Job>,
     load: Arc<Load>,
     threads: usize,
-    /// How many may wait.
+    /// Number of jobs that may wait.
     size: usize,
     params: Params,
     dummy: PasswordHash,
@@ -73,7 +73,7 @@ impl PasswordHasher {
         self.peppers.store(Arc::new(peppers));
     }
 
-    /// Whether a stored hash has no pepper, or one that has been heard of here.
+    /// True if a stored hash has no pepper, or one that has been heard of here.
     pub fn knows_pepper_of(&self, stored: &PasswordHash) -> bool {
         // What cannot be read needs none.
         keyid(stored).ok().flatten().is_none_or(|keyid| self.peppers.load().knows(&keyid))
@@ -94,9 +94,9 @@ impl PasswordHasher {
     /// Checks a password against a stored hash; against a dummy of equal cost if there is none.
     ///
     /// # Errors
-    /// [`Error::Overloaded`] when the queue is full, or too long to be done by `until`; [`Error::Internal`] for a stored
-    /// hash that cannot be read, costs more than is allowed or needs a pepper that is not known; [`Error::KeyUnusable`] when
-    /// its pepper cannot be used here.
+    /// [`Error::Overloaded`] when the queue is full, or too long to be done by `until`. [`Error::Internal`] for a
+    /// stored hash that cannot be read, costs more than is allowed or needs a pepper that is not known.
+    /// [`Error::KeyUnusable`] when its pepper cannot be used here.
     pub async fn verify(
         &self,
         password: Password,
@@ -110,14 +110,14 @@ impl PasswordHasher {
         answer.await.map_err(|_| Error::ShuttingDown)?
     }
 
-    /// Whether a stored hash is to be replaced by one of today's cost and pepper.
+    /// True if a stored hash is to be replaced by one of today's cost and pepper.
     pub fn is_outdated(&self, stored: &PasswordHash) -> bool {
         let today = |keyid: Option<String>| keyid.as_deref() == self.peppers.load().active_kid();
         phc::is_outdated(stored, &self.params) || !keyid(stored).is_ok_and(today)
     }
 
-    /// Whether work that has to be done by `until` may be queued now: judged by the length of the queue and what a hash took
-    /// lately.
+    /// Checks that work which has to be done by `until` may be queued now. That is judged by the length of the queue
+    /// and the time that a hash took lately.
     ///
     /// # Errors
     /// [`Error::Overloaded`]; [`Error::DeadlineExceeded`] when it has passed.
@@ -137,7 +137,7 @@ impl PasswordHasher {
         }
     }
 
-    /// How many hashes have been computed since the start.
+    /// Number of hashes that have been computed since the start.
     pub fn hashes(&self) -> u64 {
         self.load.hashes.load(Ordering::Relaxed)
     }

@@ -1,5 +1,5 @@
-//! What a new password must not be: on the operator's list, or easy to guess (REQUIREMENTS R52). Its length is checked by
-//! `domain/password.rs`. A password that is in use is never asked: whoever knows it logs in.
+//! Rules for new passwords: not on the operator's list, and not easy to guess (REQUIREMENTS R52). The length is checked
+//! by `domain/password.rs`. A password that is in use is never asked: whoever knows it logs in.
 
 use std::{
     path::PathBuf,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 const ESTIMATED_CHARS: usize = 48;
-/// How many may be estimated or wait for it, and what the slowest takes.
+/// Number of passwords that may be estimated or wait for it, and the time that the slowest takes.
 const PLACES: usize = 16;
 const ESTIMATE_TIME: Duration = Duration::from_secs(1);
 

@@ -1,6 +1,6 @@
-//! Peppers of password hashes: argon2's secret value K (RFC 9106 section 3.1), which the database alone does not give away.
-//! A PHC string names its pepper by `keyid`, which is not hashed itself, so that one that was replaced still checks what was
-//! hashed with it.
+//! Peppers of password hashes: argon2's secret value K (RFC 9106 section 3.1), which the database alone does not give
+//! away. A PHC string names its pepper by `keyid`, which is not hashed itself. So a pepper that was replaced still
+//! checks what was hashed with it.
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
@@ -15,7 +15,8 @@ use super::{random, secret::Secret, signing_key::KeyMaterial};
 use crate::error::Error;
 
 const SECRET_BYTES: usize = 32;
-/// As many as `keyid` may have. Random, so that no name comes back with another secret after a restore.
+/// Length of a pepper's name: as many bytes as `keyid` may have. Random, so that no name comes back with another secret
+/// after a restore.
 const KEYID_BYTES: usize = Params::MAX_KEYID_LEN;
 
 /// A pepper, and its name.
@@ -28,9 +29,9 @@ pub struct Pepper {
 /// A stored pepper, as far as it can be used.
 #[derive(Clone, Debug)]
 pub enum PepperKey {
-    /// It can.
+    /// The pepper can be used.
     Key(Arc<Pepper>),
-    /// It is ours, and does not open here.
+    /// The pepper is one of ours, and does not open here.
     Unusable,
 }
 
@@ -38,7 +39,7 @@ pub enum PepperKey {
 #[derive(Debug, Default)]
 pub struct Peppers {
     known: HashMap<String, PepperKey>,
-    /// That of new hashes.
+    /// The name of the pepper of new hashes.
     active: Option<String>,
 }
 
@@ -121,7 +122,7 @@ impl Peppers {
         self.active.as_deref().map(|kid| self.find(kid)).transpose()
     }
 
-    /// Whether there is one of this name, usable or not.
+    /// True if there is a pepper of this name, usable or not.
     pub fn knows(&self, kid: &str) -> bool {
         self.known.contains_key(kid)
     }

@@ -67,7 +67,7 @@ pub(super) fn keyid(hash: &PasswordHash) -> Result<Option<String>, Error> {
     Ok(phc.params.get("keyid").map(|keyid| keyid.to_string()))
 }
 
-/// Whether a hash names a pepper, without which it cannot be checked.
+/// True if a hash names a pepper, without which it cannot be checked.
 pub fn is_peppered(hash: &PasswordHash) -> bool {
     keyid(hash).is_ok_and(|keyid| keyid.is_some())
 }
@@ -76,7 +76,7 @@ pub(super) fn unreadable() -> Error {
     Error::internal("a stored password hash cannot be read")
 }
 
-/// What a hash says it was made with.
+/// The algorithm, version and parameters that a hash names.
 fn named(phc: &Phc) -> Option<(Algorithm, Version, Params)> {
     let algorithm = Algorithm::new(phc.algorithm.as_str()).ok()?;
     // Argon2 began to write its version with 0x13.
@@ -84,7 +84,7 @@ fn named(phc: &Phc) -> Option<(Algorithm, Version, Params)> {
     Some((algorithm, version, Params::try_from(&phc.params).ok()?))
 }
 
-/// Whether a stored hash is weaker than `params`, or none of ours: its owner's next right password replaces it.
+/// True if a stored hash is weaker than `params`, or none of ours: its owner's next right password replaces it.
 pub(super) fn is_outdated(hash: &PasswordHash, params: &Params) -> bool {
     let Some((algorithm, version, stored)) = Phc::new(hash.as_str()).ok().as_ref().and_then(named) else {
         return true;
@@ -92,9 +92,9 @@ pub(super) fn is_outdated(hash: &PasswordHash, params: &Params) -> bool {
     algorithm != Algorithm::Argon2id || version != Version::V0x13 || strength(&stored) < strength(params)
 }
 
-/// What guessing costs: the memory filled in all passes, and where that is the same, the memory at once. One order of all
-/// costs, so that replicas with different settings do not replace each other's hashes for ever. OWASP takes costs of about
-/// the same product for equal. Lanes say how the work is divided, not how much there is.
+/// The cost of guessing: the memory filled in all passes, and where that is the same, the memory at once. One order of
+/// all costs, so that replicas with different settings do not replace each other's hashes for ever. OWASP takes costs
+/// of about the same product for equal. Lanes say how the work is divided, not how much there is.
 fn strength(params: &Params) -> (u64, u32) {
     (u64::from(params.m_cost()) * u64::from(params.t_cost()), params.m_cost())
 }

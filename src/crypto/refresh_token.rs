@@ -1,6 +1,7 @@
-//! Refresh tokens: `csr_` + base64url( version | key number | session id | generation | tag ). The tag is an HMAC-SHA256
-//! over all that comes before it (RFC 9700 section 4.14.2), so a token that was never issued is refused without a
-//! look-up, and the token of a generation is a pure function of session, generation and key: nothing of it is stored.
+//! Refresh tokens: `csr_` + base64url( version | key number | session id | generation | tag ). The tag is an
+//! HMAC-SHA256 over all that comes before it (RFC 9700 section 4.14.2). So a token that was never issued is refused
+//! without a look-up. The token of a generation is a pure function of session, generation and key: nothing of it is
+//! stored.
 
 use std::{collections::HashMap, fmt};
 
@@ -21,23 +22,23 @@ const ENCODED: usize = TOKEN.div_ceil(3) * 4 - 2;
 /// The length of a key's secret, in bytes.
 pub const KEY_BYTES: usize = 32;
 
-/// What a refresh token says, its tag checked.
+/// The content of a refresh token whose tag was checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefreshToken {
-    /// The session it continues.
+    /// The session that the token continues.
     pub session_id: SessionId,
-    /// Which of the session's tokens it is, from 1.
+    /// The number of the token within its session, from 1.
     pub generation: u32,
 }
 
-/// What became of reading a token.
+/// The outcome of reading a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// One of the keys made it.
+    /// The token was made by one of the keys.
     Token(RefreshToken),
-    /// None of ours.
+    /// The token is none of ours.
     Invalid,
-    /// It names a key that this replica does not know, or not yet.
+    /// The token names a key that this replica does not know, or not yet.
     KeyUnknown,
 }
 
@@ -45,7 +46,7 @@ pub enum Reading {
 #[derive(Debug, Default)]
 pub struct RefreshTokenKeys(HashMap<u16, RefreshTokenKey>);
 
-/// What a number stands for.
+/// A key as its number finds it: usable or not.
 pub enum RefreshTokenKey {
     /// A key whose tokens are accepted.
     Key(Box<hmac::Key>),
@@ -89,7 +90,7 @@ impl RefreshTokenKeys {
         Some(Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
     }
 
-    /// By the oldest key, since keys of refresh tokens are never deleted.
+    /// Derives a secret from the oldest key, since keys of refresh tokens are never deleted.
     pub(super) fn lasting_secret(&self, purpose: &[u8]) -> Option<[u8; 32]> {
         let usable = self.0.iter().filter(|(_, key)| matches!(key, RefreshTokenKey::Key(_)));
         let oldest = *usable.min_by_key(|(number, _)| **number)?.0;
@@ -105,7 +106,7 @@ impl RefreshTokenKeys {
         }
     }
 
-    /// Whether key `number` made the tag. Compared in constant time.
+    /// True if key `number` made the tag. Compared in constant time.
     pub(super) fn is_tag(&self, number: u16, bytes: &[u8], tag: &[u8]) -> bool {
         match self.0.get(&number) {
             Some(RefreshTokenKey::Key(key)) => hmac::verify(key, bytes, tag).is_ok(),

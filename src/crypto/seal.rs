@@ -24,7 +24,7 @@ pub struct MasterKeys {
     older: Vec<RandomizedNonceKey>,
 }
 
-/// Which of the master keys has sealed something.
+/// The master key that has sealed something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealedBy {
     /// The first one.

@@ -12,7 +12,7 @@ use crate::error::Error;
 /// Shorter ones could be guessed.
 const MIN_CHARS: usize = 32;
 
-/// What is kept of a service token.
+/// The digest that is kept of a service token.
 #[derive(Clone)]
 pub struct ServiceTokenHash(Digest);
 
@@ -32,7 +32,7 @@ impl ServiceTokenHash {
         Ok(Self(digest(&SHA256, token.as_bytes())))
     }
 
-    /// Whether `token` is the one.
+    /// True if `token` is the one.
     pub fn matches(&self, token: &[u8]) -> bool {
         let other = digest(&SHA256, token);
         verify_slices_are_equal(self.0.as_ref(), other.as_ref()).is_ok()

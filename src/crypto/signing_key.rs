@@ -1,5 +1,5 @@
-//! Keys of access tokens, parsed once: aws-lc-rs does the cryptography on parsed keys, because jsonwebtoken parses them
-//! again at every call (for RS256 that costs more than the signature). jsonwebtoken describes them as JWKs and names
+//! Keys of access tokens, parsed once: aws-lc-rs does the cryptography on parsed keys. The library jsonwebtoken
+//! parses them again at every call, which for RS256 costs more than the signature. It describes them as JWKs and names
 //! them by their thumbprints, and in the tests it has to agree with what is done here.
 
 use std::fmt;
@@ -35,7 +35,7 @@ const MIN_HMAC_BYTES: usize = 32;
 pub struct KeyMaterial {
     /// The name of the key: an RFC 7638 thumbprint; random for HS256, whose thumbprint would hash the secret.
     pub kid: String,
-    /// Its private part: a PKCS#8 document, or a secret.
+    /// The private part: a PKCS#8 document, or a secret.
     pub private: Zeroizing<Vec<u8>>,
 }
 
@@ -127,12 +127,12 @@ impl SigningKey {
         Ok(key)
     }
 
-    /// Its name.
+    /// The name of the key.
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// Its algorithm.
+    /// The algorithm of the key.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
@@ -155,7 +155,7 @@ impl SigningKey {
         })
     }
 
-    /// What verifies its signatures.
+    /// The key that verifies the signatures of this one.
     ///
     /// # Errors
     /// [`Error::Internal`] for a key that is not sound.

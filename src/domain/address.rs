@@ -8,8 +8,8 @@ use std::{
 /// The longest zone of an address (RFC 4007 section 11) that is read over.
 const MAX_ZONE: usize = 32;
 
-/// The address of a client. Forms that mean the same are equal: with a port, in brackets, with a zone, an IPv4 address that
-/// is mapped (RFC 4291 section 2.5.5.2) or translated (RFC 6052 section 2.1, RFC 2765 section 2.1).
+/// The address of a client. Forms that mean the same are equal: with a port, in brackets, or with a zone. So is an IPv4
+/// address that is mapped (RFC 4291 section 2.5.5.2) or translated (RFC 6052 section 2.1, RFC 2765 section 2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddress(IpAddr);
 
@@ -38,7 +38,7 @@ impl ClientAddress {
         Some(Self(ipv4_within(ip.to_canonical()).map_or(ip.to_canonical(), IpAddr::V4)))
     }
 
-    /// What belongs to one client: an IPv4 address, or the IPv6 network of 64 bits (RFC 4291 section 2.5.4).
+    /// Network that belongs to one client: an IPv4 address, or the IPv6 network of 64 bits (RFC 4291 section 2.5.4).
     pub fn network(self) -> ClientNetwork {
         match self.0 {
             IpAddr::V4(_) => ClientNetwork(self.0),

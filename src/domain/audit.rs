@@ -1,5 +1,5 @@
-//! What an operator may have to prove later: who logged in or failed to, which sessions were ended, what was changed, and
-//! by whom. No event holds a secret, nor a name that no user has: what was typed there may be a password.
+//! Events that an operator may have to prove later: who logged in or failed to, which sessions were ended, what was
+//! changed, and by whom. No event holds a secret, nor a name that no user has: what was typed there may be a password.
 
 use countersign_token::ids::{SessionId, UserId};
 
@@ -12,30 +12,30 @@ use super::{
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Event {
-    /// What.
+    /// The kind of the event.
     pub kind: Kind,
-    /// Who did it.
+    /// The actor of the event.
     pub actor: Actor,
-    /// Whom it is about.
+    /// The user whom the event is about.
     pub user: Option<(UserId, Username)>,
-    /// Which session it is about.
+    /// The session that the event is about.
     pub session: Option<SessionId>,
-    /// Why: a [`Reason`] or a [`Failure`]; empty if there is nothing to say.
+    /// The reason: a [`Reason`] or a [`Failure`]; empty if there is nothing to say.
     pub reason: &'static str,
-    /// What exactly: roles, or a key's purpose and name.
+    /// Details: roles, or a key's purpose and name.
     pub detail: String,
-    /// As far as the caller has said.
+    /// The client, as far as the caller has said.
     pub client: ClientInfo,
-    /// How many sessions ended, users were written, or equal events it stands for.
+    /// Number of sessions that ended, of users that were written, or of equal events that this one stands for.
     pub count: u32,
 }
 
-/// Why a session ends, and from where somebody made it end, as far as the caller has said.
+/// The reason for which a session ends, and from where somebody made it end, as far as the caller has said.
 #[derive(Clone, Debug)]
 pub struct Cause {
-    /// Why.
+    /// The reason of the end.
     pub reason: Reason,
-    /// From where.
+    /// The client, as far as the caller has said.
     pub client: ClientInfo,
 }
 
@@ -54,7 +54,7 @@ macro_rules! names {
         }
 
         impl $name {
-            /// As it is stored and logged.
+            /// The name as it is stored and logged.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)*
@@ -65,7 +65,7 @@ macro_rules! names {
 }
 
 names! {
-    /// What happened.
+    /// Kinds of events.
     Kind {
         /// A session was opened.
         LoginSucceeded = "login_succeeded",
@@ -113,9 +113,9 @@ names! {
 }
 
 names! {
-    /// Who did something.
+    /// Actors of events.
     Actor {
-        /// Who has the user's password, or a token of the session.
+        /// A caller that has the user's password, or a token of the session.
         User = "user",
         /// A caller that administers over gRPC.
         Administrator = "administrator",
@@ -127,17 +127,17 @@ names! {
 }
 
 names! {
-    /// Why a password was of no use.
+    /// Reasons for which a password was of no use.
     Failure {
         /// No user has the name.
         UnknownUser = "unknown_user",
-        /// It was not the user's.
+        /// The password was not the user's.
         WrongPassword = "wrong_password",
-        /// It was the user's, who may not log in.
+        /// The password was right, and the user may not log in.
         UserDisabled = "user_disabled",
-        /// It was not looked at: there were too many wrong ones.
+        /// The password was not looked at: there were too many wrong ones.
         Throttled = "throttled",
-        /// It was right, and the user has as many sessions as it may.
+        /// The password was right, and the user has as many sessions as it may.
         SessionLimit = "session_limit",
     }
 }
@@ -157,24 +157,24 @@ impl Event {
         }
     }
 
-    /// It is about `user`.
+    /// The event, about `user`.
     pub fn about(self, user: &User) -> Self {
         Self { user: Some((user.id, user.username.clone())), ..self }
     }
 
-    /// It happened so often, or to so many.
+    /// The event, as one that happened so often, or to so many.
     pub fn times(self, count: usize) -> Self {
         Self { count: u32::try_from(count).unwrap_or(u32::MAX), ..self }
     }
 
-    /// What exactly happened.
+    /// The event, with this detail.
     pub fn detail(self, detail: impl Into<String>) -> Self {
         Self { detail: detail.into(), ..self }
     }
 }
 
 impl Kind {
-    /// What the end of one session is called that ends for `reason`.
+    /// The kind of event for the end of one session for `reason`.
     pub fn of_end(reason: Reason) -> Self {
         match reason {
             Reason::Reuse => Self::RefreshTokenReused,
@@ -184,7 +184,7 @@ impl Kind {
 }
 
 impl Actor {
-    /// Who ends a session for `reason`, where `operator` administers.
+    /// The actor that ends a session for `reason`, where `operator` administers.
     pub fn of_end(reason: Reason, operator: Self) -> Self {
         match reason {
             Reason::LoggedOut => Self::User,

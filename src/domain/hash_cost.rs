@@ -1,10 +1,10 @@
-//! What a password hash may cost and has to, and the cost that takes a given time. Measuring is `cli/hash.rs`.
+//! The cost of a password hash: its bounds, and the cost that takes a given time. Measuring is `cli/hash.rs`.
 
 use std::time::Duration;
 
 use super::password::HashCost;
 
-/// What OWASP's Password Storage Cheat Sheet asks of argon2id at least: memory in KiB, and iterations. Most memory first.
+/// Least costs of argon2id in OWASP's Password Storage Cheat Sheet: memory in KiB, and iterations. Most memory first.
 pub const LEAST_COSTS: [(u32, u32); 5] = [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)];
 /// The least memory that OWASP asks for, with the most iterations, in KiB.
 pub const LEAST_MEMORY: u32 = {
@@ -23,10 +23,10 @@ pub const MOST_LANES: u32 = 8;
 /// Memory is proposed in steps of so many KiB.
 const STEP: u32 = 1024;
 
-/// What a hash of some cost took.
+/// The measured times of a hash of some cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// Its cost.
+    /// The cost of the hash.
     pub cost: HashCost,
     /// The time of one: the median.
     pub time: Duration,
@@ -35,14 +35,14 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// From the times of single hashes, of which one at least is needed.
+    /// A sample from the times of single hashes, of which one at least is needed.
     pub fn of(cost: HashCost, mut times: Vec<Duration>) -> Option<Self> {
         times.sort_unstable();
         let at = |quarter: usize| times.get((times.len().saturating_sub(1)) * quarter / 4).copied();
         Some(Self { cost, time: at(2)?, middle: (at(1)?, at(3)?) })
     }
 
-    /// Whether the times differ by more than on a machine that does nothing else.
+    /// True if the times differ by more than on a machine that does nothing else.
     pub fn scatters(&self) -> bool {
         self.middle.1 > self.middle.0.mul_f64(1.25)
     }
@@ -55,8 +55,9 @@ pub fn least_within(most_memory: u32, lanes: u32) -> Option<HashCost> {
 }
 
 /// The cost of a hash that takes `target`, as `sample` lets expect: time grows with memory times iterations. Memory is
-/// what makes guessing dear (RFC 9106 section 4), so as much of it as fits, and iterations once it is at its most, which is
-/// `most_memory` KiB. The cheapest cost that OWASP allows if even that takes longer; that of the sample if none fits.
+/// what makes guessing expensive (RFC 9106 section 4). So as much of it is used as fits, and iterations once it is at
+/// its most, which is `most_memory` KiB. The cheapest cost that OWASP allows if even that takes longer; that of the
+/// sample if none fits.
 pub fn cost_for(target: Duration, sample: Sample, most_memory: u32) -> HashCost {
     let HashCost { memory, iterations, lanes } = sample.cost;
     let work = u128::from(memory) * u128::from(iterations);

@@ -7,21 +7,22 @@
 //!   \_____________________________________ Killed <________________/_____________________________________/
 //! ```
 //!
-//! Ages are witnessed: counted in the database, by replicas that watched the count stand still for so long by a clock
-//! that does not jump (`auth/keys/service_clock.rs`). An age is never more than what has passed (but for a
+//! Ages are witnessed: counted in the database, by replicas that watched the count stand still for so long. They watch
+//! by a clock that does not jump (`auth/keys/service_clock.rs`). An age is never more than what has passed (but for a
 //! millisecond at each change of a key), whatever wall clocks say.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use countersign_token::revocation::{MAX_STALENESS, RETENTION};
 
-/// How long caches may keep a key set, as its Cache-Control says.
+/// Time for which caches may keep a key set, as its Cache-Control says.
 pub const JWKS_MAX_AGE: Duration = Duration::from_secs(300);
 
-/// How long a key that signs no more is kept: a replica that has not heard of it signs with it until its bound at most.
+/// Time for which a key that signs no more is kept. A replica that has not heard of its end signs with it until the
+/// replica's bound at most.
 pub const RETIRED_KEY_TTL: Duration = Duration::from_secs(RETENTION.as_secs() + MAX_STALENESS.as_secs());
 
-/// What a key is for.
+/// The purpose of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// Signs access tokens.
@@ -32,44 +33,44 @@ pub enum Purpose {
     Pepper,
 }
 
-/// Where a key stands in its life.
+/// The stage of a key's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Published, and signs nothing yet.
     Next,
-    /// Signs.
+    /// The key signs.
     Active,
-    /// Verifies what it has signed.
+    /// The key verifies what it has signed.
     Retired,
-    /// Its tokens are dead.
+    /// The key is dead, and so are its tokens.
     Killed,
 }
 
 /// A key without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// What it is for.
+    /// The purpose of the key.
     pub purpose: Purpose,
     /// 1, 2, 3 and so on for each purpose.
     pub number: u16,
-    /// Its name in tokens.
+    /// The name of the key in tokens.
     pub kid: String,
-    /// Where it stands.
+    /// The stage of its life.
     pub stage: Stage,
-    /// For how long at least it has stood there.
+    /// Time for which at least the key has been at this stage.
     pub age: Duration,
 }
 
-/// How keys rotate.
+/// The policy by which keys rotate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyRotation {
-    /// How long a key is published before it signs.
+    /// Time for which a key is published before it signs.
     pub publish_lead: Duration,
-    /// How long it signs.
+    /// Time for which a key signs.
     pub lifetime: Duration,
 }
 
-/// What is to be done.
+/// A step that is due in the life of the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     /// Make the first key, which signs at once: nobody can have fetched another.
@@ -85,12 +86,12 @@ pub enum Due {
     },
     /// Delete a key that can verify nothing any more.
     Delete {
-        /// Its number.
+        /// The number of the key.
         number: u16,
     },
 }
 
-/// What is due for the keys of `purpose`.
+/// The step that is due for the keys of `purpose`.
 pub fn due(keys: &[Key], purpose: Purpose, policy: KeyRotation) -> Option<Due> {
     let at = |stage: Stage| keys.iter().rev().find(move |key| key.purpose == purpose && key.stage == stage);
     let Some(active) = at(Stage::Active) else {
@@ -108,23 +109,23 @@ pub fn due(keys: &[Key], purpose: Purpose, policy: KeyRotation) -> Option<Due> {
     keys.iter().find(|key| key.purpose == purpose && is_over(key)).map(|key| Due::Delete { number: key.number })
 }
 
-/// How long it takes until every replica has published `next` for the lead and no cache holds an older set: each replica
-/// has read of it within the largest bound, or accepts and signs nothing until it has.
+/// Time until every replica has published `next` for the lead and no cache holds an older set. By then each replica has
+/// read of it within the largest bound, or accepts and signs nothing until it has.
 pub fn publication_remaining(next: &Key, policy: KeyRotation) -> Duration {
     (policy.publish_lead + MAX_STALENESS + JWKS_MAX_AGE).saturating_sub(next.age)
 }
 
-/// Whether the last token that a key has signed is over. Keys of refresh tokens stay: sessions may live for years, and a
-/// number is not used twice. Killed ones stay too: whoever has slept must not take one for lost.
+/// True if the last token that a key has signed is over. Keys of refresh tokens stay: sessions may live for years, and
+/// a number is not used twice. Killed ones stay too: whoever has slept must not take one for lost.
 fn is_over(key: &Key) -> bool {
     key.purpose == Purpose::AccessToken && key.stage == Stage::Retired && key.age >= RETIRED_KEY_TTL
 }
 
 impl Purpose {
-    /// All.
+    /// All purposes.
     pub const ALL: [Self; 3] = [Self::AccessToken, Self::RefreshToken, Self::Pepper];
 
-    /// As it is stored.
+    /// The name of the purpose as it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AccessToken => "access_token",
@@ -135,7 +136,7 @@ impl Purpose {
 }
 
 impl Stage {
-    /// As it is stored.
+    /// The name of the stage as it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Next => "next",
@@ -246,7 +247,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever replicas do and when, no key signs that was not published for the lead, and none is deleted while a
+        /// No key signs that was not published for the lead, whatever replicas do and when. None is deleted while a
         /// token of it may be alive.
         #[test]
         fn no_key_signs_before_its_lead_is_over(pauses in prop::collection::vec(0_u32..90, 1..200)) {

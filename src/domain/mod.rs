@@ -1,4 +1,4 @@
-//! What things are, and what may happen to them. Pure and synchronous: no I/O, no clock, no randomness.
+//! The things of the service, and the decisions about them. Pure and synchronous: no I/O, no clock, no randomness.
 //!
 //! Architecture invariant: imports nothing of this crate but `error`.
 

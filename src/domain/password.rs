@@ -22,9 +22,9 @@ pub struct Password {
 pub struct HashCost {
     /// m, in KiB.
     pub memory: u32,
-    /// t.
+    /// The number of iterations, `t`.
     pub iterations: u32,
-    /// p.
+    /// The number of lanes, `p`.
     pub lanes: u32,
 }
 
@@ -59,12 +59,12 @@ impl Password {
         Ok(password)
     }
 
-    /// What is hashed.
+    /// The bytes that are hashed.
     pub fn as_bytes(&self) -> &[u8] {
         self.normal.as_bytes()
     }
 
-    /// What other systems hashed, which do not normalise.
+    /// The bytes that other systems hashed, which do not normalise.
     pub fn as_typed(&self) -> &[u8] {
         self.typed.as_bytes()
     }

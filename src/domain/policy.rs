@@ -10,7 +10,7 @@ use crate::error::Error;
 /// Choices of access tokens: what they say, and how they are read.
 #[derive(Clone, Debug)]
 pub struct TokenPolicy {
-    /// Claim iss.
+    /// The claim `iss`.
     pub issuer: String,
     /// Names that claim aud may hold.
     pub audiences: Vec<String>,
@@ -87,7 +87,7 @@ pub struct ThrottlePolicy {
     pub failures: LoginFailures,
 }
 
-/// Choices of revocations: how they spread.
+/// The policy of revocations: their bounds, and the way they spread.
 #[derive(Clone, Copy, Debug)]
 pub struct RevocationPolicy {
     /// The bound of promise P1.
@@ -112,7 +112,7 @@ pub struct ServerPolicy {
 /// Limit of the live sessions of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimit {
-    /// Most of them, at least one.
+    /// Largest number of sessions, at least one.
     pub most: u32,
     /// Action of a Login that would open one more.
     pub action: SessionLimitAction,
@@ -123,16 +123,16 @@ pub struct SessionLimit {
 pub enum SessionLimitAction {
     /// End the user's oldest sessions.
     EndOldest,
-    /// Refuse it.
+    /// Refuse the Login.
     Refuse,
 }
 
 /// The choice whether revocations are announced by NOTIFY. A notification that is lost costs time, never correctness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notifications {
-    /// Announce them.
+    /// Announce revocations.
     On,
-    /// Replicas poll.
+    /// Let replicas poll.
     Off,
 }
 
@@ -150,7 +150,7 @@ pub enum PepperMode {
 pub enum AfterRestore {
     /// Refresh none of them until an operator decides.
     Ask,
-    /// End all of them.
+    /// End all sessions.
     EndAll,
     /// Let them live, those too that had ended since the backup.
     Accept,
@@ -174,12 +174,12 @@ impl TokenPolicy {
 }
 
 impl SessionLimitAction {
-    /// All, by the names that settings give them.
+    /// All actions, by the names that settings give them.
     pub const NAMES: [(&str, Self); 2] = [("end-oldest", Self::EndOldest), ("refuse", Self::Refuse)];
 }
 
 impl Notifications {
-    /// All, by the names that settings give them.
+    /// All choices, by the names that settings give them.
     pub const NAMES: [(&str, Self); 2] = [("on", Self::On), ("off", Self::Off)];
 
     /// True if revocations are announced.
@@ -189,7 +189,7 @@ impl Notifications {
 }
 
 impl PepperMode {
-    /// All, by the names that settings give them.
+    /// All modes, by the names that settings give them.
     pub const NAMES: [(&str, Self); 2] = [("on", Self::On), ("off", Self::Off)];
 
     /// True if new hashes have a pepper.
@@ -199,7 +199,7 @@ impl PepperMode {
 }
 
 impl AfterRestore {
-    /// All, by the names that settings give them.
+    /// All decisions, by the names that settings give them.
     pub const NAMES: [(&str, Self); 3] = [("ask", Self::Ask), ("end-all", Self::EndAll), ("accept", Self::Accept)];
 }
 

@@ -6,34 +6,34 @@ use uuid::Uuid;
 
 use super::revocation::{LogIdentity, Position};
 
-/// What a replica says of itself.
+/// The report of a replica about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Report {
     /// The last row that it has applied. It counts only in a log that holds this row (rule M4).
     pub applied: Position,
-    /// Its counter.
+    /// The counter of the replica.
     pub count: i64,
 }
 
 /// A replica as it stands on the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Listed {
-    /// Made at the start of its process.
+    /// The id that the replica made at the start of its process.
     pub id: Uuid,
     /// The newest row of the log that it has applied; 0 if the row that it named is not in this log.
     pub applied_seq: i64,
-    /// How many heartbeats it has sent.
+    /// Number of heartbeats that the replica has sent.
     pub count: i64,
-    /// It refuses to verify when it has heard nothing for longer than this.
+    /// The bound of the replica: one that has heard nothing for longer refuses to verify.
     pub max_staleness: Duration,
 }
 
 /// The log that answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// Its name.
+    /// The name of the log.
     pub log: LogIdentity,
-    /// Whether confirmations count on it, as some replica has noted.
+    /// True if confirmations count on this log, as some replica has noted.
     pub settled: bool,
 }
 
@@ -44,6 +44,6 @@ pub struct Reading {
     pub log: Option<LogIdentity>,
     /// All replicas.
     pub replicas: Vec<Listed>,
-    /// Those of the rows asked for that this log holds, by number and id.
+    /// The rows that this log holds of those asked for, by number and id.
     pub shown: Vec<Position>,
 }

@@ -12,8 +12,9 @@ pub struct Position {
     pub id: Option<Uuid>,
 }
 
-/// The name of a log. Given to it at random by the first replica that finds it in another cluster or on another timeline than
-/// before: a new history of commits begins with each promotion of a standby, and two standbys may be promoted to one timeline.
+/// The name of a log. The first replica that finds the log in another cluster or on another timeline than before gives
+/// it one at random. A new history of commits begins with each promotion of a standby, and two standbys may be
+/// promoted to one timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LogIdentity(pub Uuid);
 
@@ -24,23 +25,23 @@ pub struct LogEntry {
     pub seq: i64,
     /// Random; tells this row from another that took the same number in a database that lost commits.
     pub id: Uuid,
-    /// What it says.
+    /// The revocation in this row.
     pub revocation: Revocation,
 }
 
 impl LogEntry {
-    /// Its place.
+    /// The position of this row.
     pub fn position(&self) -> Position {
         Position { seq: self.seq, id: Some(self.id) }
     }
 }
 
-/// Why sessions ended or keys changed; stored for the operator, never sent.
+/// Reasons for which sessions ended or keys changed; stored for the operator, never sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// An operator asked for it, by session or user.
     Revoked,
-    /// Whoever has a token of the session asked for it.
+    /// A caller that has a token of the session asked for it.
     LoggedOut,
     /// A refresh token was used twice.
     Reuse,
@@ -56,12 +57,12 @@ pub enum Reason {
     KeysRotated,
     /// A key was killed.
     KeyKilled,
-    /// The database had lost it.
+    /// The database had lost the revocation.
     Restored,
 }
 
 impl Reason {
-    /// As it is stored.
+    /// The name of the reason as it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Revoked => "revoked",

@@ -1,4 +1,4 @@
-//! What may happen to a refresh token that is presented: the whole decision table, as one pure function.
+//! The decision about a refresh token that is presented: the whole table, as one pure function.
 //!
 //! ```text
 //!              rotate (g = c)              replay (g = p, soon)    skip (g = p, later)      reuse (any other g < c)
@@ -11,34 +11,34 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-/// How often the successor of one token may be abandoned before a further late retry counts as reuse.
+/// Times that the successor of one token may be abandoned before a further late retry counts as reuse.
 const MAX_SKIPS: u32 = 8;
 
-/// What the session's row says about its refresh tokens.
+/// The refresh tokens of a session, as its row has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RotationState {
     /// The generation that has not been exchanged yet.
     pub generation: u32,
     /// The generation that was exchanged for it; 0 when none was.
     pub previous_generation: u32,
-    /// When `generation` came to be.
+    /// The moment at which `generation` came to be.
     pub rotated_at: OffsetDateTime,
-    /// Whether the session may be refreshed at all.
+    /// The liveness of the session, which says if it may be refreshed at all.
     pub liveness: Liveness,
 }
 
-/// Whether a session may be refreshed.
+/// Decides if a session may be refreshed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Liveness {
-    /// It may, until the earlier of its absolute and its idle end.
+    /// The session may be refreshed until this moment, the earlier of its absolute and its idle end.
     Until(OffsetDateTime),
-    /// It was revoked, or its user is disabled.
+    /// The session was revoked, or its user is disabled.
     Ended,
-    /// Nobody knows: the database was restored from a backup, and may have lost that it ended.
+    /// Nobody knows if the session has ended: the database was restored from a backup, and may have lost its end.
     Undecided,
 }
 
-/// How long an exchanged token is forgiven.
+/// Times for which an exchanged token is forgiven.
 #[derive(Clone, Copy, Debug)]
 pub struct RotationPolicy {
     /// Within this time of the exchange, the same successor is handed out again.
@@ -47,20 +47,20 @@ pub struct RotationPolicy {
     pub late_retry: Duration,
 }
 
-/// What to do with a presented generation.
+/// The decision about a presented generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Exchange it.
+    /// Exchange the token.
     Rotate(GenerationChange),
-    /// It was exchanged a moment ago: hand the current generation out again and write nothing.
+    /// The token was exchanged a moment ago: hand the current generation out again and write nothing.
     Replay,
-    /// It was exchanged, and nobody has used its successor: abandon that one for a new one.
+    /// The token was exchanged, and nobody has used its successor: abandon that one for a new one.
     Skip(GenerationChange),
-    /// It was replaced before: end the session.
+    /// The token was replaced before: end the session.
     Reuse,
     /// The session has ended.
     Refuse,
-    /// Nobody knows whether the session has ended.
+    /// Nobody knows if the session has ended.
     Undecided,
 }
 
@@ -106,8 +106,8 @@ pub fn decide(state: &RotationState, presented: u32, policy: RotationPolicy, now
     Decision::Reuse
 }
 
-/// A generation above the current one carries a tag that only a server can have made: the database lost rotations in a
-/// failover, and the session goes on from what the client holds.
+/// A generation above the current one carries a tag that only a server can have made. So the database lost rotations in
+/// a failover, and the session goes on from what the client holds.
 fn rotate(current: u32, presented: u32) -> Decision {
     match presented.checked_add(1) {
         Some(to) => Decision::Rotate(GenerationChange { from: current, previous: presented, to }),
@@ -251,9 +251,9 @@ mod tests {
         }
     }
 
-    /// Exhaustively at small size: an owner and a thief who copied the owner's token each present what they hold, in
-    /// every order, an hour apart (never within the grace window). Two refreshes of the owner after a thief's last, the
-    /// thief holds nothing usable.
+    /// Exhaustively at small size: an owner and a thief who copied the owner's token each present what they hold. They
+    /// do so in every order, an hour apart (never within the grace window). Two refreshes of the owner after a thief's
+    /// last, the thief holds nothing usable.
     #[test]
     fn p2_a_thief_never_keeps_a_usable_token_past_the_owners_next_refreshes() {
         const TURNS: u32 = 10;

@@ -9,27 +9,27 @@ use crate::error::Error;
 /// A stored session with what its tokens are made from.
 #[derive(Clone, Debug)]
 pub struct Session {
-    /// Its id.
+    /// The id of the session.
     pub id: SessionId,
-    /// Whose it is.
+    /// The user of the session.
     pub user_id: UserId,
     /// The user's revocation epoch when it was opened; a session of an older epoch has ended.
     pub epoch: i64,
     /// The user's roles now.
     pub roles: Vec<String>,
-    /// What its access tokens are for.
+    /// The audience of its access tokens.
     pub audience: Vec<String>,
     /// The client that logged in (RFC 9700 section 4.14.2).
     pub client_id: String,
-    /// When the password was checked.
+    /// The moment at which the password was checked.
     pub created_at: OffsetDateTime,
     /// The absolute end.
     pub expires_at: OffsetDateTime,
     /// The end if it is not refreshed before.
     pub idle_expires_at: OffsetDateTime,
-    /// Its refresh tokens.
+    /// The state of its refresh tokens.
     pub rotation: RotationState,
-    /// What ListSessions shows.
+    /// The client as ListSessions shows it.
     pub client: ClientInfo,
 }
 
@@ -38,7 +38,7 @@ pub struct Session {
 pub struct ClientInfo {
     /// Network address, in its canonical form.
     pub ip: String,
-    /// User agent.
+    /// The user agent.
     pub user_agent: String,
     /// Name or id of the device.
     pub device: String,
@@ -52,8 +52,8 @@ impl ClientInfo {
     /// browsers, and a right password must not fail for them.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an address that is none: the caller has not read its proxy's header right, and the
-    /// attempts of all its clients would be counted as those of one.
+    /// [`Error::InvalidArgument`] for an address that is none: the caller has not read its proxy's header right. The attempts
+    /// of all its clients would be counted as those of one.
     pub fn parse(ip: &str, user_agent: &str, device: &str) -> Result<Self, Error> {
         let ip = if ip.is_empty() {
             String::new()

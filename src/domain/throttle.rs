@@ -1,5 +1,6 @@
-//! How often a password may be guessed: budgets of attempts, after which each takes longer than the one before
-//! (REQUIREMENTS R55, NIST SP 800-63B-4 section 3.2.2). `auth/passwords/throttle.rs` says against which budget an attempt counts.
+//! Limits on guesses of a password: budgets of attempts, after which each takes longer than the one before
+//! (REQUIREMENTS R55, NIST SP 800-63B-4 section 3.2.2). `auth/passwords/throttle.rs` says against which budget an
+//! attempt counts.
 
 use std::time::Duration;
 
@@ -8,22 +9,23 @@ use countersign_token::moment::DAY;
 /// Attempts that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// So many attempts without a wait.
+    /// Number of attempts without a wait.
     pub free_attempts: u32,
     /// The longest wait between two attempts; the first is a second, and each doubles.
     pub max_delay: Duration,
-    /// After so many attempts there is none until the budget is forgotten.
+    /// Number of attempts after which there is none until the budget is forgotten.
     pub max_attempts: u32,
-    /// It is forgotten so long after its first attempt. By time alone: nobody else can tell who has logged in meanwhile.
+    /// Time from the first attempt until the budget is forgotten. Nothing else counts, so that nobody can tell who has logged
+    /// in meanwhile.
     pub forgotten_after: Duration,
 }
 
-/// How many attempts are free.
+/// Number of attempts that are free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoginFailures {
-    /// For a name or a known device; 0: no name is throttled.
+    /// Free attempts for a name or a known device; 0: no name is throttled.
     pub per_account: u32,
-    /// For an address; 0: no address is throttled.
+    /// Free attempts for an address; 0: no address is throttled.
     pub per_source: u32,
 }
 
@@ -31,26 +33,26 @@ pub struct LoginFailures {
 const MAX_ATTEMPTS: u32 = 100;
 
 impl Budget {
-    /// Of a name, or of one device that has logged in with that name before.
+    /// The budget of a name, or of one device that has logged in with that name before.
     pub const fn of_account(free_attempts: u32) -> Self {
         let max_delay = Duration::from_secs(900);
         Self { free_attempts, max_delay, max_attempts: MAX_ATTEMPTS, forgotten_after: DAY }
     }
 
-    /// Of an address, behind which there may be many people.
+    /// The budget of an address, behind which there may be many people.
     pub const fn of_source(free_attempts: u32) -> Self {
         let (max_delay, forgotten_after) = (Duration::from_secs(60), Duration::from_secs(3600));
         Self { free_attempts, max_delay, max_attempts: u32::MAX, forgotten_after }
     }
 
-    /// Of a name at one address: it holds up nobody, and says what a right password from there takes back.
+    /// The budget of a name at one address. It holds up nobody, and says what a right password from there takes back.
     pub const fn of_own_attempts() -> Self {
         let max_delay = Duration::ZERO;
         Self { free_attempts: u32::MAX, max_delay, max_attempts: u32::MAX, forgotten_after: DAY }
     }
 
-    /// How long there is no other attempt after attempt number `attempt`, from 1, which was made `since_first` after the
-    /// first one; unless its password was right.
+    /// Time for which there is no other attempt after attempt number `attempt`, from 1, unless its password was right. That
+    /// attempt was made `since_first` after the first.
     pub fn wait_after(&self, attempt: u32, since_first: Duration) -> Duration {
         if attempt >= self.max_attempts {
             return self.forgotten_after.saturating_sub(since_first);

@@ -10,7 +10,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::error::Error;
 
-/// As long as an address of e-mail may be (RFC 5321 section 4.5.3.1.3 less the brackets).
+/// Length of the longest address of e-mail (RFC 5321 section 4.5.3.1.3, less the brackets).
 const MAX_NAME_CHARS: usize = 254;
 const MAX_NAME_BYTES: usize = 4 * MAX_NAME_CHARS;
 const MAX_ROLES: usize = 64;
@@ -19,21 +19,21 @@ const MAX_ROLE_BYTES: usize = 64;
 /// A stored user, without its password hash.
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Its id.
+    /// The id of the user.
     pub id: UserId,
-    /// Its name.
+    /// The name of the user.
     pub username: Username,
-    /// What it may do; of meaning to the services that verify tokens.
+    /// The roles of the user; of meaning to the services that verify tokens.
     pub roles: Vec<String>,
     /// Tokens with a lower epoch are dead.
     pub epoch: i64,
     /// Set while the user may not log in.
     pub disabled_at: Option<OffsetDateTime>,
-    /// When the password was last set.
+    /// The moment at which the password was last set.
     pub password_changed_at: OffsetDateTime,
-    /// When it was created.
+    /// The moment at which the user was created.
     pub created_at: OffsetDateTime,
-    /// When it was last changed.
+    /// The moment at which the user was last changed.
     pub updated_at: OffsetDateTime,
 }
 

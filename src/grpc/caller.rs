@@ -1,18 +1,18 @@
-//! Who calls: an administrator, or anybody who can reach the port.
+//! Callers: an administrator, or anybody who can reach the port.
 
 use http::HeaderMap;
 use tonic::Request;
 
 use crate::{crypto::service_token::ServiceTokenHash, error::Error};
 
-/// Who administers over gRPC.
+/// The callers that administer over gRPC.
 #[derive(Clone, Debug)]
 pub enum Administration {
     /// Every caller: for `dev`, which listens on loopback only.
     Everybody,
-    /// Whoever sends this token as bearer (RFC 6750 section 2.1).
+    /// Callers that send this token as bearer (RFC 6750 section 2.1).
     Bearer(ServiceTokenHash),
-    /// No caller.
+    /// Nobody administers.
     Nobody,
 }
 

@@ -1,6 +1,6 @@
-//! A layer around every call. It refuses callers that lack the permission, and keeps the contract where tonic does not: a
-//! deadline answers DEADLINE_EXCEEDED (tonic says CANCELLED), and a request that cannot be read INVALID_ARGUMENT with ErrorInfo
-//! (tonic says OUT_OF_RANGE or INTERNAL).
+//! A layer around every call. It refuses callers that lack the permission, and keeps the contract where tonic does not.
+//! A deadline answers DEADLINE_EXCEEDED (tonic says CANCELLED). A request that cannot be read answers INVALID_ARGUMENT
+//! with ErrorInfo (tonic says OUT_OF_RANGE or INTERNAL).
 
 use std::{
     future::Future,
@@ -19,7 +19,7 @@ use crate::error::Error;
 /// Makes [`Contract`]s.
 #[derive(Clone, Debug)]
 pub(super) struct ContractLayer {
-    /// Who administers.
+    /// The callers that are administrators.
     pub administration: Administration,
 }
 

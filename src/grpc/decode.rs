@@ -79,7 +79,7 @@ pub(super) fn refresh(request: v1::RefreshRequest) -> Result<RefreshRequest, Err
     })
 }
 
-/// What to end, and how long to wait for the other replicas.
+/// Reads a Revoke: what to end, and how long to wait for the other replicas.
 pub(super) fn revoke(request: v1::RevokeRequest) -> Result<(Target, Duration), Error> {
     let wait = request.wait.as_ref().map(|wait| duration("wait", wait)).transpose()?;
     Ok((target(request)?, wait.unwrap_or(CONFIRM_WITHIN)))

@@ -111,8 +111,8 @@ pub(super) fn unimported(row: u64, outcome: Outcome) -> v1::UnimportedRow {
     }
 }
 
-/// As many of the items as an answer has room for, at least one of them, and the token of the next page: the last id, unless
-/// these are all.
+/// Cuts a listing to what an answer has room for, but to no less than one item. Gives the token of the next page too: the last
+/// id, unless these are all.
 pub(super) fn listing<T: Message>(page: Page, mut items: Vec<T>, id: fn(&T) -> &String) -> (Vec<T>, String) {
     let full = items.len() == usize::from(page.size);
     let mut bytes = 0;

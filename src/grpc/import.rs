@@ -1,4 +1,4 @@
-//! ImportUsers: reads the messages one by one, and has each written before the next is read, so that a caller sends no
+//! ImportUsers: reads the messages one by one, and has each written before the next is read. So a caller sends no
 //! faster than the database writes.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const MAX_ROWS: u64 = 1_000_000;
 /// The most rows that an answer names.
 const MAX_NAMED: usize = 1000;
 
-/// What an answer is made of.
+/// The report that an answer is made of.
 #[derive(Default)]
 struct Report {
     totals: Totals,
@@ -30,8 +30,8 @@ struct Report {
 /// Imports all that `messages` bring.
 ///
 /// # Errors
-/// What tonic says of a message that it cannot read, which `contract.rs` makes honest; INVALID_ARGUMENT for a message
-/// that is too large or asks for a dry run too late; DATABASE_UNAVAILABLE. What was written before stays.
+/// What tonic says of a message that it cannot read, which `contract.rs` corrects. INVALID_ARGUMENT for a message that
+/// is too large or asks for a dry run too late. DATABASE_UNAVAILABLE. What was written before stays.
 pub(super) async fn import(
     auth: Arc<Auth>,
     mut messages: Streaming<v1::ImportUsersRequest>,

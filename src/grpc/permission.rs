@@ -14,10 +14,10 @@ const PACKAGE: &str = "/countersign.v1.";
 pub(super) enum Permission {
     /// Nothing: what the request carries proves what it has to.
     Anyone,
-    /// To be an administrator.
+    /// The caller has to be an administrator.
     Administrator,
-    /// To hold the token that is named; to be an administrator, if something is named by its id. The handler, which has read
-    /// the request, asks the [`Caller`](super::caller::Caller).
+    /// The caller has to hold the token that is named, or be an administrator if something is named by its id. The
+    /// handler, which has read the request, asks the [`Caller`](super::caller::Caller).
     HolderOrAdministrator,
 }
 

@@ -50,7 +50,7 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
-    /// Of the server (`""`) and of both services.
+    /// Sets the status of the server (`""`) and of both services.
     async fn set(&self, status: ServingStatus) {
         for name in ["", "countersign.v1.AuthService", "countersign.v1.UserService"] {
             self.0.set_service_status(name, status).await;

@@ -1,4 +1,4 @@
-//! What the services of our contract share: the operations, and how a call becomes its answer.
+//! The parts that the services of our contract share: the operations, and the way from a call to its answer.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -9,7 +9,7 @@ use tonic::{Response, Status, metadata::MetadataMap};
 use super::{contract, encode, status::status, v1};
 use crate::{auth::Auth, error::Error, revocation::log::Revoked};
 
-/// What an answer needs to reach the caller.
+/// Time that an answer needs to reach the caller.
 const ANSWER: Duration = Duration::from_millis(50);
 
 /// Serves both AuthService and UserService.
@@ -22,14 +22,15 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// What was ended, once the other replicas have confirmed it or the caller can wait no longer.
+    /// The answer to what was ended, once the other replicas have confirmed it or the caller can wait no longer.
     pub(super) async fn confirm(&self, revoked: Revoked, confirm_by: ConfirmationDeadline) -> v1::RevokeResponse {
         let confirmed = self.auth.base.log.confirm(&revoked.committed, confirm_by.left()).await;
         encode::revoked(revoked, confirmed)
     }
 }
 
-/// How long a caller can be kept waiting: what it asks for, as long as an answer still reaches it before its deadline.
+/// Longest time for which a caller can be kept waiting: what it asks for, as long as an answer still reaches it before
+/// its deadline.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConfirmationDeadline {
     wait: Duration,
@@ -37,19 +38,20 @@ pub(super) struct ConfirmationDeadline {
 }
 
 impl ConfirmationDeadline {
-    /// Of the caller of `metadata`, who has just called.
+    /// The deadline of the caller of `metadata`, who has just called.
     pub(super) fn of(metadata: &MetadataMap, wait: Duration) -> Self {
         Self { wait, ends_at: deadline(metadata) }
     }
 
-    /// What is left of it now.
+    /// Time that is left of the deadline now.
     pub(super) fn left(self) -> Duration {
         let until_deadline = self.ends_at.map(|at| at.saturating_duration_since(Instant::now()));
         self.wait.min(until_deadline.unwrap_or(Duration::MAX)).min(MAX_STALENESS)
     }
 }
 
-/// Until when an answer still reaches the caller of `metadata`, who has just called; None for one without a deadline.
+/// The moment until which an answer still reaches the caller of `metadata`, who has just called; None for one without a
+/// deadline.
 pub(super) fn deadline(metadata: &MetadataMap) -> Option<Instant> {
     let timeout = contract::timeout(metadata.as_ref())?;
     Instant::now().checked_add(timeout.saturating_sub(ANSWER))

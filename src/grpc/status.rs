@@ -1,5 +1,5 @@
-//! What an error looks like on the wire: the one place where an [`Error`] becomes a status. Messages are constants;
-//! what happened inside is logged here, once, and never sent.
+//! Errors on the wire: the one place where an [`Error`] becomes a status. Messages are constants; what happened inside
+//! is logged here, once, and never sent.
 
 use std::collections::HashMap;
 
@@ -35,7 +35,7 @@ pub(super) fn status(rpc: &'static str, error: Error) -> Status {
     Status::with_error_details(code, message, details)
 }
 
-/// How loudly an error is logged: callers' mistakes are for the caller, the others for an operator to look at.
+/// Level at which an error is logged: callers' mistakes are for the caller, the others for an operator to look at.
 enum Level {
     Error,
     Warn,

@@ -46,14 +46,14 @@ enum Verdict {
 }
 
 impl VerifyResponse {
-    /// Of a token that is accepted.
+    /// The response for a token that is accepted.
     pub fn new(verified: &VerifiedToken, as_of: OffsetDateTime) -> Self {
         Self { principal: principal(verified), revocations_as_of: encode::timestamp(as_of) }
     }
 }
 
 impl VerifyBatchResponse {
-    /// Of tokens, in their order.
+    /// The response for tokens, in their order.
     pub fn new(verdicts: &[Result<Arc<VerifiedToken>, Rejection>], as_of: OffsetDateTime) -> Self {
         Self { results: verdicts.iter().map(VerifyResult::new).collect(), revocations_as_of: encode::timestamp(as_of) }
     }

@@ -22,27 +22,27 @@ const PART: usize = 1000;
 /// Messages that wait for a slow reader, and for how long it may take none.
 const BUFFERED: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a stream lasts: the clocks of both ends run apart.
+/// Duration of a stream: the clocks of both ends run apart.
 const LIFE: Duration = Duration::from_secs(3600);
 
-/// What a subscriber receives.
+/// The events that a subscriber receives.
 pub(super) type Events = ReceiverStream<Result<v1::WatchRevocationsResponse, Status>>;
 
 struct Watcher {
     auth: Arc<Auth>,
     events: mpsc::Sender<Result<v1::WatchRevocationsResponse, Status>>,
-    /// When the call began.
+    /// The moment at which the call began.
     began: BootInstant,
-    /// What the subscriber knows.
+    /// The position up to which the subscriber knows the log.
     position: Option<Position>,
     jwks: String,
 }
 
-/// Why a subscriber is told no more.
+/// Reasons for which a subscriber is told no more.
 enum End {
-    /// It has gone, or reads nothing, or is to call again.
+    /// The subscriber has gone, or reads nothing, or is to call again.
     Gone,
-    /// It is told why.
+    /// The subscriber is told this error.
     Because(Error),
 }
 
@@ -135,7 +135,8 @@ impl Watcher {
         Ok(more)
     }
 
-    /// In parts of a size that fits a message; the last part carries the position. There is always a last part.
+    /// Sends revocations in parts of a size that fits a message; the last part carries the position. There is always a
+    /// last part.
     async fn send_parts(
         &self,
         all: &[Revocation],

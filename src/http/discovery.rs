@@ -1,5 +1,6 @@
-//! What verifiers ask for by the issuer's name (RFC 8414, OpenID Connect Discovery 1.0): the issuer, where the public keys
-//! are, and how tokens are signed. There are no authorization endpoints, and none are claimed.
+//! Answers that verifiers ask for by the issuer's name (RFC 8414, OpenID Connect Discovery 1.0). They are the issuer,
+//! the address of the public keys, and the algorithms that sign tokens. There are no authorization endpoints, and none
+//! are claimed.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use serde::Serialize;
 use crate::auth::Auth;
 
 pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
-/// As long as `domain::key::JWKS_MAX_AGE` counts on.
+/// The header Cache-Control, with the time that `domain::key::JWKS_MAX_AGE` counts on.
 pub(super) const CACHED: &str = "public, max-age=300";
 
 #[derive(Serialize)]
@@ -22,7 +23,7 @@ struct Metadata<'a> {
     jwks_uri: String,
     response_types_supported: [&'a str; 0],
     subject_types_supported: [&'a str; 1],
-    /// Of the access tokens, which are the only ones: libraries take from here which algorithms to allow.
+    /// Algorithms of the access tokens, which are the only ones: libraries take from here which algorithms to allow.
     id_token_signing_alg_values_supported: Vec<&'a str>,
 }
 

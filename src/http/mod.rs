@@ -47,7 +47,7 @@ async fn jwks(State(auth): State<Arc<Auth>>, request: HeaderMap) -> Response {
     (headers, [(header::CONTENT_TYPE, "application/jwk-set+json")], jwks.json).into_response()
 }
 
-/// Whether the caller has the content of this name already (RFC 9110 section 13.1.2).
+/// True if the caller has the content of this name already (RFC 9110 section 13.1.2).
 fn has(request: &HeaderMap, etag: &str) -> bool {
     let known = request.get_all(header::IF_NONE_MATCH).into_iter().filter_map(|value| value.to_str().ok());
     known.flat_map(|value| value.split(',')).map(str::trim).any(|name| name == "*" || weak(name) == etag)

@@ -1,8 +1,8 @@
 //! Revocations of single sessions share statements: whoever asks while one is under way goes with the next, all together;
 //! whoever asks alone goes at once. The head of the log is locked once for all of them.
 //!
-//! The statement takes longer to plan than to carry out. One session alone is ended on a connection that keeps its plan; a
-//! plan that is made for no number of sessions would be a bad one for many.
+//! The statement takes longer to plan than to carry out. One session alone is ended on a connection that keeps its
+//! plan. A plan that is made for no number of sessions would be a bad one for many.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -44,12 +44,12 @@ impl RevocationBatcher {
         Self { log, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() }
     }
 
-    /// How many wait.
+    /// Number of callers that wait.
     pub fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// Whether nobody waits.
+    /// True if nobody waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -105,7 +105,7 @@ impl RevocationBatcher {
         }
     }
 
-    /// Gives those of them that were live.
+    /// Ends sessions by one statement, and gives those of them that were live.
     async fn end_together(
         &self,
         lane: &mut PreparedConn,

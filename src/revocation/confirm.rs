@@ -27,31 +27,31 @@ use crate::{
     store::{Conn, Store, replicas},
 };
 
-/// How often the list is read when nobody waits, so that silence is known when somebody does.
+/// Time between two readings of the list when nobody waits, so that silence is known when somebody does.
 const IDLE: Duration = Duration::from_secs(1);
-/// While somebody waits: so many readings without a pause since the last one came, because if all is well the others
-/// answer within a millisecond; then as many with short pauses, and then with longer ones.
+/// Number of readings without a pause while somebody waits, since the last waiter came: if all is well the others
+/// answer within a millisecond. Then as many follow with short pauses, and then others with longer ones.
 const QUICK_LOOKS: u32 = 6;
 const SHORT_PAUSE: Duration = Duration::from_millis(1);
 const LONG_PAUSE: Duration = Duration::from_millis(5);
 /// The pause after a reading that failed.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
-/// How many of its bounds a replica may be silent before it is taken off the list.
+/// A replica is taken off the list when it has been silent for so many of its bounds.
 const DEAD_AFTER: u32 = 10;
 
-/// What is known of the other replicas.
+/// The state of the other replicas, as this one knows it.
 #[derive(Debug)]
 pub struct Confirmations {
-    /// This replica applies what it revokes before it says so, and needs no confirmation.
+    /// The id of this replica, which applies what it revokes before it says so, and needs no confirmation.
     own: Uuid,
     clock: Clock,
     observer: Mutex<Observer>,
     standing: Mutex<Standing>,
     /// The largest bound that any replica was seen to have, in milliseconds: the row of the one that has it may be lost.
     largest: AtomicU64,
-    /// Whether the list, as it was read last, had other replicas; true before it was read.
+    /// True if the list, as it was read last, had other replicas; true before it was read.
     others: AtomicBool,
-    /// How many readings have begun.
+    /// Number of readings that have begun.
     begun: AtomicU64,
     observed: watch::Sender<Observed>,
     /// The rows of the log that are waited for, and by how many.
@@ -64,14 +64,14 @@ pub struct Confirmations {
 pub struct Pending {
     commit: CommitPosition,
     confirmed: bool,
-    /// Whether the log that is followed was read after the commit, and holds what was committed.
+    /// True if the log that is followed was read after the commit, and holds what was committed.
     pub in_followed_log: bool,
     /// No replica accepts what was revoked when so much time has passed since.
     pub everywhere_within: Duration,
 }
 
 impl Confirmations {
-    /// Of the replica `own`, whose bound this is. Nothing is known yet.
+    /// Confirmations for the replica `own`, whose bound this is. Nothing is known yet.
     pub fn new(own: Uuid, bound: Duration, clock: Clock) -> Self {
         Self {
             own,
@@ -102,7 +102,7 @@ impl Confirmations {
         Ok(Pending { commit, confirmed, in_followed_log, everywhere_within: everywhere_within(self.largest_bound()) })
     }
 
-    /// Whether every replica is known to have applied what was committed, within `wait` at the latest.
+    /// Waits until every replica is known to have applied what was committed, for `wait` at most; says if that is so.
     pub async fn confirm(&self, pending: &Pending, wait: Duration) -> bool {
         if pending.confirmed {
             return true;
@@ -121,7 +121,7 @@ impl Confirmations {
         }
     }
 
-    /// On a connection of its own: requests that wait for confirmation must not keep others from theirs.
+    /// Reads on a connection of its own: requests that wait for confirmation must not keep others from theirs.
     async fn read(&self, store: &Store) -> Result<(), Error> {
         let mut conn = store.connect().await?;
         let mut looks = 0;
@@ -170,7 +170,7 @@ impl Confirmations {
         self.standing().settle(largest, self.clock.boot())
     }
 
-    /// Whether confirmations count on this log.
+    /// True if confirmations count on this log.
     pub fn counts_on(&self, log: LogIdentity) -> bool {
         self.standing().confirms(Some(log))
     }
@@ -197,7 +197,7 @@ impl Confirmations {
         Ok(())
     }
 
-    /// Whether there are other replicas, as far as is known.
+    /// True if there are other replicas, as far as is known.
     pub fn has_others(&self) -> bool {
         self.others.load(Ordering::SeqCst)
     }

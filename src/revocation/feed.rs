@@ -1,6 +1,6 @@
-//! The feed: what the follower has read lately, for those who watch from other processes. They wait for wake-ups and read
-//! here at their own pace; whoever was too slow, or comes from a log that is no more, begins anew with a snapshot. A
-//! thousand of them cost the database nothing.
+//! The feed: what the follower has read lately, for those who watch from other processes. They wait for wake-ups and
+//! read here at their own pace. A watcher that was too slow, or comes from a log that is no more, begins anew with a
+//! snapshot. A thousand of them cost the database nothing.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -8,17 +8,18 @@ use countersign_token::{clock::BootInstant, revocation::Revocation};
 
 use crate::domain::revocation::{LogEntry, Position};
 
-/// How many rows of the log are kept for those who are behind.
+/// Number of rows of the log that are kept for watchers that are behind.
 const KEPT: usize = 65_536;
-/// For how long a snapshot serves those who begin; what has happened since comes after it. Slow readers hold on to theirs.
+/// Time for which a snapshot serves watchers that begin; what has happened since comes after it. Slow readers hold on
+/// to theirs.
 const SNAPSHOT_SERVES: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// What a watcher is to be told next.
+/// The next message for a watcher.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// It knows everything.
+    /// The watcher knows everything.
     Nothing,
-    /// What was added since.
+    /// The revocations that were added since.
     Added(Vec<Revocation>, Position),
     /// Everything, in the place of what it knew.
     Everything(Arc<Vec<Revocation>>, Position),
@@ -65,7 +66,7 @@ impl Feed {
         *self = Self { start: position, end: position, ..Self::default() };
     }
 
-    /// What comes after `known`. `live` gives all that is known, and is asked only for a snapshot.
+    /// The news after `known`. `live` gives all that is known, and is asked only for a snapshot.
     pub fn after(&mut self, known: Option<Position>, now: BootInstant, live: impl FnOnce() -> Vec<Revocation>) -> News {
         match known.and_then(|known| self.rows_after(known)) {
             Some(rows) if rows.is_empty() => News::Nothing,

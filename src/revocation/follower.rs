@@ -1,11 +1,12 @@
-//! The follower: the task that keeps this replica's revocations fresh. At least once a second it heartbeats: one statement
-//! reports how far the replica has read, reads what is new, and commits. In between, when a notification says that there is something
-//! new, it reads that and reports it by statements that commit nothing which has to last, and so wait for no disk.
+//! The follower: the task that keeps this replica's revocations fresh. At least once a second it heartbeats: one
+//! statement reports how far the replica has read, reads what is new, and commits. In between, when a notification says
+//! that there is something new, it reads that and reports it. The statements commit nothing which has to last, and so
+//! wait for no disk.
 //!
 //! When the log says that the keys have changed they are read again, before the new state counts as known.
 //!
-//! Any gap (a new connection, a row that is not the one that was known, numbers that do not follow on) means a full load
-//! (`full_load.rs`).
+//! Any gap means a full load (`full_load.rs`): a new connection, a row other than the known one, numbers that do not
+//! follow on.
 
 use std::{
     fmt,
@@ -54,27 +55,27 @@ pub struct Follower {
     pub(super) replica: Uuid,
     pub(super) store: Store,
     pub(super) revocations: Arc<Revocations>,
-    /// What is to know which log is followed.
+    /// The confirmations, which have to know which log is followed.
     pub(super) confirmations: Arc<Confirmations>,
     pub(super) clock: Clock,
     /// Asks for a heartbeat before it is due.
     wake: Arc<Notify>,
     /// Choices of the deployment: whether notifications are listened for, and what is done after a restore.
     pub(super) policy: RevocationPolicy,
-    /// What wakes it when there is something new.
+    /// The announcements, which wake the follower when there is something new.
     pub(super) announcements: Arc<Announcements>,
     pub(super) install_keys: InstallKeys,
 }
 
-/// What the follower is at: the protocol's state, and the connection that it speaks of.
+/// The state of the follower: that of the protocol, and the connection that it speaks of.
 pub(super) struct Following {
     pub(super) protocol: Follow,
     pub(super) conn: Option<Conn>,
-    /// Whether the last attempt succeeded.
+    /// True if the last attempt succeeded.
     healthy: bool,
 }
 
-/// What comes after a pause.
+/// Steps of the follower after a pause.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Heartbeat,
@@ -188,7 +189,8 @@ impl Follower {
         self.wake.notified().await;
     }
 
-    /// What is new is reported at once if there are others, because one of them may wait for it.
+    /// Waits until there is something new to report. It is reported at once if there are others, because one of them
+    /// may wait for it.
     async fn something_to_do(&self, protocol: &Follow) {
         if !(protocol.has_news() && self.confirmations.has_others()) {
             self.announcements.something_new().await;

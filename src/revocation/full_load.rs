@@ -1,5 +1,5 @@
-//! The follower's reading of the whole log: at the start, and after a gap, when what is known is united with what is read and
-//! what the database has lost is put back (REQUIREMENTS V4).
+//! The follower's reading of the whole log, at the start and after a gap. What is known is then united with what is
+//! read, and what the database has lost is put back (REQUIREMENTS V4).
 
 use std::time::Duration;
 

@@ -105,8 +105,8 @@ impl Follower {
         self.revocations.extend_feed(new, at.protocol.position());
     }
 
-    /// When it is another log than before, all connections that were made so far are used no more, because they may lead to
-    /// the one before; this one too. Says whether it is.
+    /// Gives up all connections that were made so far, this one too, when the log is another than before. They may lead
+    /// to the log before. Says whether the log is another.
     fn heard_of(&self, origin: replica::Origin, at: &mut Following) -> bool {
         let moved = self.confirmations.heard(origin);
         if moved {

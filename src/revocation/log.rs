@@ -1,6 +1,6 @@
-//! The log of revocations, as it is written: the one door by which sessions, users and keys change. Audit events and rows of the
-//! log are written and committed together; then this replica knows it, before anybody is answered (promise P1), and the others
-//! are woken and waited for.
+//! The log of revocations, as it is written: the one door by which sessions, users and keys change. Audit events and
+//! rows of the log are written and committed together. Then this replica knows it, before anybody is answered (promise
+//! P1), and the others are woken and waited for.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -47,12 +47,12 @@ const HEARS_WITHIN: Duration = Duration::from_secs(2);
 /// The log, and what this replica knows of it.
 #[derive(Debug)]
 pub struct RevocationLog {
-    /// This replica, as the others know it.
+    /// The id of this replica, by which the others know it.
     pub(super) replica: Uuid,
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) policy: RevocationPolicy,
-    /// Whoever administers through this process.
+    /// The actor of what is administered through this process.
     operator: Actor,
     pub(super) revocations: Arc<Revocations>,
     pub(super) confirmations: Arc<Confirmations>,
@@ -75,7 +75,8 @@ pub struct Changes {
 /// The state of changes that have committed.
 #[derive(Clone, Debug)]
 pub struct Committed {
-    /// From this moment no replica accepts the tokens that were revoked, whatever is broken; None if nothing was to be.
+    /// The moment from which on no replica accepts the tokens that were revoked, whatever is broken; None if nothing
+    /// was to be.
     pub everywhere_by: Option<OffsetDateTime>,
     confirmable: Confirmable,
 }
@@ -83,7 +84,7 @@ pub struct Committed {
 /// Sessions that were ended.
 #[derive(Clone, Debug)]
 pub struct Revoked {
-    /// The number of them that were live.
+    /// The number of sessions that were live.
     pub sessions: usize,
     /// The commit to wait for.
     pub committed: Committed,
@@ -180,7 +181,7 @@ impl RevocationLog {
         Ok((committed, events.into_iter().filter_map(|event| event.session).collect()))
     }
 
-    /// After a commit that has written the log up to `newest`, with what is `logged`: makes this replica know it, and finds out
+    /// Makes this replica know a commit that has written the log up to `newest`, with what is `logged`, and finds out
     /// what to wait for.
     async fn committed(
         &self,

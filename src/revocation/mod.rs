@@ -1,4 +1,4 @@
-//! What this replica knows of revocations, and how fresh that is. The follower is the only writer of freshness; `auth`
+//! The revocations that this replica knows, and their freshness. The follower is the only writer of freshness; `auth`
 //! adds what it has just revoked itself.
 //!
 //! Architecture invariant: reading never waits for the database (promise P3). Freshness is published only after the rows have
@@ -45,7 +45,7 @@ const NO_DISTANCE: u64 = 0;
 pub struct Revocations {
     state: Arc<RevocationState>,
     feed: Mutex<Feed>,
-    /// How far the wall clock is from the database's, in milliseconds.
+    /// Distance of the wall clock from the database's, in milliseconds.
     clock_distance: AtomicU64,
     /// The log that is followed may lack what was committed.
     distrusted: AtomicBool,
@@ -71,12 +71,12 @@ impl Revocations {
         &self.state
     }
 
-    /// Whether a session is known to have ended; fresh or not. The database may have lost that (REQUIREMENTS V4).
+    /// True if a session is known to have ended; fresh or not. The database may have lost that (REQUIREMENTS V4).
     pub fn has_ended(&self, session: &Session) -> bool {
         self.state.has_ended(session.id, session.user_id, session.epoch, unix(session.created_at))
     }
 
-    /// What a watcher that knows everything up to `known` is to be told.
+    /// The news for a watcher that knows everything up to `known`.
     pub fn news(&self, known: Option<Position>) -> News {
         self.feed().after(known, self.clock.boot(), || self.state.snapshot())
     }

@@ -1,5 +1,5 @@
-//! Puts back what the database has lost. A standby that was behind and took over, or a restore, may not hold revocations
-//! that were acknowledged; as long as one replica lives that knew them, they survive (DESIGN section 6).
+//! Puts back what the database has lost. A standby that was behind and took over, or a restore, may not hold
+//! revocations that were acknowledged. As long as one replica lives that knew them, they survive (REQUIREMENTS V4).
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// How many are put back in one transaction.
+/// Number of revocations that are put back in one transaction.
 const BATCH: usize = 1000;
 
 /// Writes what of `known` is not `logged`, which is all of the log's `extent`, and marks the rows that it ends. Says how many the log had lost.
@@ -60,7 +60,7 @@ pub(super) async fn restore_lost(
     Ok(restored)
 }
 
-/// What of `known` the log does not say, or not as much of.
+/// The revocations of `known` that the log does not say, or not as much of.
 fn missing(known: Vec<Revocation>, logged: &[Revocation]) -> Vec<Revocation> {
     if known.is_empty() {
         return known;

@@ -1,5 +1,5 @@
-//! What a server does by itself, until it stops: looks after the keys and the health, writes and deletes what nobody waits
-//! for.
+//! Background tasks of a server, until it stops: they look after the keys and the health, and write and delete what
+//! nobody waits for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,18 +11,19 @@ use crate::{
     store::replication::{self, Replication, Seen},
 };
 
-/// How often health is looked at when nothing happens.
+/// Time between two looks at the health when nothing happens.
 const HEALTH_PAUSE: Duration = Duration::from_millis(500);
-/// How often it is looked whether the wall clock differs from the database's, and how far apart they may be without a word.
+/// Time between two comparisons of the wall clock with the database's.
 const CLOCK_PAUSE: Duration = Duration::from_secs(5);
-/// How often refusals are written.
+/// Time between two writes of refusals.
 const AUDIT_PAUSE: Duration = Duration::from_secs(1);
 const REPLICATION_PAUSE: Duration = Duration::from_secs(3600);
 const CLEAN_PAUSE: Duration = Duration::from_secs(30);
 const SAMPLE_PAUSE: Duration = Duration::from_secs(600);
+/// Distance of the two clocks up to which nothing is logged.
 const CLOCK_DISTANCE: Duration = Duration::from_secs(5);
 
-/// Starts all of it.
+/// Starts all background tasks.
 pub(super) fn start(auth: &Arc<Auth>, health: &Health) -> JoinSet<()> {
     let mut background = JoinSet::new();
     let keys = Arc::clone(&auth.keys);
@@ -124,8 +125,8 @@ fn say_replication(replication: &Replication) {
     }
 }
 
-/// Says when the wall clock begins to differ: tokens of one replica are refused by another whose clock is far behind, and too
-/// far away none are signed.
+/// Says when the wall clock begins to differ. Tokens of one replica are refused by another whose clock is far behind,
+/// and too far away none are signed.
 async fn watch_clock(auth: Arc<Auth>) {
     let mut said = (false, true);
     loop {

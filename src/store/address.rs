@@ -1,5 +1,6 @@
-//! Where the database is: one URL with one host or several, as libpq reads it, and which of them is wanted. sqlx knows one
-//! host only, and passes over parameters that it does not know: here each is read, refused, or named in the log.
+//! The address of the database: one URL with one host or several, as libpq reads it, and which of them is wanted. sqlx
+//! knows one host only, and passes over parameters that it does not know: here each is read, refused, or named in the
+//! log.
 //!
 //! No error and no log line holds a part of the URL: a password that was not escaped may be any part of it.
 
@@ -9,7 +10,7 @@ use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 
 use crate::error::Error;
 
-/// What sqlx reads. All but those of the host, which we give it.
+/// Parameters that sqlx reads. All but those of the host, which we give it.
 const READ: [&str; 14] = [
     "sslmode",
     "ssl-mode",
@@ -27,7 +28,7 @@ const READ: [&str; 14] = [
     "options",
 ];
 
-/// What libpq reads and nobody misses: deadlines and keep-alives are our own, or the system's.
+/// Parameters that libpq reads and nobody misses: deadlines and keep-alives are our own, or the system's.
 const MISSED_BY_NOBODY: [&str; 11] = [
     "connect_timeout",
     "keepalives",
@@ -42,7 +43,7 @@ const MISSED_BY_NOBODY: [&str; 11] = [
     "sslsni",
 ];
 
-/// Which host is wanted.
+/// The kind of host that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
     /// Any that can be reached.
@@ -78,17 +79,17 @@ impl Address {
     }
 }
 
-/// What all connections start with. Poolers refuse `extra_float_digits`, and we read no such numbers.
+/// The options that all connections start with. Poolers refuse `extra_float_digits`, and we read no such numbers.
 fn ours(host: PgConnectOptions) -> PgConnectOptions {
     host.application_name("countersign").extra_float_digits(None).disable_statement_logging()
 }
 
 /// The parts of a URL that matter here.
 struct Url<'u> {
-    /// With its `@`, where there is any.
+    /// The user, with its `@` where there is any.
     user: &'u str,
     hosts: &'u str,
-    /// With its `/`, where there is any.
+    /// The path, with its `/` where there is any.
     path: &'u str,
     query: &'u str,
 }
@@ -111,7 +112,7 @@ impl<'u> Url<'u> {
     }
 }
 
-/// Where one host is: `host:port` of the authority, and what the parameters say instead.
+/// The place of one host: `host:port` of the authority, and what the parameters say instead.
 struct Place<'u> {
     authority: &'u str,
     parameters: String,
@@ -119,7 +120,7 @@ struct Place<'u> {
 
 #[derive(Default)]
 struct Parameters<'u> {
-    /// As it goes to sqlx.
+    /// The parameters as they go to sqlx.
     kept: String,
     /// Lists, as those of the authority are.
     hosts: Option<&'u str>,

@@ -16,29 +16,29 @@ use crate::{
 pub struct StoredEvent {
     /// Sorts by time.
     pub id: Uuid,
-    /// When it happened.
+    /// The moment at which it happened.
     pub at: OffsetDateTime,
-    /// What.
+    /// The kind of the event.
     pub kind: String,
-    /// Who did it.
+    /// The actor of the event.
     pub actor: String,
-    /// Whom it is about.
+    /// The user whom the event is about.
     pub user_id: Option<Uuid>,
-    /// As it was called.
+    /// The name that the user had at the time.
     pub username: Option<String>,
-    /// Which session it is about.
+    /// The session that the event is about.
     pub session_id: Option<Uuid>,
-    /// Why.
+    /// The reason of the event.
     pub reason: String,
-    /// What exactly.
+    /// The details of the event.
     pub detail: String,
-    /// As far as the caller said.
+    /// The address of the client, as far as the caller said.
     pub client_ip: String,
-    /// As far as the caller said.
+    /// The user agent of the client, as far as the caller said.
     pub client_user_agent: String,
-    /// As far as the caller said.
+    /// The device of the client, as far as the caller said.
     pub client_device: String,
-    /// How often, or of how many.
+    /// Number of equal events, or of those that it happened to.
     pub count: i64,
 }
 

@@ -1,4 +1,4 @@
-//! What a database must be: of a version of Postgres on which the tests run, and in UTF-8.
+//! Compatibility of a database: a version of Postgres on which the tests run, and UTF-8.
 
 use sqlx::query_as;
 
@@ -9,11 +9,11 @@ use crate::error::Error;
 const OLDEST: u32 = 12;
 const NEWEST: u32 = 18;
 
-/// Whether a server's version is supported.
+/// Support of a server's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Support {
     Tested,
-    /// It will do, as far as is known.
+    /// A version that will do, as far as is known.
     Newer {
         major: u32,
     },
@@ -23,7 +23,7 @@ enum Support {
 }
 
 impl Support {
-    /// By `server_version_num`, such as 150014.
+    /// Support of `server_version_num`, such as 150014.
     fn of(version: u32) -> Self {
         match version / 10_000 {
             major if major < OLDEST => Self::TooOld { major },
@@ -37,7 +37,7 @@ impl Support {
 const ENCODING: &str = "UTF8";
 
 impl Store {
-    /// Refuses a server that is too old and a database that is not in UTF-8; warns of a server that is newer than those
+    /// Refuses a server that is too old, and a database that is not in UTF-8. Warns of a server that is newer than those
     /// that are tested.
     ///
     /// # Errors

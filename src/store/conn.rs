@@ -19,8 +19,8 @@ use super::{
 };
 use crate::error::Error;
 
-/// A connection is tried for so long at most: a database that has restarted is an outage for one request at most, not for
-/// one of each connection.
+/// Longest time for which a connection is tried. A database that has restarted is an outage for one request at most,
+/// not for one of each connection.
 pub(super) const PING: Duration = Duration::from_millis(500);
 
 /// A connection, from the pool or of its own.
@@ -29,12 +29,12 @@ pub struct Conn {
     link: Link,
     terms: Terms,
     generation: Generation,
-    /// Of those who may have only so many connections together.
+    /// The share of those who may have only so many connections together.
     share: Option<OwnedSemaphorePermit>,
     state: State,
 }
 
-/// How long each of its statements may take, and where failures are noted.
+/// The deadline of each statement of a connection, and the place where failures are noted.
 #[derive(Debug)]
 pub(super) struct Terms {
     pub(super) deadline: Duration,
@@ -43,12 +43,12 @@ pub(super) struct Terms {
 
 #[derive(Debug)]
 enum Link {
-    /// Some until it is given back.
+    /// A connection of the pool; `Some` until it is given back.
     Pooled(Option<PoolConnection<Postgres>>),
     Own(Box<PgConnection>),
 }
 
-/// What would be lost if the connection went back to the pool now.
+/// The state that would be lost if the connection went back to the pool now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Idle,
@@ -70,12 +70,13 @@ impl Conn {
         Self { link, terms, generation, share: None, state: State::Idle }
     }
 
-    /// Whether [`Store::retire_connections`] was called since it began to connect. Its statements fail from then on.
+    /// True if [`Store::retire_connections`] was called since the connection began to be made. Its statements fail from
+    /// then on.
     pub fn is_retired(&self) -> bool {
         self.generation.is_retired()
     }
 
-    /// Whether it is fit to be used again.
+    /// True if the connection is fit to be used again.
     pub(super) fn is_fit(&self) -> bool {
         self.state == State::Idle && !self.is_retired()
     }
@@ -85,7 +86,7 @@ impl Conn {
         self.control("DISCARD PLANS").await
     }
 
-    /// Whether it answers.
+    /// True if the connection answers.
     pub(super) async fn is_alive(&mut self) -> bool {
         self.guarded(async |c| within(PING, c.ping()).await).await.is_ok()
     }
@@ -105,7 +106,7 @@ impl Conn {
         Ok(())
     }
 
-    /// Commits.
+    /// Commits the transaction.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]: the commit may or may not have happened (REQUIREMENTS R66).
@@ -183,7 +184,7 @@ impl Conn {
     }
 }
 
-/// What the server warned of is not done, whatever it answered.
+/// The failure of a statement that the server warned of: it is not done, whatever was answered.
 fn warned<T>(result: Result<T, Failure>, warning: String) -> Failure {
     tracing::warn!(warning, "the database warned of what it answered: taken as not done");
     let error = result.err().map_or_else(|| Error::DatabaseUnavailable(warning.into()), |failure| failure.error);

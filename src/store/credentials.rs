@@ -23,12 +23,12 @@ use crate::{
 pub struct UserWithHash {
     /// The user.
     pub user: User,
-    /// In one of the forms that `crypto` reads.
+    /// The hash in one of the forms that `crypto` reads.
     pub password_hash: PasswordHash,
 }
 
 impl UserWithHash {
-    /// What decides whether a password is right and its user may log in.
+    /// The facts that decide if a password is right and its user may log in.
     pub fn decisive(&self) -> (UserId, &PasswordHash, Option<OffsetDateTime>) {
         (self.user.id, &self.password_hash, self.user.disabled_at)
     }

@@ -1,4 +1,4 @@
-//! What the database's errors mean to a caller. Only the server's codes are looked at, never its texts.
+//! Errors of the database, and their meaning to a caller. Only the server's codes are looked at, never its texts.
 
 use sqlx::migrate::MigrateError;
 use tokio::time::error::Elapsed;
@@ -29,19 +29,19 @@ pub(super) fn code(error: &sqlx::Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
-/// Why a statement failed, and what that says of the connection.
+/// The failure of a statement, and its meaning for the connection.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub error: Error,
     pub verdict: Verdict,
 }
 
-/// What is to be done with connections after a failure.
+/// The verdict on connections after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is as good as before.
+    /// The connection is as good as before.
     Good,
-    /// It is not used again.
+    /// The connection is not used again.
     Broken,
     /// Nor are those that were made before the failure: it would be theirs too.
     AllBroken,
@@ -76,7 +76,7 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// What the failure of a statement means, where its connection is not used again.
+/// The meaning of a statement's failure where its connection is not used again.
 pub(super) fn classify(error: sqlx::Error) -> Error {
     Failure::from(error).error
 }

@@ -1,4 +1,4 @@
-//! What is known of the connections together: when one failed last, and which are retired.
+//! Health of the connections together: when one failed last, and which are retired.
 
 use std::{
     sync::{
@@ -15,16 +15,16 @@ use super::retirement::{Generation, Retirement};
 /// A connection that was idle for longer, or since before another one failed, is tried before it is used.
 const RESTED: Duration = Duration::from_secs(1);
 
-/// How soon all connections are retired again because one was of no use any more. A statement that fails this way on each
-/// connection, however new, must not close them all each time.
+/// Time before all connections are retired again because one was of no use any more. A statement that fails this way on
+/// each connection, however new, must not close them all each time.
 const STALE_AGAIN: Duration = Duration::from_secs(10);
 
-/// Of the connections of a store.
+/// The health of the connections of a store.
 #[derive(Debug)]
 pub(super) struct Health {
     failed: Mutex<Option<Instant>>,
     retirement: Retirement,
-    /// How often there was reason to ask whether the host is still the right one.
+    /// Number of times that there was reason to ask if the host is still the right one.
     doubts: AtomicU64,
 }
 
@@ -39,7 +39,8 @@ impl Health {
         self.doubt();
     }
 
-    /// Whether a connection that is so old, and was used so long ago, may be used. If so, whether it may be untried.
+    /// Judges a connection that is so old, and was used so long ago. It may be used or not, and if so, tried first or
+    /// untried.
     pub(super) fn judge(&self, age: Duration, rested: Duration) -> Judgement {
         let last = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.retirement.spares(age) {
@@ -73,13 +74,13 @@ impl Health {
     }
 }
 
-/// What may be done with a connection that nobody uses.
+/// The ways to use a connection that nobody uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// Used as it is.
+    /// The connection is used as it is.
     Fresh,
-    /// Tried first.
+    /// The connection is tried first.
     Rested,
-    /// Closed.
+    /// The connection is closed.
     Retired,
 }

@@ -1,5 +1,6 @@
-//! Which of the hosts the connections go to: the last good one, until something fails. Then the hosts are asked, one after
-//! the other and the last good one first, and if the first that is wanted is another one, all connections are retired.
+//! The choice of a host for the connections: the last good one, until something fails. Then the hosts are asked, one
+//! after the other and the last good one first. If the first that is wanted is another one, all connections are
+//! retired.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -27,7 +28,7 @@ pub(super) struct Hosts {
     current: AtomicUsize,
     /// The doubts that there had been when it was chosen.
     settled: AtomicU64,
-    /// None was found the last time, which the log says once.
+    /// True if no host was found the last time, which the log says once.
     lost: AtomicBool,
     /// Held while one is chosen.
     choosing: Mutex<()>,
@@ -45,7 +46,7 @@ impl Hosts {
         }
     }
 
-    /// How to reach the one in use.
+    /// Options that reach the host in use.
     ///
     /// # Errors
     /// [`Error::Internal`] when there is none.

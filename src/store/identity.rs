@@ -1,6 +1,7 @@
-//! Table `log_identity`: the name of the log, and the history of commits that it was given to. A server that finds itself on
-//! another one (another cluster, another timeline, of which one begins with each promotion, or another table, as after a dump and
-//! a restore) has another log, with a name that the first replica gives it. What is particular to Postgres in this is here alone.
+//! Table `log_identity`: the name of the log, and the history of commits that it was given to. A server that finds
+//! itself on another one has another log, with a name that the first replica gives it. Another one is another cluster,
+//! another timeline, of which one begins with each promotion, or another table, as after a dump and a restore. What is
+//! particular to Postgres in this is here alone.
 
 use sqlx::query;
 
@@ -32,7 +33,8 @@ macro_rules! here {
 }
 pub(super) use here;
 
-/// As [`here`], without the cluster, which costs more than all else: for what makes nothing fresh and confirms nothing.
+/// The columns of [`here`] without the cluster, which costs more than all else: for what makes nothing fresh and
+/// confirms nothing.
 macro_rules! probably_here {
     () => {
         concat!(

@@ -1,5 +1,5 @@
-//! Tables `keys` and `service_clock`: signing keys of access tokens and MAC keys of refresh tokens, sealed, with the stage
-//! of their life; and the clock that their ages are read from.
+//! Tables `keys` and `service_clock`. The former has the signing keys of access tokens and the MAC keys of refresh
+//! tokens, sealed, with the stage of their life. The latter has the clock that their ages are read from.
 //!
 //! Each change is one statement that holds only while things are as its caller saw them, so one replica makes it.
 
@@ -20,13 +20,13 @@ use crate::{
 /// A stored key.
 #[derive(Clone, Debug)]
 pub struct StoredKey {
-    /// All but the secret.
+    /// The key without its secret.
     pub key: Key,
-    /// How it is used, as it is written.
+    /// The algorithm that uses the key, as it is written.
     pub algorithm: String,
-    /// Its private part, sealed.
+    /// The private part, sealed.
     pub sealed_key: Vec<u8>,
-    /// When it was made, by the clock of who made it. For people.
+    /// The moment at which the key was made, by the clock of who made it. For people.
     pub created_at: OffsetDateTime,
 }
 
@@ -35,7 +35,7 @@ pub struct StoredKey {
 pub struct StoredKeys {
     /// The service's clock.
     pub witnessed_ms: i64,
-    /// By purpose and number.
+    /// The keys by purpose and number.
     pub keys: Vec<StoredKey>,
 }
 
@@ -129,9 +129,9 @@ impl StoredKeys {
 /// The date of the database, which tells a restored backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Date {
-    /// It is one of today: the log was loaded, and whether it was restored has been dealt with.
+    /// The database is one of today: the log was loaded, and whether it was restored has been dealt with.
     Today,
-    /// Nobody knows yet.
+    /// Nobody knows yet if the database was restored.
     Unknown,
 }
 

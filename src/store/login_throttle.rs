@@ -13,9 +13,9 @@ use crate::{domain::throttle::Budget, error::Error};
 /// A budget by its key.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyedBudget {
-    /// The key.
+    /// The key of the row.
     pub key: [u8; 32],
-    /// What it allows.
+    /// The budget of that key.
     pub budget: Budget,
 }
 
@@ -26,7 +26,7 @@ pub struct Attempt {
     pub budgets: Vec<KeyedBudget>,
     /// The key of the one whose attempts were all made by whoever makes this one, as far as can be known.
     pub own: Option<[u8; 32]>,
-    /// When it is made.
+    /// Moment at which it is made.
     pub at: OffsetDateTime,
 }
 
@@ -87,8 +87,8 @@ pub async fn record(conn: &mut Conn, attempt: &Attempt) -> Result<Option<Duratio
     Ok(Some(Duration::from_secs(wait.as_micros().div_ceil(1_000_000).try_into().unwrap_or(u64::MAX).max(1))))
 }
 
-/// After a right password: takes back what whoever made the attempt has counted so far, in each of its budgets. The attempts
-/// of others stay, and so the budgets are as if it had never made one.
+/// Takes back what whoever made the attempt has counted so far, because the password was right. The attempts of others stay,
+/// and so the budgets are as if it had never made one.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`], [`Error::Conflict`].

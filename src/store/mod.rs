@@ -1,8 +1,8 @@
 //! The database: the only code that knows sqlx. One file or folder per table, plain functions on a connection.
 //!
-//! Every statement has a deadline, here and in the server (a replica that is lost must not hold a lock), and a connection
-//! on which one was cut short, by the deadline or because nobody waits any more, is closed instead of going back to the
-//! pool (REQUIREMENTS V8). Nothing here decides; `auth` does.
+//! Every statement has a deadline, here and in the server: a replica that is lost must not hold a lock. A statement may
+//! be cut short, by the deadline or because nobody waits any more. Its connection is then closed instead of going back
+//! to the pool (REQUIREMENTS V8). Nothing here decides; `auth` does.
 //!
 //! Architecture invariant: no secret reaches this folder but sealed or hashed.
 

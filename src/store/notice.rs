@@ -1,8 +1,8 @@
 //! Warnings that the server sends beside the answer of a statement. A commit whose wait for the synchronous standby was
-//! cancelled is answered with success and such a warning, and is on the standby or not: no statement that was warned about
-//! counts as done. Texts are localised, so any warning counts.
+//! cancelled is answered with success and such a warning, and is on the standby or not. No statement that was warned
+//! about counts as done. Texts are localised, so any warning counts.
 //!
-//! sqlx gives notices to `tracing` and to nobody else. So each poll of a statement runs under a subscriber of ours, which
+//! sqlx gives notices to `tracing` and to nobody else. So each poll of a statement runs under a subscriber of ours. It
 //! wants that one target, leaves what it hears in the thread, and lets all else pass unheard. Postgres' NOTICE is not a
 //! warning. Not here: what becomes of the connection (`conn.rs`).
 
@@ -23,12 +23,12 @@ use tracing::{
     subscriber::Interest,
 };
 
-/// Where sqlx says what the server sent as a notice.
+/// The target under which sqlx tells what the server sent as a notice.
 const TARGET: &str = "sqlx::postgres::notice";
 
-/// One for all threads: making one asks every place of the program that logs whether it is wanted. And a second one, which is
-/// never used: as long as there is one only, `tracing` asks a new place's thread for its subscriber instead of all that there
-/// are, and remembers that nobody wants what was said outside of a statement first.
+/// One for all threads: making one asks every place of the program that logs whether it is wanted. A second one is
+/// never used. As long as there is one only, `tracing` asks a new place's thread for its subscriber instead of all that
+/// there are. It then remembers that nobody wants what was said outside of a statement first.
 static EARS: LazyLock<[Dispatch; 2]> = LazyLock::new(|| [Dispatch::new(Ear), Dispatch::new(Ear)]);
 
 thread_local! {
@@ -36,7 +36,8 @@ thread_local! {
     static HEARD: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// To be called before the first connection is made, so that no warning is ever said while nobody is there to want it.
+/// Prepares for notices before the first connection is made, so that no warning is ever said while nobody is there to
+/// want it.
 pub(super) fn prepare() {
     LazyLock::force(&EARS);
 }
@@ -67,7 +68,7 @@ impl Ear {
 }
 
 impl Subscriber for Ear {
-    /// What nobody else wants either costs one load of an atomic, as without us.
+    /// Callsites that nobody else wants either cost one load of an atomic, as without us.
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         if Self::wants(metadata) { Interest::always() } else { Interest::never() }
     }

@@ -21,14 +21,14 @@ use super::{
 };
 use crate::error::Error;
 
-/// How to reach the database.
+/// The settings by which the database is reached.
 #[derive(Clone)]
 pub struct StoreSettings {
     /// A `postgres://` URL, of one host or several.
     pub url: String,
     /// The most connections that requests share.
     pub connections: u32,
-    /// How long a request waits for a connection, and then for each statement.
+    /// Longest time that a request waits for a connection, and then for each statement.
     pub deadline: Duration,
 }
 
@@ -40,9 +40,9 @@ pub struct Store {
     pub(super) wanted: Wanted,
     pub(super) deadline: Duration,
     pub(super) health: Arc<Health>,
-    /// Half of the connections.
+    /// Places for logins: half of the connections.
     logins: Arc<Semaphore>,
-    /// A quarter of them.
+    /// Places for requests that wait: a quarter of the connections.
     waits: Arc<Semaphore>,
 }
 
@@ -72,7 +72,7 @@ impl Store {
         timeout(self.deadline, self.acquire_good()).await.map_err(out_of_time)?
     }
 
-    /// See [`Hosts::settle`].
+    /// Settles on a host: see [`Hosts::settle`].
     pub(super) async fn settle(&self) {
         self.hosts.settle(&self.pool, &self.health, self.deadline).await;
     }
@@ -94,8 +94,8 @@ impl Store {
         }
     }
 
-    /// From now on no connection is used that has begun to connect by now: of the pool, of the lanes, of the listener, or
-    /// held by anybody. What is under way on one fails.
+    /// Retires every connection that has begun to connect by now: of the pool, of the lanes, of the listener, or held
+    /// by anybody. What is under way on one fails.
     pub fn retire_connections(&self) {
         self.health.retire();
     }
@@ -125,8 +125,8 @@ impl Store {
         Ok(conn)
     }
 
-    /// A connection apart from the pool, for the task that reads the log. By its index, whatever the planner thinks: it
-    /// knows nothing of rows that are new, and would read all of a long log for each of them.
+    /// A connection apart from the pool, for the task that reads the log. The log is read by its index, whatever the
+    /// planner thinks. It knows nothing of rows that are new, and would read all of a long log for each of them.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
@@ -134,12 +134,12 @@ impl Store {
         self.connect_with(&[("enable_seqscan", "off"), ("enable_bitmapscan", "off")]).await
     }
 
-    /// How long a request waits for a connection, and then for each statement.
+    /// Longest time that a request waits for a connection, and then for each statement.
     pub fn deadline(&self) -> Duration {
         self.deadline
     }
 
-    /// What the database's clock says.
+    /// The time by the database's clock.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
@@ -172,7 +172,7 @@ impl Store {
     }
 }
 
-/// How the pool treats its connections.
+/// The options of the pool for its connections.
 fn pool(settings: &StoreSettings, setup: Setup, health: &Arc<Health>) -> PgPoolOptions {
     let (idle, new) = (Arc::clone(health), Arc::clone(health));
     PgPoolOptions::new()

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use super::{conn::Conn, health::Judgement, pool::Store};
 use crate::error::Error;
 
-/// How long a plan is used: the tables grow, and a plan that is made while one is empty reads all of it.
+/// Time for which a plan is used: the tables grow, and a plan that is made while one is empty reads all of it.
 const PLANNED_FOR: Duration = Duration::from_secs(10);
 
-/// Plans once, and as look-ups by key in the order in which the sessions are given, so that two of them lock rows in one
-/// order; the planner does not know how many there will be. Where it does otherwise, and where somebody holds a row for
-/// long, no statement waits for it longer than this.
+/// Plans once, and as look-ups by key. They are in the order in which the sessions are given, so that two of them lock
+/// rows in one order. The planner does not know how many there will be. Where it does otherwise, and where somebody
+/// holds a row for long, no statement waits for it longer than this.
 const SETTINGS: [(&str, &str); 6] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("enable_hashjoin", "off"),

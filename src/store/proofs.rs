@@ -1,6 +1,6 @@
-//! Table `proofs`. An answer that rests on what was read, and not on a write of its own, may come from a database that has
-//! been left behind: a primary that was cut off answers reads for ever. So such an answer is given only when the transaction
-//! that read it has also written, and has been answered as committed (rule M1 in docs/revocation.md).
+//! Table `proofs`. An answer may rest on what was read, and not on a write of its own. Then it may come from a database
+//! that has been left behind. A primary that was cut off answers reads for ever. So such an answer is given only when
+//! the transaction that read it has also written, and was answered as committed (rule M1 in docs/revocation.md).
 
 use super::Conn;
 use crate::error::Error;

@@ -24,7 +24,7 @@ use crate::{
 pub struct Member {
     /// Made at the start of the process.
     pub replica: Uuid,
-    /// It refuses to verify when it has heard nothing for longer than this.
+    /// The bound of the replica: one that has heard nothing for longer refuses to verify.
     pub max_staleness: Duration,
 }
 
@@ -44,10 +44,10 @@ impl TryFrom<OriginRow> for Origin {
     }
 }
 
-/// What a replica hears with each heartbeat.
+/// The answer to a replica's heartbeat.
 #[derive(Debug)]
 pub struct HeartbeatReply {
-    /// Which log it is.
+    /// The log that answered.
     pub origin: Origin,
     /// The database's wall clock, after the question and before the answer.
     pub clock: OffsetDateTime,
@@ -78,7 +78,7 @@ macro_rules! counted {
     };
 }
 
-/// What a heartbeat and a reading between two of them ask for: the row that is known, and those after it.
+/// The query of a heartbeat, and of a reading between two of them: the row that is known, and those after it.
 macro_rules! news {
     ($here:ident) => {
         concat!(
@@ -141,7 +141,7 @@ fn bind<'q, T>(statement: Statement<'q, T>, member: Member, report: Report) -> S
 
 type Statement<'q, T> = sqlx::query::QueryAs<'q, sqlx::Postgres, T, sqlx::postgres::PgArguments>;
 
-/// Between two heartbeats: reports, and reads what is new. Waits for no disk and no standby, and moves no counter, so that a
+/// Between two heartbeats: reports, and reads what is new. Waits for no disk and no standby, and moves no counter. So a
 /// crash of the database may forget it: then the replica is only waited for longer. Makes nothing fresh.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ pub struct Replication {
     pub standbys: i64,
 }
 
-/// What follows from it for promise P1, as README says for each case.
+/// The meaning of the settings for promise P1, as README says for each case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// Commits wait for a standby.
@@ -27,7 +27,7 @@ pub enum Seen {
 }
 
 impl Replication {
-    /// What was seen.
+    /// The case of these settings.
     pub fn seen(&self) -> Seen {
         match (self.synchronous_standby_names.trim(), self.standbys) {
             ("", 0) => Seen::Alone,

@@ -1,12 +1,12 @@
-//! Connections that are not used any more, because what they lead to is not what we want to talk to: another server is the
-//! primary now, or the address leads elsewhere. Each remembers when it began to connect, not when it was connected: one that
-//! was under way while all were retired may have come out at the old place.
+//! Connections that are not used any more, because what they lead to is not what we want to talk to. Another server is
+//! the primary now, or the address leads elsewhere. Each remembers when it began to connect, not when it was connected.
+//! One that was under way while all were retired may have come out at the old place.
 
 use std::time::Duration;
 
 use tokio::{sync::watch, time::Instant};
 
-/// When all connections were retired last.
+/// The moment at which all connections were retired last.
 #[derive(Clone, Debug)]
 pub(super) struct Retirement(watch::Sender<Option<Instant>>);
 
@@ -32,12 +32,12 @@ impl Retirement {
         });
     }
 
-    /// For a connection that begins to connect now.
+    /// The generation of a connection that begins to connect now.
     pub(super) fn begin(&self) -> Generation {
         Generation(self.0.subscribe())
     }
 
-    /// Whether a connection of the pool that is so old was made after all were retired.
+    /// True if a connection of the pool that is so old was made after all were retired.
     pub(super) fn spares(&self, age: Duration) -> bool {
         self.0.borrow().is_none_or(|at| age < at.elapsed())
     }
@@ -52,7 +52,7 @@ impl Generation {
         self.0.has_changed().unwrap_or(false)
     }
 
-    /// Waits until it is.
+    /// Waits until the generation is retired.
     pub(super) async fn retired(&self) {
         // Of a receiver of its own: what was seen there is not seen here.
         if self.0.clone().changed().await.is_err() {

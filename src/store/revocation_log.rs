@@ -19,21 +19,21 @@ use crate::{
     error::Error,
 };
 
-/// How many rows a page may have.
+/// Number of rows that a page may have.
 const PAGE: i64 = 50_000;
 
-/// From where to where the log goes, as of one moment.
+/// The extent of the log as of one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Extent {
-    /// Which log it is.
+    /// The identity of the log.
     pub log: LogIdentity,
-    /// Its newest row.
+    /// The newest row of the log.
     pub newest: Position,
-    /// Whether it holds the row that was asked for.
+    /// True if the log holds the row that was asked for.
     pub holds_known: bool,
-    /// Whether confirmations count on this log: the server was not promoted or restored a moment ago.
+    /// True if confirmations count on this log: the server was not promoted or restored a moment ago.
     pub is_settled: bool,
-    /// How long ago the database was written to last by a running service, by its own clock.
+    /// Time since the database was written to last by a running service, by its own clock.
     pub age: Duration,
     oldest: Option<i64>,
 }
@@ -50,13 +50,13 @@ struct ExtentRow {
 }
 
 impl Extent {
-    /// How many rows there are at most.
+    /// Largest number of rows that there are.
     pub fn rows(self) -> usize {
         self.oldest.map_or(0, |oldest| usize::try_from(self.newest.seq - oldest + 1).unwrap_or(0))
     }
 }
 
-/// Where the log begins and ends now, and whether it holds the row `known`.
+/// The beginning and end of the log now; says too if it holds the row `known`.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
@@ -82,9 +82,10 @@ pub async fn extent(conn: &mut Conn, known: Position) -> Result<Extent, Error> {
     })
 }
 
-/// Gives what the rows after `after` say up to the end of `extent`, in no order. Expired ones too: this replica's clock may be
-/// wrong today and right tomorrow. Page by page, so that a long log takes many short statements; what is below a number that
-/// was seen is complete, so the pages need no common snapshot. While a page is taken, the database reads the next.
+/// Gives what the rows after `after` say up to the end of `extent`, in no order. Expired ones too: this replica's clock
+/// may be wrong today and right tomorrow. Reads page by page, so that a long log takes many short statements. What is
+/// below a number that was seen is complete, so the pages need no common snapshot. While a page is taken, the database
+/// reads the next.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]; [`Error::Internal`] for a row that cannot be read.
@@ -108,7 +109,7 @@ pub async fn read(
     Ok(())
 }
 
-/// All of the rows after `after`, and where the log ended.
+/// Loads the rows after `after`, and says where the log ended.
 ///
 /// # Errors
 /// As for [`read`].

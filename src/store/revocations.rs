@@ -1,7 +1,7 @@
 //! Tables `revocations` and `revocation_head`: the log that every verifier follows.
 //!
-//! The number of a row is taken under the lock of the head row, which is held until the commit: so numbers become
-//! visible in their order and without gaps (a sequence would give neither).
+//! The number of a row is taken under the lock of the head row, which is held until the commit. So numbers become
+//! visible in their order and without gaps; a sequence would give neither.
 
 use std::collections::HashMap;
 
@@ -126,25 +126,25 @@ pub async fn notify(conn: &mut Conn, by: Option<Uuid>) -> Result<(), Error> {
     conn.execute(query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(by)).await.map(drop)
 }
 
-/// Which sessions are to end, and what is written of them.
+/// An order to end sessions, and what is written of them.
 #[derive(Debug)]
 pub struct Ending<'a> {
     /// Each, and why.
     pub sessions: &'a HashMap<SessionId, Cause>,
-    /// Who administers here.
+    /// The actor of what is administered here.
     pub operator: Actor,
     /// The time.
     pub now: OffsetDateTime,
-    /// When the rows of the log may be forgotten.
+    /// The moment from which on the rows of the log may be forgotten.
     pub expires_at: OffsetDateTime,
 }
 
-/// What became of sessions that were to end.
+/// The outcome for sessions that were to end.
 #[derive(Debug)]
 pub struct EndedSessions {
     /// The newest row of the log after it.
     pub newest: Position,
-    /// Those that this statement has ended or logged, with the audit event of those that had time left.
+    /// The sessions that this statement has ended or logged, with the audit event of those that had time left.
     pub ended: HashMap<SessionId, Option<Event>>,
 }
 
@@ -158,10 +158,10 @@ struct EndedRow {
     username: Option<String>,
 }
 
-/// Marks sessions as ended and logs those that were not marked yet, and those that have no row: a failover or a restore may
-/// have lost it, and their tokens live (rule M2). One statement, which commits by itself, and which writes whatever it finds,
-/// so that its answer is that of a database that commits (rule M1). It locks the rows of the sessions in one order, and the
-/// head of the log after them.
+/// Marks sessions as ended and logs those that were not marked yet, and those that have no row. A failover or a restore
+/// may have lost the row, and their tokens live (rule M2). One statement, which commits by itself, and which writes
+/// whatever it finds, so that its answer is that of a database that commits (rule M1). It locks the rows of the
+/// sessions in one order, and the head of the log after them.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`]: it may or may not have happened.
@@ -223,8 +223,8 @@ pub async fn end_sessions(conn: &mut Conn, ending: Ending<'_>) -> Result<EndedSe
     Ok(EndedSessions { newest, ended })
 }
 
-/// Deletes of the `limit` oldest rows of the log those that have expired, by `now` and by the database's clock: never the
-/// newest one, and none that another replica is about to delete. Says how many.
+/// Deletes of the `limit` oldest rows of the log those that have expired, by `now` and by the database's clock. The
+/// newest one stays always, and so do those that another replica is about to delete. Says how many.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].

@@ -27,7 +27,7 @@ impl Store {
         MIGRATIONS.run(&mut connection).await.map_err(migration_failed)
     }
 
-    /// How many migrations the database lacks.
+    /// Number of migrations that the database lacks.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].

@@ -1,6 +1,6 @@
-//! What each connection is told when it is new, and asked: by one statement after the start, and not by options of the start,
-//! which poolers refuse. The server cuts short what we have given up on: the backend of a lost replica would hold its locks
-//! until TCP notices.
+//! Settings and questions for each new connection, by one statement after the start, and not by options of the start,
+//! which poolers refuse. The server cuts short what we have given up on: the backend of a lost replica would hold its
+//! locks until TCP notices.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -8,8 +8,8 @@ use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _};
 
 use super::address::Wanted;
 
-/// Of all connections. Compiling a statement takes longer than any of ours; warnings are heard whatever the role's settings
-/// say (`notice.rs`).
+/// Settings of all connections. Compiling a statement takes longer than any of ours; warnings are heard whatever the
+/// role's settings say (`notice.rs`).
 const FOR_ALL: [(&str, &str); 2] = [("jit", "off"), ("client_min_messages", "warning")];
 
 /// The statement, and which server it is for.
@@ -20,7 +20,7 @@ pub(super) struct Setup {
 }
 
 impl Setup {
-    /// With the server's deadlines, and `more`.
+    /// A setup with the server's deadlines, and `more`.
     pub(super) fn new(wanted: Wanted, deadline: Duration, more: &[(&str, &str)]) -> Self {
         let millis = i32::try_from(deadline.as_millis()).unwrap_or(i32::MAX).to_string();
         let deadlines =
@@ -28,7 +28,7 @@ impl Setup {
         Self::of(wanted, FOR_ALL.iter().chain(&deadlines).chain(more))
     }
 
-    /// Without any deadline of the server's.
+    /// A setup without any deadline of the server's.
     pub(super) fn patient(wanted: Wanted) -> Self {
         let none = [("statement_timeout", "0"), ("lock_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
         Self::of(wanted, FOR_ALL.iter().chain(&none))

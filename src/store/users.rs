@@ -77,7 +77,7 @@ pub async fn insert(conn: &mut Conn, user: &User, password_hash: &PasswordHash) 
     }
 }
 
-/// Those of the names that are taken, as a database has them that commits.
+/// The names that are taken, as a database has them that commits.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
@@ -132,7 +132,7 @@ pub async fn lock(tx: &mut Conn, id: UserId) -> Result<User, Error> {
     }
 }
 
-/// As [`lock`], of a user that may not exist; the transaction goes on.
+/// Locks a user as [`lock`] does, but one that may not exist; the transaction goes on.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-/// What is called, and with what.
+/// The kinds of calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     /// Verify of a few tokens, again and again.
@@ -45,7 +45,7 @@ impl Call {
         Self::Empty,
     ];
 
-    /// Its name on the command line and in reports.
+    /// The name of the call on the command line and in reports.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::VerifyWarm => "verify-warm",
@@ -101,7 +101,7 @@ impl FromStr for Call {
 pub(crate) struct Mix(Vec<(Call, u32)>);
 
 impl Mix {
-    /// Of one call alone.
+    /// A mix of one call alone.
     pub(crate) fn of(call: Call) -> Self {
         Self(vec![(call, 1)])
     }
@@ -111,7 +111,7 @@ impl Mix {
         self.0.iter().map(|(call, _)| *call)
     }
 
-    /// Its weights, in the same order.
+    /// The weights of the calls, in the same order.
     pub(crate) fn weights(&self) -> Vec<u32> {
         self.0.iter().map(|(_, weight)| *weight).collect()
     }
@@ -145,7 +145,7 @@ pub(crate) struct WeightedChoice {
 }
 
 impl WeightedChoice {
-    /// For `weights` whose sum is not 0.
+    /// A choice by `weights` whose sum is not 0.
     pub(crate) fn new(weights: Vec<u32>, seed: u64) -> Self {
         let total = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>().max(1);
         // Neighbouring seeds must not begin alike.

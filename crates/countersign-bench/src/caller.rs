@@ -21,7 +21,7 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// Of all callers, the one of that number.
+    /// Runs the caller of that number.
     pub(super) async fn run(mut self, number: usize) {
         let mut choice = WeightedChoice::new(self.plan.mix.weights(), u64::try_from(number).unwrap_or(0));
         let mut supplies: Vec<Messages> = self.plan.parts.iter().map(|part| part.supply.open(number)).collect();

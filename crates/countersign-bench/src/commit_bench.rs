@@ -1,5 +1,5 @@
-//! A table of its own with one row for each task: what one UPDATE of one row with a commit of its
-//! own costs through this driver and this pool, which is the measure of whatever writes.
+//! A table of its own with one row for each task, for the measure of whatever writes. It shows what one UPDATE of one
+//! row with a commit of its own costs through this driver and this pool.
 
 use std::time::Duration;
 

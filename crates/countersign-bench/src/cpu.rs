@@ -1,4 +1,4 @@
-//! What processes have used of the CPU, as Linux tells it in `/proc`; nothing on other systems.
+//! CPU time that processes have used, as Linux tells it in `/proc`; nothing on other systems.
 
 use std::{fs, net::SocketAddr, time::Duration};
 

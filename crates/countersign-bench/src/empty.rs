@@ -23,7 +23,7 @@ use countersign::{
     grpc::{Administration, serve_routes},
 };
 
-/// As long as the answer of a Verify.
+/// Length of an answer, as long as that of a Verify.
 const ANSWER: usize = 150;
 
 /// Takes a string (google.protobuf.StringValue) and answers another of 150 bytes.

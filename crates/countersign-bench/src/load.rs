@@ -28,9 +28,9 @@ use super::{
 };
 use countersign::error::Error;
 
-/// Until all threads have been told to begin.
+/// Time until all threads have been told to begin.
 const LEAD: Duration = Duration::from_millis(10);
-/// How long answers may take after the end.
+/// Time that answers may take after the end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Makes the calls, in the time that the shape says; `server` is the process whose CPU time is read.
@@ -89,7 +89,7 @@ fn observe(
     Ok(Measured { tally, elapsed, unsent: pace.unsent(), server, generator })
 }
 
-/// What a thread does.
+/// The work of a thread.
 struct Work {
     target: Target,
     plan: Arc<Plan>,

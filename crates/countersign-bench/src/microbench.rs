@@ -8,22 +8,22 @@ use tokio::time::Instant;
 
 use countersign::{domain::password::HashCost, error::Error};
 
-/// As of the service's own hashes.
+/// Length of a salt of the service's own hashes.
 const SALT_BYTES: usize = 16;
 const OUTPUT_BYTES: usize = 32;
-/// As long as the signed part of an access token.
+/// A message as long as the signed part of an access token.
 const MESSAGE: [u8; 400] = [b'x'; 400];
 /// Operations between two looks at the clock.
 const AT_ONCE: u32 = 64;
 /// Other work on the machine only adds time: the best of so many rounds counts.
 const ROUNDS: u32 = 5;
 
-/// What signing and verifying by EdDSA take on one thread, with parsed keys.
+/// Times of signing and verifying by EdDSA on one thread, with parsed keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Signatures {
-    /// Signing.
+    /// The time of signing.
     pub sign: Duration,
-    /// Verifying.
+    /// The time of verifying.
     pub verify: Duration,
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn signatures(within: Duration) -> Result<Signatures, Error> {
     })
 }
 
-/// What an operation takes.
+/// The time of an operation.
 fn best<T>(within: Duration, operation: impl Fn() -> T) -> Duration {
     let round = || {
         let (begun, mut count) = (Instant::now(), 0);

@@ -1,6 +1,6 @@
-//! When calls are made. In a closed loop each stream calls again when it has its answer. In an open loop calls are due by a
-//! schedule, whatever the server does, and their latency counts from when they were due: a server that stands still is
-//! charged for all the calls that it kept from being sent (coordinated omission).
+//! The moments at which calls are made. In a closed loop each stream calls again when it has its answer. In an open
+//! loop calls are due by a schedule, whatever the server does, and their latency counts from when they were due. So a
+//! server that stands still is charged for all the calls that it kept from being sent (coordinated omission).
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -12,11 +12,11 @@ use tokio::{sync::Semaphore, time::Instant};
 
 /// Decides when the next call is due.
 pub(crate) struct Pace {
-    /// Before it no call is made.
+    /// The moment before which no call is made.
     pub begin: Instant,
-    /// From when on calls count.
+    /// The moment from which on calls count.
     pub measured_from: Instant,
-    /// From when on none is due.
+    /// The moment from which on no call is due.
     pub until: Instant,
     schedule: Option<Schedule>,
 }
@@ -32,7 +32,8 @@ struct Schedule {
 }
 
 impl Pace {
-    /// From `begin` on: first the warm-up, then the time that counts. With `rate` an open loop of so many calls a second.
+    /// A pace from `begin` on: first the warm-up, then the time that counts. With `rate` an open loop of so many calls
+    /// a second.
     pub(crate) fn new(begin: Instant, warm_up: Duration, measured: Duration, rate: Option<f64>) -> Self {
         let measured_from = begin + warm_up;
         let schedule = rate.map(|rate| Schedule { begin, rate, due: Semaphore::new(0), sent: AtomicU64::new(0) });
@@ -75,12 +76,12 @@ impl Pace {
 }
 
 impl Schedule {
-    /// When the call of that number is due.
+    /// The moment at which the call of that number is due.
     fn at(&self, number: u64) -> Instant {
         self.begin + Duration::from_secs_f64(number as f64 / self.rate)
     }
 
-    /// How many calls are due by `now`.
+    /// Number of calls that are due by `now`.
     fn due_by(&self, now: Instant) -> u64 {
         // The first one is due at the begin.
         (now.saturating_duration_since(self.begin).as_secs_f64() * self.rate) as u64 + 1

@@ -1,5 +1,5 @@
-//! Before the run: sessions are opened, tokens renewed, revoked or waited for, and messages made of them. Tokens are had by
-//! Refresh, because a Login costs a password hash.
+//! The preparation of a run: sessions are opened, tokens renewed, revoked or waited for, and messages made of them.
+//! Tokens are had by Refresh, because a Login costs a password hash.
 
 use std::{fmt, time::Duration};
 
@@ -17,7 +17,7 @@ use countersign::{
     grpc::v1::{self, revoke_request::Target as Revokee},
 };
 
-/// So many sessions with so many tokens each are a few: any cache holds them.
+/// A few sessions, with as many tokens each: any cache holds them.
 const FEW: usize = 8;
 /// The sessions that the tokens of `verify-cold` belong to, and how many callers log in at once.
 const SIDE_BY_SIDE: usize = 32;
@@ -26,22 +26,22 @@ const PAGE: i32 = 1000;
 /// The length of what is no token, and of the message of the empty call.
 const LENGTH: usize = 400;
 
-/// Who logs in.
+/// The users who log in.
 #[derive(Clone)]
 pub(crate) struct Credentials {
     /// The name; with several users what comes before `-1`, `-2` and so on.
     pub username: String,
-    /// How many users; 0 for one, whose name that is.
+    /// Number of users; 0 for one, whose name that is.
     pub users: usize,
-    /// The password of all of them.
+    /// The password that all of them have.
     pub password: Zeroizing<String>,
 }
 
-/// What messages are made with.
+/// The things that messages are made with.
 pub(crate) struct Preparation {
     /// The server.
     pub target: Target,
-    /// For all calls but `verify-garbage` and `empty`.
+    /// The users who log in, for all calls but `verify-garbage` and `empty`.
     pub credentials: Option<Credentials>,
     /// The bearer token of an administrator.
     pub bearer: Option<Zeroizing<String>>,
@@ -51,7 +51,7 @@ pub(crate) struct Preparation {
     pub sessions: usize,
     /// The tokens in a call of `verify-batch`.
     pub batch: usize,
-    /// How long tokens may take to expire.
+    /// Longest time that tokens may take to expire.
     pub wait: Duration,
     /// Says how long that is.
     pub clock: Clock,
@@ -68,13 +68,13 @@ impl Credentials {
 }
 
 impl Preparation {
-    /// For calls that need nobody who logs in.
+    /// A preparation for calls that need nobody who logs in.
     pub(crate) fn bare(target: Target, clock: Clock) -> Self {
         let (tokens, sessions, batch, wait) = (0, 0, 0, Duration::ZERO);
         Self { target, credentials: None, bearer: None, tokens, sessions, batch, wait, clock }
     }
 
-    /// All that `callers` of `mix` send.
+    /// The messages that `callers` of `mix` send.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] says what is missing or was refused.

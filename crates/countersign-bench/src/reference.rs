@@ -1,4 +1,4 @@
-//! What this machine can do at most, measured in one run: an empty call, bare signatures, bare password hashes, bare commits.
+//! The limits of this machine, measured in one run: an empty call, bare signatures, bare password hashes, bare commits.
 //! What a server does under load is put in relation to these.
 
 use std::{
@@ -29,21 +29,21 @@ use countersign::{
 
 /// Connections and streams on each: one caller, some, many.
 const CONCURRENCIES: [(usize, usize); 4] = [(1, 1), (8, 1), (8, 8), (8, 32)];
-/// Who share the pool.
+/// Numbers of tasks that share the pool.
 const TASKS: [usize; 5] = [1, 8, 16, 64, MOST_TASKS];
 
-/// What is measured.
+/// The measurements of a run.
 #[derive(Debug)]
 pub(crate) struct ReferenceBench {
-    /// How long each figure is measured.
+    /// Time for which each figure is measured.
     pub each: Duration,
-    /// Of a password hash.
+    /// The cost of a password hash.
     pub cost: HashCost,
-    /// How many threads hash.
+    /// Number of threads that hash.
     pub hash_threads: usize,
-    /// How many threads call the empty server.
+    /// Number of threads that call the empty server.
     pub callers: usize,
-    /// Where rows are committed; None leaves that out.
+    /// Database in which rows are committed; None leaves that out.
     pub database: Option<StoreSettings>,
 }
 
@@ -136,7 +136,7 @@ impl ReferenceBench {
     }
 }
 
-/// This program again, as `empty-server`, which says where it listens.
+/// Starts this program again, as `empty-server`, which says where it listens.
 fn empty_server() -> Result<(EmptyServer, Target), Error> {
     let failed = |error: std::io::Error| Error::internal(format!("the empty server: {error}"));
     let mut command = Command::new(env::current_exe().map_err(failed)?);

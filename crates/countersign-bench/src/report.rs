@@ -1,4 +1,4 @@
-//! What a run has shown, for machines and for people.
+//! The results of a run, for machines and for people.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -12,10 +12,10 @@ use super::{
 };
 use countersign::error::Error;
 
-/// What was counted, before it is put in relation.
+/// The counts of a run, before they are put in relation.
 pub(super) struct Measured {
     pub(super) tally: Tally,
-    /// From the begin of what counts to the last answer.
+    /// The time from the begin of what counts to the last answer.
     pub(super) elapsed: Duration,
     pub(super) unsent: u64,
     /// CPU time of the server and of this process.
@@ -28,10 +28,10 @@ pub(super) struct Measured {
 pub(crate) struct Report {
     target: String,
     connections: usize,
-    /// On each connection.
+    /// Number of streams on each connection.
     streams: usize,
     threads: usize,
-    /// None in a closed loop.
+    /// The rate of an open loop; None in a closed one.
     rate: Option<f64>,
     seconds: f64,
     total: u64,
@@ -53,11 +53,11 @@ pub(super) struct CallReport {
     expected: u64,
     unexpected: BTreeMap<String, u64>,
     calls_per_second: f64,
-    /// Of those that were answered as expected.
+    /// Latencies of the calls that were answered as expected.
     pub(super) latency_us: Latency,
 }
 
-/// In microseconds.
+/// Latencies in microseconds.
 #[derive(Debug, Serialize)]
 pub(super) struct Latency {
     mean: f64,

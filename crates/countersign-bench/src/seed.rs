@@ -9,10 +9,10 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use countersign::{error::Error, store::Store};
 
-/// The rows of one COPY, which is a transaction. Users are spread evenly over each, in the order of their ids, so that an
+/// The rows of one COPY, which is a transaction. Users are spread evenly over each, in the order of their ids. So an
 /// index that is larger than the memory is written in passes.
 const ROWS: u64 = 250_000;
-/// What is sent at once.
+/// Bytes that are sent at once.
 const PIECE: usize = 256 * 1024;
 /// The oldest session was opened that long ago.
 const AGES: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -20,18 +20,18 @@ const AGES: Duration = Duration::from_secs(7 * 24 * 3600);
 const SESSION_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 const IDLE_TTL: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// What a database is filled with.
+/// The content that a database is filled with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seed<'a> {
     /// Users are called by it, `-` and a number from 1.
     pub prefix: &'a str,
-    /// Of all of them.
+    /// The password hash that all users have.
     pub password_hash: &'a str,
-    /// How many users.
+    /// Number of users.
     pub users: u64,
-    /// How many live sessions they have together.
+    /// Number of live sessions that the users have together.
     pub sessions: u64,
-    /// The time.
+    /// The time at which the content is made.
     pub now: OffsetDateTime,
 }
 

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-/// How much load.
+/// The amount of load.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
-    /// TCP connections.
+    /// Number of TCP connections.
     pub connections: usize,
-    /// Calls under way on each of them.
+    /// Number of calls under way on each connection.
     pub streams: usize,
-    /// Threads that make them.
+    /// Number of threads that make the calls.
     pub threads: usize,
-    /// What does not count, first.
+    /// The time at the beginning that does not count.
     pub warm_up: Duration,
-    /// What counts.
+    /// The time that counts.
     pub measured: Duration,
     /// Calls a second of an open loop; a closed loop without it.
     pub rate: Option<f64>,

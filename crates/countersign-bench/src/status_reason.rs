@@ -4,7 +4,7 @@ use http::HeaderMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// Why a call was refused: the reason of its ErrorInfo, or the name of its code. From trailers, or from headers where
+/// The reason of a refused call: that of its ErrorInfo, or the name of its code. From trailers, or from headers where
 /// there are none.
 pub(crate) fn status_reason(trailers: &HeaderMap) -> String {
     let status = Status::from_header_map(trailers).unwrap_or_else(|| Status::new(Code::Unknown, "no status"));

@@ -17,7 +17,7 @@ use super::{
 };
 use countersign::grpc::v1;
 
-/// What a run sends.
+/// The messages that a run sends.
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub(super) mix: Mix,
@@ -38,7 +38,7 @@ pub(super) struct Part {
     pub(super) supply: Supply,
 }
 
-/// Where the messages of a call come from.
+/// Sources of the messages of a call.
 #[derive(Clone)]
 pub(super) enum Supply {
     /// The same ones again and again.
@@ -59,7 +59,7 @@ impl Supply {
         Self::Once(Arc::new(Once { messages, next: AtomicUsize::new(0) }))
     }
 
-    /// For the stream of that number.
+    /// Opens the messages for the stream of that number.
     pub(super) fn open(&self, stream: usize) -> Messages {
         match self {
             Self::Again(messages) => Messages::Again { messages: Arc::clone(messages), next: stream },
@@ -102,7 +102,7 @@ impl Messages {
     }
 }
 
-/// Its messages hold tokens and passwords.
+/// Prints no messages: they hold tokens and passwords.
 impl fmt::Debug for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Plan({:?}, ..)", self.mix)

@@ -1,4 +1,4 @@
-//! What callers met: for each call a histogram of latencies, and how many were refused, by reason.
+//! The answers that callers met: for each call a histogram of latencies, and how many were refused, by reason.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{call::Call, wire::Answer};
 use countersign::error::Error;
 
-/// In nanoseconds; three significant digits. What takes longer counts as the longest.
+/// Bounds of the histograms, in nanoseconds with three significant digits. What takes longer counts as the longest.
 const SHORTEST: u64 = 100;
 const LONGEST: u64 = 600_000_000_000;
 const DIGITS: u8 = 3;
@@ -16,14 +16,14 @@ const DIGITS: u8 = 3;
 /// The counts of a run, or of a part of one.
 pub(super) struct Tally {
     pub(super) parts: Vec<Counts>,
-    /// When the last answer came.
+    /// The moment at which the last answer came.
     pub(super) last: Option<Instant>,
 }
 
-/// Of one kind of call.
+/// The counts of one kind of call.
 pub(super) struct Counts {
     pub(super) call: Call,
-    /// Of the calls that were answered as expected.
+    /// Latencies of the calls that were answered as expected.
     pub(super) latencies: Histogram<u64>,
     pub(super) unexpected: BTreeMap<Arc<str>, u64>,
 }
@@ -55,7 +55,7 @@ impl Tally {
         *counts.unexpected.entry(reason).or_default() += 1;
     }
 
-    /// Whether this is how the call of that index is to be answered.
+    /// True if the call of that index is to be answered so.
     pub(super) fn expects(&self, part: usize, answer: &Answer) -> bool {
         let refusal = answer.as_ref().err().map(AsRef::as_ref);
         self.parts.get(part).is_some_and(|counts| refusal == counts.call.expected())

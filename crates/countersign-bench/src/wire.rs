@@ -1,5 +1,5 @@
-//! A gRPC client that costs as little as it can, because it shares the machine with the server that it measures: HTTP/2
-//! frames and bytes that were encoded before. Plaintext; one message each way.
+//! A gRPC client of HTTP/2 frames and bytes that were encoded before. It costs as little as it can, because it shares
+//! the machine with the server that it measures. Plaintext; one message each way.
 
 use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use countersign::error::Error;
 
 /// The length of the flag and the length before a message (gRPC over HTTP/2, Length-Prefixed-Message).
 const PREFIX: usize = 5;
-/// How often a server that is overloaded is asked again, and after how long.
+/// Times that a server that is overloaded is asked again, and the pause before each.
 const PATIENCE: usize = 30;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Never reached by the answers of one connection's streams, so that nothing waits for a window.
@@ -26,7 +26,7 @@ const BROKEN: &str = "CONNECTION";
 /// The server that is measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
-    /// Where it is.
+    /// The address of the server.
     pub addr: SocketAddr,
     authority: String,
 }
@@ -56,7 +56,7 @@ fn unreachable(authority: &str, error: &dyn std::fmt::Display) -> Error {
     Error::invalid("target", format!("{authority} cannot be reached: {error}"))
 }
 
-/// What is the same in all requests of a kind.
+/// The parts that are the same in all requests of a kind.
 #[derive(Clone)]
 pub(crate) struct Template {
     uri: Uri,
@@ -64,7 +64,7 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// For the RPC at `path`; `bearer` administers.
+    /// A template for the RPC at `path`; `bearer` administers.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a token that is no header.
@@ -101,7 +101,7 @@ pub(crate) fn frame(message: &impl Message) -> Bytes {
     framed.freeze()
 }
 
-/// What the server said: a message, or the reason of its refusal.
+/// The server's answer: a message, or the reason of its refusal.
 pub(crate) type Answer = Result<Bytes, Arc<str>>;
 
 /// A stream of calls, one after the other, on a connection that others share.
@@ -194,7 +194,7 @@ impl Stream {
     }
 }
 
-/// Whether a refusal says that the connection is gone.
+/// True if a refusal says that the connection is gone.
 pub(crate) fn is_broken(reason: &str) -> bool {
     reason == BROKEN
 }

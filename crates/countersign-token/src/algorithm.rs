@@ -16,10 +16,10 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// All.
+    /// All algorithms.
     pub const ALL: [Self; 4] = [Self::EdDsa, Self::Es256, Self::Rs256, Self::Hs256];
 
-    /// As in `alg`.
+    /// The name of the algorithm as in `alg`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::EdDsa => "EdDSA",

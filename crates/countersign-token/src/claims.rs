@@ -22,7 +22,7 @@ const MAX_ISSUED_AHEAD: Duration = Duration::from_secs(60);
 /// The payload of an access token. Holds nothing that a reader should not see.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Issuer.
+    /// The issuer.
     pub iss: String,
     /// The user's id.
     pub sub: String,
@@ -31,10 +31,10 @@ pub struct Claims {
     pub aud: Vec<String>,
     /// End of life, seconds since 1970.
     pub exp: u64,
-    /// Not valid before; we issue none.
+    /// The moment before which the token is not valid; we issue none.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub nbf: Option<u64>,
-    /// Issued at.
+    /// The moment at which the token was issued.
     pub iat: u64,
     /// The token's id.
     pub jti: String,
@@ -69,7 +69,7 @@ pub struct Principal {
     pub audience: Vec<String>,
     /// Issued at, seconds since 1970.
     pub issued_at: u64,
-    /// Not valid before, seconds since 1970.
+    /// The moment before which the token is not valid, in seconds since 1970.
     pub starts_at: u64,
     /// End of life, seconds since 1970.
     pub expires_at: u64,
@@ -104,8 +104,8 @@ impl Claims {
 }
 
 impl Principal {
-    /// Checks everything that depends on the time and on what the caller asks for: `leeway` is the grace past `exp`, `audience`
-    /// a member of `aud`, when the caller asks for one.
+    /// Checks everything that depends on the time and on what the caller asks for. `leeway` is the grace past `exp`,
+    /// `audience` a member of `aud` if the caller asks for one.
     ///
     /// # Errors
     /// [`Rejection::Malformed`], [`Rejection::Expired`] or [`Rejection::AudienceMismatch`], in this order.

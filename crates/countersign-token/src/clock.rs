@@ -35,8 +35,8 @@ struct Manual {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BootInstant(Duration);
 
-/// A moment by two clocks of one machine: `CLOCK_BOOTTIME`, which stands still while a virtual machine is paused, and the wall
-/// clock, which may be set. What has passed since is the larger of what the two say (REQUIREMENTS V13).
+/// A moment by two clocks of one machine. `CLOCK_BOOTTIME` stands still while a virtual machine is paused; the wall
+/// clock may be set. What has passed since is the larger of what the two say (REQUIREMENTS V13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Moment {
     boot: BootInstant,

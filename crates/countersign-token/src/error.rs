@@ -5,7 +5,7 @@ use std::fmt;
 /// The reason why an access token is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// Not an access token of this issuer.
+    /// The token is no access token of this issuer.
     Malformed,
     /// Forged or altered.
     SignatureInvalid,

@@ -29,13 +29,14 @@ pub struct Index {
     forgotten_until: u64,
 }
 
-/// The time for which an entry stays: until its end by the wall clock, and at least as long as it took to reach that end from when
-/// it was written, by a clock that does not jump. In whole seconds, rounded up, because there are millions of them.
+/// The time for which an entry stays: until its end by the wall clock. By a clock that does not jump, it stays at least
+/// as long as it took to reach that end from when it was written. In whole seconds, rounded up, because there are
+/// millions of them.
 #[derive(Clone, Copy, Debug)]
 struct Lifetime {
-    /// Since 1970.
+    /// Seconds since 1970.
     until: u32,
-    /// Since boot.
+    /// Seconds since boot.
     applied_at: u32,
     origin: Origin,
 }

@@ -1,6 +1,6 @@
 //! The memory of access tokens that are refused although a key of ours was needed to see it: forged ones, and those that have
-//! expired. Sent again, they cost no signature. Anybody can fill it, so it is small, apart from the memory of tokens that are
-//! accepted, and finds a token by a hash of all of it under a key that is this process's own.
+//! expired. Sent again, they cost no signature. Anybody can fill it, so it is small, and apart from the memory of tokens that are
+//! accepted. A token is found by a hash of all of it, under a key that is this process's own.
 
 use std::{collections::hash_map::RandomState, fmt, sync::Arc};
 

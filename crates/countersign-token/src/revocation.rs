@@ -1,4 +1,4 @@
-//! Revocations, and for how long they matter.
+//! Revocations, and the time for which they matter.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// Of what is revoked now.
+    /// A revocation of what is revoked now.
     pub fn new(subject: Subject, now: OffsetDateTime) -> Self {
         Self { subject, expires_at: saturating_add(now, RETENTION) }
     }

@@ -1,7 +1,7 @@
-//! The memory of access tokens whose signature has been verified, so that the next look need not. What is remembered is whom a
-//! token names, never that it is accepted: time, audience and revocation are checked at every look-up. Only what one of our keys
-//! has signed gets in, so nobody fills it with tokens of his own making, and no two tokens that are told apart by one byte
-//! are one: the whole text is compared.
+//! The memory of access tokens whose signature has been verified, so that the next look need not. What is remembered is
+//! whom a token names, never that it is accepted: time, audience and revocation are checked at every look-up. Only what
+//! one of our keys has signed gets in, so nobody fills it with tokens of his own making. The whole text is compared, so
+//! no two tokens that are told apart by one byte are one.
 
 use std::{
     collections::hash_map::RandomState,
@@ -23,9 +23,9 @@ const HASHED: usize = 64;
 /// A token that one of our keys has signed. `K` is what those who answer keep with it, as long as it is remembered.
 #[derive(Debug)]
 pub struct VerifiedToken<K> {
-    /// The user and session that it names.
+    /// The user and session that the token names.
     pub principal: Principal,
-    /// The thing that is kept with it.
+    /// The thing that is kept with the token.
     pub kept: K,
 }
 

@@ -64,7 +64,7 @@ pub struct Batch<'t, K> {
     opened: Verdicts<K>,
 }
 
-/// How far a batch is.
+/// Progress of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Tokens are left.
@@ -180,8 +180,8 @@ impl<K: Default> Verifier<K> {
         Ok((verdicts, freshness))
     }
 
-    /// Reads a token and verifies its signature, and remembers both. What depends on the time, on the caller or on revocations
-    /// is not looked at; that a token has expired decides which memory it is for.
+    /// Reads a token and verifies its signature, and remembers both. The time, the caller and revocations decide nothing here,
+    /// but that a token that has expired goes into the memory of those that are refused.
     ///
     /// # Errors
     /// [`Error::KeyUnusable`].
@@ -234,7 +234,7 @@ impl<K> Keys<K> {
         Self { set, verified: VerifiedTokens::new(remembered), refused: RefusedTokens::default() }
     }
 
-    /// What the text and signature of a token say, if that is remembered; it does not change as long as these are the keys.
+    /// Verdict of a token's text and signature, if that is remembered. It does not change as long as these are the keys.
     fn remembered(&self, token: &str) -> Option<Verdict<K>> {
         let verified = self.verified.get(token).map(Ok);
         verified.or_else(|| match self.refused.get(token)? {

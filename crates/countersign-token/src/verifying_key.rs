@@ -15,7 +15,7 @@ use super::algorithm::Algorithm;
 
 /// The length of an RSA modulus: 2048 to 8192 bits (REQUIREMENTS R18).
 pub const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
-/// Before an uncompressed point (SEC 1 section 2.3.3).
+/// The byte before an uncompressed point (SEC 1 section 2.3.3).
 pub const UNCOMPRESSED: u8 = 4;
 
 /// A key that verifies signatures. A key has one algorithm (RFC 8725 section 3.1).

@@ -20,7 +20,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Whom root runs Postgres as; `None` for everybody else.
+    /// The account as which root runs Postgres; `None` for everybody else.
     pub(crate) fn for_postgres() -> Result<Option<Self>, LaunchError> {
         if !geteuid().is_root() {
             return Ok(None);

@@ -45,7 +45,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// How sqlx and psql connect to `database` as the superuser of this cluster.
+    /// The URL by which sqlx and psql connect to `database` as the superuser of this cluster.
     pub fn url(&self, database: &str) -> String {
         // Port and sslmode are in it because both would take them from PGPORT and PGSSLMODE.
         let mut url = format!("postgres://{NAME}@localhost:{PORT}/");

@@ -70,7 +70,7 @@ impl Directory {
         self.path.join("postgres")
     }
 
-    /// Where initdb works: a directory becomes `data` only when it is complete.
+    /// The directory in which initdb works: it becomes `data` only when it is complete.
     pub(crate) fn unfinished_data(&self) -> PathBuf {
         self.path.join("postgres.new")
     }
@@ -121,8 +121,8 @@ impl Directory {
         }
     }
 
-    /// Deletes everything, the helpers' lock last: as long as its name exists, the next owner
-    /// waits for us, and when it does not, we touch nothing any more.
+    /// Deletes everything, the helpers' lock last. As long as its name exists, the next owner waits for us; when it
+    /// does not, we touch nothing any more.
     pub(crate) fn remove(&self) -> Result<(), LaunchError> {
         self.remove_socket();
         empty(&self.path, &[HELPERS_LOCK])?;
@@ -150,7 +150,7 @@ fn prepare(dir: &Path, durability: Durability) -> Result<PathBuf, LaunchError> {
     Ok(path)
 }
 
-/// What will be deleted has to be new, or what an earlier throwaway cluster left.
+/// Checks that a directory which will be deleted is new, or was left by an earlier throwaway cluster.
 fn check_disposable(path: &Path) -> Result<(), LaunchError> {
     if path.join(THROWAWAY).exists() {
         return Ok(());

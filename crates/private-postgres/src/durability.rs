@@ -1,6 +1,6 @@
-//! Whether the data of a cluster outlives it.
+//! Durability: the data of a cluster outlives it, or not.
 
-/// What a cluster promises about its data.
+/// The promise of a cluster about its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Survives crashes and power cuts, as Postgres does by default.

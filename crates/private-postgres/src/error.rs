@@ -1,5 +1,5 @@
-//! What can keep a private cluster from running. Each message is one line that says what to do,
-//! because `countersign dev` prints it as it is.
+//! Errors that keep a private cluster from running. Each message is one line that says what to do, because `countersign
+//! dev` prints it as it is.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ const NOT_INSTALLED: &str = "found no Postgres: install it with `apt-get install
 const NO_ACCOUNT: &str = "Postgres refuses to run as root, and /etc/passwd has no user postgres or \
     nobody: run this as an ordinary user";
 
-/// Why a cluster could not be started or stopped.
+/// Reasons for which a cluster could not be started or stopped.
 #[derive(Debug)]
 pub enum LaunchError {
     /// No directory with `initdb`, `postgres` and `pg_ctl` was found.
@@ -34,14 +34,14 @@ pub enum LaunchError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
 }
 
-/// What is wrong with a directory.
+/// Defects of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Another live process owns it.
+    /// Another live process owns the directory.
     Busy,
-    /// What a dead owner left behind is still at work in it.
+    /// A process that a dead owner left behind is still at work in the directory.
     StillStopping,
-    /// It belongs to another user, or everybody can write to it.
+    /// The directory belongs to another user, or everybody can write to it.
     NotPrivate,
     /// A throwaway cluster was asked for where something else is.
     NotEmpty,
@@ -52,7 +52,7 @@ pub enum Refusal {
 }
 
 impl LaunchError {
-    /// For `map_err`: names what was tried and on what.
+    /// Makes an error for `map_err` that names what was tried and on what.
     pub(super) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { action, path, source }
@@ -65,7 +65,7 @@ impl LaunchError {
 }
 
 impl Refusal {
-    /// What stands before the directory in the message, and what to do about it.
+    /// The words before the directory in the message, and what to do about it.
     fn words(self) -> (&'static str, &'static str) {
         const ANOTHER: &str = "choose another directory";
         match self {

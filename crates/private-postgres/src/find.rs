@@ -1,8 +1,8 @@
-//! Where the Postgres programs are: PATH, what `pg_config` says, and the places in which Debian,
-//! Fedora and Homebrew put them; or in the directory that `COUNTERSIGN_POSTGRES_BIN` names, alone.
+//! The search for the Postgres programs: in PATH, where `pg_config` says, and in the places of Debian, Fedora and
+//! Homebrew. If `COUNTERSIGN_POSTGRES_BIN` names a directory, that one alone is searched.
 //!
-//! A directory counts only with all of `initdb`, `postgres` and `pg_ctl`; links are resolved first,
-//! because each program finds its siblings and its share directory from its own real path.
+//! A directory counts only with all of `initdb`, `postgres` and `pg_ctl`. Links are resolved first, because each
+//! program finds its siblings and its share directory from its own real path.
 
 use std::env;
 use std::fs;
@@ -49,8 +49,8 @@ impl Binaries {
         newest.ok_or(LaunchError::NotInstalled)
     }
 
-    /// The newest installation of one major version, if there is any: what existing data needs
-    /// once the distribution has put a newer Postgres beside the old one.
+    /// The newest installation of one major version, if there is any. Existing data needs it once the distribution has
+    /// put a newer Postgres beside the old one.
     pub(super) fn find_major(major: u32) -> Option<Self> {
         let mut found = installed(&places());
         found.retain(|binaries| binaries.version.major == major);

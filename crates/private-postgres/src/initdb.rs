@@ -1,5 +1,5 @@
-//! Makes the data directory: initdb and the database, in a directory beside its final place and
-//! then renamed, so that a start that was killed half-way leaves nothing that blocks the next.
+//! Makes the data directory: initdb and the database, in a directory beside its final place and then renamed. So a
+//! start that was killed half-way leaves nothing that blocks the next.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -45,7 +45,7 @@ pub(super) fn ensure_data(
     parent.map_err(LaunchError::io("sync", directory.path()))
 }
 
-/// What `PG_VERSION` says; `None` where there is no data yet.
+/// The major version that `PG_VERSION` says; `None` where there is no data yet.
 fn data_major(data: &Path) -> Result<Option<u32>, LaunchError> {
     let path = data.join("PG_VERSION");
     match fs::read_to_string(&path) {
@@ -69,7 +69,8 @@ fn run_initdb(directory: &Directory, binaries: &Binaries, durability: Durability
     run("initdb", initdb, b"")
 }
 
-/// In single-user mode: no server to wait for, and the rename publishes data and database at once.
+/// Creates the database in single-user mode: there is no server to wait for, and the rename publishes data and database
+/// at once.
 fn create_database(directory: &Directory, binaries: &Binaries, durability: Durability) -> Result<(), LaunchError> {
     let mut postgres = tool(directory, &binaries.program("postgres"))?;
     postgres

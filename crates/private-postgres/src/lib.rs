@@ -1,8 +1,8 @@
-//! Finds the Postgres programs of this machine and runs a private cluster with them: for
-//! `countersign dev` and for the tests, which need a real database and no set-up.
+//! Finds the Postgres programs of this machine and runs a private cluster with them. It serves `countersign dev` and
+//! the tests, which need a real database and no set-up.
 //!
-//! A cluster listens on a Unix socket in a directory of mode 0700 and nowhere else, has one owner
-//! at a time, and ends with its owner, even one that was killed with SIGKILL.
+//! A cluster listens on a Unix socket in a directory of mode 0700 and nowhere else. It has one owner at a time, and
+//! ends with its owner, even one that was killed with SIGKILL.
 //!
 //! Synchronous: these calls block for seconds, so async code runs them on a thread. Not here:
 //! migrations, SQL, pools; this is a leaf that knows processes and files only.

@@ -52,8 +52,8 @@ impl Locks {
 }
 
 impl Drop for Locks {
-    /// Unlocks in so many words: a child that another thread is just starting holds copies of our
-    /// descriptors until its exec, and closing ours alone would leave the locks to it.
+    /// Unlocks explicitly. A child that another thread is just starting holds copies of our descriptors until its exec.
+    /// Closing ours alone would leave the locks to it.
     fn drop(&mut self) {
         let _ = self.helpers.unlock();
         let _ = self.lock.unlock();
@@ -75,7 +75,7 @@ fn try_lock(file: &File, dir: &Path) -> Result<bool, LaunchError> {
     }
 }
 
-/// Whether the open file is still the one of that name.
+/// True if the open file is still the one of that name.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::metadata(path)) {
         (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),

@@ -1,8 +1,8 @@
 //! A Postgres that outlived both its owner and its watchdog, and the files of one that did not.
 //!
-//! Runs with the directory's lock held and no helper at work, so whatever runs on the data is
-//! nobody's. `postmaster.pid` alone proves nothing: after a reboot, or in a new container, its pid
-//! belongs to an unrelated process, which must not be harmed and must not block the start either.
+//! Runs with the directory's lock held and no helper at work, so whatever runs on the data is nobody's.
+//! `postmaster.pid` alone proves nothing: after a reboot, or in a new container, its pid belongs to an unrelated
+//! process. That process must not be harmed, and must not block the start either.
 
 use std::fs;
 use std::os::unix::net::UnixStream;

@@ -24,7 +24,7 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// A log above this size starts again from nothing.
 const LOG_MAX: u64 = 8 << 20;
 
-/// How Postgres is asked to end.
+/// Ways of asking Postgres to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shutdown {
     /// Ends sessions, writes everything out.

@@ -1,6 +1,6 @@
-//! How the programs of a cluster are run: as the unprivileged user, in a process group of their
-//! own so that Ctrl-C in the terminal reaches countersign alone, with a minimal environment so that
-//! neither a PG* variable nor a secret of ours gets into Postgres.
+//! The programs of a cluster as processes. They run as the unprivileged user, in a process group of their own so that
+//! Ctrl-C in the terminal reaches countersign alone. Their environment is minimal, so that neither a PG* variable nor a
+//! secret of ours gets into Postgres.
 
 use std::env;
 use std::ffi::OsStr;

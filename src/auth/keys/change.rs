@@ -1,4 +1,4 @@
-//! A change of keys: a transaction whose first statement holds only while things are as its author saw them, and which appends
+//! A change of keys: a transaction whose first statement holds only while things are as its author saw them. It appends
 //! to the revocation log, so that it reaches every replica within the bound.
 
 use std::time::Duration;

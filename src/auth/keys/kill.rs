@@ -96,7 +96,7 @@ fn no_living_key() -> Error {
     Error::invalid("kid", "no living key has this name: see `countersign keys list`")
 }
 
-/// Whether this may be the name of a key of access tokens: 32 bytes in base64url.
+/// True if this may be the name of a key of access tokens: 32 bytes in base64url.
 fn is_thumbprint(kid: &str) -> bool {
     kid.len() == 43 && kid.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }

@@ -1,5 +1,5 @@
-//! The stored keys that this replica has read, and what it keeps of them when the database has them no more: after a restore
-//! from an old backup, tokens that were signed since are still good. Pure.
+//! The stored keys that this replica has read, and what it keeps of them when the database has them no more. After a
+//! restore from an old backup, tokens that were signed since are still good. Pure.
 
 use countersign_token::clock::BootInstant;
 
@@ -12,9 +12,9 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) stored: StoredKey,
-    /// Whether the database has it.
+    /// The key's presence in the database.
     presence: Presence,
-    /// Since when this replica has known that it signs no more.
+    /// The moment since which this replica has known that the key signs no more.
     silent_since: Option<BootInstant>,
 }
 
@@ -24,7 +24,8 @@ enum Presence {
     Gone,
 }
 
-/// What is stored, and what was known before and is stored no more. What is dead stays dead, whatever is stored.
+/// Unites the keys that are stored with those that were known before and are stored no more. What is dead stays dead,
+/// whatever is stored.
 pub(super) fn unite(known: &[Known], stored: Vec<StoredKey>, boot: BootInstant) -> Vec<Known> {
     let (mut gone, mut united) = (Vec::new(), Vec::with_capacity(stored.len()));
     for old in known.iter().filter(|old| !stored.iter().any(|s| is_same(&s.key, &old.stored.key))) {
@@ -60,7 +61,7 @@ fn outlive(old: &Known, boot: BootInstant) -> Option<Known> {
     Some(kept).filter(|kept| !is_over(kept, boot))
 }
 
-/// Whether a key that is gone has no token left. Sessions may live for years; and what is dead stays so.
+/// True if a key that is gone has no token left. Sessions may live for years; and what is dead stays so.
 pub(super) fn is_over(key: &Known, boot: BootInstant) -> bool {
     let retired = key.stored.key.stage == Stage::Retired && key.stored.key.purpose == Purpose::AccessToken;
     let silent_for = key.silent_since.map(|since| boot.since(since));

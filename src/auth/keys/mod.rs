@@ -58,7 +58,7 @@ pub struct Keys {
 /// A key that cannot be used, and why.
 type Unusable = (Key, Error);
 
-/// What the known keys are in use.
+/// The known keys, opened for use.
 #[derive(Default)]
 struct Opened {
     ring: Keyring,
@@ -68,7 +68,7 @@ struct Opened {
 }
 
 impl Keys {
-    /// No keys yet, and what opens them.
+    /// A set without keys yet, and the master keys that open them.
     pub fn new(
         master: MasterKeys,
         policy: KeyPolicy,
@@ -87,8 +87,8 @@ impl Keys {
 
     /// Takes over what the database holds, and gives back what of it cannot be used.
     ///
-    /// What it does not hold any more stays for a while, because it may have been restored from an old backup; and what
-    /// was killed stays dead, whatever it says.
+    /// What it does not hold any more stays for a while, because it may have been restored from an old backup. What was
+    /// killed stays dead, whatever the database says.
     pub fn install(&self, stored: Vec<StoredKey>) -> Vec<Unusable> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         *known = unite(&known, stored, self.base.clock.boot());

@@ -1,6 +1,6 @@
-//! Peppers of password hashes: rotated, exported, put back when they were lost. A new one takes over at once: who
-//! reads a hash by it reads from the database that has it, and waits for a heartbeat of the follower before anything is said of
-//! the password (`auth/passwords/check.rs`).
+//! Peppers of password hashes: rotated, exported, put back when they were lost. A new one takes over at once. A replica
+//! that reads a hash made by it reads from the database that has it. It waits for a heartbeat of the follower before it
+//! says anything of the password (`auth/passwords/check.rs`).
 
 use super::{Keys, change::MAX_STEPS};
 use crate::{
@@ -14,10 +14,10 @@ use crate::{
     store::keys,
 };
 
-/// What an export of the peppers has found.
+/// The result of an export of the peppers.
 #[derive(Debug)]
 pub struct ExportedPeppers {
-    /// Those that opened.
+    /// The peppers that the master keys open.
     pub peppers: Vec<Pepper>,
     /// The names of those that none of the master keys opens.
     pub closed: Vec<String>,

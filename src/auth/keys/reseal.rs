@@ -3,10 +3,10 @@
 use super::Keys;
 use crate::{domain::audit::Kind, error::Error, revocation::log::Changes, store::keys};
 
-/// What a reseal has done.
+/// The result of a reseal.
 #[derive(Debug)]
 pub struct Resealed {
-    /// How many keys are sealed by the first master key now and were not before.
+    /// Number of keys that are sealed by the first master key now and were not before.
     pub count: usize,
     /// The names of keys that none of the master keys opens.
     pub closed: Vec<String>,

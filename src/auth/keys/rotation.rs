@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// How often a replica looks after the keys.
+/// Time between two looks of a replica at its keys.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 
 impl Keys {
@@ -78,7 +78,7 @@ impl Keys {
         done
     }
 
-    /// Those that are to have a key: there is no pepper unless one is wanted.
+    /// The purposes that are to have a key: there is no pepper unless one is wanted.
     fn kept_purposes(&self) -> impl Iterator<Item = Purpose> {
         let pepper = self.policy.pepper.is_on();
         Purpose::ALL.into_iter().filter(move |purpose| pepper || *purpose != Purpose::Pepper)

@@ -1,5 +1,6 @@
-//! The service's clock: a number in the database that a replica moves on by as much as it has watched it stand still, by its
-//! own clock that does not jump; only one can, because the number must be what it saw. No wall clock decides how old a key is.
+//! The service's clock: a number in the database that a replica moves on by as much as it has watched it stand still.
+//! The replica measures by its own clock that does not jump. Only one replica can move it, because the number must be
+//! the one that it saw. No wall clock decides how old a key is.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::{
 /// The least by which the service's clock is moved on.
 const TICK: Duration = Duration::from_secs(30);
 
-/// What this replica last saw of the service's clock.
+/// The service's clock as this replica saw it last.
 #[derive(Debug, Default)]
 pub(super) struct ServiceClock(Mutex<Option<Witness>>);
 

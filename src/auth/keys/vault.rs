@@ -48,7 +48,7 @@ impl Vault {
         RefreshTokenKey::parse(&self.open(stored)?.0)
     }
 
-    /// Whether a stored key can be used here.
+    /// Checks that a stored key can be used here.
     ///
     /// # Errors
     /// [`Error::Internal`] says why not.
@@ -94,7 +94,7 @@ impl Vault {
         Ok(StoredKey { key, sealed_key, ..stored.clone() })
     }
 
-    /// Whether the master key is that of these keys: it opens one of them, or there are none.
+    /// True if the master key is that of these keys: it opens one of them, or there are none.
     pub(super) fn master_key_matches(&self, stored: &StoredKeys) -> bool {
         stored.keys.is_empty() || stored.keys.iter().any(|stored| self.open(stored).is_ok())
     }
@@ -121,7 +121,7 @@ impl Vault {
     }
 }
 
-/// On a thread of its own: an RSA key takes up to seconds.
+/// Generates a key on a thread of its own: an RSA key takes up to seconds.
 async fn generate(algorithm: Algorithm, rsa_bits: u16) -> Result<KeyMaterial, Error> {
     let (made, making) = oneshot::channel();
     let work = move || drop(made.send(KeyMaterial::generate(algorithm, rsa_bits)));
@@ -133,7 +133,7 @@ fn unknown_algorithm(stored: &StoredKey) -> Error {
     Error::internal(format!("key {}: unknown algorithm {:?}", stored.key.kid, stored.algorithm))
 }
 
-/// What a sealed key is bound to.
+/// The context that a sealed key is bound to.
 fn context(key: &Key, algorithm: &str) -> String {
     format!("key {} {} {algorithm} {}", key.purpose.as_str(), key.number, key.kid)
 }

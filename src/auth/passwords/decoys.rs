@@ -1,6 +1,7 @@
-//! What a password is checked against when there is no such user (promise P6). Hashes of several kinds may be stored, each of
-//! its own cost: those of another system, those of an earlier policy. So an unknown name is given a kind too, as often as
-//! the users have it, and each time the same one; which, nobody can tell who does not know the service's secret.
+//! Hashes that a password is checked against when there is no such user (promise P6). Hashes of several kinds may be
+//! stored, each of its own cost: those of another system, those of an earlier policy. So an unknown name is given a
+//! kind too, as often as the users have it, and each time the same one. Nobody can tell which without the service's
+//! secret.
 
 use std::{
     collections::BTreeMap,
@@ -15,14 +16,14 @@ use crate::{
     domain::{password_hash::PasswordHash, user::Username},
 };
 
-/// What stands in for the hashes of users that do not exist.
+/// Hashes that stand in for those of users that do not exist.
 #[derive(Debug, Default)]
 pub(super) struct Decoys(RwLock<Arc<Mix>>);
 
 /// The kinds of hashes that are stored.
 #[derive(Debug, Default)]
 struct Mix {
-    /// In the order of their names: a hash of the kind, and how many users have it.
+    /// The kinds in the order of their names: a hash of each, and how many users have it.
     kinds: Vec<(PasswordHash, u64)>,
     secret: [u8; 32],
 }
@@ -53,7 +54,7 @@ impl Mix {
         Self { kinds: kinds.into_values().collect(), secret }
     }
 
-    /// By a share of the users that is the name's own. If the mix moves a little, few names change their kind.
+    /// Chooses by a share of the users that is the name's own. If the mix moves a little, few names change their kind.
     fn choose(&self, name: &Username) -> Option<&PasswordHash> {
         let all: u64 = self.kinds.iter().map(|(_, count)| count).sum();
         let [a, b, c, d, ..] = sha256_of_parts(&[b"decoy", &self.secret, name.as_str().as_bytes()]);
@@ -68,12 +69,12 @@ impl Mix {
     }
 }
 
-/// All of a stored hash that decides its cost: whether the threads' own memory serves for it, and its parameters.
+/// The parts of a stored hash that decide its cost: whether the threads' own memory serves for it, and its parameters.
 fn kind(hash: &str) -> (bool, String) {
     (is_foreign(hash), parameters(hash))
 }
 
-/// What comes before the salt.
+/// The part of a hash before its salt.
 fn parameters(hash: &str) -> String {
     // Django's scrypt has its salt in the middle.
     if let ["scrypt", n, _, r, p, _] = hash.split('$').collect::<Vec<_>>()[..] {

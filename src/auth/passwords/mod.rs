@@ -1,5 +1,5 @@
-//! Passwords: the rules for new ones, hashing them, and checking them (`check.rs`) as often as may be (`throttle.rs`), against
-//! decoys where there is no such user (`decoys.rs`).
+//! Passwords: the rules for new ones, hashing them, and checking them. Checks (`check.rs`) are limited (`throttle.rs`),
+//! and use decoys where there is no such user (`decoys.rs`).
 
 mod attempt;
 mod check;
@@ -26,9 +26,9 @@ use crate::{
     },
 };
 
-/// How often a password is looked at again because what is stored changed meanwhile.
+/// Times that a password is looked at while its stored hash changes.
 pub const ATTEMPTS: u32 = 3;
-/// How many users are looked at for the kinds of hashes.
+/// Number of users whose hashes are looked at for their kinds.
 const SAMPLE: u32 = 10_000;
 
 /// Passwords, and who may try one.
@@ -39,9 +39,9 @@ pub struct Passwords {
     rules: PasswordRules,
     throttle: Throttle,
     decoys: Decoys,
-    /// Those who wait to read a user's password hash.
+    /// Readings of a user's password hash that callers share.
     reads: Arc<ProvenReads<Username, UserWithHash>>,
-    /// How long a Login waits whose caller gives no deadline.
+    /// Longest time that a Login waits whose caller gives no deadline.
     deadline: Duration,
     base: Base,
 }

@@ -1,7 +1,7 @@
-//! Who may try a password now (REQUIREMENTS R55, R57). Every attempt is counted before the password is looked at, against two
-//! budgets: that of the name, whether there is such a user or not, and that of the address it comes from. A device that
-//! has logged in as that user before, and shows the hint it was given then, counts against a budget of its own alone: so
-//! whoever hammers a name locks out strangers, and never its owner.
+//! Throttling of attempts at passwords (REQUIREMENTS R55, R57). Every attempt is counted before the password is looked
+//! at, against two budgets. One is that of the name, whether there is such a user or not, the other that of the address
+//! it comes from. A device that has logged in as that user before counts against a budget of its own alone if it shows its
+//! hint. So whoever hammers a name locks out strangers, and never its owner.
 //!
 //! A right password takes back what its device, or its address, has counted for that name, and no more. Others must not see
 //! that somebody has logged in (promise P6): what they have counted goes by time alone.
@@ -35,13 +35,13 @@ use crate::{
     },
 };
 
-/// What part of the free attempts may be under way at once in one process.
+/// The free attempts divided by this may be under way at once in one process.
 const CONCURRENT_SHARE: u32 = 4;
-/// How many budgets are deleted at once, and after how long without an attempt.
+/// Number of budgets that one statement deletes, and their age since the last attempt.
 const PRUNED_AT_ONCE: i64 = 1000;
 const PRUNED_AFTER: Duration = Duration::from_secs(25 * 3600);
 
-/// Who may try a password now.
+/// The throttle of attempts at passwords.
 #[derive(Debug)]
 pub(super) struct Throttle {
     concurrency: ConcurrencyLimits,
@@ -50,12 +50,12 @@ pub(super) struct Throttle {
     clock: Clock,
 }
 
-/// From where a password comes.
+/// The place from which a password comes.
 #[derive(Clone, Debug, Default)]
 pub struct Source {
     /// The address of the end user's client; None if the caller does not know.
     pub address: Option<ClientAddress>,
-    /// From a device hint.
+    /// The device that the hint names.
     pub device: Option<Device>,
 }
 
@@ -83,17 +83,18 @@ pub(super) struct RecordedAttempt {
 pub(super) struct FailedAttempt(Option<Attempt>);
 
 impl RecordedAttempt {
-    /// The password seems to be wrong: the attempt counts, whatever becomes of the caller, unless it is doubted again.
+    /// Lets the attempt count because its password seems to be wrong, whatever becomes of the caller, unless it is
+    /// reopened.
     pub(super) fn confirm_failure(&mut self) -> FailedAttempt {
         FailedAttempt(self.attempt.take())
     }
 
-    /// Nobody knows yet whether the password was wrong.
+    /// Takes a failure back while nobody knows yet if the password was wrong.
     pub(super) fn reopen(&mut self, FailedAttempt(attempt): FailedAttempt) {
         self.attempt = attempt;
     }
 
-    /// The password was right.
+    /// Forgets the attempts on the name, because the password was right.
     pub(super) async fn reset(mut self) -> Result<(), Error> {
         let store = self.store.clone();
         let Some(attempt) = self.attempt.take() else {
@@ -117,7 +118,7 @@ impl Drop for RecordedAttempt {
     }
 }
 
-/// Those who try a password for the same budget in this process.
+/// Limits on the attempts for the same budget that are under way in this process.
 #[derive(Clone, Debug, Default)]
 struct ConcurrencyLimits(Arc<Mutex<HashMap<[u8; 32], Arc<Semaphore>>>>);
 

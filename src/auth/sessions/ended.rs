@@ -1,4 +1,4 @@
-//! What a transaction has ended, until it commits.
+//! The sessions that a transaction has ended, until it commits.
 
 use crate::{
     error::Error,
@@ -6,12 +6,12 @@ use crate::{
     store::Conn,
 };
 
-/// What a transaction ended.
+/// The sessions that a transaction ended.
 #[derive(Debug, Default)]
 pub(in crate::auth) struct Ended {
-    /// How many live sessions.
+    /// Number of sessions that were live.
     pub(in crate::auth) sessions: usize,
-    /// What it changed.
+    /// Changes that the transaction writes to the log.
     pub(in crate::auth) changes: Changes,
 }
 

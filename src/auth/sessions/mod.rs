@@ -32,8 +32,9 @@ use crate::{
     },
 };
 
-/// How many rows one statement of the deletion looks at, and how many statements follow each other.
+/// Number of rows that one statement of the deletion looks at.
 const SWEEP_PAGE: i64 = 1000;
+/// Number of such statements that follow each other without a pause.
 const SWEEP_PAGES: u32 = 32;
 
 /// The sessions.
@@ -41,7 +42,7 @@ const SWEEP_PAGES: u32 = 32;
 pub struct Sessions {
     ending: RevocationBatcher,
     rotations: RefreshBatcher,
-    /// Those who wait to read a session.
+    /// Readings of a session that callers share.
     reads: Arc<ProvenReads<SessionId, Session>>,
     policy: SessionPolicy,
     base: Base,
@@ -60,12 +61,12 @@ impl Sessions {
         &self.policy
     }
 
-    /// What ends single sessions.
+    /// The batcher that ends single sessions.
     pub fn ending(&self) -> &RevocationBatcher {
         &self.ending
     }
 
-    /// What moves sessions on.
+    /// The batcher that moves sessions on.
     pub fn rotations(&self) -> &RefreshBatcher {
         &self.rotations
     }
@@ -78,7 +79,7 @@ impl Sessions {
         self.ending.end(session, cause).await
     }
 
-    /// When a session ends that is refreshed now and not again.
+    /// The end of a session that is refreshed now and not again.
     pub(super) fn idle_end(&self, now: OffsetDateTime) -> OffsetDateTime {
         saturating_add(now, self.policy.idle_ttl)
     }
@@ -110,9 +111,10 @@ impl Sessions {
         sessions::list(&mut conn, user, page.after, page.size.into(), now).await
     }
 
-    /// Deletes sessions that have ended for longer than the policy keeps them, by this replica's clock and the database's: a
-    /// clock that is wrong deletes nothing that lives (promise P2). A token of such a session is answered as before, because
-    /// unknown and ended look alike. Goes on where the last call of any replica stopped, and says how far it came.
+    /// Deletes sessions that have ended for longer than the policy keeps them, by this replica's clock and the
+    /// database's. A clock that is wrong deletes nothing that lives (promise P2). A token of such a session is answered
+    /// as before, because unknown and ended look alike. Goes on where the last call of any replica stopped, and says
+    /// how far it came.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].

@@ -88,7 +88,7 @@ impl Sessions {
         .await
     }
 
-    /// Opens the session if the user may have one more, or ends the oldest ones for it; None when password, epoch or
+    /// Opens the session if the user may have one more, or ends the oldest ones for it. None when password, epoch or
     /// status of the user changed since they were read.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
-//! What an operator decides after the database was restored from a backup that is older than what the replicas remember:
-//! sessions that had ended since are live rows again.
+//! Decisions of an operator after the database was restored from a backup that is older than what the replicas
+//! remember. Sessions that had ended since are live rows again.
 
 use countersign_token::{
     moment::{at, unix},
@@ -19,8 +19,8 @@ use crate::{
 };
 
 impl Sessions {
-    /// Ends all sessions that were opened before a moment, in whole seconds and rounded up, as one row of the log: none of
-    /// their rows is touched.
+    /// Ends all sessions that were opened before a moment, in whole seconds and rounded up. That is one row of the log:
+    /// none of their rows is touched.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a moment in the future; [`Error::DatabaseUnavailable`].

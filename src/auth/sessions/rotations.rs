@@ -1,7 +1,7 @@
-//! Rotations share statements. A lane is a connection, with a task of its own as long as somebody waits: it carries out what has
-//! queued up, all together by one statement, until nothing is left. So whoever finds a lane free goes at once and alone, by the
-//! statement for one, which is faster alone. A batch that meets a row which somebody holds gives up soon, and each of it goes alone,
-//! so that one session holds up no other.
+//! Rotations share statements. A lane is a connection, with a task of its own as long as somebody waits. The task
+//! carries out what has queued up, all together by one statement, until nothing is left. So whoever finds a lane free
+//! goes at once and alone, by the statement for one, which is faster alone. A batch that meets a row which somebody
+//! holds gives up soon, and each of it goes alone. So one session holds up no other.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -44,7 +44,7 @@ struct Shared {
     clock: Clock,
 }
 
-/// Those who wait, and the lanes that nobody uses.
+/// The pending refreshes, and the lanes that nobody uses.
 #[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Pending>,
@@ -181,7 +181,7 @@ fn tell(
     }
 }
 
-/// After a panic: a new lane stands in for the one that is lost, and goes on with those who wait.
+/// Replaces a lane that a panic has lost by a new one, which goes on with the pending refreshes.
 impl Drop for LaneTask {
     fn drop(&mut self) {
         if self.sessions.is_empty() {

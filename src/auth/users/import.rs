@@ -1,6 +1,6 @@
-//! Moving users in and out, with their password hashes. A batch of rows is one transaction, so that it is written as a whole
-//! or not at all; a row that is refused or skipped holds up no other. Whoever breaks off starts again from the beginning:
-//! names that are there are passed over.
+//! Moving users in and out, with their password hashes. A batch of rows is one transaction, so that it is written as a
+//! whole or not at all. A row that is refused or skipped holds up no other. Whoever breaks off starts again from the
+//! beginning: names that are there are passed over.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -25,51 +25,51 @@ use crate::{
     },
 };
 
-/// Whether an import writes.
+/// Decides if an import writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportMode {
-    /// It does.
+    /// Write the rows.
     Write,
-    /// It says what it would do.
+    /// Write nothing, and say what would be written.
     DryRun,
 }
 
 /// A row as it was sent.
 #[derive(Debug)]
 pub struct ImportRow {
-    /// The name.
+    /// The name of the user.
     pub username: String,
-    /// In one of the forms of `crypto/foreign_hash`.
+    /// The password hash in one of the forms of `crypto/foreign_hash`.
     pub password_hash: Secret,
-    /// The roles.
+    /// The roles of the user.
     pub roles: Vec<String>,
-    /// Whether the user may log in.
+    /// The status of the user's account.
     pub status: AccountStatus,
-    /// When the user was created, if that is known.
+    /// The moment at which the user was created, if that is known.
     pub created_at: Option<OffsetDateTime>,
 }
 
-/// What became of a row.
+/// The outcome of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was written, or would be.
+    /// The row was written, or would be.
     Imported,
     /// There is a user of this name.
     Exists,
     /// An earlier row of this import has the same name.
     Duplicate,
-    /// It is malformed.
+    /// The row is malformed.
     Invalid(Vec<Violation>),
 }
 
-/// How many rows came to which end.
+/// Number of rows by their outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Written, or would be.
     pub imported: u64,
     /// There already, or twice.
     pub skipped: u64,
-    /// Malformed.
+    /// Number of rows that were malformed.
     pub refused: u64,
 }
 
@@ -83,7 +83,7 @@ impl Totals {
         }
     }
 
-    /// All of them.
+    /// Number of all rows.
     pub fn rows(&self) -> u64 {
         self.imported + self.skipped + self.refused
     }
@@ -103,7 +103,7 @@ impl Import {
         Self { mode, seen: HashSet::new() }
     }
 
-    /// What can be said of a row without the database: the user that it makes, or why it makes none.
+    /// Makes the user of a row, or says why there is none, as far as that is known without the database.
     fn check(&mut self, row: ImportRow, now: OffsetDateTime) -> Result<UserWithHash, Outcome> {
         let credentials = row.parse(now).map_err(Outcome::Invalid)?;
         let first = self.seen.insert(credentials.user.username.clone());
@@ -207,7 +207,7 @@ impl Users {
         .await
     }
 
-    /// Those that would be written.
+    /// The users of `new` that would be written.
     async fn free(&self, new: &[UserWithHash]) -> Result<HashSet<UserId>, Error> {
         let names: Vec<&Username> = new.iter().map(|c| &c.user.username).collect();
         let mut conn = self.base.store.acquire().await?;

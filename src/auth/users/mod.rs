@@ -1,5 +1,5 @@
-//! Administration of users. What takes a user's access away (a new password, disabling, deleting) ends its sessions in the same
-//! transaction and by the same path as Revoke (REQUIREMENTS R43).
+//! Administration of users. What takes a user's access away (a new password, disabling, deleting) ends its sessions in
+//! the same transaction. It takes the same path as Revoke (REQUIREMENTS R43).
 
 pub mod import;
 mod passwords;
@@ -28,25 +28,25 @@ use crate::{
     store::{Conn, proofs, retrying, sessions, users},
 };
 
-/// Whether a user may log in.
+/// The status of an account: its user may log in, or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccountStatus {
-    /// It may.
+    /// The user may log in.
     Enabled,
-    /// It may not, and has no sessions.
+    /// The user may not log in, and has no sessions.
     Disabled,
 }
 
-/// By what a user is found.
+/// The key by which a user is found.
 #[derive(Clone, Debug)]
 pub enum UserKey {
-    /// Its id.
+    /// The user with this id.
     Id(UserId),
-    /// Its name.
+    /// The user with this name.
     Name(Username),
 }
 
-/// Whose password changes, and which session stays.
+/// A change of a password: whose, to which, and which session stays.
 #[derive(Debug)]
 pub struct PasswordChange {
     /// The user's name.
@@ -57,7 +57,7 @@ pub struct PasswordChange {
     pub new_password: Password,
     /// The session that stays.
     pub keep: Option<SessionId>,
-    /// That has logged in before.
+    /// The device of the caller, if it has logged in before.
     pub device: Option<Device>,
 }
 

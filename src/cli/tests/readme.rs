@@ -1,5 +1,5 @@
-//! The settings of the README: each section has a table, and each setting a row of it, with the default and the range that
-//! `--help` has.
+//! The settings of the README. Each section has a table, and each setting a row of it, with the default and the range
+//! that `--help` has.
 
 use std::collections::BTreeMap;
 

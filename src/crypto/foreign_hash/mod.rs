@@ -1,12 +1,14 @@
 //! Password hashes that other systems made: read, bounded and verified here, never made. Reading checks the form and
 //! what a verification may cost, without running it, so that a row which costs more is neither imported nor computed.
 //!
+//! ```text
 //! bcrypt        $2b$12$SALT-AND-HASH (also 2a, 2y), reads 72 bytes of a password and ignores the rest, as its makers did
 //! scrypt        $scrypt$ln=17,r=8,p=1$SALT$HASH, Django's scrypt$N$SALT$r$p$HASH
 //! PBKDF2        $pbkdf2-sha256$i=600000$SALT$HASH (also -sha512, also passlib's form), Django's pbkdf2_sha256$i$SALT$HASH
 //! Firebase      $firebase-scrypt$ln=14,r=8,p=1,ss=SEPARATOR,sk=KEY$SALT$HASH; KEY is the project's signer key, a secret
 //!               that is the same in all rows: whoever reads one can test guesses for all of them
 //! argon2        as in hash_worker.rs, with a salt and a hash of any length; also argon2i, argon2d and version 0x10
+//! ```
 
 mod read;
 mod verify;
@@ -21,8 +23,8 @@ use crate::{
 
 const PEPPERED: &str = "argon2 without keyid: a hash with a pepper cannot be checked here";
 
-/// Whether a stored hash is none of those that `hash_worker.rs` makes, by its form: argon2id with 16 bytes of salt and 32
-/// of hash, in base64. Some other systems make the very same.
+/// True if a stored hash is none of those that `hash_worker.rs` makes, by its form. Those are argon2id with 16 bytes of
+/// salt and 32 of hash, in base64. Some other systems make the very same.
 pub fn is_foreign(text: &str) -> bool {
     match text.split('$').collect::<Vec<_>>()[..] {
         ["", "argon2id", "v=19", _, salt, hash] => (salt.len(), hash.len()) != (22, 43),
@@ -46,8 +48,8 @@ pub fn parse_imported(text: &str) -> Result<PasswordHash, Error> {
     if phc::is_peppered(&hash) { Err(Error::invalid(FIELD, PEPPERED)) } else { Ok(hash) }
 }
 
-/// Whether a right `password` need not be the whole of the one that was hashed: bcrypt ignores what is beyond its
-/// 72 bytes. A new hash of it would refuse the password that its owner knows.
+/// True if a right `password` need not be the whole of the one that was hashed: bcrypt ignores what is beyond its 72
+/// bytes. A new hash of it would refuse the password that its owner knows.
 pub fn reads_part_of(hash: &PasswordHash, password: &Password) -> bool {
     hash.as_str().starts_with("$2") && password.as_typed().len() >= BCRYPT_READS
 }
@@ -251,7 +253,7 @@ mod tests {
         }
     }
 
-    /// Its pepper would have to come along.
+    /// A hash with a pepper is of no use without that pepper.
     #[test]
     fn a_hash_with_a_pepper_is_not_imported() {
         let hash = "c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4";

@@ -23,11 +23,11 @@ const MAX_OUTPUT: usize = 64;
 const MIN_ARGON2_SALT: usize = 8;
 /// About a second of one core each.
 const BCRYPT_COST: RangeInclusive<u32> = 4..=14;
-/// What is stored of the 24 bytes that bcrypt computes.
+/// Bytes that are stored of the 24 that bcrypt computes.
 const BCRYPT_OUTPUT: usize = 23;
 /// Bytes that scrypt fills, 128 N r p; it takes 128 N r of them at a time.
 const MAX_SCRYPT_BYTES: u64 = 256 * 1024 * 1024;
-/// Of one block of output.
+/// Largest number of iterations of one block of output.
 const MAX_ITERATIONS: u64 = 2_000_000;
 
 const UNKNOWN: &str = "a hash by argon2, bcrypt, scrypt, PBKDF2 or Firebase's scrypt, in one of the documented forms";
@@ -115,7 +115,7 @@ fn read_firebase(params: &str, salt: &str, hash: &str) -> Option<ForeignHash> {
     Some(ForeignHash::FirebaseScrypt { params, salt, signer_key, expected })
 }
 
-/// With the length of the hash or without, or as passlib writes it: the bare number, and `.` for `+`.
+/// Reads PBKDF2 with the length of the hash or without, or as passlib writes it: the bare number, and `.` for `+`.
 fn read_pbkdf2(name: &str, params: &str, salt: &str, hash: &str) -> Option<ForeignHash> {
     let hash = output(&hash.replace('.', "+"));
     let salt = STANDARD.decode(salt.replace('.', "+")).ok()?;

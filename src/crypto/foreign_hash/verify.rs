@@ -16,7 +16,7 @@ use crate::{
     error::Error,
 };
 
-/// What bcrypt reads of a password, and of the NUL at its end.
+/// Bytes that bcrypt reads of a password, and of the NUL at its end.
 pub(super) const BCRYPT_READS: usize = 72;
 const AES_256_KEY: usize = 32;
 
@@ -26,18 +26,18 @@ pub enum ForeignHash {
     Bcrypt {
         /// log2 of the rounds.
         cost: u32,
-        /// Its salt.
+        /// The salt of the hash.
         salt: [u8; 16],
         /// 23 of the 24 bytes that bcrypt computes.
         expected: Vec<u8>,
     },
-    /// RFC 7914.
+    /// Scrypt (RFC 7914).
     Scrypt {
         /// N, r and p.
         params: scrypt::Params,
-        /// Its salt.
+        /// The salt of the hash.
         salt: Vec<u8>,
-        /// What the right password gives.
+        /// The output for the right password.
         expected: Vec<u8>,
     },
     /// Firebase's: the signer key, encrypted with what scrypt gives.
@@ -48,33 +48,33 @@ pub enum ForeignHash {
         salt: Vec<u8>,
         /// The project's signer key.
         signer_key: Zeroizing<Vec<u8>>,
-        /// What the right password gives.
+        /// The output for the right password.
         expected: Vec<u8>,
     },
-    /// RFC 8018.
+    /// PBKDF2 (RFC 8018).
     Pbkdf2 {
         /// HMAC of which digest.
         algorithm: pbkdf2::Algorithm,
-        /// How many.
+        /// Number of iterations.
         iterations: NonZeroU32,
-        /// Its salt.
+        /// The salt of the hash.
         salt: Vec<u8>,
-        /// What the right password gives.
+        /// The output for the right password.
         expected: Vec<u8>,
     },
-    /// RFC 9106.
+    /// Argon2 (RFC 9106).
     Argon2 {
-        /// With its parameters.
+        /// The function with its parameters.
         function: Box<Argon2<'static>>,
-        /// Its salt.
+        /// The salt of the hash.
         salt: Vec<u8>,
-        /// What the right password gives.
+        /// The output for the right password.
         expected: Vec<u8>,
     },
 }
 
 impl ForeignHash {
-    /// Whether this is the hash of `password`, as it was typed: other systems do not normalise.
+    /// Compares the hash with `password` as it was typed: other systems do not normalise.
     ///
     /// # Errors
     /// [`Error::Internal`] when a library refuses what was read.

@@ -1,9 +1,9 @@
-//! What follows from the bound of promise P1.
+//! Times that follow from the bound of promise P1.
 
 use std::time::Duration;
 
-/// The longest time after a connection began to be made at which a heartbeat on it still makes a state fresh, for a replica
-/// with this bound (rule A1). A sixth of it, so that an address that has moved is noticed well within the bound.
+/// Age of a connection, from when it began to be made, up to which a heartbeat on it makes a state fresh (rule A1). A
+/// sixth of the replica's bound, so that an address that has moved is noticed well within the bound.
 pub fn connection_lifetime(bound: Duration) -> Duration {
     (bound / 6).max(Duration::from_secs(1))
 }

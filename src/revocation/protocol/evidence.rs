@@ -7,27 +7,27 @@ use std::time::Duration;
 
 use countersign_token::revocation::{MAX_CLOCK_SKEW, RETENTION};
 
-/// How far back a replica remembers revocations that the log has lost, with allowance for its clock.
+/// Age up to which a replica remembers revocations that the log has lost, with allowance for its clock.
 const REMEMBERED: Duration = RETENTION.saturating_sub(MAX_CLOCK_SKEW);
-/// How long ago the database may have been written to last without a word, where nobody remembers anything: a failover, and the
-/// restart of all replicas with it.
+/// Age of the last write to the database that is passed over without a word, where nobody remembers anything. It allows
+/// for a failover, and the restart of all replicas with it.
 const FAILOVER: Duration = Duration::from_secs(600);
 
-/// What a loaded log shows, against what was known before.
+/// The evidence in a loaded log, against what was known before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evidence {
-    /// Whether this replica has followed a log before.
+    /// True if this replica has followed a log before.
     pub remembers: bool,
-    /// Whether the log holds the last row that was followed; true if none was.
+    /// True if the log holds the last row that was followed; true if none was.
     pub continues: bool,
-    /// Whether it is the history of commits that was known to the database itself: not promoted or restored since.
+    /// True if the history of commits is the one that was known to the database itself: not promoted or restored since.
     pub is_settled: bool,
-    /// How long ago the database was written to last by a running service, by its own clock.
+    /// Time since the database was written to last by a running service, by its own clock.
     pub age: Duration,
 }
 
 impl Evidence {
-    /// Whether revocations may be lost that no replica remembers.
+    /// True if revocations may be lost that no replica remembers.
     pub fn is_of_a_restore(self) -> bool {
         if self.remembers { !self.continues && self.age > REMEMBERED } else { !self.is_settled && self.age > FAILOVER }
     }

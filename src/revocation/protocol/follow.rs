@@ -23,26 +23,26 @@ pub struct Follow {
     connection: Option<Connection>,
     /// The log that has been loaded and followed since; None before the first load and after a gap.
     followed: Option<LogIdentity>,
-    /// Whether a log was ever loaded.
+    /// True once a log was loaded.
     loaded: bool,
     /// The last row that is applied.
     position: Position,
     /// The row that the database was last told of.
     reported: Position,
-    /// When the last statement was sent that moved this replica's counter and was answered as committed.
+    /// The moment at which the last statement was sent that moved this replica's counter and was answered as committed.
     counted_at: Option<Moment>,
-    /// How often the counter has been moved. Counted here: one that the database has lost must not come back to a number
-    /// that it has had.
+    /// Number of times that the counter has been moved. Counted here: one that the database has lost must not come back
+    /// to a number that it has had.
     count: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Connection {
-    /// Before its name was resolved.
+    /// The moment at which the connection began to be made, before its name was resolved.
     began_at: Moment,
     /// The log that it showed when this replica registered.
     registered: Option<LogIdentity>,
-    /// Whether a heartbeat was answered on it.
+    /// True once a heartbeat was answered on this connection.
     has_heartbeat: bool,
 }
 
@@ -55,7 +55,7 @@ pub enum Next {
     Register,
     /// Read the whole log, and put back what it lacks.
     Load,
-    /// Send a heartbeat, when it is due.
+    /// Send a heartbeat when the next one is due.
     Heartbeat,
 }
 
@@ -64,21 +64,21 @@ pub enum Next {
 pub struct Reply<'a> {
     /// The log that answered.
     pub log: LogIdentity,
-    /// The number of its newest row.
+    /// The number of the log's newest row.
     pub head: i64,
     /// The row that was reported, if it is there, and those after it, in order.
     pub rows: &'a [Position],
 }
 
-/// What an answer means. What its rows say has been carried out before the follower is told of it: it counts them as applied
-/// from then on, reports them on every connection that follows, and does not ask for them again.
+/// The meaning of an answer. What its rows say has been carried out before the follower is told of it. The follower
+/// counts them as applied from then on, reports them on every connection that follows, and does not ask for them again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It does not follow on what is known: the whole log is to be loaded.
+    /// The answer does not follow on what is known: the whole log is to be loaded.
     Gap,
-    /// Its rows are new; the state stays as fresh as it was.
+    /// The rows of the answer are new; the state stays as fresh as it was.
     Applied,
-    /// Its rows are new, and the state is complete as of this moment.
+    /// The rows of the answer are new, and the state is complete as of this moment.
     Fresh(Moment),
 }
 
@@ -111,7 +111,7 @@ impl Follow {
         }
     }
 
-    /// Whether the log holds rows that are applied and have not been reported.
+    /// True if the log holds rows that are applied and have not been reported.
     pub fn has_news(&self) -> bool {
         self.reported != self.position
     }
@@ -121,7 +121,7 @@ impl Follow {
         self.position
     }
 
-    /// Whether a log was ever loaded.
+    /// True if a log was ever loaded.
     pub fn has_loaded(&self) -> bool {
         self.loaded
     }
@@ -131,8 +131,9 @@ impl Follow {
         self.followed
     }
 
-    /// What time and repetition change: when the connection began to be made, when the counter was moved last, and the
-    /// counter. An explorer with a clock that stands still lets these grow older instead, and counts anew.
+    /// The parts that time and repetition change: when the connection began to be made, when the counter was moved
+    /// last, and the counter. An explorer with a clock that stands still lets these grow older instead, and counts
+    /// anew.
     #[doc(hidden)]
     pub fn parts(&mut self) -> (Option<&mut Moment>, Option<&mut Moment>, &mut i64) {
         let began_at = self.connection.as_mut().map(|connection| &mut connection.began_at);
@@ -183,11 +184,11 @@ impl Follow {
 
     /// The heartbeat that was sent at `sent_at` has been answered as committed.
     ///
-    /// It makes the state fresh as of its sending, because only a heartbeat commits a write: a database that accepts none is
-    /// not the one that revocations are written to. Three more conditions:
+    /// It makes the state fresh as of its sending, because only a heartbeat commits a write. A database that accepts
+    /// none is not the one that revocations are written to. Three more conditions:
     /// - it follows on what is known, in the log that was loaded;
-    /// - it was answered within the bound since the last counted statement was sent: others may have taken this replica for
-    ///   silent, and confirmed what this heartbeat was too early to read;
+    /// - it was answered within the bound since the last counted statement was sent. Others may otherwise have taken
+    ///   this replica for silent, and confirmed what this heartbeat was too early to read;
     /// - its connection is young: an older one may lead to a database that the others have left (rule A1).
     pub fn heartbeat_answered(&mut self, sent_at: Moment, now: Moment, reply: Reply<'_>) -> Outcome {
         let before = self.counted_at.replace(sent_at);
@@ -215,7 +216,7 @@ impl Follow {
     }
 }
 
-/// Whether `rows` are exactly the known row and those after it up to `head`.
+/// True if `rows` are exactly the known row and those after it up to `head`.
 fn follows_on(position: Position, head: i64, rows: &[Position]) -> bool {
     let (known, new) = match rows.split_first() {
         Some((first, rest)) if first.seq == position.seq => (first.id, rest),

@@ -1,6 +1,6 @@
-//! The protocol of revocations as pure state machines: what to send next, and what an answer means. No I/O and no clock is
-//! read here; `follower.rs` and `confirm.rs` carry out what these say, and `tests/explore` walks all their interleavings
-//! (docs/revocation.md has the rules and why each is needed).
+//! The protocol of revocations as pure state machines: what to send next, and what an answer means. No I/O and no clock
+//! is read here; `follower.rs` and `confirm.rs` carry out what these say. `tests/explore` walks all their
+//! interleavings, and docs/revocation.md has the rules and why each is needed.
 
 mod bounds;
 mod evidence;

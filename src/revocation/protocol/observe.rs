@@ -1,5 +1,6 @@
-//! The observer's half: from when on it may be said that no replica accepts what was revoked. When each has applied the log
-//! that far, or has been silent for so long that it refuses by itself, as seen in a log that holds the revocation.
+//! The observer's half: from when on it may be said that no replica accepts what was revoked. That is when each has
+//! applied the log that far, or has been silent for so long that it refuses by itself. It has to be seen in a log that
+//! holds the revocation.
 //!
 //! Silence is measured by the observer's own clock: a counter in the replica's row did not move between two readings. No wall
 //! clock is compared, and a stepped one confirms nothing.
@@ -20,14 +21,14 @@ use crate::domain::{
 pub struct Question {
     /// The number of the reading, from 1.
     pub number: u64,
-    /// When it was sent.
+    /// The moment at which the question was sent.
     pub asked_at: BootInstant,
 }
 
 /// Something that was committed, and from when on its confirmation counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CommitPosition {
-    /// Its row of the log.
+    /// The row of the log that was committed.
     pub row: Position,
     /// Readings up to this one began before it was committed.
     pub reading: u64,
@@ -38,7 +39,7 @@ pub struct CommitPosition {
 pub struct Observed {
     /// The number of the reading, from 1.
     pub reading: u64,
-    /// Whether confirmations count in the log that was read (rule A3).
+    /// True if confirmations count in the log that was read (rule A3).
     pub confirms: bool,
     /// Every replica that may accept tokens has applied the log up to here.
     pub applied_by_all: i64,
@@ -47,8 +48,8 @@ pub struct Observed {
 }
 
 impl CommitPosition {
-    /// Whether it is confirmed by a reading. The reading has to show its row, number and id (rule M3), for "applied",
-    /// "silent" and "not on the list" alike: another log says nothing of what was committed in this one.
+    /// True if a reading confirms the commit. The reading has to show its row, number and id (rule M3), for "applied",
+    /// "silent" and "not on the list" alike. Another log says nothing of what was committed in this one.
     pub fn is_reached(&self, observed: &Observed) -> bool {
         observed.confirms
             && observed.reading > self.reading
@@ -57,7 +58,7 @@ impl CommitPosition {
     }
 }
 
-/// How long the counter of each other replica has stood still.
+/// Times for which the counter of each other replica has stood still.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Observer(BTreeMap<Uuid, Seen>);
 
@@ -69,14 +70,14 @@ struct Seen {
 }
 
 impl Observer {
-    /// How long the counter of `replica`, read by a statement that was sent at `asked_at`, is known to have stood still.
+    /// Time for which the counter of `replica` is known to have stood still; it was read by a statement that was sent
+    /// at `asked_at`.
     pub fn silent_for(&self, replica: &Listed, asked_at: BootInstant) -> Duration {
         let seen = self.0.get(&replica.id).filter(|seen| seen.count == replica.count);
         seen.map_or(Duration::ZERO, |seen| asked_at.since(seen.since))
     }
 
-    /// What was seen of each replica: its counter, and since when it has had this value. For an explorer, as
-    /// `Follow::parts` is.
+    /// The counter of each replica, and since when it has had this value. For an explorer, as `Follow::parts` is.
     #[doc(hidden)]
     pub fn parts(&mut self) -> impl Iterator<Item = (&Uuid, &mut i64, &mut BootInstant)> {
         self.0.iter_mut().map(|(id, seen)| (id, &mut seen.count, &mut seen.since))

@@ -1,8 +1,8 @@
 //! The standing of a log: how long it has been known, and whether confirmations on it count (rule A3).
 //!
-//! When a standby is promoted that had not received all commits, a replica may be fresh from the old primary and on no list
-//! of the new one. So nothing is confirmed in a log that is new until every state that is fresh from the one before has
-//! become too old.
+//! Suppose that a standby is promoted which had not received all commits. Then a replica may be fresh from the old
+//! primary and on no list of the new one. So nothing is confirmed in a log that is new until every state that is fresh
+//! from the one before has become too old.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Standing(Option<Known>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Known {
     log: LogIdentity,
-    /// When the first answer of it was there.
+    /// The moment at which the first answer of the log was there.
     since: BootInstant,
     settled: bool,
 }
@@ -34,7 +34,7 @@ impl Standing {
         before.is_some()
     }
 
-    /// Since when the log has been known. For an explorer, as `Follow::parts` is.
+    /// The moment since which the log has been known. For an explorer, as `Follow::parts` is.
     #[doc(hidden)]
     pub fn parts(&mut self) -> Option<&mut BootInstant> {
         self.0.as_mut().map(|known| &mut known.since)
@@ -48,12 +48,12 @@ impl Standing {
         known.settled.then_some(known.log)
     }
 
-    /// Whether a reading of this log may confirm anything.
+    /// True if a reading of this log may confirm anything.
     pub fn confirms(&self, log: Option<LogIdentity>) -> bool {
         self.0.is_some_and(|known| known.settled && Some(known.log) == log)
     }
 
-    /// Whether what was committed in this log was committed in the one that is followed.
+    /// True if what was committed in this log was committed in the one that is followed.
     pub fn is_followed(&self, log: Option<LogIdentity>) -> bool {
         self.0.is_none_or(|known| Some(known.log) == log)
     }

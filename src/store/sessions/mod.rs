@@ -1,5 +1,5 @@
-//! The sessions, one row each. Their table is called `refresh_tokens`, as operators and their queries know it; it holds no
-//! token: a refresh token names its session and a generation, and the row says which generation is the current one.
+//! The sessions, one row each. Their table is called `refresh_tokens`, as operators and their queries know it. It holds
+//! no token: a refresh token names its session and a generation, and the row says which generation is the current one.
 
 mod end;
 mod open;

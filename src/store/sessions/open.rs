@@ -12,10 +12,10 @@ use crate::{
     error::Error,
 };
 
-/// Whether a session was opened.
+/// The outcome of opening a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
-    /// It was.
+    /// The session was opened.
     Opened,
     /// Password, epoch or status of the user moved since they were read.
     UserMoved,

@@ -63,7 +63,7 @@ pub async fn revoked_since(conn: &mut Conn, user: UserId, since: OffsetDateTime)
     Ok(conn.fetch_all(statement).await?.into_iter().map(|(id,)| SessionId(id)).collect())
 }
 
-/// How many live sessions a user has, counted up to 10,000 so that a user with very many can still be locked out.
+/// Number of live sessions of a user, counted up to 10,000 so that a user with very many can still be locked out.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].

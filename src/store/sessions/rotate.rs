@@ -16,22 +16,22 @@ use crate::{
     error::Error,
 };
 
-/// What a rotation writes.
+/// The change that a rotation writes.
 #[derive(Clone, Debug)]
 pub struct RotationUpdate {
-    /// Which session.
+    /// The session that rotates.
     pub session_id: SessionId,
-    /// From which generation to which.
+    /// The change of the generation.
     pub step: GenerationChange,
     /// The time.
     pub now: OffsetDateTime,
     /// The new end if it is not refreshed before; capped by the absolute end.
     pub idle_expires_at: OffsetDateTime,
-    /// What ListSessions shows from now on, if it is to change.
+    /// The client that ListSessions shows from now on, if it is to change.
     pub client: Option<ClientInfo>,
 }
 
-/// What both statements of a rotation have in common, before and after where their values come from.
+/// The text that both statements of a rotation have in common, before and after where their values come from.
 macro_rules! advance {
     ($from:literal) => {
         concat!(

@@ -1,4 +1,4 @@
-//! What is read of a session, and of its user.
+//! The columns that are read of a session, and of its user.
 
 use countersign_token::ids::{SessionId, UserId};
 use time::OffsetDateTime;
@@ -41,7 +41,7 @@ pub(super) struct Row {
     epoch: i64,
     roles: Vec<String>,
     user_allows: bool,
-    /// What was just rotated is neither.
+    /// True if the floor of sessions has ended this one. A session that was just rotated is neither below it nor undecided.
     #[sqlx(default)]
     below_floor: bool,
     #[sqlx(default)]

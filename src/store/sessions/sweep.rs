@@ -8,21 +8,21 @@ use time::OffsetDateTime;
 use super::super::Conn;
 use crate::error::Error;
 
-/// What came of a step of the walk.
+/// The outcome of a step of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Another replica is at it.
+    /// Another replica is sweeping.
     Taken,
     /// There are more sessions.
     More,
-    /// These were the last ones: the next step begins with the first.
+    /// The sessions of this step were the last ones: the next step begins with the first.
     Last,
 }
 
-/// Looks at the next `page` sessions in the order of their ids, and deletes those that ended before `before`, and longer
-/// than `kept` ago by the database's clock. A session ends when it is revoked, at its absolute or its idle end, or with its
-/// user's epoch, which was raised no later than the user was last changed. Waits for nobody: neither for another replica,
-/// nor for a row that a Refresh or a Revoke is about to change.
+/// Looks at the next `page` sessions in the order of their ids. Deletes those that ended before `before`, and longer
+/// than `kept` ago by the database's clock. A session ends when it is revoked, at its absolute or its idle end, or with
+/// its user's epoch. The epoch was raised no later than the user was last changed. Waits for nobody: neither for
+/// another replica, nor for a row that a Refresh or a Revoke is about to change.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].

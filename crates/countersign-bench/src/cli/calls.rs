@@ -18,7 +18,7 @@ use crate::{
 /// No flag sets it: what is on a command line is no secret.
 const PASSWORD: &str = "COUNTERSIGN_BENCH_PASSWORD";
 
-/// What is called, and with what.
+/// The calls of a run, and their input.
 #[derive(Args)]
 pub(super) struct Calls {
     /// The server, as http://host:port
@@ -30,7 +30,7 @@ pub(super) struct Calls {
     #[arg(long, default_value = "verify-warm")]
     call: Mix,
 
-    /// Who logs in, with the password in COUNTERSIGN_BENCH_PASSWORD or on standard input
+    /// Name of the user who logs in, with the password in COUNTERSIGN_BENCH_PASSWORD or on standard input
     #[arg(long)]
     username: Option<String>,
 
@@ -58,13 +58,13 @@ pub(super) struct Calls {
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
     batch: u16,
 
-    /// How long to wait for the tokens of verify-expired to expire
+    /// Longest time to wait for the tokens of verify-expired to expire
     #[arg(long, default_value = "0s", value_parser = humantime::parse_duration)]
     wait: Duration,
 }
 
 impl Calls {
-    /// Before the load, in a runtime that ends then.
+    /// Makes the messages before the load, in a runtime that ends then.
     pub(super) fn prepare(&self, callers: usize) -> Result<(Target, Plan), Error> {
         let runtime = Runtime::new().map_err(Error::internal)?;
         runtime.block_on(async {

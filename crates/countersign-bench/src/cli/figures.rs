@@ -5,7 +5,7 @@ use std::{fmt::Display, time::Duration};
 use countersign::{cli::say, config::hash_threads, error::Error};
 use serde::Serialize;
 
-/// As a table, or as JSON.
+/// Shows figures as a table, or as JSON.
 pub(super) fn show(figures: &(impl Serialize + Display), json: bool) -> Result<(), Error> {
     if json { say(serde_json::to_string_pretty(figures).map_err(Error::internal)?) } else { say(figures) }
 }

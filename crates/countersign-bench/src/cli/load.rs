@@ -22,7 +22,7 @@ pub(super) struct Load {
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     streams: u16,
 
-    /// How long calls count; those whose messages are used once may end earlier
+    /// Time for which calls count; those whose messages are used once may end earlier
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
 

@@ -18,14 +18,14 @@ const CONNECTIONS: u32 = 16;
 
 #[derive(Args)]
 pub(super) struct Reference {
-    /// Where a table of its own is made for the commits; without it they are left out
+    /// Database in which a table is made for the commits; without it they are left out
     #[arg(long, env = "COUNTERSIGN_DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 
     #[command(flatten)]
     policy: PolicySettings,
 
-    /// How long each figure is measured
+    /// Time for which each figure is measured
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
 

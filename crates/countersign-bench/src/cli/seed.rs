@@ -25,15 +25,15 @@ pub(super) struct Seed {
     #[command(flatten)]
     policy: PolicySettings,
 
-    /// How many users, called PREFIX-1, PREFIX-2 and so on
+    /// Number of users, called PREFIX-1, PREFIX-2 and so on
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     users: u64,
 
-    /// How many live sessions they have together
+    /// Number of live sessions that they have together
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
     sessions: u64,
 
-    /// What the names begin with; no user may be called so yet
+    /// Beginning of the names; no user may be called so yet
     #[arg(long, default_value = "bench")]
     prefix: String,
 

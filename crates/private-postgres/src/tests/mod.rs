@@ -47,7 +47,7 @@ impl Drop for ScratchDir {
     }
 }
 
-/// This test binary, run again to own a cluster in `dir`, in a process that can be killed.
+/// Runs this test binary again to own a cluster in `dir`, in a process that can be killed.
 fn spawn_owner(dir: &Path, durability: Durability) -> Child {
     let (_, module) = module_path!().split_once("::").unwrap();
     Command::new(env::current_exe().unwrap())
@@ -96,7 +96,7 @@ fn is_alive(pid: Pid) -> bool {
     test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }
 
-/// What psql prints for one statement.
+/// The output of psql for one statement.
 fn psql(cluster: &Cluster, sql: &str) -> String {
     let output = Command::new(Binaries::find().unwrap().program("psql"))
         .args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql, &cluster.url("countersign")])
