@@ -88,7 +88,7 @@ impl Watcher {
     }
 
     async fn tell(&mut self) -> End {
-        let mut published = self.auth.revocations().published();
+        let mut published = self.auth.revocations().freshness_changes();
         loop {
             published.mark_unchanged();
             if let Err(end) = self.tell_what_is_new().await {
@@ -117,7 +117,7 @@ impl Watcher {
 
     /// Says whether there may be more: a snapshot serves many, and is a little old.
     async fn tell_news(&mut self) -> Result<bool, End> {
-        let news = self.auth.revocations().news(self.position);
+        let news = self.auth.revocations().changes_since(self.position);
         let (more, position) = match news {
             News::Nothing => return Ok(false),
             News::Added(added, position) => {

@@ -91,7 +91,7 @@ impl Confirmations {
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub async fn after_commit(&self, conn: &mut Conn, row: Position) -> Result<Pending, Error> {
+    pub async fn observe_commit(&self, conn: &mut Conn, row: Position) -> Result<Pending, Error> {
         let commit = CommitPosition { row, reading: self.begun.load(Ordering::SeqCst) };
         let asked_at = self.clock.boot();
         let reading = replicas::list(conn, &[row]).await?;

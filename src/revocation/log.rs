@@ -78,7 +78,7 @@ pub struct Committed {
     /// The moment from which on no replica accepts the tokens that were revoked, whatever is broken; None if nothing
     /// was to be.
     pub everywhere_by: Option<OffsetDateTime>,
-    confirmable: Confirmable,
+    confirmation: ConfirmationState,
 }
 
 /// Sessions that were ended.
@@ -92,7 +92,7 @@ pub struct Revoked {
 
 /// The way by which it can be known that every replica has heard.
 #[derive(Clone, Debug)]
-enum Confirmable {
+enum ConfirmationState {
     /// Nothing was asked to end: there is nothing to hear, and nothing to confirm.
     Nothing,
     /// Known when the others have applied this.
@@ -110,7 +110,7 @@ impl Changes {
 
 impl Committed {
     /// The state where nothing was asked to end, or what was asked for means nothing.
-    pub const NOTHING: Self = Self { everywhere_by: None, confirmable: Confirmable::Nothing };
+    pub const NOTHING: Self = Self { everywhere_by: None, confirmation: ConfirmationState::Nothing };
 }
 
 impl RevocationLog {
@@ -191,7 +191,7 @@ impl RevocationLog {
         repeated: &[Revocation],
     ) -> Committed {
         self.revocations.state().apply(logged, Origin::Log);
-        self.revocations.state().apply(repeated, Origin::Repeated);
+        self.revocations.state().apply(repeated, Origin::Local);
         let announces = self.policy.notifications.are_on() && !logged.is_empty();
         let mut told = false;
         if announces {
@@ -203,7 +203,7 @@ impl RevocationLog {
             };
         }
         // After the commit: a replica that is not on the list by now reads the log after it.
-        let read = self.confirmations.after_commit(conn, newest).await;
+        let read = self.confirmations.observe_commit(conn, newest).await;
         if announces && !told {
             // One that has come since the last reading.
             self.announcements.wake_others();
@@ -213,18 +213,18 @@ impl RevocationLog {
             self.revocations.distrust();
             self.wake.notify_one();
         }
-        let (within, confirmable) = match read {
-            Ok(pending) => (pending.everywhere_within, Confirmable::From(pending)),
-            Err(_) => (everywhere_within(MAX_STALENESS), Confirmable::Never),
+        let (within, confirmation) = match read {
+            Ok(pending) => (pending.everywhere_within, ConfirmationState::From(pending)),
+            Err(_) => (everywhere_within(MAX_STALENESS), ConfirmationState::Never),
         };
-        Committed { everywhere_by: Some(saturating_add(self.clock.now(), within)), confirmable }
+        Committed { everywhere_by: Some(saturating_add(self.clock.now(), within)), confirmation }
     }
 
     /// True if no replica accepts the tokens any more, within `wait` at the latest (promise P1).
     pub async fn confirm(&self, committed: &Committed, wait: Duration) -> bool {
-        match &committed.confirmable {
-            Confirmable::From(pending) => self.confirmations.confirm(pending, wait).await,
-            Confirmable::Nothing | Confirmable::Never => false,
+        match &committed.confirmation {
+            ConfirmationState::From(pending) => self.confirmations.confirm(pending, wait).await,
+            ConfirmationState::Nothing | ConfirmationState::Never => false,
         }
     }
 

@@ -77,12 +77,12 @@ impl Revocations {
     }
 
     /// The news for a watcher that knows everything up to `known`.
-    pub fn news(&self, known: Option<Position>) -> News {
+    pub fn changes_since(&self, known: Option<Position>) -> News {
         self.feed().after(known, self.clock.boot(), || self.state.snapshot())
     }
 
     /// Each time there is something new, or the state has become fresher.
-    pub fn published(&self) -> watch::Receiver<Option<BootInstant>> {
+    pub fn freshness_changes(&self) -> watch::Receiver<Option<BootInstant>> {
         self.published.subscribe()
     }
 

@@ -44,8 +44,9 @@ struct Lifetime {
 /// The source of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// Somebody has asked for it to be dead, and it was already. The log may never have said so, or say so no more.
-    Repeated,
+    /// A call to this replica, which asked for the end of what had ended. The log may never have said so, or say so no
+    /// more.
+    Local,
     /// The log.
     Log,
 }
@@ -270,8 +271,8 @@ mod tests {
     fn what_was_repeated_is_dead_and_only_what_the_log_said_is_put_back() {
         let (logged, repeated, user) = (SessionId::new(T0), SessionId::new(T0), UserId::new(T0));
         let mut index = Index::default();
-        index.apply(&revocation(Subject::Session(repeated)), Origin::Repeated, BOOT);
-        for origin in [Origin::Repeated, Origin::Log, Origin::Repeated] {
+        index.apply(&revocation(Subject::Session(repeated)), Origin::Local, BOOT);
+        for origin in [Origin::Local, Origin::Log, Origin::Local] {
             index.apply(&revocation(Subject::Session(logged)), origin, BOOT);
         }
         assert!(index.has_ended(repeated, user, 0, 0) && index.has_ended(logged, user, 0, 0));
