@@ -105,7 +105,8 @@ impl AuthService for Service {
         &self,
         request: Request<v1::WatchRevocationsRequest>,
     ) -> Result<Response<Events>, Status> {
-        let watching = watch::watch(Arc::clone(&self.auth), &request.get_ref().position, self.drain.clone());
+        let watching =
+            watch::watch(Arc::clone(&self.auth), &request.get_ref().position, self.drain.clone(), &self.streams);
         respond("watch_revocations", async { watching }).await
     }
 }

@@ -75,7 +75,7 @@ pub async fn serve(
     health: Health,
     mut drain: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let service = Service { auth, drain: drain.clone() };
+    let service = Service::new(auth, drain.clone());
     let routes = routes(&service, health)?;
     // The sender outlives the port; if it did not, stopping would be right as well.
     let shutdown = async move { drop(drain.wait_for(|drain| *drain).await) };
@@ -113,7 +113,7 @@ pub type Services = Contract<Routes>;
 /// The RPCs of the contract, for whoever calls them in the same process. Streams go on until they are dropped.
 pub fn services(auth: Arc<Auth>, administration: Administration) -> Services {
     let mut routes = Routes::builder();
-    add_contract(&mut routes, &Service { auth, drain: watch::Sender::new(false).subscribe() });
+    add_contract(&mut routes, &Service::new(auth, watch::Sender::new(false).subscribe()));
     ContractLayer { administration }.layer(routes.routes())
 }
 

@@ -3,7 +3,10 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use countersign_token::revocation::MAX_STALENESS;
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 use tonic::{Response, Status, metadata::MetadataMap};
 
 use super::{contract, encode, status::status, v1};
@@ -19,9 +22,19 @@ pub(super) struct Service {
     pub auth: Arc<Auth>,
     /// Says when streams have to end.
     pub drain: watch::Receiver<bool>,
+    /// The streams of revocations that may still begin.
+    pub streams: Arc<Semaphore>,
 }
 
+/// The most streams of revocations at once.
+const MAX_STREAMS: usize = 4096;
+
 impl Service {
+    /// The services of these operations, until `drain` says so.
+    pub(super) fn new(auth: Arc<Auth>, drain: watch::Receiver<bool>) -> Self {
+        Self { auth, drain, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+    }
+
     /// The answer to what was ended, once the other replicas have confirmed it or the caller can wait no longer.
     pub(super) async fn confirm(&self, revoked: Revoked, confirm_by: ConfirmationDeadline) -> v1::RevokeResponse {
         let confirmed = self.auth.base.log.confirm(&revoked.committed, confirm_by.left()).await;

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use countersign_token::{algorithm::Algorithm, clock::BootInstant, revocation::Revocation};
 use tokio::{
-    sync::{mpsc, watch},
-    time::{sleep, timeout},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -17,6 +17,8 @@ use crate::{auth::Auth, domain::revocation::Position, error::Error, revocation::
 
 /// The longest pause between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// The least pause between two heartbeats.
+const LEAST_PAUSE: Duration = Duration::from_millis(500);
 /// The most revocations in a message.
 const PART: usize = 1000;
 /// Messages that wait for a slow reader, and for how long it may take none.
@@ -36,6 +38,7 @@ struct Watcher {
     /// The position up to which the subscriber knows the log.
     position: Option<Position>,
     jwks: String,
+    _stream: OwnedSemaphorePermit,
 }
 
 /// Reasons for which a subscriber is told no more.
@@ -55,13 +58,20 @@ impl From<Error> for End {
 /// Begins a stream, which ends when `drain` says so.
 ///
 /// # Errors
-/// [`Error::RevocationsStale`], [`Error::SigningKeySecret`].
-pub(super) fn watch(auth: Arc<Auth>, position: &str, drain: watch::Receiver<bool>) -> Result<Events, Error> {
+/// [`Error::RevocationsStale`], [`Error::SigningKeySecret`]; [`Error::Overloaded`] when `streams` are all taken.
+pub(super) fn watch(
+    auth: Arc<Auth>,
+    position: &str,
+    drain: watch::Receiver<bool>,
+    streams: &Arc<Semaphore>,
+) -> Result<Events, Error> {
     auth.revocations().state().fresh(None)?;
     refuse_secrets(&auth)?;
+    let stream = Arc::clone(streams).try_acquire_owned();
+    let stream = stream.map_err(|_| Error::Overloaded { retry_after: HEARTBEAT })?;
     let (events, received) = mpsc::channel(BUFFERED);
     let (began, position) = (auth.base.clock.boot(), read(position));
-    let watcher = Watcher { auth, events, began, position, jwks: String::new() };
+    let watcher = Watcher { auth, events, began, position, jwks: String::new(), _stream: stream };
     tokio::spawn(watcher.run(drain));
     Ok(ReceiverStream::new(received))
 }
@@ -89,18 +99,28 @@ impl Watcher {
 
     async fn tell(&mut self) -> End {
         let mut published = self.auth.revocations().freshness_changes();
+        let mut told_at = None;
         loop {
             published.mark_unchanged();
-            if let Err(end) = self.tell_what_is_new().await {
-                return end;
+            let complete_as_of = match self.tell_what_is_new().await {
+                Ok(moment) => Some(moment),
+                Err(end) => return end,
+            };
+            // At its own pace, however often the follower heartbeats: strangers can make it do so.
+            if told_at.is_none_or(|told_at: Instant| told_at.elapsed() >= LEAST_PAUSE) {
+                if let Err(end) = self.send(Event::Heartbeat(v1::RevocationHeartbeat { complete_as_of })).await {
+                    return end;
+                }
+                told_at = Some(Instant::now());
             }
+            let due = told_at.unwrap_or_else(Instant::now) + HEARTBEAT;
             // The sender lives as long as the server.
-            drop(timeout(HEARTBEAT, published.changed()).await);
+            drop(timeout_at(due, published.changed()).await);
         }
     }
 
-    /// Keys and revocations first, and then the heartbeat that says that they were all.
-    async fn tell_what_is_new(&mut self) -> Result<(), End> {
+    /// Tells keys and revocations, and gives the moment as of which that was all.
+    async fn tell_what_is_new(&mut self) -> Result<prost_types::Duration, End> {
         // Read before what it covers.
         let freshness = self.auth.revocations().state().fresh(None).map_err(Error::from)?;
         refuse_secrets(&self.auth)?;
@@ -111,28 +131,26 @@ impl Watcher {
             self.send(Event::Keys(v1::SigningKeys { jwks: ring, issuer })).await?;
         }
         while self.tell_news().await? {}
-        let complete_as_of = Some(self.since_it_began(freshness.as_of_boot()));
-        self.send(Event::Heartbeat(v1::RevocationHeartbeat { complete_as_of })).await
+        Ok(self.since_it_began(freshness.as_of_boot()))
     }
 
-    /// Says whether there may be more: a snapshot serves many, and is a little old.
+    /// Says whether there may be more: additions come in parts, and a snapshot serves many, and is a little old.
     async fn tell_news(&mut self) -> Result<bool, End> {
-        let news = self.auth.revocations().changes_since(self.position);
-        let (more, position) = match news {
+        let position = match self.auth.revocations().changes_since(self.position).await {
             News::Nothing => return Ok(false),
             News::Added(added, position) => {
                 let event = |revocations, position| Event::Additions(v1::RevocationAdditions { revocations, position });
                 self.send_parts(&added, position, event).await?;
-                (false, position)
+                position
             }
             News::Everything(all, position) => {
                 let event = |revocations, position| Event::Snapshot(v1::RevocationSnapshot { revocations, position });
                 self.send_parts(&all, position, event).await?;
-                (true, position)
+                position
             }
         };
         self.position = Some(position);
-        Ok(more)
+        Ok(true)
     }
 
     /// Sends revocations in parts of a size that fits a message; the last part carries the position. There is always a

@@ -94,7 +94,7 @@ impl Follower {
         let stored = keys::all(conn).await?;
         conn.commit().await?;
         (self.install_keys)(stored.keys);
-        let known = self.revocations.state().snapshot();
+        let known = self.revocations.state().snapshot().flatten().collect();
         self.revocations.state().apply(&logged, Origin::Log);
         let restored = restore::restore_lost(conn, known, extent, &logged, self.clock.now()).await?;
         if restored > 0 {

@@ -16,7 +16,10 @@ use countersign_token::{
     revocation::{MAX_STALENESS, RETENTION, Revocation, Subject},
 };
 use time::OffsetDateTime;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use super::{
@@ -24,6 +27,7 @@ use super::{
     announcements::Announcements,
     confirm::{Confirmations, Pending},
     protocol::everywhere_within,
+    request_budget::RequestBudget,
 };
 use crate::{
     audit,
@@ -59,6 +63,8 @@ pub struct RevocationLog {
     pub(super) announcements: Arc<Announcements>,
     /// Asks this replica's follower for a heartbeat before it is due.
     pub(super) wake: Arc<Notify>,
+    /// The budget of heartbeats that unknown keys ask for.
+    requests: RequestBudget,
 }
 
 /// The changes that a transaction has made.
@@ -122,7 +128,8 @@ impl RevocationLog {
         let (known, others) = (Arc::clone(&revocations), Arc::clone(&confirmations));
         let announcements = Arc::new(Announcements::new(replica, store.clone(), known, others));
         let wake = Arc::new(Notify::new());
-        Self { replica, store, clock, policy, operator, revocations, confirmations, announcements, wake }
+        let requests = RequestBudget::default();
+        Self { replica, store, clock, policy, operator, revocations, confirmations, announcements, wake, requests }
     }
 
     /// The name of this replica.
@@ -238,14 +245,17 @@ impl RevocationLog {
         self.wake.notify_one();
     }
 
-    /// Waits for a heartbeat of the follower that is sent from now on: another replica may have made a key a moment ago. The
-    /// follower heartbeats a hundred times a second at most, so made-up names of keys cost no more than that.
+    /// Waits for a heartbeat of the follower that is sent from now on: another replica may have made a key a moment ago. It is
+    /// sent at once for a few, and else when it is due, so made-up names of keys cost next to nothing.
     ///
     /// # Errors
     /// [`Error::RevocationsStale`].
     pub async fn wait_for_key_update(&self) -> Result<(), Error> {
         let heard = self.revocations.caught_up(self.clock.boot());
-        self.request_heartbeat();
+        // Without one, the next heartbeat is as good, which comes within a second.
+        if self.requests.take(Instant::now()) {
+            self.request_heartbeat();
+        }
         timeout(HEARS_WITHIN, heard).await.map_err(|_| Error::RevocationsStale)
     }
 

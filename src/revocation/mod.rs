@@ -14,6 +14,7 @@ mod heartbeat;
 pub mod log;
 mod notifications;
 pub mod protocol;
+mod request_budget;
 mod restore;
 
 use std::{
@@ -29,7 +30,7 @@ use countersign_token::{
     moment::unix,
     state::RevocationState,
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, task::yield_now};
 
 use crate::domain::{
     revocation::{LogEntry, Position},
@@ -45,6 +46,8 @@ const NO_DISTANCE: u64 = 0;
 pub struct Revocations {
     state: Arc<RevocationState>,
     feed: Mutex<Feed>,
+    /// Held by the watcher that takes a snapshot.
+    snapshots: tokio::sync::Mutex<()>,
     /// Distance of the wall clock from the database's, in milliseconds.
     clock_distance: AtomicU64,
     /// The log that is followed may lack what was committed.
@@ -59,6 +62,7 @@ impl Revocations {
         Self {
             state: Arc::new(RevocationState::new(max_staleness, clock.clone())),
             feed: Mutex::default(),
+            snapshots: tokio::sync::Mutex::default(),
             clock_distance: AtomicU64::new(NO_DISTANCE),
             distrusted: AtomicBool::new(false),
             published: watch::Sender::new(None),
@@ -77,8 +81,25 @@ impl Revocations {
     }
 
     /// The news for a watcher that knows everything up to `known`.
-    pub fn changes_since(&self, known: Option<Position>) -> News {
-        self.feed().after(known, self.clock.boot(), || self.state.snapshot())
+    pub async fn changes_since(&self, known: Option<Position>) -> News {
+        if let Some(news) = self.feed().after(known, self.clock.boot()) {
+            return news;
+        }
+        // By one for all, and in small pieces: the follower and look-ups go on.
+        let _turn = self.snapshots.lock().await;
+        if let Some(news) = self.feed().after(known, self.clock.boot()) {
+            return news;
+        }
+        // Read before the index, in which the rows up to here are by now.
+        let (position, taken_at) = (self.feed().end(), self.clock.boot());
+        let mut all = Vec::new();
+        for part in self.state.snapshot() {
+            all.extend(part);
+            yield_now().await;
+        }
+        let all = Arc::new(all);
+        self.feed().keep(Arc::clone(&all), position, taken_at);
+        News::Everything(all, position)
     }
 
     /// Each time there is something new, or the state has become fresher.

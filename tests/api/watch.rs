@@ -2,14 +2,16 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign::grpc::v1::{
-    Revocation, WatchRevocationsRequest, WatchRevocationsResponse, revocation::Subject, revoke_request::Target,
+    GetJwksRequest, Revocation, WatchRevocationsRequest, WatchRevocationsResponse,
+    auth_service_client::AuthServiceClient, revocation::Subject, revoke_request::Target,
     watch_revocations_response::Event,
 };
 use countersign_token::algorithm::Algorithm;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
-use tokio::time::timeout;
-use tonic::{Code, Streaming};
+use tokio::time::{Instant, timeout};
+use tonic::{Code, Streaming, transport::Endpoint};
 
 use crate::support::{Proxy, Setup, TestServer, refusal};
 
@@ -279,4 +281,74 @@ async fn a_secret_signing_key_is_given_to_nobody() {
     let server = setup.start().await;
     let refused = server.auth_client().watch_revocations(WatchRevocationsRequest::default()).await.map(drop);
     assert_eq!(refusal(refused), (Code::FailedPrecondition, "SIGNING_KEY_SECRET".into()));
+}
+
+/// A refresh token of the form of ours that names a key which does not exist.
+fn of_an_unknown_key(token: &str) -> String {
+    let mut bytes = URL_SAFE_NO_PAD.decode(token.strip_prefix("csr_").expect("a refresh token")).expect("base64url");
+    bytes[1] ^= 0x7f;
+    format!("csr_{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[tokio::test]
+async fn made_up_keys_neither_drive_the_follower_nor_what_watchers_are_told() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let made_up = of_an_unknown_key(&alice.login().await.refresh_token);
+    let mut watcher = Watcher::of(&server, "").await;
+    watcher.complete().await;
+    let mut published = server.auth.revocations().freshness_changes();
+    published.mark_unchanged();
+    let begun = Instant::now();
+    let strangers = async {
+        for _ in 0..14 {
+            alice.revoke(Target::RefreshToken(made_up.clone())).await.expect("nothing of ours");
+        }
+    };
+    let follower = async {
+        let mut count = 0.0;
+        loop {
+            published.changed().await.expect("it goes on");
+            count += 1.0;
+            // Ten at once, those that are due, and one more each second.
+            let most = 12.0 + 2.5 * begun.elapsed().as_secs_f64();
+            assert!(count <= most, "{count} heartbeats");
+        }
+    };
+    let watching = async {
+        let mut count = 0.0;
+        loop {
+            watcher.complete().await;
+            count += 1.0;
+            let most = 2.0 + 2.0 * begun.elapsed().as_secs_f64();
+            assert!(count <= most, "{count} heartbeats are told");
+        }
+    };
+    tokio::select! {
+        () = strangers => {}
+        () = follower => {}
+        () = watching => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_a_bound_on_streams() {
+    let server = TestServer::start().await;
+    let mut streams = Vec::new();
+    let refused = 'all: loop {
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc_addr)).expect("an endpoint");
+        let mut client = AuthServiceClient::new(endpoint.connect().await.expect("connected"));
+        for _ in 0..200 {
+            match client.watch_revocations(WatchRevocationsRequest::default()).await {
+                Ok(events) => streams.push(events),
+                refused => break 'all refused.map(drop),
+            }
+        }
+    };
+    assert_eq!((streams.len(), refusal(refused)), (4096, (Code::ResourceExhausted, "OVERLOADED".into())));
+    server.auth_client().get_jwks(GetJwksRequest {}).await.expect("others are served");
+    streams.truncate(4000);
+    let again =
+        async { while server.auth_client().watch_revocations(WatchRevocationsRequest::default()).await.is_err() {} };
+    timeout(Duration::from_secs(60), again).await.expect("there is room again");
 }

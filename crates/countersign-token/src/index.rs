@@ -1,8 +1,9 @@
 //! The index: which sessions are dead, and below which epoch each user's tokens are. Pure and in memory.
 
-use std::{collections::HashMap, time::Duration};
+use std::{array, collections::HashMap, hash::Hash, time::Duration};
 
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{
     claims::Principal,
@@ -17,11 +18,14 @@ const NANOS: u64 = 1_000_000_000;
 /// The most sessions for which room is made beforehand, 60 MiB, whatever the numbers of the log say.
 const MOST_EXPECTED: usize = 1_000_000;
 
+/// Number of parts of an index that are walked one by one.
+pub const SHARDS: usize = 256;
+
 /// Revoked sessions, and per user the lowest epoch whose tokens are still valid.
 #[derive(Debug, Default)]
 pub struct Index {
-    sessions: HashMap<SessionId, Lifetime>,
-    users: HashMap<UserId, (i64, Lifetime)>,
+    sessions: Shards<SessionId, Lifetime>,
+    users: Shards<UserId, (i64, Lifetime)>,
     /// Sessions that were opened before this moment are dead, in seconds since 1970.
     opened_before: Option<(u64, Lifetime)>,
     /// The latest end of an entry that was forgotten, in seconds since 1970. Tokens that it could have matched are refused,
@@ -84,12 +88,45 @@ impl Lifetime {
     }
 }
 
+/// A map in parts that can be walked one by one: nobody waits until all of it has been.
+#[derive(Debug)]
+struct Shards<K, V>([HashMap<K, V>; SHARDS]);
+
+impl<K, V> Default for Shards<K, V> {
+    fn default() -> Self {
+        Self(array::from_fn(|_| HashMap::new()))
+    }
+}
+
+impl<K: Copy + Eq + Hash + Into<Uuid>, V> Shards<K, V> {
+    /// The number of the part for a key: by its last byte, which is random.
+    fn place(key: K) -> usize {
+        let [.., last] = key.into().into_bytes();
+        usize::from(last)
+    }
+
+    fn get(&self, key: K) -> Option<&V> {
+        self.0.get(Self::place(key))?.get(&key)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "there is a part for each byte")]
+    fn of(&mut self, key: K) -> &mut HashMap<K, V> {
+        &mut self.0[Self::place(key)]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(HashMap::is_empty)
+    }
+}
+
 impl Index {
     /// Makes room for so many sessions if nothing has been added yet; says whether that is so.
     pub fn reserve_if_empty(&mut self, sessions: usize) -> bool {
         let empty = self.sessions.is_empty() && self.users.is_empty() && self.opened_before.is_none();
         if empty {
-            self.sessions.reserve(sessions.min(MOST_EXPECTED));
+            // Parts differ by a little.
+            let each = sessions.min(MOST_EXPECTED) / SHARDS;
+            self.sessions.0.iter_mut().for_each(|part| part.reserve(each + each / 8));
         }
         empty
     }
@@ -99,11 +136,11 @@ impl Index {
         let fresh = Lifetime::new(revocation.expires_at, boot, origin);
         match revocation.subject {
             Subject::Session(id) => {
-                let lifetime = self.sessions.entry(id).or_insert(fresh);
+                let lifetime = self.sessions.of(id).entry(id).or_insert(fresh);
                 *lifetime = lifetime.max(fresh);
             }
             Subject::User(id, epoch) => {
-                let (least, lifetime) = self.users.entry(id).or_insert((epoch, fresh));
+                let (least, lifetime) = self.users.of(id).entry(id).or_insert((epoch, fresh));
                 *least = epoch.max(*least);
                 *lifetime = lifetime.max(fresh);
             }
@@ -136,23 +173,26 @@ impl Index {
 
     /// True if a session is known to have ended, opened at that second and under that epoch of its user.
     pub fn has_ended(&self, session: SessionId, user: UserId, epoch: i64, opened_at: u64) -> bool {
-        let least = self.users.get(&user).map(|(least, _)| *least);
-        self.sessions.contains_key(&session)
+        let least = self.users.get(user).map(|(least, _)| *least);
+        self.sessions.get(session).is_some()
             || least.is_some_and(|least| epoch < least)
             || self.opened_before.is_some_and(|(moment, _)| opened_at < moment)
     }
 
-    /// Revocations of the log that have time left.
-    pub fn snapshot(&self, now: OffsetDateTime) -> Vec<Revocation> {
-        let sessions = self.sessions.iter().map(|(id, lifetime)| (Subject::Session(*id), lifetime));
-        let users = self.users.iter().map(|(id, (epoch, lifetime))| (Subject::User(*id, *epoch), lifetime));
-        let opened = self.opened_before.iter().map(|(moment, lifetime)| (Subject::OpenedBefore(*moment), lifetime));
+    /// Revocations of the log that have time left, of a part below [`SHARDS`].
+    pub fn snapshot(&self, part: usize, now: OffsetDateTime) -> Vec<Revocation> {
+        let sessions = self.sessions.0.get(part).into_iter().flatten();
+        let users = self.users.0.get(part).into_iter().flatten();
+        let opened = self.opened_before.iter().filter(|_| part == 0);
+        let sessions = sessions.map(|(id, lifetime)| (Subject::Session(*id), lifetime));
+        let users = users.map(|(id, (epoch, lifetime))| (Subject::User(*id, *epoch), lifetime));
+        let opened = opened.map(|(moment, lifetime)| (Subject::OpenedBefore(*moment), lifetime));
         let live = sessions.chain(users).chain(opened).filter(|(_, l)| l.origin == Origin::Log && !l.has_ended(now));
         live.map(|(subject, lifetime)| Revocation { subject, expires_at: lifetime.until() }).collect()
     }
 
-    /// Forgets entries whose time is over by both clocks.
-    pub fn evict_expired(&mut self, now: OffsetDateTime, boot: BootInstant) {
+    /// Forgets entries of a part below [`SHARDS`] whose time is over by both clocks.
+    pub fn evict_expired(&mut self, part: usize, now: OffsetDateTime, boot: BootInstant) {
         let mut forgotten_until = self.forgotten_until;
         let mut stays = |lifetime: &Lifetime| {
             let over = lifetime.is_over(now, boot);
@@ -161,8 +201,12 @@ impl Index {
             }
             !over
         };
-        self.sessions.retain(|_, lifetime| stays(lifetime));
-        self.users.retain(|_, (_, lifetime)| stays(lifetime));
+        if let Some(sessions) = self.sessions.0.get_mut(part) {
+            sessions.retain(|_, lifetime| stays(lifetime));
+        }
+        if let Some(users) = self.users.0.get_mut(part) {
+            users.retain(|_, (_, lifetime)| stays(lifetime));
+        }
         self.opened_before = self.opened_before.filter(|(_, lifetime)| stays(lifetime));
         self.forgotten_until = forgotten_until;
     }
@@ -190,6 +234,14 @@ mod tests {
             issued_at: 0,
             expires_at: 600,
         }
+    }
+
+    fn snapshot(index: &Index) -> Vec<Revocation> {
+        (0..SHARDS).flat_map(|part| index.snapshot(part, T0)).collect()
+    }
+
+    fn evict_expired(index: &mut Index, now: OffsetDateTime, boot: BootInstant) {
+        (0..SHARDS).for_each(|part| index.evict_expired(part, now, boot));
     }
 
     fn revocation(subject: Subject) -> Revocation {
@@ -225,8 +277,8 @@ mod tests {
         }
         assert_eq!(index.check(&opened(69)), Err(Rejection::Revoked));
         assert_eq!(index.check(&opened(70)), Ok(()));
-        assert_eq!(index.snapshot(T0), [revocation(Subject::OpenedBefore(70))]);
-        index.evict_expired(T0 + RETENTION, BootInstant::from_nanos(u64::MAX));
+        assert_eq!(snapshot(&index), [revocation(Subject::OpenedBefore(70))]);
+        evict_expired(&mut index, T0 + RETENTION, BootInstant::from_nanos(u64::MAX));
         assert_eq!(index.check(&Principal { expires_at: u64::MAX, ..opened(69) }), Ok(()), "its row says it by then");
     }
 
@@ -244,11 +296,11 @@ mod tests {
             // The wall clock was set four hours ahead for a moment.
             (T0 + 2 * RETENTION, booted),
         ] {
-            index.evict_expired(now, boot);
+            evict_expired(&mut index, now, boot);
             assert_eq!(index.check(&dead), Err(Rejection::Revoked));
         }
-        index.evict_expired(T0 + RETENTION, retained);
-        assert_eq!((index.sessions.len(), index.users.len()), (0, 0));
+        evict_expired(&mut index, T0 + RETENTION, retained);
+        assert!(index.sessions.is_empty() && index.users.is_empty());
     }
 
     #[test]
@@ -256,7 +308,7 @@ mod tests {
         let session = SessionId::new(T0);
         let mut index = Index::default();
         index.apply(&revocation(Subject::Session(session)), Origin::Log, BOOT);
-        index.evict_expired(T0 + RETENTION, BootInstant::from_nanos(u64::MAX));
+        evict_expired(&mut index, T0 + RETENTION, BootInstant::from_nanos(u64::MAX));
         // By a clock that stands at T0 again this token would be alive.
         let dead = principal(session, UserId::new(T0), 0);
         assert_eq!(index.check(&dead), Err(Rejection::Expired));
@@ -276,7 +328,27 @@ mod tests {
             index.apply(&revocation(Subject::Session(logged)), origin, BOOT);
         }
         assert!(index.has_ended(repeated, user, 0, 0) && index.has_ended(logged, user, 0, 0));
-        assert_eq!(index.snapshot(T0), [revocation(Subject::Session(logged))]);
+        assert_eq!(snapshot(&index), [revocation(Subject::Session(logged))]);
+    }
+
+    #[test]
+    fn every_part_is_walked() {
+        let mut index = Index::default();
+        let subjects: Vec<Subject> = (0..1000)
+            .flat_map(|n| [Subject::Session(SessionId::new(T0)), Subject::User(UserId::new(T0), n)])
+            .chain([Subject::OpenedBefore(7)])
+            .collect();
+        for subject in &subjects {
+            index.apply(&revocation(*subject), Origin::Log, BOOT);
+        }
+        let mut said: Vec<String> =
+            snapshot(&index).iter().map(|revocation| format!("{:?}", revocation.subject)).collect();
+        let mut expected: Vec<String> = subjects.iter().map(|subject| format!("{subject:?}")).collect();
+        said.sort();
+        expected.sort();
+        assert_eq!(said, expected);
+        evict_expired(&mut index, T0 + RETENTION, BootInstant::from_nanos(u64::MAX));
+        assert!(snapshot(&index).is_empty() && index.sessions.is_empty() && index.users.is_empty());
     }
 
     proptest! {

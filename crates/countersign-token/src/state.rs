@@ -17,7 +17,7 @@ use super::{
     clock::{BootInstant, Clock, Moment},
     error::{Error, Rejection},
     ids::{SessionId, UserId},
-    index::{Index, Origin},
+    index::{Index, Origin, SHARDS},
     revocation::Revocation,
 };
 
@@ -137,15 +137,19 @@ impl RevocationState {
         self.index.write().unwrap_or_else(PoisonError::into_inner).reserve_if_empty(count)
     }
 
-    /// All that a token could still match, of what the log has said.
-    pub fn snapshot(&self) -> Vec<Revocation> {
-        self.index().snapshot(self.clock.now())
+    /// All that a token could still match, of what the log has said, in parts. What is added meanwhile may be in it.
+    pub fn snapshot(&self) -> impl Iterator<Item = Vec<Revocation>> + '_ {
+        let now = self.clock.now();
+        (0..SHARDS).map(move |part| self.index().snapshot(part, now))
     }
 
     /// Forgets what no token can match any more.
     pub fn evict_expired(&self) {
         let (now, boot) = (self.clock.now(), self.clock.boot());
-        self.index.write().unwrap_or_else(PoisonError::into_inner).evict_expired(now, boot);
+        // In small pieces, because look-ups wait meanwhile.
+        for part in 0..SHARDS {
+            self.index.write().unwrap_or_else(PoisonError::into_inner).evict_expired(part, now, boot);
+        }
     }
 
     /// Declares the index complete as of `as_of`, which was read before the statement was sent that said so.
