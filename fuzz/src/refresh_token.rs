@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use aws_lc_rs::hmac;
-use countersign::crypto::refresh_token::{KEY_BYTES, Decoded, RefreshToken, RefreshTokenKey, RefreshTokenKeys};
+use countersign::crypto::refresh_token::{Decoded, KEY_BYTES, RefreshToken, RefreshTokenKey, RefreshTokenKeys};
 use countersign_token::ids::SessionId;
 use uuid::Uuid;
 
