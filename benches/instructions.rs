@@ -16,7 +16,7 @@ use countersign::{
     auth::Auth,
     config::{Policies, PolicySettings, checked},
     crypto::{
-        refresh_token::{Reading, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
+        refresh_token::{Decoded, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
         seal::MasterKeys,
         sign::sign_access_token,
         signing_key::{KeyMaterial, SigningKey},
@@ -176,7 +176,7 @@ fn refresh_token() -> (RefreshTokenKeys, String) {
 
 #[library_benchmark]
 #[bench::valid(setup = refresh_token, config = at_most(7_326))]
-fn read_refresh_token((keys, text): (RefreshTokenKeys, String)) -> (Reading, RefreshTokenKeys, String) {
+fn read_refresh_token((keys, text): (RefreshTokenKeys, String)) -> (Decoded, RefreshTokenKeys, String) {
     let read = black_box(keys.decode(black_box(&text))).expect("usable");
     (read, keys, text)
 }

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use aws_lc_rs::hmac;
-use countersign::crypto::refresh_token::{KEY_BYTES, Reading, RefreshToken, RefreshTokenKey, RefreshTokenKeys};
+use countersign::crypto::refresh_token::{Decoded, KEY_BYTES, RefreshToken, RefreshTokenKey, RefreshTokenKeys};
 use countersign_token::ids::SessionId;
 use uuid::Uuid;
 
@@ -24,8 +24,8 @@ static KEYS: LazyLock<RefreshTokenKeys> = LazyLock::new(|| {
 
 fn decode(text: &str) -> Option<RefreshToken> {
     match KEYS.decode(text).expect("no key is unusable") {
-        Reading::Token(token) => Some(token),
-        Reading::Invalid | Reading::KeyUnknown => None,
+        Decoded::Token(token) => Some(token),
+        Decoded::Invalid | Decoded::KeyUnknown => None,
     }
 }
 

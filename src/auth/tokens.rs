@@ -13,7 +13,7 @@ use super::Auth;
 use crate::{
     crypto::{
         random,
-        refresh_token::{Reading, RefreshToken},
+        refresh_token::{Decoded, RefreshToken},
         secret::Secret,
         sign::sign_access_token,
     },
@@ -77,14 +77,14 @@ impl Auth {
     /// [`Error::KeyUnusable`]; [`Error::RevocationsStale`] while nobody can say that its key is not ours.
     pub async fn read_refresh_token(&self, text: &str) -> Result<Option<RefreshToken>, Error> {
         let read = || self.keys.ring().decode_refresh(text);
-        let mut reading = read()?;
-        if reading == Reading::KeyUnknown {
+        let mut decoded = read()?;
+        if decoded == Decoded::KeyUnknown {
             self.base.log.wait_for_key_update().await?;
-            reading = read()?;
+            decoded = read()?;
         }
-        Ok(match reading {
-            Reading::Token(token) => Some(token),
-            Reading::Invalid | Reading::KeyUnknown => None,
+        Ok(match decoded {
+            Decoded::Token(token) => Some(token),
+            Decoded::Invalid | Decoded::KeyUnknown => None,
         })
     }
 }

@@ -79,7 +79,7 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::crypto::refresh_token::{KEY_BYTES, Reading, RefreshToken, RefreshTokenKey};
+    use crate::crypto::refresh_token::{Decoded, KEY_BYTES, RefreshToken, RefreshTokenKey};
 
     fn keys(secret: u8) -> RefreshTokenKeys {
         let mut keys = RefreshTokenKeys::default();
@@ -112,7 +112,7 @@ mod tests {
         let token = RefreshToken { session_id: SessionId::new(OffsetDateTime::UNIX_EPOCH), generation: 1 };
         let (hint, token) = (keys.encode_device(1, device).expect("made"), keys.encode(1, token).expect("made"));
         let as_token = hint.expose().replace("csd_", "csr_");
-        assert_eq!(keys.decode(&as_token).expect("decided"), Reading::Invalid);
+        assert_eq!(keys.decode(&as_token).expect("decided"), Decoded::Invalid);
         assert_eq!(keys.decode_device(&token.expose().replace("csr_", "csd_")), None);
     }
 }

@@ -8,7 +8,7 @@ use jsonwebtoken::jwk::{Jwk, JwkSet};
 
 use super::{
     device_hint::Device,
-    refresh_token::{Reading, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
+    refresh_token::{Decoded, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
     secret::Secret,
     signing_key::SigningKey,
 };
@@ -79,7 +79,7 @@ impl Keyring {
     ///
     /// # Errors
     /// [`Error::KeyUnusable`].
-    pub fn decode_refresh(&self, text: &str) -> Result<Reading, Error> {
+    pub fn decode_refresh(&self, text: &str) -> Result<Decoded, Error> {
         self.refresh.decode(text)
     }
 

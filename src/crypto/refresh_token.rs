@@ -33,7 +33,7 @@ pub struct RefreshToken {
 
 /// The outcome of reading a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reading {
+pub enum Decoded {
     /// The token was made by one of the keys.
     Token(RefreshToken),
     /// The token is none of ours.
@@ -114,19 +114,19 @@ impl RefreshTokenKeys {
         }
     }
 
-    /// Reads a token; [`Reading::Invalid`] unless one of the keys made it. The tag is compared in constant time.
+    /// Reads a token; [`Decoded::Invalid`] unless one of the keys made it. The tag is compared in constant time.
     ///
     /// # Errors
     /// [`Error::KeyUnusable`].
-    pub fn decode(&self, text: &str) -> Result<Reading, Error> {
+    pub fn decode(&self, text: &str) -> Result<Decoded, Error> {
         let Some((bytes, number)) = read(text) else {
-            return Ok(Reading::Invalid);
+            return Ok(Decoded::Invalid);
         };
         match self.0.get(&number) {
-            Some(RefreshTokenKey::Key(key)) => Ok(check(&bytes, key).map_or(Reading::Invalid, Reading::Token)),
+            Some(RefreshTokenKey::Key(key)) => Ok(check(&bytes, key).map_or(Decoded::Invalid, Decoded::Token)),
             Some(RefreshTokenKey::Unusable) => Err(Error::KeyUnusable),
-            Some(RefreshTokenKey::Killed) => Ok(Reading::Invalid),
-            None => Ok(Reading::KeyUnknown),
+            Some(RefreshTokenKey::Killed) => Ok(Decoded::Invalid),
+            None => Ok(Decoded::KeyUnknown),
         }
     }
 }
@@ -184,10 +184,10 @@ mod tests {
         token_of(keys(&[7]).decode(text).expect("decided"))
     }
 
-    fn token_of(reading: Reading) -> Option<RefreshToken> {
-        match reading {
-            Reading::Token(token) => Some(token),
-            Reading::Invalid | Reading::KeyUnknown => None,
+    fn token_of(decoded: Decoded) -> Option<RefreshToken> {
+        match decoded {
+            Decoded::Token(token) => Some(token),
+            Decoded::Invalid | Decoded::KeyUnknown => None,
         }
     }
 
@@ -214,8 +214,8 @@ mod tests {
     #[test]
     fn tokens_of_other_keys_and_forms_are_refused() {
         let text = encode(token());
-        assert_eq!(keys(&[]).decode(&text).expect("decided"), Reading::KeyUnknown);
-        assert_eq!(keys(&[8, 7]).decode(&text).expect("decided"), Reading::Invalid);
+        assert_eq!(keys(&[]).decode(&text).expect("decided"), Decoded::KeyUnknown);
+        assert_eq!(keys(&[8, 7]).decode(&text).expect("decided"), Decoded::Invalid);
         let cut = &text[..text.len() - 1];
         for bad in ["", "csr_", &text[4..], cut, &format!("{text}A"), &format!("{text}=")] {
             assert_eq!(decode(bad), None, "{bad}");
@@ -227,11 +227,11 @@ mod tests {
         let (token, mut keys) = (token(), keys(&[7, 8]));
         let (old, new) = (encode(token), keys.encode(2, token).expect("made").expose().to_owned());
         assert_ne!(old, new);
-        assert_eq!(keys.decode(&old).expect("decided"), Reading::Token(token));
-        assert_eq!(keys.decode(&new).expect("decided"), Reading::Token(token));
+        assert_eq!(keys.decode(&old).expect("decided"), Decoded::Token(token));
+        assert_eq!(keys.decode(&new).expect("decided"), Decoded::Token(token));
         assert_eq!(keys.encode(3, token), None);
         keys.insert(1, RefreshTokenKey::Killed);
-        assert_eq!(keys.decode(&old).expect("decided"), Reading::Invalid);
+        assert_eq!(keys.decode(&old).expect("decided"), Decoded::Invalid);
         assert_eq!(keys.encode(1, token), None);
         keys.insert(1, RefreshTokenKey::Unusable);
         assert!(matches!(keys.decode(&old), Err(Error::KeyUnusable)));

@@ -126,7 +126,7 @@ impl Store {
     }
 
     /// A connection apart from the pool, for the task that reads the log. The log is read by its index, whatever the
-    /// planner thinks. It knows nothing of rows that are new, and would read all of a long log for each of them.
+    /// planner thinks. The planner knows nothing of rows that are new, and would read all of a long log for each of them.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
