@@ -70,7 +70,7 @@ impl Conn {
         Self { link, terms, generation, share: None, state: State::Idle }
     }
 
-    /// True if [`Store::retire_connections`] was called since the connection began to be made. Its statements fail from
+    /// True if `Store::retire_connections` was called since the connection began to be made. Its statements fail from
     /// then on.
     pub fn is_retired(&self) -> bool {
         self.generation.is_retired()

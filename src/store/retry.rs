@@ -12,7 +12,7 @@ use crate::error::Error;
 /// The most times that a transaction is run; the pauses between are 0.4 seconds together.
 const RUNS: u32 = 5;
 
-/// Runs a transaction again when the database asks for it (SQLSTATE 40001, 40P01, 55P03, XX000), [`RUNS`] times at most.
+/// Runs a transaction again when the database asks for it (SQLSTATE 40001, 40P01, 55P03, XX000), `RUNS` times at most.
 ///
 /// # Errors
 /// Those of the transaction: [`Error::Conflict`] after the last run.
