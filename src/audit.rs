@@ -1,9 +1,11 @@
 //! Audit events. What was done is written by the transaction that did it, so the two cannot differ. What was refused is
-//! counted in memory first and written once a second, with equal events as one row with a count. So refusals by the
-//! thousand fill neither the table nor the log. An event is logged once it is stored.
+//! counted in memory first and written once a second, with equal events as one row with a count. There is a budget of
+//! such rows: what is beyond is told apart by its reason alone, and written once a minute. So refusals by the thousand
+//! fill neither the table nor the log. An event is logged once it is stored.
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -14,19 +16,26 @@ use uuid::Uuid;
 use crate::{
     domain::{
         audit::{Actor, Event, Failure, Kind},
+        policy::AuditPolicy,
+        rate::Rate,
         session::ClientInfo,
         user::{User, Username},
     },
     error::Error,
     store::{
         Store,
-        audit::{self, StoredEvent},
+        audit::{self, Old, StoredEvent},
     },
 };
 
 /// Kinds of refusals in a second that are told apart by address; as many more are told apart by user. What is beyond is
 /// counted together.
 const DISTINCT: usize = 200;
+/// Rows of refusals that a replica writes: so many at once, and one more each second.
+const ROWS: u32 = 3600;
+const ROWS_REFILL: Duration = Duration::from_secs(1);
+/// Time between two writings of refusals that are beyond the budget.
+const BEYOND_EVERY: Duration = Duration::from_secs(60);
 /// Old events that one statement looks at.
 const PRUNED_AT_ONCE: i64 = 5000;
 
@@ -35,9 +44,16 @@ const PRUNED_AT_ONCE: i64 = 5000;
 pub struct AuditLog {
     store: Store,
     clock: Clock,
-    /// Time for which events are kept.
-    retention: Duration,
+    policy: AuditPolicy,
     refusals: Refusals,
+    budget: Mutex<Budget>,
+}
+
+/// The budget of rows that strangers can bring about.
+#[derive(Debug)]
+struct Budget {
+    rows: Rate,
+    beyond: Rate,
 }
 
 /// Refusals that have not been written yet, and how often each happened.
@@ -64,10 +80,33 @@ impl Refusals {
     }
 }
 
+/// The wish for refusals to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgency {
+    /// Refusals beyond the budget may wait.
+    Later,
+    /// Nothing may wait, because this process ends.
+    Last,
+}
+
 /// Refusals that are being written. Dropped before that, they are counted again.
 struct Unwritten<'r> {
     refusals: &'r Refusals,
     events: Vec<Event>,
+}
+
+impl Unwritten<'_> {
+    /// Tells the refusals apart by what happened and why alone: neither by user nor by address.
+    fn unite(&mut self) {
+        let mut united: HashMap<Event, u32> = HashMap::new();
+        for event in self.events.drain(..) {
+            let times = event.count;
+            let count =
+                united.entry(Event { user: None, client: ClientInfo::default(), count: 1, ..event }).or_default();
+            *count = count.saturating_add(times);
+        }
+        self.events = united.into_iter().map(|(event, count)| Event { count, ..event }).collect();
+    }
 }
 
 impl Drop for Unwritten<'_> {
@@ -80,9 +119,10 @@ impl Drop for Unwritten<'_> {
 }
 
 impl AuditLog {
-    /// A log in this database, whose events are kept for so long.
-    pub fn new(store: Store, clock: Clock, retention: Duration) -> Self {
-        Self { store, clock, retention, refusals: Refusals::default() }
+    /// A log in this database, whose events are kept as the policy says.
+    pub fn new(store: Store, clock: Clock, policy: AuditPolicy) -> Self {
+        let budget = Budget { rows: Rate::new(ROWS, ROWS_REFILL), beyond: Rate::new(1, BEYOND_EVERY) };
+        Self { store, clock, policy, refusals: Refusals::default(), budget: Mutex::new(budget) }
     }
 
     /// Notes that a password from `source` was of no use.
@@ -96,18 +136,49 @@ impl AuditLog {
         self.refusals.count(event, 1);
     }
 
-    /// Writes the refusals that were noted since the last time; what cannot be written now is kept.
+    /// Notes that a caller, at the network address `peer` as far as it is known, may not call this RPC.
+    pub fn refused_administration(&self, rpc: &str, peer: Option<IpAddr>) {
+        let ip = peer.map(|ip| ip.to_canonical().to_string()).unwrap_or_default();
+        let client = ClientInfo { ip, ..ClientInfo::default() };
+        let event = Event { client, ..Event::new(Kind::AdministrationRefused, Actor::Caller).detail(rpc.to_owned()) };
+        self.refusals.count(event, 1);
+    }
+
+    /// Writes the refusals that were noted since the last time; what cannot be written now, or need not, is kept.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`]: some may be written twice.
     pub async fn write_refusals(&self) -> Result<(), Error> {
+        self.write(Urgency::Later).await
+    }
+
+    /// Writes all refusals that were noted, because this process ends.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]: they are lost.
+    pub async fn write_last_refusals(&self) -> Result<(), Error> {
+        self.write(Urgency::Last).await
+    }
+
+    async fn write(&self, urgency: Urgency) -> Result<(), Error> {
         let mut unwritten = self.refusals.take();
-        if unwritten.events.is_empty() {
+        if unwritten.events.is_empty() || !self.fit(&mut unwritten, urgency) {
             return Ok(());
         }
         audit::insert(&mut self.store.acquire().await?, &unwritten.events, self.clock.now()).await?;
         log(&std::mem::take(&mut unwritten.events));
         Ok(())
+    }
+
+    /// Fits refusals into the budget. False: they have to wait.
+    fn fit(&self, unwritten: &mut Unwritten<'_>, urgency: Urgency) -> bool {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.boot();
+        if budget.rows.take(unwritten.events.len(), now) {
+            return true;
+        }
+        unwritten.unite();
+        budget.beyond.take(1, now) || urgency == Urgency::Last
     }
 
     /// Writes an event of what changed nothing.
@@ -126,9 +197,12 @@ impl AuditLog {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn delete_old(&self) -> Result<(), Error> {
+        let AuditPolicy { retention, refusal_retention } = self.policy;
         let mut conn = self.store.acquire().await?;
-        let before = self.clock.now() - self.retention;
-        while audit::prune(&mut conn, before, self.retention.as_secs_f64(), PRUNED_AT_ONCE).await? > 0 {}
+        for (which, kept) in [(Old::Refusals, refusal_retention), (Old::All, retention)] {
+            let before = self.clock.now() - kept;
+            while audit::prune(&mut conn, which, before, kept, PRUNED_AT_ONCE).await? > 0 {}
+        }
         Ok(())
     }
 }
@@ -195,6 +269,21 @@ mod tests {
         assert_eq!(total, 10 * DISTINCT + 1);
         assert!(events.iter().any(|event| event.client.ip == "0") && events.iter().any(|e| e.user == Some(alice())));
         assert!(refusals.take().events.is_empty());
+    }
+
+    #[test]
+    fn what_is_united_counts_all_and_tells_apart_by_reason_alone() {
+        let refusals = Refusals::default();
+        for n in 0..DISTINCT {
+            refusals.count(refusal(n), 2);
+            refusals.count(Event { user: Some(alice()), reason: Failure::WrongPassword.as_str(), ..refusal(n) }, 3);
+        }
+        let mut taken = refusals.take();
+        taken.unite();
+        let mut counts: Vec<_> = taken.events.iter().map(|event| (event.reason, event.count)).collect();
+        counts.sort_unstable();
+        let all = u32::try_from(DISTINCT).expect("small");
+        assert_eq!(counts, [("unknown_user", 2 * all), ("wrong_password", 3 * all)]);
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Server {
         leave.send_replace(true);
         drop(following.await);
         confirming.abort();
-        if let Err(error) = self.auth.base.audit.write_refusals().await {
+        if let Err(error) = self.auth.base.audit.write_last_refusals().await {
             tracing::warn!(%error, "the audit events of the last refusals are lost");
         }
         self.auth.base.store.close().await;
@@ -150,7 +150,7 @@ fn follower(auth: &Arc<Auth>) -> Follower {
 /// [`Error::Internal`] when there can be no threads that hash.
 pub fn accounts(store: Store, policies: Policies, operator: Actor, clock: Clock) -> Result<Accounts, Error> {
     let log = Arc::new(RevocationLog::new(store.clone(), policies.revocation, operator, clock.clone()));
-    let audit = Arc::new(AuditLog::new(store.clone(), clock.clone(), policies.audit_retention));
+    let audit = Arc::new(AuditLog::new(store.clone(), clock.clone(), policies.audit));
     let base = Base { store, clock, operator, log, audit };
     let passwords = Passwords::new(policies.passwords, policies.throttle, base.clone())?;
     Ok(Accounts::new(passwords, policies.sessions, base))

@@ -18,8 +18,6 @@ mod throttling;
 mod tokens;
 mod violations;
 
-use std::time::Duration;
-
 use clap::Args;
 
 pub use self::{
@@ -39,7 +37,9 @@ pub use self::{
     tokens::TokenSettings,
     violations::{Violations, checked},
 };
-use crate::domain::policy::{KeyPolicy, PasswordPolicy, RevocationPolicy, SessionPolicy, ThrottlePolicy, TokenPolicy};
+use crate::domain::policy::{
+    AuditPolicy, KeyPolicy, PasswordPolicy, RevocationPolicy, SessionPolicy, ThrottlePolicy, TokenPolicy,
+};
 
 /// Settings of what the service promises, and how it behaves: the same in `serve`, `dev` and the commands that change things.
 #[derive(Args, Clone, Debug)]
@@ -82,8 +82,8 @@ pub struct Policies {
     pub throttle: ThrottlePolicy,
     /// Revocations.
     pub revocation: RevocationPolicy,
-    /// Time for which audit events are kept.
-    pub audit_retention: Duration,
+    /// Choices of audit events.
+    pub audit: AuditPolicy,
 }
 
 impl PolicySettings {
@@ -96,7 +96,7 @@ impl PolicySettings {
             passwords: self.passwords.check(violations),
             throttle: self.throttling.check(violations),
             revocation: self.revocation.check(violations),
-            audit_retention: self.audit.check(violations),
+            audit: self.audit.check(violations),
             tokens,
         }
     }
@@ -104,6 +104,8 @@ impl PolicySettings {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser;
     use countersign_token::{algorithm::Algorithm, moment::DAY};
 
@@ -124,13 +126,13 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_readme() {
-        let Policies { tokens, sessions, passwords, revocation, audit_retention, .. } = check(&[]).expect("valid");
+        let Policies { tokens, sessions, passwords, revocation, audit, .. } = check(&[]).expect("valid");
         assert_eq!((tokens.access_token_ttl, tokens.leeway), (Duration::from_secs(600), Duration::ZERO));
         assert_eq!((sessions.ttl, sessions.idle_ttl), (30 * DAY, 14 * DAY));
         assert_eq!(sessions.rotation.grace, Duration::from_secs(30));
         assert_eq!((sessions.limit, sessions.retention), (None, DAY));
         assert_eq!(revocation.max_staleness, Duration::from_secs(30));
-        assert_eq!((passwords.min_length, audit_retention), (15, 90 * DAY));
+        assert_eq!((passwords.min_length, audit.retention, audit.refusal_retention), (15, 90 * DAY, 30 * DAY));
     }
 
     #[test]
@@ -153,6 +155,7 @@ mod tests {
             ("session-retention", "4h"),
             ("session-retention", "3651d"),
             ("audit-retention", "59m"),
+            ("audit-refusal-retention", "59m"),
             ("verify-cache", "10000001"),
             ("hash-threads", "257"),
             ("hash-queue", "0"),

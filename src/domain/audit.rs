@@ -97,6 +97,8 @@ names! {
         PasswordChanged = "password_changed",
         /// A ChangePassword was refused.
         PasswordChangeFailed = "password_change_failed",
+        /// A caller that does not administer was refused what administrators may do.
+        AdministrationRefused = "administration_refused",
         /// The sessions of a database that was restored from a backup live.
         RestoreAccepted = "restore_accepted",
         /// A key was made.
@@ -119,6 +121,8 @@ names! {
         User = "user",
         /// A caller that administers over gRPC.
         Administrator = "administrator",
+        /// A caller that could not show that it administers.
+        Caller = "caller",
         /// `countersign` on a machine that reaches the database.
         CommandLine = "command_line",
         /// The service itself.

@@ -9,6 +9,7 @@ pub mod key;
 pub mod password;
 pub mod password_hash;
 pub mod policy;
+pub mod rate;
 pub mod replica;
 pub mod revocation;
 pub mod rotation;

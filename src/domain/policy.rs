@@ -87,6 +87,15 @@ pub struct ThrottlePolicy {
     pub failures: LoginFailures,
 }
 
+/// Choices of audit events: how long they are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct AuditPolicy {
+    /// Time for which any event is kept at most.
+    pub retention: Duration,
+    /// Time for which an event of a refusal is kept at most.
+    pub refusal_retention: Duration,
+}
+
 /// The policy of revocations: their bounds, and the way they spread.
 #[derive(Clone, Copy, Debug)]
 pub struct RevocationPolicy {

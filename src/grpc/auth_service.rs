@@ -71,7 +71,8 @@ impl AuthService for Service {
             let (target, wait) = decode::revoke(request)?;
             let confirm_by = ConfirmationDeadline::of(&metadata, wait);
             if matches!(target, Target::Session(_) | Target::User(..)) {
-                caller.must_administer()?;
+                let refused = |_: &_| self.auth.base.audit.refused_administration("AuthService/Revoke", caller.peer());
+                caller.must_administer().inspect_err(refused)?;
             }
             let revoked = self.auth.revoke(target).await?;
             Ok(self.confirm(revoked, confirm_by).await)

@@ -1,7 +1,9 @@
 //! Callers: an administrator, or anybody who can reach the port.
 
+use std::net::IpAddr;
+
 use http::HeaderMap;
-use tonic::Request;
+use tonic::{Request, transport::server::TcpConnectInfo};
 
 use crate::{crypto::service_token::ServiceTokenHash, error::Error};
 
@@ -17,14 +19,15 @@ pub enum Administration {
 }
 
 impl Administration {
-    /// The caller that sent these headers.
-    pub(super) fn identify(&self, headers: &HeaderMap) -> Caller {
+    /// The caller that sent this request.
+    pub(super) fn identify<B>(&self, request: &http::Request<B>) -> Caller {
         let administers = match self {
             Self::Everybody => true,
-            Self::Bearer(hash) => bearer(headers).is_some_and(|token| hash.matches(token)),
+            Self::Bearer(hash) => bearer(request.headers()).is_some_and(|token| hash.matches(token)),
             Self::Nobody => false,
         };
-        Caller { administers }
+        let connection = request.extensions().get::<TcpConnectInfo>();
+        Caller { administers, peer: connection.and_then(TcpConnectInfo::remote_addr).map(|addr| addr.ip()) }
     }
 }
 
@@ -32,6 +35,7 @@ impl Administration {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Caller {
     administers: bool,
+    peer: Option<IpAddr>,
 }
 
 impl Caller {
@@ -41,6 +45,11 @@ impl Caller {
     /// [`Error::Internal`] for a request that was let in without being looked at.
     pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Error> {
         request.extensions().get().copied().ok_or_else(|| Error::internal("a request without a caller"))
+    }
+
+    /// The network address from which the caller is connected, if it is known.
+    pub(super) fn peer(self) -> Option<IpAddr> {
+        self.peer
     }
 
     /// Passes if the caller administers.
@@ -69,12 +78,12 @@ mod tests {
     const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
     fn check(headers: &[&str]) -> Result<(), Error> {
-        let mut map = HeaderMap::new();
+        let mut request = http::Request::new(());
         for header in headers {
-            map.append("authorization", header.parse().expect("header"));
+            request.headers_mut().append("authorization", header.parse().expect("header"));
         }
         let hash = ServiceTokenHash::from_file_content(TOKEN).expect("token");
-        Administration::Bearer(hash).identify(&map).must_administer()
+        Administration::Bearer(hash).identify(&request).must_administer()
     }
 
     #[test]
@@ -91,7 +100,7 @@ mod tests {
 
     #[test]
     fn without_a_token_file_nobody_administers() {
-        assert!(Administration::Nobody.identify(&HeaderMap::new()).must_administer().is_err());
-        assert!(Administration::Everybody.identify(&HeaderMap::new()).must_administer().is_ok());
+        assert!(Administration::Nobody.identify(&http::Request::new(())).must_administer().is_err());
+        assert!(Administration::Everybody.identify(&http::Request::new(())).must_administer().is_ok());
     }
 }

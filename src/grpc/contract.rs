@@ -13,28 +13,25 @@ use http::{HeaderMap, Request, Response};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{caller::Administration, permission, status::status};
+use super::{permission::Gate, status::status};
 use crate::error::Error;
 
 /// Makes [`Contract`]s.
 #[derive(Clone, Debug)]
-pub(super) struct ContractLayer {
-    /// The callers that are administrators.
-    pub administration: Administration,
-}
+pub(super) struct ContractLayer(pub Gate);
 
 /// The layer's service.
 #[derive(Clone, Debug)]
 pub struct Contract<S> {
     inner: S,
-    administration: Administration,
+    gate: Gate,
 }
 
 impl<S> Layer<S> for ContractLayer {
     type Service = Contract<S>;
 
     fn layer(&self, inner: S) -> Contract<S> {
-        Contract { inner, administration: self.administration.clone() }
+        Contract { inner, gate: self.0.clone() }
     }
 }
 
@@ -53,7 +50,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if let Err(refused) = permission::authorize(&self.administration, &mut request) {
+        if let Err(refused) = self.gate.authorize(&mut request) {
             return Box::pin(async move { Ok(refused.into_http()) });
         }
         // Made before tonic makes its own timer for the same header, so that ours ends first.

@@ -1,10 +1,13 @@
 //! Permissions: what each RPC asks of its caller, in one table. It is consulted before a handler is reached; an RPC that is not
 //! in it cannot be called.
 
+use std::sync::Arc;
+
 use http::Request;
 use tonic::Status;
 
 use super::{caller::Administration, status::status};
+use crate::auth::Auth;
 
 /// The RPCs that the table has. Those of other packages are tonic's (health, reflection), and open to everybody.
 const PACKAGE: &str = "/countersign.v1.";
@@ -41,25 +44,39 @@ const TABLE: [(&str, Permission); 16] = [
     ("UserService/ImportUsers", Permission::Administrator),
 ];
 
-/// Passes a request on, if its caller may call this RPC; with the [`Caller`](super::caller::Caller), unless anyone may.
-///
-/// # Errors
-/// PERMISSION_DENIED; UNIMPLEMENTED for an RPC of ours that the table does not have.
-pub(super) fn authorize<B>(administration: &Administration, request: &mut Request<B>) -> Result<(), Status> {
-    let Some(called) = request.uri().path().strip_prefix(PACKAGE) else {
-        return Ok(());
-    };
-    let found = TABLE.iter().find(|(rpc, _)| *rpc == called);
-    let (rpc, permission) = found.ok_or_else(|| Status::unimplemented("no such method"))?;
-    if *permission == Permission::Anyone {
-        return Ok(());
+/// The gate before the handlers.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    /// The callers that are administrators.
+    pub administration: Administration,
+    /// The service that keeps a log of callers that were refused, if it does.
+    pub auth: Option<Arc<Auth>>,
+}
+
+impl Gate {
+    /// Passes a request on, if its caller may call this RPC; with the [`Caller`](super::caller::Caller), unless anyone may.
+    ///
+    /// # Errors
+    /// PERMISSION_DENIED; UNIMPLEMENTED for an RPC of ours that the table does not have.
+    pub(super) fn authorize<B>(&self, request: &mut Request<B>) -> Result<(), Status> {
+        let Some(called) = request.uri().path().strip_prefix(PACKAGE) else {
+            return Ok(());
+        };
+        let found = TABLE.iter().find(|(rpc, _)| *rpc == called);
+        let (rpc, permission) = found.ok_or_else(|| Status::unimplemented("no such method"))?;
+        if *permission == Permission::Anyone {
+            return Ok(());
+        }
+        let caller = self.administration.identify(request);
+        if let (Permission::Administrator, Err(error)) = (permission, caller.must_administer()) {
+            if let Some(auth) = &self.auth {
+                auth.base.audit.refused_administration(rpc, caller.peer());
+            }
+            return Err(status(rpc, error));
+        }
+        request.extensions_mut().insert(caller);
+        Ok(())
     }
-    let caller = administration.identify(request.headers());
-    if *permission == Permission::Administrator {
-        caller.must_administer().map_err(|error| status(rpc, error))?;
-    }
-    request.extensions_mut().insert(caller);
-    Ok(())
 }
 
 #[cfg(test)]
@@ -82,7 +99,8 @@ mod tests {
 
     fn authorize(administration: &Administration, path: &str) -> (Result<(), Code>, Option<Caller>) {
         let mut request = Request::builder().uri(path).body(()).expect("a request");
-        let authorized = super::authorize(administration, &mut request).map_err(|status| status.code());
+        let gate = Gate { administration: administration.clone(), auth: None };
+        let authorized = gate.authorize(&mut request).map_err(|status| status.code());
         (authorized, request.extensions().get().copied())
     }
 

@@ -15,6 +15,7 @@ use super::{
     caller::Administration,
     contract::{Contract, ContractLayer},
     message_size::{BySize, SMALL},
+    permission::Gate,
     service::Service,
     services::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
@@ -75,21 +76,30 @@ pub async fn serve(
     health: Health,
     mut drain: watch::Receiver<bool>,
 ) -> Result<(), Error> {
+    let gate = Gate { administration, auth: Some(Arc::clone(&auth)) };
     let service = Service::new(auth, drain.clone());
     let routes = routes(&service, health)?;
     // The sender outlives the port; if it did not, stopping would be right as well.
     let shutdown = async move { drop(drain.wait_for(|drain| *drain).await) };
-    serve_routes(listener, routes, administration, shutdown).await
+    serve_behind(gate, listener, routes, shutdown).await
 }
 
-/// The port: whatever it serves, it has these limits.
+/// Serves routes of others on a port with the same limits.
 ///
 /// # Errors
-/// [`Error::Internal`] when it fails.
+/// [`Error::Internal`] when the port fails.
 pub async fn serve_routes(
     listener: TcpListener,
     routes: Routes,
-    administration: Administration,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    serve_behind(Gate { administration: Administration::Nobody, auth: None }, listener, routes, shutdown).await
+}
+
+async fn serve_behind(
+    gate: Gate,
+    listener: TcpListener,
+    routes: Routes,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
@@ -100,7 +110,7 @@ pub async fn serve_routes(
         .http2_max_header_list_size(MAX_HEADER_LIST)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(ContractLayer { administration })
+        .layer(ContractLayer(gate))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, shutdown)
         .await
@@ -112,9 +122,10 @@ pub type Services = Contract<Routes>;
 
 /// The RPCs of the contract, for whoever calls them in the same process. Streams go on until they are dropped.
 pub fn services(auth: Arc<Auth>, administration: Administration) -> Services {
+    let gate = Gate { administration, auth: Some(Arc::clone(&auth)) };
     let mut routes = Routes::builder();
     add_contract(&mut routes, &Service::new(auth, watch::Sender::new(false).subscribe()));
-    ContractLayer { administration }.layer(routes.routes())
+    ContractLayer(gate).layer(routes.routes())
 }
 
 fn add_contract(routes: &mut RoutesBuilder, service: &Service) {

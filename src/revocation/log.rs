@@ -4,7 +4,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -16,10 +16,7 @@ use countersign_token::{
     revocation::{MAX_STALENESS, RETENTION, Revocation, Subject},
 };
 use time::OffsetDateTime;
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
 
 use super::{
@@ -27,13 +24,13 @@ use super::{
     announcements::Announcements,
     confirm::{Confirmations, Pending},
     protocol::everywhere_within,
-    request_budget::RequestBudget,
 };
 use crate::{
     audit,
     domain::{
         audit::{Actor, Cause, Event},
         policy::RevocationPolicy,
+        rate::Rate,
         revocation::{Position, Reason},
     },
     error::Error,
@@ -47,6 +44,9 @@ const CLEAN_AFTER: Duration = Duration::from_secs(60);
 const CLEAN_BATCH: i64 = 1000;
 /// The time for which what names an unknown key waits until this replica has certainly heard of its key.
 const HEARS_WITHIN: Duration = Duration::from_secs(2);
+/// Heartbeats that unknown keys bring about: so many at once, and one more as often as the follower heartbeats by itself.
+const REQUESTS: u32 = 10;
+const REQUESTS_REFILL: Duration = Duration::from_secs(1);
 
 /// The log, and what this replica knows of it.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub struct RevocationLog {
     /// Asks this replica's follower for a heartbeat before it is due.
     pub(super) wake: Arc<Notify>,
     /// The budget of heartbeats that unknown keys ask for.
-    requests: RequestBudget,
+    requests: Mutex<Rate>,
 }
 
 /// The changes that a transaction has made.
@@ -128,7 +128,7 @@ impl RevocationLog {
         let (known, others) = (Arc::clone(&revocations), Arc::clone(&confirmations));
         let announcements = Arc::new(Announcements::new(replica, store.clone(), known, others));
         let wake = Arc::new(Notify::new());
-        let requests = RequestBudget::default();
+        let requests = Mutex::new(Rate::new(REQUESTS, REQUESTS_REFILL));
         Self { replica, store, clock, policy, operator, revocations, confirmations, announcements, wake, requests }
     }
 
@@ -253,7 +253,7 @@ impl RevocationLog {
     pub async fn wait_for_key_update(&self) -> Result<(), Error> {
         let heard = self.revocations.caught_up(self.clock.boot());
         // Without one, the next heartbeat is as good, which comes within a second.
-        if self.requests.take(Instant::now()) {
+        if self.requests.lock().unwrap_or_else(PoisonError::into_inner).take(1, self.clock.boot()) {
             self.request_heartbeat();
         }
         timeout(HEARS_WITHIN, heard).await.map_err(|_| Error::RevocationsStale)

@@ -14,7 +14,6 @@ mod heartbeat;
 pub mod log;
 mod notifications;
 pub mod protocol;
-mod request_budget;
 mod restore;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Table `audit_events`. Opening a session and ending one write their events by their own statements.
 
+use std::time::Duration;
+
 use countersign_token::ids::{first_v7, new_v7};
 use sqlx::{query, query_as};
 use time::OffsetDateTime;
@@ -99,15 +101,39 @@ pub async fn newest(
     Ok(events)
 }
 
-/// Deletes of the `limit` oldest events those that happened before `before`, and longer than `kept_seconds` ago by the
-/// database's clock. Waits for nobody. Says how many.
+/// The events that are old at an age of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Old {
+    /// Any events.
+    All,
+    /// Events of refusals.
+    Refusals,
+}
+
+/// Deletes of the `limit` oldest events those that happened before `before`, and longer than `kept` ago by the database's
+/// clock. Waits for nobody. Says how many.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn prune(conn: &mut Conn, before: OffsetDateTime, kept_seconds: f64, limit: i64) -> Result<u64, Error> {
-    let statement = query(
-        "DELETE FROM audit_events WHERE id IN (SELECT id FROM (SELECT id, at FROM audit_events WHERE id < $4 ORDER BY id LIMIT $3 \
-           FOR UPDATE SKIP LOCKED) oldest WHERE at < LEAST($1, now() - $2 * interval '1 second'))",
-    );
-    conn.execute(statement.bind(before).bind(kept_seconds).bind(limit).bind(first_v7(before))).await
+pub async fn prune(
+    conn: &mut Conn,
+    which: Old,
+    before: OffsetDateTime,
+    kept: Duration,
+    limit: i64,
+) -> Result<u64, Error> {
+    let text = match which {
+        Old::All => {
+            "DELETE FROM audit_events WHERE id IN (SELECT id FROM (SELECT id, at FROM audit_events WHERE id < $4 \
+               ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) oldest WHERE at < LEAST($1, now() - $2 * interval '1 second'))"
+        }
+        // The condition is that of the index.
+        Old::Refusals => {
+            "DELETE FROM audit_events WHERE id IN (SELECT id FROM (SELECT id, at FROM audit_events WHERE id < $4 \
+               AND kind IN ('login_failed', 'password_change_failed', 'administration_refused') \
+               ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) oldest WHERE at < LEAST($1, now() - $2 * interval '1 second'))"
+        }
+    };
+    let statement = query(text).bind(before).bind(kept.as_secs_f64()).bind(limit).bind(first_v7(before));
+    conn.execute(statement).await
 }

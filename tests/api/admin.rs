@@ -1,5 +1,7 @@
 //! Nobody administers by accident.
 
+use std::time::Duration;
+
 use countersign::{
     domain::{password::Password, user::Username},
     grpc::{
@@ -10,6 +12,8 @@ use countersign::{
         },
     },
 };
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::timeout;
 use tonic::{Code, Request, Status};
 
 use crate::support::{PASSWORD, Setup, TestServer, bearer, refusal};
@@ -61,6 +65,45 @@ async fn administration_needs_the_service_token() {
     for (rpc, result) in call_all(&server, Some(&bearer())).await {
         assert!(!not_allowed(&result), "{rpc}");
     }
+}
+
+#[tokio::test]
+async fn a_refused_administrator_leaves_an_event_that_is_counted() {
+    let server = Setup::new().await.with_admin_token().start().await;
+    for _ in 0..3 {
+        for (rpc, result) in call_all(&server, None).await {
+            assert!(not_allowed(&result), "{rpc}");
+        }
+    }
+    // The server writes them once a second, too.
+    server.auth.base.audit.write_last_refusals().await.expect("written");
+    let listing = "SELECT detail, actor, client_ip, sum(count)::bigint FROM audit_events \
+                   WHERE kind = 'administration_refused' GROUP BY 1, 2, 3 ORDER BY 1";
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+    let written = async {
+        loop {
+            let rows: Vec<(String, String, String, i64)> =
+                sqlx::query_as(listing).fetch_all(&mut connection).await.expect("listed");
+            if rows.iter().map(|row| row.3).sum::<i64>() == 33 {
+                return rows;
+            }
+        }
+    };
+    let written = timeout(Duration::from_secs(60), written).await.expect("they are written");
+    let event = |rpc: &str, count| (rpc.to_owned(), "caller".to_owned(), "127.0.0.1".to_owned(), count);
+    let expected = [
+        event("AuthService/ListSessions", 3),
+        event("AuthService/Revoke", 6),
+        event("UserService/ChangePassword", 3),
+        event("UserService/CreateUser", 3),
+        event("UserService/DeleteUser", 3),
+        event("UserService/GetUser", 3),
+        event("UserService/ImportUsers", 3),
+        event("UserService/ListUsers", 3),
+        event("UserService/SetPassword", 3),
+        event("UserService/UpdateUser", 3),
+    ];
+    assert_eq!(written, expected);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ use std::{
 
 use countersign::{
     auth::Page,
+    domain::audit::{Failure, Kind},
     domain::key::Purpose,
     domain::policy::SessionLimitAction,
     grpc::v1::{
@@ -336,6 +337,58 @@ async fn old_events_are_deleted_and_no_clock_alone_makes_them_old() {
     server.clock.advance(Duration::from_secs(200 * 86_400));
     server.auth.base.audit.delete_old().await.expect("deleted");
     assert_eq!(events(&server).await, ["login_succeeded user alice"], "the database's clock says otherwise");
+}
+
+#[tokio::test]
+async fn refusals_are_deleted_sooner_than_what_was_done() {
+    let server = TestServer::start().await;
+    forget(&server).await;
+    let old = "INSERT INTO audit_events (id, at, kind, actor) SELECT \
+               ('00000000-0000-7000-8000-' || lpad(row_number() OVER (ORDER BY days DESC)::text, 12, '0'))::uuid, \
+               now() - days * interval '1 day', kind, 'user' FROM generate_series(31, 29, -2) days, \
+               unnest('{login_failed,password_change_failed,administration_refused,login_succeeded}'::text[]) kind, \
+               generate_series(1, 3000)";
+    connect(&server).await.execute(old).await.expect("inserted");
+    server.auth.base.audit.delete_old().await.expect("deleted");
+    let left = "SELECT kind, count(*) FROM audit_events GROUP BY 1 ORDER BY 1";
+    let left: Vec<(String, i64)> = sqlx::query_as(left).fetch_all(&mut connect(&server).await).await.expect("counted");
+    let expected = [
+        ("administration_refused", 3000),
+        ("login_failed", 3000),
+        ("login_succeeded", 6000),
+        ("password_change_failed", 3000),
+    ];
+    assert_eq!(left, expected.map(|(kind, count)| (kind.to_owned(), count)));
+}
+
+#[tokio::test]
+async fn a_flood_of_refusals_writes_few_rows_however_long_it_lasts_and_loses_none() {
+    let server = TestServer::start().await;
+    forget(&server).await;
+    let audit = &server.auth.base.audit;
+    let rows = async || {
+        let rows = "SELECT count(*), COALESCE(sum(count), 0)::bigint FROM audit_events WHERE kind = 'login_failed'";
+        sqlx::query_as::<_, (i64, i64)>(rows).fetch_one(&mut connect(&server).await).await.expect("counted")
+    };
+    let mut sent = 0;
+    for _ in 0..40 {
+        for n in 0..200 {
+            audit.refused(Kind::LoginFailed, None, format!("192.0.2.{n}"), Failure::UnknownUser);
+            sent += 1;
+        }
+        audit.write_refusals().await.expect("written");
+    }
+    let (written, counted) = rows().await;
+    assert!(written <= 3601 && counted < sent, "{written} rows, {counted} of {sent}");
+    server.clock.advance(Duration::from_secs(60));
+    audit.write_refusals().await.expect("written");
+    let all = async { while rows().await.1 < sent {} };
+    timeout(Duration::from_secs(60), all).await.expect("a minute later");
+    assert!(rows().await.0 <= 3603);
+    audit.refused(Kind::LoginFailed, None, String::new(), Failure::UnknownUser);
+    audit.write_last_refusals().await.expect("written");
+    let last = async { while rows().await.1 < sent + 1 {} };
+    timeout(Duration::from_secs(60), last).await.expect("at the end");
 }
 
 fn tail(server: &TestServer, args: &[&str]) -> Command {

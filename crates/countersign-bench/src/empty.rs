@@ -18,10 +18,7 @@ use tonic::{
 };
 use tower::Service;
 
-use countersign::{
-    error::Error,
-    grpc::{Administration, serve_routes},
-};
+use countersign::{error::Error, grpc::serve_routes};
 
 /// Length of an answer, as long as that of a Verify.
 const ANSWER: usize = 150;
@@ -64,5 +61,5 @@ impl UnaryService<String> for Empty {
 pub(crate) async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
     let mut routes = Routes::builder();
     routes.add_service(Empty);
-    serve_routes(listener, routes.routes(), Administration::Nobody, shutdown).await
+    serve_routes(listener, routes.routes(), shutdown).await
 }
