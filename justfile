@@ -13,6 +13,11 @@ lint: clients-installed
     tests/clients/node_modules/.bin/buf lint
     cargo deny --locked check --hide-inclusion-graph bans licenses sources
 
+# Known vulnerabilities of dependencies; fails where their database cannot be reached.
+advisories:
+    cargo deny --locked fetch db
+    cargo deny --locked check --hide-inclusion-graph advisories
+
 # Fuzzes what strangers send, each target for so many seconds.
 fuzz seconds="20":
     fuzz/run {{ seconds }}

@@ -26,6 +26,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+use self::output::OutputClosed;
 pub use self::{
     output::say,
     process::{Shutdown, bind_one, block_on},
@@ -92,6 +93,7 @@ pub fn main() -> ExitCode {
 pub fn exit(program: &str, result: Result<(), Error>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Internal(source)) if source.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
             drop(writeln!(io::stderr(), "{program}: {error}"));

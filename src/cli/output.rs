@@ -1,8 +1,9 @@
 //! The output of commands, for people and scripts.
 
 use std::{
-    fmt::Display,
-    io::{self, Write as _},
+    error,
+    fmt::{self, Display},
+    io::{self, ErrorKind, Write as _},
     time::Duration,
 };
 
@@ -16,10 +17,27 @@ pub(super) fn moment(at: OffsetDateTime) -> String {
     second.format(&Rfc3339).unwrap_or_default()
 }
 
+/// The end of standard output: whoever read it wants no more, as `head` does. It ends a command without a word.
+#[derive(Debug)]
+pub(super) struct OutputClosed;
+
+impl fmt::Display for OutputClosed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("standard output is closed")
+    }
+}
+
+impl error::Error for OutputClosed {}
+
+/// The error of a write to standard output.
+pub(super) fn unwritten(error: io::Error) -> Error {
+    if error.kind() == ErrorKind::BrokenPipe { Error::internal(OutputClosed) } else { Error::internal(error) }
+}
+
 /// Writes a line of output.
 ///
 /// # Errors
-/// [`Error::Internal`] when standard output is closed.
+/// [`Error::Internal`] when standard output cannot be written, perhaps because of [`OutputClosed`].
 pub fn say(line: impl Display) -> Result<(), Error> {
-    writeln!(io::stdout(), "{line}").map_err(Error::internal)
+    writeln!(io::stdout(), "{line}").map_err(unwritten)
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{
         DatabaseSettings, ListenSettings, MasterKeySettings, PolicyFile, PolicySettings, ServerSettings, checked,
-        read_file,
+        read_secret_file,
     },
     crypto::service_token::ServiceTokenHash,
     error::Error,
@@ -63,6 +63,6 @@ fn administration(listen: &ListenSettings) -> Result<Administration, Error> {
     let Some(path) = &listen.admin_token_file else {
         return Ok(Administration::Nobody);
     };
-    let content = read_file("admin-token-file", path)?;
+    let content = read_secret_file("admin-token-file", path)?;
     ServiceTokenHash::from_file_content(&content).map(Administration::Bearer)
 }

@@ -23,7 +23,7 @@ pub fn checked_store(database: &DatabaseSettings, policy: PolicySettings) -> Res
 pub fn store(settings: &DatabaseSettings) -> Result<Store, Error> {
     checked(|violations| settings.check(violations))?;
     Store::new(&StoreSettings {
-        url: settings.database_url.clone(),
+        url: settings.url()?,
         connections: settings.database_connections,
         deadline: settings.database_deadline,
     })

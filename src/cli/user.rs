@@ -18,7 +18,7 @@ use super::{
 use crate::{
     auth::{
         Accounts, Page,
-        users::{AccountStatus, UserKey},
+        users::{AccountStatus, UserChange, UserKey},
     },
     config::{DatabaseSettings, PolicySettings},
     domain::{
@@ -109,12 +109,12 @@ async fn act(accounts: &Accounts, action: Action) -> Result<(), Error> {
         }
         Action::Disable { username } => {
             let id = find(accounts, &username).await?;
-            let (_, revoked) = accounts.users.update(id, None, Some(AccountStatus::Disabled)).await?;
+            let (_, revoked) = accounts.users.update(id, status(AccountStatus::Disabled)).await?;
             report("disabled", revoked)
         }
         Action::Enable { username } => {
             let id = find(accounts, &username).await?;
-            accounts.users.update(id, None, Some(AccountStatus::Enabled)).await?;
+            accounts.users.update(id, status(AccountStatus::Enabled)).await?;
             say("enabled")
         }
         Action::Delete { username } => {
@@ -145,6 +145,10 @@ async fn list(accounts: &Accounts) -> Result<(), Error> {
             _ => return Ok(()),
         }
     }
+}
+
+fn status(status: AccountStatus) -> UserChange {
+    UserChange { status: Some(status), ..UserChange::default() }
 }
 
 fn report(what: &str, revoked: Revoked) -> Result<(), Error> {

@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use uuid::Uuid;
 
-use super::user_file::Line;
+use super::{output::unwritten, user_file::Line};
 use crate::{
     auth::{Accounts, Page},
     crypto::phc,
@@ -70,13 +70,13 @@ async fn write(accounts: &Accounts, output: &mut impl Write) -> Result<u64, Erro
         let (count, last) = (users.len(), users.last().map(|credentials| credentials.user.id.0));
         for credentials in users {
             peppered += u64::from(phc::is_peppered(&credentials.password_hash));
-            serde_json::to_writer(&mut *output, &Line::of(credentials)).map_err(Error::internal)?;
-            output.write_all(b"\n").map_err(Error::internal)?;
+            serde_json::to_writer(&mut *output, &Line::of(credentials)).map_err(|e| unwritten(e.into()))?;
+            output.write_all(b"\n").map_err(unwritten)?;
         }
         match last {
             Some(last) if count == usize::from(PAGE) => page.after = last,
             _ => {
-                output.flush().map_err(Error::internal)?;
+                output.flush().map_err(unwritten)?;
                 return Ok(peppered);
             }
         }

@@ -1,11 +1,13 @@
 //! The settings of the database.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{range::Range, violations::Violations};
+use super::{file::read_secret_file, range::Range, violations::Violations};
+use crate::error::Error;
 
+const PASSWORD_FILE: &str = "database-password-file";
 const CONNECTIONS: Range<u32> = Range::number("database-connections", 1, 1000);
 const DEADLINE: Range<Duration> = Range::time("database-deadline", Duration::from_millis(100), Duration::from_secs(30));
 
@@ -16,6 +18,10 @@ pub struct DatabaseSettings {
     /// Postgres, as postgres://user:password@host/database; several hosts with commas
     #[arg(long, env = "COUNTERSIGN_DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
+
+    /// File with the password of the database's user, instead of one in the URL
+    #[arg(long, env = "COUNTERSIGN_DATABASE_PASSWORD_FILE")]
+    pub database_password_file: Option<PathBuf>,
 
     #[arg(
         long,
@@ -49,10 +55,41 @@ impl DatabaseSettings {
         DEADLINE.check(self.database_deadline, violations);
     }
 
+    /// The URL, with the password of the file if there is one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a file that cannot be read, or a URL that has no user or a password already.
+    pub fn url(&self) -> Result<String, Error> {
+        let Some(path) = &self.database_password_file else {
+            return Ok(self.database_url.clone());
+        };
+        let password = read_secret_file(PASSWORD_FILE, path)?;
+        let password = password.strip_suffix('\n').map_or(password.as_str(), |line| line.trim_end_matches('\r'));
+        with_password(&self.database_url, password)
+            .ok_or_else(|| Error::invalid(PASSWORD_FILE, "needs a URL with a user and without a password"))
+    }
+
     /// The defaults, for the private cluster of `dev`.
     pub fn local(database_url: String) -> Self {
-        Self { database_url, database_connections: 16, database_deadline: Duration::from_secs(2) }
+        Self {
+            database_url,
+            database_password_file: None,
+            database_connections: 16,
+            database_deadline: Duration::from_secs(2),
+        }
     }
+}
+
+/// The URL with this password for its user, escaped; None if it has no user, or a password.
+fn with_password(url: &str, password: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (user, _) = authority.rsplit_once('@')?;
+    if user.is_empty() || user.contains(':') {
+        return None;
+    }
+    let escaped: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    Some(format!("{scheme}://{user}:{escaped}{}", rest.strip_prefix(user)?))
 }
 
 #[cfg(test)]
@@ -76,6 +113,16 @@ mod tests {
         assert!(check(&DatabaseSettings { database_connections: 0, ..settings.clone() }).is_err());
         for bad in [Duration::ZERO, Duration::from_secs(31)] {
             assert!(check(&DatabaseSettings { database_deadline: bad, ..settings.clone() }).is_err());
+        }
+    }
+
+    #[test]
+    fn a_password_from_a_file_is_escaped_and_takes_the_place_of_none() {
+        let with = |url: &str| with_password(url, "a/b@ü");
+        let expected = "postgres://me:%61%2F%62%40%C3%BC@h:5432,i/x?sslmode=require";
+        assert_eq!(with("postgres://me@h:5432,i/x?sslmode=require").as_deref(), Some(expected));
+        for refused in ["postgres://h/x", "postgres://@h/x", "postgres://me:pw@h/x", "postgres://me:@h/x", "me@h"] {
+            assert_eq!(with(refused), None, "{refused}");
         }
     }
 

@@ -1,10 +1,26 @@
 //! Files that settings name.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use zeroize::Zeroizing;
 
 use crate::{domain::text::str_without_mark, error::Error};
+
+/// Permissions of those who are neither the owner nor of the group.
+const OTHERS: u32 = 0o007;
+
+/// Reads a file with a secret, as [`read_file`] does. Says in the log if anybody on this machine may open it.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for `setting`.
+pub fn read_secret_file(setting: &'static str, path: &Path) -> Result<Zeroizing<String>, Error> {
+    let mode = fs::metadata(path).map(|metadata| metadata.permissions().mode());
+    if let Some(mode) = mode.ok().filter(|mode| mode & OTHERS != 0) {
+        let mode = format!("{:o}", mode & 0o777);
+        tracing::warn!(setting, file = %path.display(), mode, "anybody on this machine may open a file with a secret");
+    }
+    read_file(setting, path)
+}
 
 /// Reads a small file that a setting names, from any system: without the mark at its beginning.
 ///

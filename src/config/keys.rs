@@ -10,7 +10,7 @@ use countersign_token::{algorithm::Algorithm, moment::DAY};
 use zeroize::Zeroizing;
 
 use super::{
-    file::read_file,
+    file::read_secret_file,
     range::{Choice, Range},
     violations::Violations,
 };
@@ -97,7 +97,7 @@ impl MasterKeySettings {
     pub fn read(&self) -> Result<(&'static str, Zeroizing<String>), Error> {
         let variable = env::var("COUNTERSIGN_MASTER_KEY").ok().filter(|list| !list.is_empty()).map(Zeroizing::new);
         match (&self.master_key_file, variable) {
-            (Some(path), None) => Ok(("master-key-file", read_file("master-key-file", path)?)),
+            (Some(path), None) => Ok(("master-key-file", read_secret_file("master-key-file", path)?)),
             (None, Some(list)) => Ok(("COUNTERSIGN_MASTER_KEY", list)),
             (Some(_), Some(_)) => Err(Error::invalid("master-key-file", "not together with COUNTERSIGN_MASTER_KEY")),
             (None, None) => {

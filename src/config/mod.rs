@@ -24,7 +24,7 @@ pub use self::{
     audit::AuditSettings,
     database::DatabaseSettings,
     environment::parse,
-    file::read_file,
+    file::{read_file, read_secret_file},
     keys::{KeySettings, MasterKeySettings},
     log::{LogFormat, LogSettings},
     passwords::{HASH_THREADS, PasswordSettings, hash_threads},

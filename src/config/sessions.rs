@@ -84,7 +84,7 @@ pub struct SessionSettings {
         env = "COUNTERSIGN_REFRESH_GRACE",
         default_value = "30s",
         value_parser = humantime::parse_duration,
-        help = GRACE.help("Time for which an exchanged refresh token gives the same successor again")
+        help = GRACE.help("Time for which an exchanged refresh token gives the same successor again, until that is used")
     )]
     pub refresh_grace: Duration,
 

@@ -51,7 +51,7 @@ pub struct TokenSettings {
     pub verify_cache: usize,
 
     /// URL by which verifiers reach the HTTP port, as `http(s)://host[:port][/path]`. Without it, the issuer if that is
-    /// such a URL, and else the host that they ask for
+    /// such a URL, and else localhost alone
     #[arg(long, env = "COUNTERSIGN_PUBLIC_URL")]
     pub public_url: Option<String>,
 }

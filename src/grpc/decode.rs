@@ -19,12 +19,16 @@ use crate::{
         refresh::RefreshRequest,
         revoke::{CONFIRM_WITHIN, Target},
         users::{
-            AccountStatus, PasswordChange, UserKey,
+            AccountStatus, LiveSessions, PasswordChange, UserChange, UserKey,
             import::{ImportMode, ImportRow},
         },
     },
     crypto::{device_hint::Device, secret::Secret},
-    domain::{password::Password, session::ClientInfo, user::Username},
+    domain::{
+        password::Password,
+        session::ClientInfo,
+        user::{Username, parse_roles},
+    },
     error::Error,
 };
 
@@ -112,8 +116,13 @@ pub(super) fn user_key(request: v1::GetUserRequest) -> Result<UserKey, Error> {
     }
 }
 
-pub(super) fn status(disabled: Option<bool>) -> Option<AccountStatus> {
-    disabled.map(|disabled| if disabled { AccountStatus::Disabled } else { AccountStatus::Enabled })
+pub(super) fn user_change(request: v1::UpdateUserRequest) -> Result<UserChange, Error> {
+    let status = |disabled| if disabled { AccountStatus::Disabled } else { AccountStatus::Enabled };
+    Ok(UserChange {
+        roles: request.roles.map(|roles| parse_roles(roles.names)).transpose()?,
+        status: request.disabled.map(status),
+        sessions: if request.end_sessions { LiveSessions::End } else { LiveSessions::Keep },
+    })
 }
 
 pub(super) fn password_change(

@@ -64,9 +64,9 @@ impl ConfirmationDeadline {
 }
 
 /// The moment until which an answer still reaches the caller of `metadata`, who has just called; None for one without a
-/// deadline.
+/// deadline. Nobody waits for longer than [`MAX_STALENESS`], whatever deadline it gives.
 pub(super) fn deadline(metadata: &MetadataMap) -> Option<Instant> {
-    let timeout = contract::timeout(metadata.as_ref())?;
+    let timeout = contract::timeout(metadata.as_ref())?.min(MAX_STALENESS);
     Instant::now().checked_add(timeout.saturating_sub(ANSWER))
 }
 
@@ -76,4 +76,23 @@ pub(super) async fn respond<T>(
     call: impl Future<Output = Result<T, Error>>,
 ) -> Result<Response<T>, Status> {
     call.await.map(Response::new).map_err(|error| status(rpc, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_deadline_beyond_all_that_can_be_waited_for_counts_as_the_longest() {
+        let metadata = |timeout: &str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", timeout.parse().expect("metadata"));
+            metadata
+        };
+        let left = |timeout: &str| deadline(&metadata(timeout)).map(|at| at - Instant::now());
+        let longest = left("99999999H").expect("a deadline");
+        assert!(longest <= MAX_STALENESS && longest > MAX_STALENESS - Duration::from_secs(60), "{longest:?}");
+        assert!(left("10S").expect("a deadline") < Duration::from_secs(10));
+        assert_eq!(deadline(&MetadataMap::new()), None);
+    }
 }

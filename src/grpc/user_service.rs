@@ -66,9 +66,7 @@ impl UserService for Service {
             let confirm_by = ConfirmationDeadline::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let id = decode::user_id(&request.user_id)?;
-            let roles = request.roles.map(|roles| parse_roles(roles.names)).transpose()?;
-            let status = decode::status(request.disabled);
-            let (user, revoked) = self.auth.users.update(id, roles, status).await?;
+            let (user, revoked) = self.auth.users.update(id, decode::user_change(request)?).await?;
             let user = Some(encode::user(user));
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
                 self.confirm(revoked, confirm_by).await;

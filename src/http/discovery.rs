@@ -17,6 +17,11 @@ pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
 /// The header Cache-Control, with the time that `domain::key::JWKS_MAX_AGE` counts on.
 pub(super) const CACHED: &str = "public, max-age=300";
 
+/// Names that mean the machine of whoever uses them.
+const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+const UNKNOWN_HOST: &str =
+    "asked for by a name that is not known: COUNTERSIGN_PUBLIC_URL says how verifiers reach this port\n";
+
 #[derive(Serialize)]
 struct Metadata<'a> {
     issuer: &'a str,
@@ -33,7 +38,7 @@ pub(super) async fn metadata(State(auth): State<Arc<Auth>>, request: HeaderMap) 
     let (base, cache) = match (&policy.public_url, asked_host(&request)) {
         (Some(url), _) => (url.clone(), CACHED),
         (None, Some(host)) => (format!("http://{host}"), "no-store"),
-        (None, None) => return (StatusCode::BAD_REQUEST, "no Host header\n").into_response(),
+        (None, None) => return (StatusCode::MISDIRECTED_REQUEST, UNKNOWN_HOST).into_response(),
     };
     let metadata = Metadata {
         issuer: &policy.issuer,
@@ -50,8 +55,9 @@ pub(super) async fn metadata(State(auth): State<Arc<Auth>>, request: HeaderMap) 
     }
 }
 
-/// The host and port that the caller has asked for, if that is what they are.
+/// The host and port that the caller has asked for, if that is this machine by a name of its own. Any other name is whatever
+/// a caller wrote: keys must not be fetched from there.
 fn asked_host(request: &HeaderMap) -> Option<Authority> {
     let host: Authority = request.get(header::HOST)?.to_str().ok()?.parse().ok()?;
-    (!host.as_str().contains('@')).then_some(host)
+    (OWN_NAMES.contains(&host.host()) && !host.as_str().contains('@')).then_some(host)
 }

@@ -230,7 +230,12 @@ async fn the_end_of_one_session_names_it_and_why() {
 /// What administrators do with a user, from its creation to its end.
 async fn administer(server: &TestServer, alice: &User) {
     let mut client = server.user_client();
-    let update = |roles: Option<Roles>, disabled| UpdateUserRequest { user_id: alice.id.clone(), roles, disabled };
+    let update = |roles: Option<Roles>, disabled| UpdateUserRequest {
+        user_id: alice.id.clone(),
+        roles,
+        disabled,
+        ..Default::default()
+    };
     let roles = Roles { names: vec!["admin".into(), "reader".into()] };
     alice.login().await;
     for _ in 0..2 {

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     process::{Command, Output, Stdio},
 };
 
@@ -120,4 +121,61 @@ async fn a_database_that_is_not_in_utf_8_is_neither_migrated_nor_served() {
             assert!(code == Some(1) && said.ends_with(&wanted), "{command}: {said}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_reader_that_wants_no_more_ends_a_command_without_a_word() {
+    let url = database().await;
+    for args in [&["user", "list"][..], &["user", "export"], &["keys", "list"], &["audit", "tail"]] {
+        let mut command = Command::new(BINARY);
+        command.args(args).env("COUNTERSIGN_DATABASE_URL", &url).env("COUNTERSIGN_MASTER_KEY", MASTER_KEY);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+        drop(child.stdout.take());
+        let Output { status, stderr, .. } = child.wait_with_output().expect("it ends");
+        let said = String::from_utf8(stderr).expect("text");
+        assert!(status.code() == Some(0) && !said.contains("countersign: "), "{args:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn the_password_of_the_database_may_be_in_a_file() {
+    let url = database().await;
+    let (scheme, rest) = url.split_once("://").expect("a URL");
+    let (user, rest) = rest.split_once('@').expect("a user");
+    let (user, password) = user.split_once(':').unwrap_or((user, ""));
+    let url = format!("{scheme}://{user}@{rest}");
+    let (right, wrong) = (Scratch::of(&format!("{password}\r\n")), Scratch::of("wrong @:/?#%"));
+    let list = |file: &str| run(&["user", "--database-url", &url, "--database-password-file", file, "list"], &[]);
+    assert_eq!(list(right.text()).0, Some(0), "{}", list(right.text()).1);
+    let (code, said) = list("/nowhere");
+    assert!(code == Some(1) && said.starts_with("countersign: database-password-file: /nowhere"), "{said}");
+    let (_, said) = list(wrong.text());
+    assert!(!said.contains("wrong @"), "no part of a password is said: {said}");
+    let both = format!("{scheme}://{user}:x@{rest}");
+    let given = ["user", "--database-url", &both, "--database-password-file", right.text(), "list"];
+    let (code, said) = run(&given, &[]);
+    let expected = "countersign: database-password-file: needs a URL with a user and without a password\n";
+    assert_eq!((code, said.as_str()), (Some(1), expected));
+}
+
+#[tokio::test]
+async fn a_file_with_a_secret_that_anybody_may_open_is_named() {
+    let (key, token) = (Scratch::of(MASTER_KEY), Scratch::of(ADMIN_TOKEN));
+    let settings = ["--master-key-file", key.text(), "--admin-token-file", token.text()];
+    let without = [("COUNTERSIGN_MASTER_KEY", "")];
+    let url = database().await;
+    let named = async || {
+        let lines = Process::start_with(BINARY, &url, &settings, &without).await.start.clone();
+        let warned = |line: &&serde_json::Value| line.to_string().contains("anybody on this machine may open");
+        lines.iter().filter(warned).map(|line| line["setting"].clone()).collect::<Vec<_>>()
+    };
+    let set_mode = |file: &Scratch, mode: u32| {
+        std::fs::set_permissions(file.text(), std::fs::Permissions::from_mode(mode)).expect("changed");
+    };
+    set_mode(&key, 0o600);
+    set_mode(&token, 0o644);
+    assert_eq!(named().await, ["admin-token-file"]);
+    set_mode(&key, 0o404);
+    set_mode(&token, 0o440);
+    assert_eq!(named().await, ["master-key-file"]);
 }

@@ -3,6 +3,7 @@
 use std::{
     env, fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -182,6 +183,7 @@ fn unsafe_or_wrong_settings_are_refused_with_one_line_before_anything_starts() {
     fs::create_dir(&dir.0).expect("created");
     let short = dir.0.join("short.key");
     fs::write(&short, "c2hvcnQ=").expect("written");
+    fs::set_permissions(&short, fs::Permissions::from_mode(0o600)).expect("changed");
     let short = run(&[&serve[..], &[short.to_str().expect("text")]].concat());
     assert!(failure(&short).contains("32 bytes in base64"));
     let migrate = run(&["migrate", "--database-url", "mysql://user:hunter2@host/x"]);

@@ -12,7 +12,7 @@ use tokio::{
 use crate::support::{Setup, TestServer};
 
 async fn http_get(addr: SocketAddr, path: &str) -> String {
-    http_get_with(addr, path, "Host: keys.example:8080\r\n").await
+    http_get_with(addr, path, "Host: localhost:8080\r\n").await
 }
 
 async fn http_get_with(addr: SocketAddr, path: &str, headers: &str) -> String {
@@ -130,10 +130,19 @@ async fn discovery_says_what_is_true() {
     let unnamed = setup.start().await;
     let answer = http_get(unnamed.http_addr, "/.well-known/openid-configuration").await;
     assert_eq!(body(&answer)["issuer"], "countersign");
-    assert_eq!(body(&answer)["jwks_uri"], "http://keys.example:8080/.well-known/jwks.json");
+    assert_eq!(body(&answer)["jwks_uri"], "http://localhost:8080/.well-known/jwks.json");
     assert_eq!(header(&answer, "cache-control"), Some("no-store"), "another host would get another answer");
-    for bad in ["", "Host: a@b\r\n", "Host: a b\r\n", "Host: \"\r\n"] {
-        let answer = http_get_with(unnamed.http_addr, "/.well-known/openid-configuration", bad).await;
-        assert!(answer.starts_with("HTTP/1.1 400"), "{bad}: {answer}");
+    for host in ["127.0.0.1", "[::1]:9"] {
+        let answer =
+            http_get_with(unnamed.http_addr, "/.well-known/openid-configuration", &format!("Host: {host}\r\n")).await;
+        assert_eq!(body(&answer)["jwks_uri"], format!("http://{host}/.well-known/jwks.json"));
     }
+    for bad in ["evil.example", "localhost.evil.example", "localhost@evil.example", "evil@localhost", "a b", "\""] {
+        let answer =
+            http_get_with(unnamed.http_addr, "/.well-known/openid-configuration", &format!("Host: {bad}\r\n")).await;
+        assert!(answer.starts_with("HTTP/1.1 421") && answer.contains("COUNTERSIGN_PUBLIC_URL"), "{bad}: {answer}");
+        assert!(!answer.contains("evil"), "{answer}");
+    }
+    let answer = http_get_with(unnamed.http_addr, "/.well-known/openid-configuration", "").await;
+    assert!(answer.starts_with("HTTP/1.1 421"), "no host: {answer}");
 }

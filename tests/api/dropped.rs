@@ -220,7 +220,8 @@ async fn a_change_of_a_user_whose_caller_leaves_is_whole_or_nothing() {
     let callers = Callers::new(Setup::new().await).await;
     let alice = callers.server.user("alice").await;
     let set = |password: &str| SetPasswordRequest { user_id: alice.id.clone(), password: password.to_owned() };
-    let disabled = |disabled| UpdateUserRequest { user_id: alice.id.clone(), disabled: Some(disabled), roles: None };
+    let disabled =
+        |disabled| UpdateUserRequest { user_id: alice.id.clone(), disabled: Some(disabled), ..Default::default() };
     let as_before = async || {
         let (old, new) = (alice.login_with(PASSWORD).await, alice.login_with(ANOTHER).await);
         assert!(old.is_err() || new.is_err(), "one password at most");

@@ -98,7 +98,7 @@ async fn end(way: Way, server: &TestServer, user: &User, old: &TokenPair, tokens
                 .confirmed
         }
         Way::Disabled => {
-            let request = UpdateUserRequest { user_id, roles: None, disabled: Some(true) };
+            let request = UpdateUserRequest { user_id, disabled: Some(true), ..Default::default() };
             users.update_user(request).await.expect("disabled").into_inner().confirmed
         }
         Way::Deleted => users.delete_user(DeleteUserRequest { user_id }).await.expect("deleted").into_inner().confirmed,

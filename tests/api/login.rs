@@ -47,7 +47,7 @@ async fn look_and_cost_the_same(pepper: PepperMode) {
     let server = setup.start().await;
     let disabled = server.user("disabled").await;
     server.user("alice").await;
-    let update = UpdateUserRequest { user_id: disabled.id, disabled: Some(true), roles: None };
+    let update = UpdateUserRequest { user_id: disabled.id, disabled: Some(true), ..Default::default() };
     server.user_client().update_user(update).await.expect("disabled");
     server.auth.sample_hashes().await.expect("sampled");
     let decoy = server.auth.passwords.decoy_of(&Username::parse("nobody").expect("a name")).expect("a kind");

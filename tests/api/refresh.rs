@@ -193,7 +193,7 @@ async fn roles_are_read_afresh_at_each_refresh() {
     let update = UpdateUserRequest {
         user_id: alice.id.clone(),
         roles: Some(Roles { names: vec!["writer".into()] }),
-        disabled: None,
+        ..Default::default()
     };
     server.user_client().update_user(update).await.expect("updated");
     let before = alice.verify(&tokens.access_token).await.expect("valid");

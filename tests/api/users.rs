@@ -77,7 +77,7 @@ async fn a_disabled_user_cannot_log_in_until_it_is_enabled_again() {
     let server = TestServer::start().await;
     let alice = server.user("alice").await;
     let update = async |disabled| {
-        let request = UpdateUserRequest { user_id: alice.id.clone(), roles: None, disabled: Some(disabled) };
+        let request = UpdateUserRequest { user_id: alice.id.clone(), disabled: Some(disabled), ..Default::default() };
         server.user_client().update_user(request).await.expect("updated").into_inner()
     };
     assert!(update(true).await.user.expect("a user").disabled);
@@ -165,10 +165,38 @@ async fn bad_input_is_named_and_changes_nothing() {
         user_id: alice.id.clone(),
         roles: Some(Roles { names: vec![String::new()] }),
         disabled: Some(true),
+        end_sessions: true,
     };
     assert_eq!(violations(server.user_client().update_user(update).await), ["roles"]);
     let weak = SetPasswordRequest { user_id: alice.id.clone(), password: "short".into() };
     assert_eq!(violations(server.user_client().set_password(weak).await), ["password"]);
     assert_eq!(refusal(server.user_client().get_user(by_name("bob")).await).1, "USER_NOT_FOUND");
     alice.login().await;
+}
+
+#[tokio::test]
+async fn p1_a_role_that_is_taken_away_ends_the_sessions_if_that_is_asked_for() {
+    let server = TestServer::start().await;
+    let other = server.replica().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let roles = |end_sessions| UpdateUserRequest {
+        user_id: alice.id.clone(),
+        roles: Some(Roles::default()),
+        end_sessions,
+        ..Default::default()
+    };
+    let update = async |request| server.user_client().update_user(request).await.expect("updated").into_inner();
+    let kept = update(roles(false)).await;
+    assert_eq!((kept.sessions_revoked, kept.everywhere_by), (0, None));
+    let principal = alice.verify(&tokens.access_token).await.expect("it lives");
+    assert_eq!(principal.roles, ["reader"], "until its token expires");
+    let ended = update(roles(true)).await;
+    assert!(ended.confirmed && ended.sessions_revoked == 1 && ended.everywhere_by.is_some());
+    for server in [&server, &other] {
+        let refused = alice.at(server).verify(&tokens.access_token).await;
+        assert_eq!(refusal(refused).1, "TOKEN_REVOKED");
+    }
+    let again = alice.login().await;
+    assert_eq!(alice.verify(&again.access_token).await.expect("a new session").roles, [""; 0]);
 }

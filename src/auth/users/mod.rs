@@ -37,6 +37,27 @@ pub enum AccountStatus {
     Disabled,
 }
 
+/// Changes of a user.
+#[derive(Clone, Debug, Default)]
+pub struct UserChange {
+    /// The roles from now on; None leaves them.
+    pub roles: Option<Vec<String>>,
+    /// The status from now on; None leaves it.
+    pub status: Option<AccountStatus>,
+    /// The end of the sessions, whose tokens say the former roles.
+    pub sessions: LiveSessions,
+}
+
+/// The live sessions of a user that is changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LiveSessions {
+    /// Sessions live on, unless the user is disabled.
+    #[default]
+    Keep,
+    /// Sessions end.
+    End,
+}
+
 /// The key by which a user is found.
 #[derive(Clone, Debug)]
 pub enum UserKey {
@@ -143,21 +164,12 @@ impl Users {
     ///
     /// # Errors
     /// [`Error::UserNotFound`], [`Error::DatabaseUnavailable`].
-    pub async fn update(
-        self: &Arc<Self>,
-        id: UserId,
-        roles: Option<Vec<String>>,
-        status: Option<AccountStatus>,
-    ) -> Result<(User, Revoked), Error> {
-        detached(self, |users| async move { users.change(id, roles, status).await }).await
+    pub async fn update(self: &Arc<Self>, id: UserId, change: UserChange) -> Result<(User, Revoked), Error> {
+        detached(self, |users| async move { users.change(id, &change).await }).await
     }
 
-    async fn change(
-        &self,
-        id: UserId,
-        roles: Option<Vec<String>>,
-        status: Option<AccountStatus>,
-    ) -> Result<(User, Revoked), Error> {
+    async fn change(&self, id: UserId, change: &UserChange) -> Result<(User, Revoked), Error> {
+        let UserChange { roles, status, sessions } = change;
         retrying(async || {
             let mut tx = self.base.store.acquire().await?;
             tx.begin().await?;
@@ -165,15 +177,20 @@ impl Users {
             let before = user.clone();
             user.roles = roles.clone().unwrap_or(user.roles);
             user.updated_at = self.base.clock.now();
-            if status == Some(AccountStatus::Enabled) {
+            if *status == Some(AccountStatus::Enabled) {
                 user.disabled_at = None;
             }
             users::update(&mut tx, &user).await?;
-            let mut ended = match status {
-                Some(AccountStatus::Disabled) => self.disable(&mut tx, &mut user, Reason::UserDisabled).await?,
-                _ => Ended::default(),
+            let mut ended = match (status, sessions) {
+                (Some(AccountStatus::Disabled), _) => self.disable(&mut tx, &mut user, Reason::UserDisabled).await?,
+                (_, LiveSessions::End) => self.sessions.end_all(&mut tx, &mut user, None, Reason::Revoked).await?,
+                (_, LiveSessions::Keep) => Ended::default(),
             };
             let event = |kind| Event::new(kind, self.base.operator).about(&user);
+            if *sessions == LiveSessions::End && ended.sessions > 0 {
+                let event = event(Kind::SessionsEnded).times(ended.sessions);
+                ended.changes.events.push(Event { reason: Reason::Revoked.as_str(), ..event });
+            }
             if user.roles != before.roles {
                 ended.changes.events.push(event(Kind::RolesChanged).detail(user.roles.join(",")));
             }

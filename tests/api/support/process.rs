@@ -23,6 +23,8 @@ pub(crate) struct Process {
     child: Child,
     channel: Channel,
     log: UnboundedReceiver<Value>,
+    /// What it logged until it listened.
+    pub start: Vec<Value>,
 }
 
 impl Process {
@@ -46,9 +48,9 @@ impl Process {
         thread::spawn(move || drain(log, &lines));
         // Before anything can fail.
         let lazy = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
-        let mut process = Self { child, channel: lazy, log: log_lines };
-        let serving = process.logged("serving").await.pop().expect("a line");
-        let addr = serving["grpc"].as_str().expect("an address");
+        let mut process = Self { child, channel: lazy, log: log_lines, start: Vec::new() };
+        process.start = process.logged("serving").await;
+        let addr = process.start.last().expect("a line")["grpc"].as_str().expect("an address");
         let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("endpoint");
         process.channel = endpoint.connect().await.expect("connect");
         process

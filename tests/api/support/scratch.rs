@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process,
     sync::atomic::{AtomicU32, Ordering},
@@ -24,6 +25,7 @@ impl Scratch {
     pub(crate) fn write(&self, content: &str) {
         let draft = self.0.with_extension("draft");
         fs::write(&draft, content).expect("written");
+        fs::set_permissions(&draft, fs::Permissions::from_mode(0o600)).expect("closed to others");
         fs::rename(draft, &self.0).expect("renamed");
     }
 
