@@ -68,7 +68,8 @@ pub struct PasswordSettings {
     )]
     pub hash_lanes: u32,
 
-    /// Makes new password hashes with a pepper: a secret that the servers keep among their keys
+    /// Makes new password hashes with a pepper: a secret that the servers keep among their keys. If required, stored hashes
+    /// without one are of no use
     #[arg(
         long,
         env = "COUNTERSIGN_PASSWORD_PEPPER",
@@ -106,6 +107,7 @@ impl PasswordSettings {
             min_length: MIN_LENGTH.check(self.password_min_length, violations),
             blocklist: self.password_blocklist,
             min_score: MIN_SCORE.check(self.password_min_score, violations),
+            pepper: self.password_pepper,
             hashing: HashPolicy {
                 threads: hash_threads(HASH_THREADS.check(self.hash_threads, violations)),
                 queue: QUEUE.check(self.hash_queue, violations),

@@ -141,6 +141,8 @@ names! {
         UserDisabled = "user_disabled",
         /// The password was not looked at: there were too many wrong ones.
         Throttled = "throttled",
+        /// The password was right by a hash without a pepper, where one is required.
+        WithoutPepper = "without_pepper",
         /// The password was right, and the user has as many sessions as it may.
         SessionLimit = "session_limit",
     }

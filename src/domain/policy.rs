@@ -63,6 +63,8 @@ pub struct PasswordPolicy {
     pub blocklist: Option<PathBuf>,
     /// Least strength of a new password by zxcvbn; 0 for any.
     pub min_score: u8,
+    /// Choice of a pepper for new password hashes.
+    pub pepper: PepperMode,
     /// Threads that hash, and the cost of a hash.
     pub hashing: HashPolicy,
 }
@@ -150,6 +152,8 @@ pub enum Notifications {
 pub enum PepperMode {
     /// New hashes have one.
     On,
+    /// New hashes have one, and a stored hash without one is of no use: nobody can have made it but with the keys.
+    Required,
     /// New hashes have none.
     Off,
 }
@@ -199,11 +203,11 @@ impl Notifications {
 
 impl PepperMode {
     /// All modes, by the names that settings give them.
-    pub const NAMES: [(&str, Self); 2] = [("on", Self::On), ("off", Self::Off)];
+    pub const NAMES: [(&str, Self); 3] = [("on", Self::On), ("required", Self::Required), ("off", Self::Off)];
 
     /// True if new hashes have a pepper.
     pub fn is_on(self) -> bool {
-        self == Self::On
+        self != Self::Off
     }
 }
 

@@ -11,7 +11,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use countersign::{
     domain::key::{Purpose, Stage},
     domain::policy::PepperMode,
-    grpc::v1::{LoginRequest, SetPasswordRequest},
+    grpc::v1::{ImportUsersRequest, ImportedUser, LoginRequest, SetPasswordRequest},
 };
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
@@ -315,4 +315,38 @@ async fn the_command_line_shows_rotates_and_exports_peppers() {
     let killed = command(url, &["keys", "kill", &new], "");
     assert_eq!(killed.status.code(), Some(1));
     assert!(text(&killed.stderr).contains("keys rotate --purpose pepper"));
+}
+
+#[tokio::test]
+async fn where_a_pepper_is_required_a_hash_without_one_is_of_no_use_and_looks_like_any_other() {
+    let plain = TestServer::start().await;
+    let (alice, bob) = (plain.user("alice").await, plain.user("bob").await);
+    let required = beside(&plain, PepperMode::Required).await;
+    let before = required.auth.passwords.hasher().hashes();
+    for (name, password) in [("alice", PASSWORD), ("alice", "wrong"), ("nobody", "wrong")] {
+        let request = LoginRequest { username: name.into(), password: password.into(), ..Default::default() };
+        let status = required.auth_client().login(request).await.map(drop).expect_err("refused");
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::Unauthenticated, "unknown user or wrong password"),
+            "{name}"
+        );
+    }
+    assert_eq!(required.auth.passwords.hasher().hashes() - before, 3, "each costs a hash");
+    let set = SetPasswordRequest { user_id: alice.id.clone(), password: PASSWORD.into() };
+    required.user_client().set_password(administering(set)).await.expect("set");
+    alice.at(&required).login().await;
+    let user = ImportedUser {
+        username: "carol".into(),
+        password_hash: hash_of(&plain.database_url, "bob").await,
+        ..Default::default()
+    };
+    let import = tokio_stream::once(ImportUsersRequest { dry_run: false, users: vec![user] });
+    let refused = required.user_client().import_users(administering(import)).await.map(drop);
+    assert_eq!(refusal(refused).0, Code::InvalidArgument);
+    // Where it is not required, others log in, and get a hash that will do.
+    let on = beside(&plain, PepperMode::On).await;
+    bob.at(&on).login().await;
+    hash_like(&plain, "bob", "$argon2id$v=19$m=19456,t=2,p=1,keyid=").await;
+    bob.at(&required).login().await;
 }

@@ -86,6 +86,9 @@ impl Passwords {
             (None, _) => Compared::Wrong(Failure::UnknownUser),
             (Some(_), Verdict::Wrong) => Compared::Wrong(Failure::WrongPassword),
             (Some(known), Verdict::Right) if known.user.disabled_at.is_some() => Compared::Wrong(Failure::UserDisabled),
+            (Some(known), Verdict::Right) if self.check_pepper(&known.password_hash).is_err() => {
+                Compared::Wrong(Failure::WithoutPepper)
+            }
             (Some(known), Verdict::Right) => Compared::Right(known.clone()),
         })
     }

@@ -12,11 +12,11 @@ pub use self::{attempt::PasswordAttempt, throttle::Source};
 use self::{decoys::Decoys, throttle::Throttle};
 use super::{base::Base, completion::to_completion, proven::ProvenReads};
 use crate::{
-    crypto::{password::PasswordHasher, password_rules::PasswordRules},
+    crypto::{password::PasswordHasher, password_rules::PasswordRules, phc},
     domain::{
         password::Password,
         password_hash::PasswordHash,
-        policy::{PasswordPolicy, ThrottlePolicy},
+        policy::{PasswordPolicy, PepperMode, ThrottlePolicy},
         user::Username,
     },
     error::Error,
@@ -37,6 +37,7 @@ pub struct Passwords {
     hasher: Arc<PasswordHasher>,
     min_length: usize,
     rules: PasswordRules,
+    pepper: PepperMode,
     throttle: Throttle,
     decoys: Decoys,
     /// Readings of a user's password hash that callers share.
@@ -52,11 +53,12 @@ impl Passwords {
     /// # Errors
     /// [`Error::Internal`] when there can be none.
     pub fn new(policy: PasswordPolicy, throttle: ThrottlePolicy, base: Base) -> Result<Self, Error> {
-        let PasswordPolicy { min_length, blocklist, min_score, hashing } = policy;
+        let PasswordPolicy { min_length, blocklist, min_score, pepper, hashing } = policy;
         Ok(Self {
             hasher: Arc::new(PasswordHasher::start(hashing)?),
             min_length,
             rules: PasswordRules::new(blocklist, min_score),
+            pepper,
             throttle: Throttle::new(throttle.failures, base.store.clone(), base.clock.clone()),
             decoys: Decoys::default(),
             reads: Arc::default(),
@@ -99,9 +101,31 @@ impl Passwords {
     /// Hashes a new password.
     ///
     /// # Errors
-    /// [`Error::Overloaded`], [`Error::KeyUnusable`].
+    /// [`Error::Overloaded`], [`Error::KeyUnusable`]; [`Error::InvalidArgument`] in a process that has no pepper, where one
+    /// is required.
     pub(super) async fn hash(&self, password: Password) -> Result<PasswordHash, Error> {
-        self.hasher.hash(password, None).await
+        let hash = self.hasher.hash(password, None).await?;
+        self.check_pepper(&hash).map(|()| hash)
+    }
+
+    /// Passes if hashes of other systems, which have no pepper of ours, are of use.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for the setting.
+    pub(super) fn may_import(&self) -> Result<(), Error> {
+        let advice = "required: hashes of other systems have no pepper of ours, and would be of no use";
+        if self.pepper == PepperMode::Required { Err(Error::invalid("password-pepper", advice)) } else { Ok(()) }
+    }
+
+    /// Passes if a password may be checked by this hash, as far as its pepper goes.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for the setting.
+    pub(super) fn check_pepper(&self, hash: &PasswordHash) -> Result<(), Error> {
+        let advice =
+            "required: a hash without a pepper is of no use; let a server hash the password (CreateUser, SetPassword)";
+        let fits = self.pepper != PepperMode::Required || phc::is_peppered(hash);
+        if fits { Ok(()) } else { Err(Error::invalid("password-pepper", advice)) }
     }
 
     /// The hash that stands in for that of an unknown name. None: one of today's cost.

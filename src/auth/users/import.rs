@@ -165,6 +165,7 @@ impl Users {
     }
 
     async fn import_batch(&self, mut import: Import, rows: Vec<ImportRow>) -> Result<(Import, Vec<Outcome>), Error> {
+        self.passwords.may_import()?;
         let now = self.base.clock.now();
         let mut outcomes = Vec::with_capacity(rows.len());
         let (mut new, mut places) = (Vec::new(), Vec::new());
