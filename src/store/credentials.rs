@@ -108,8 +108,8 @@ pub async fn list(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<UserWi
     Ok(rows.into_iter().map(UserWithHash::from).collect())
 }
 
-/// The password hashes of up to `count` users, chosen at random: of pages that are chosen by the table's size, which is
-/// always known. Where users are few on them, of more pages.
+/// The password hashes of up to `count` users, chosen as if at random, but alike by every replica and each time. They are on
+/// pages whose number goes by the table's size, which is always known. Where users are few on them, on more pages.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
@@ -119,8 +119,9 @@ pub async fn sample_hashes(conn: &mut Conn, count: u32) -> Result<Vec<PasswordHa
     let mut hashes = Vec::new();
     for sampled in SAMPLED_PAGES {
         let percent = (sampled * 100.0 / pages.max(1) as f64).min(100.0);
-        // In random order: who was imported first is first on the pages.
-        let sample = "SELECT password_hash FROM users TABLESAMPLE SYSTEM ($1) ORDER BY random() LIMIT $2";
+        // Not in the order of the pages: who was imported first is first on them.
+        let sample = "SELECT password_hash FROM users TABLESAMPLE SYSTEM ($1) REPEATABLE (0) \
+                      ORDER BY uuid_hash(id) LIMIT $2";
         hashes = conn.fetch_all(query_as::<_, (String,)>(sample).bind(percent).bind(i64::from(count))).await?;
         if percent >= 100.0 || hashes.len() * 2 >= count as usize {
             break;

@@ -1,5 +1,5 @@
 //! The secret by which unknown names are given decoys (`auth/passwords/decoys.rs`). All replicas have the same, and it
-//! outlives every key: whoever sees the decoy of a name change learns that nobody has that name (promise P6).
+//! outlives every key. Whoever sees the decoy of a name change learns that nobody has that name (promise P6).
 
 use super::Keys;
 use crate::{
@@ -7,9 +7,6 @@ use crate::{
     error::Error,
     store::{decoy_secret, retrying},
 };
-
-/// The name of the secret in the log and in what it is sealed for.
-pub(super) const DECOYS: &str = "secret of decoys";
 
 impl Keys {
     /// The secret of decoys. Whichever replica is first makes it, and one that knows it puts it back when it was lost.
@@ -26,7 +23,9 @@ impl Keys {
         match (found.as_ref().map(|sealed| self.vault.open_decoys(sealed)), known) {
             (Some(Ok(secret)), _) | (Some(Err(_)), Some(secret)) => return Ok(secret),
             // The keys of a server that has started do open: nothing is to be won from this any more.
-            (Some(Err(error)), None) => tracing::error!(%error, "decoys get another secret"),
+            (Some(Err(error)), None) => {
+                tracing::error!(%error, "unknown names get other decoys than before");
+            }
             (None, _) => {}
         }
         let secret = known.map_or_else(random::bytes, Ok)?;

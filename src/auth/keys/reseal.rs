@@ -1,6 +1,6 @@
 //! Sealing all keys with the first master key, so that the others can go.
 
-use super::{Keys, decoys::DECOYS};
+use super::{Keys, vault::DECOYS};
 use crate::{
     domain::audit::Kind,
     error::Error,

@@ -5,7 +5,6 @@ use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::decoys::DECOYS;
 use crate::{
     crypto::{
         pepper::Pepper,
@@ -26,6 +25,8 @@ use crate::{
 const HMAC_SHA256: &str = "HMAC-SHA256";
 /// The algorithm name under which peppers are stored.
 const ARGON2: &str = "argon2";
+/// The name of the secret of decoys in the log, and what it is sealed for.
+pub(super) const DECOYS: &str = "secret of decoys";
 
 /// The master keys.
 #[derive(Debug)]
