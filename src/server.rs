@@ -57,7 +57,8 @@ pub struct Listeners {
 }
 
 impl Server {
-    /// Starts the hashing threads, reads the blocklist of passwords, and reads the keys or makes them.
+    /// Starts the hashing threads, reads the blocklist of passwords, reads the keys or makes them, and looks at
+    /// the kinds of stored hashes.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for the blocklist, [`Error::DatabaseUnavailable`], [`Error::Internal`] for keys that do not
@@ -70,6 +71,10 @@ impl Server {
         }
         let auth = Arc::new(Auth::new(accounts, config.master_keys, keys, tokens));
         auth.keys.start().await?;
+        // What hinders Login, which waits for this, does not hinder Verify.
+        if let Err(error) = auth.sample_hashes().await {
+            tracing::warn!(%error, "nobody can log in yet: the kinds of password hashes could not be looked at");
+        }
         Ok(Self {
             follower: Arc::new(follower(&auth)),
             auth,

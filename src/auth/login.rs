@@ -86,11 +86,12 @@ impl Auth {
 }
 
 impl Auth {
-    /// Looks at which kinds of hashes the users have.
+    /// Looks at which kinds of hashes the users have. When that fails, what was seen before counts.
     ///
     /// # Errors
-    /// [`Error::DatabaseUnavailable`].
+    /// [`Error::DatabaseUnavailable`], [`Error::Internal`].
     pub async fn sample_hashes(&self) -> Result<(), Error> {
-        self.passwords.sample_hashes(|| self.keys.ring().lasting_secret(b"decoys")).await
+        let secret = self.keys.decoy_secret(self.passwords.decoy_secret()).await?;
+        self.passwords.sample_hashes(secret).await
     }
 }

@@ -83,11 +83,6 @@ impl Keyring {
         self.refresh.decode(text)
     }
 
-    /// A secret that all replicas have and that outlives rotations, for one purpose; None without a key.
-    pub fn lasting_secret(&self, purpose: &[u8]) -> Option<[u8; 32]> {
-        self.refresh.lasting_secret(purpose)
-    }
-
     /// The hint of a device.
     ///
     /// # Errors

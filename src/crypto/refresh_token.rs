@@ -90,14 +90,6 @@ impl RefreshTokenKeys {
         Some(Secret::new(format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))))
     }
 
-    /// Derives a secret from the oldest key, since keys of refresh tokens are never deleted.
-    pub(super) fn lasting_secret(&self, purpose: &[u8]) -> Option<[u8; 32]> {
-        let usable = self.0.iter().filter(|(_, key)| matches!(key, RefreshTokenKey::Key(_)));
-        let oldest = *usable.min_by_key(|(number, _)| **number)?.0;
-        // Neither a refresh token nor a device hint begins like this.
-        self.tag(oldest, &[&[0], purpose].concat())?.as_ref().try_into().ok()
-    }
-
     /// A tag of other things than refresh tokens, whose first byte says so.
     pub(super) fn tag(&self, number: u16, bytes: &[u8]) -> Option<hmac::Tag> {
         match self.0.get(&number)? {

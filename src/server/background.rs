@@ -20,6 +20,8 @@ const AUDIT_PAUSE: Duration = Duration::from_secs(1);
 const REPLICATION_PAUSE: Duration = Duration::from_secs(3600);
 const CLEAN_PAUSE: Duration = Duration::from_secs(30);
 const SAMPLE_PAUSE: Duration = Duration::from_secs(600);
+/// Time between two looks at the kinds of password hashes while they fail: before the first one nobody can log in.
+const SAMPLE_RETRY: Duration = Duration::from_secs(2);
 /// Distance of the two clocks up to which nothing is logged.
 const CLOCK_DISTANCE: Duration = Duration::from_secs(5);
 
@@ -54,14 +56,16 @@ async fn report_health(auth: Arc<Auth>, health: Health) {
     }
 }
 
-/// Looks at the kinds of stored password hashes now and then.
+/// Looks at the kinds of stored password hashes now and then. The first look was at the start.
 async fn watch_hashes(auth: Arc<Auth>) {
+    let mut known = auth.passwords.knows_kinds();
     loop {
+        tokio::time::sleep(if known { SAMPLE_PAUSE } else { SAMPLE_RETRY }).await;
         let sampled = auth.sample_hashes().await;
         if let Err(error) = &sampled {
-            tracing::debug!(%error, "the kinds of password hashes are not known");
+            tracing::warn!(%error, "the kinds of password hashes could not be looked at");
         }
-        tokio::time::sleep(if sampled.is_ok() { SAMPLE_PAUSE } else { CLEAN_PAUSE }).await;
+        known = auth.passwords.knows_kinds();
     }
 }
 

@@ -18,6 +18,10 @@ use crate::{
     error::Error,
 };
 
+/// Numbers of pages that hashes are sampled from, the second if the first have few. Users who came together, with hashes of
+/// one kind, are together on pages, so that many pages count for more than many users.
+const SAMPLED_PAGES: [f64; 2] = [1000.0, 8000.0];
+
 /// A user as it is stored, with its password hash.
 #[derive(Clone, Debug)]
 pub struct UserWithHash {
@@ -104,18 +108,26 @@ pub async fn list(conn: &mut Conn, after: Uuid, limit: i64) -> Result<Vec<UserWi
     Ok(rows.into_iter().map(UserWithHash::from).collect())
 }
 
-/// The password hashes of some `count` users, from pages chosen at random.
+/// The password hashes of up to `count` users, chosen as if at random, but alike by every replica and each time. They are on
+/// pages whose number goes by the table's size, which is always known. Where users are few on them, on more pages.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn sample_hashes(conn: &mut Conn, count: u32) -> Result<Vec<PasswordHash>, Error> {
-    let estimate = query_as::<_, (f32,)>("SELECT reltuples FROM pg_class WHERE oid = 'users'::regclass");
-    let users = conn.fetch_optional(estimate).await?.map_or(0.0, |(users,)| users);
-    // Unknown (-1) and small: all.
-    let percent = if users <= 0.0 { 100.0 } else { (f64::from(count) * 100.0 / f64::from(users)).min(100.0) };
-    let sample = query_as::<_, (String,)>("SELECT password_hash FROM users TABLESAMPLE SYSTEM ($1) LIMIT $2");
-    let rows = conn.fetch_all(sample.bind(percent).bind(2 * i64::from(count))).await?;
-    Ok(rows.into_iter().map(|(hash,)| PasswordHash::from_stored(hash)).collect())
+    let size = query_as::<_, (i64,)>("SELECT pg_relation_size('users') / current_setting('block_size')::bigint");
+    let pages = conn.fetch_optional(size).await?.map_or(0, |(pages,)| pages);
+    let mut hashes = Vec::new();
+    for sampled in SAMPLED_PAGES {
+        let percent = (sampled * 100.0 / pages.max(1) as f64).min(100.0);
+        // Not in the order of the pages: who was imported first is first on them.
+        let sample = "SELECT password_hash FROM users TABLESAMPLE SYSTEM ($1) REPEATABLE (0) \
+                      ORDER BY uuid_hash(id) LIMIT $2";
+        hashes = conn.fetch_all(query_as::<_, (String,)>(sample).bind(percent).bind(i64::from(count))).await?;
+        if percent >= 100.0 || hashes.len() * 2 >= count as usize {
+            break;
+        }
+    }
+    Ok(hashes.into_iter().map(|(hash,)| PasswordHash::from_stored(hash)).collect())
 }
 
 /// Replaces a hash by another of the same password, if it is still `old`.

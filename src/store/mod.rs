@@ -11,6 +11,7 @@ pub mod audit;
 mod compatibility;
 mod conn;
 pub mod credentials;
+pub mod decoy_secret;
 mod error;
 mod health;
 mod hosts;

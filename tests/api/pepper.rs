@@ -256,7 +256,7 @@ async fn peppers_are_resealed_with_the_other_keys() {
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
     setup.master_key = format!("{other}\n{MASTER_KEY}\n");
     let resealed = setup.without_start().keys.reseal().await.expect("resealed");
-    assert_eq!((resealed.count, resealed.closed.len()), (5, 0));
+    assert_eq!((resealed.count, resealed.closed.len()), (6, 0));
     let mut setup = Setup::on(server.database_url.clone(), server.clock.clone());
     setup.master_key = other.to_owned();
     alice.at(&setup.start().await).login().await;

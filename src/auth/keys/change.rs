@@ -67,11 +67,15 @@ impl Keys {
     }
 
     pub(super) fn event(&self, kind: Kind, key: &Key) -> Event {
+        self.event_of(kind, format!("{} {}", key.purpose.as_str(), key.kid))
+    }
+
+    pub(super) fn event_of(&self, kind: Kind, detail: String) -> Event {
         // Servers change keys by themselves, and operators by the command line alone.
         let actor = match self.base.operator {
             Actor::CommandLine => Actor::CommandLine,
             _ => Actor::Server,
         };
-        Event::new(kind, actor).detail(format!("{} {}", key.purpose.as_str(), key.kid))
+        Event::new(kind, actor).detail(detail)
     }
 }

@@ -2,6 +2,7 @@
 //! in the log, and its tokens are undecided: they are neither accepted nor called forged.
 
 mod change;
+mod decoys;
 mod kill;
 mod known;
 mod peppers;

@@ -25,6 +25,8 @@ use crate::{
 const HMAC_SHA256: &str = "HMAC-SHA256";
 /// The algorithm name under which peppers are stored.
 const ARGON2: &str = "argon2";
+/// The name of the secret of decoys in the log, and what it is sealed for.
+pub(super) const DECOYS: &str = "secret of decoys";
 
 /// The master keys.
 #[derive(Debug)]
@@ -69,10 +71,33 @@ impl Vault {
     /// # Errors
     /// [`Error::Internal`] when it does not open.
     pub(super) fn resealed(&self, stored: &StoredKey) -> Result<Option<Vec<u8>>, Error> {
-        match self.open(stored)? {
+        self.reseal(&stored.sealed_key, &context(&stored.key, &stored.algorithm))
+    }
+
+    fn reseal(&self, sealed: &[u8], context: &str) -> Result<Option<Vec<u8>>, Error> {
+        match self.0.open(sealed, context)? {
             (_, SealedBy::First) => Ok(None),
-            (private, SealedBy::Older) => self.0.seal(&private, &context(&stored.key, &stored.algorithm)).map(Some),
+            (private, SealedBy::Older) => self.0.seal(&private, context).map(Some),
         }
+    }
+
+    /// Opens the secret of decoys.
+    pub(super) fn open_decoys(&self, sealed: &[u8]) -> Result<[u8; 32], Error> {
+        let (secret, _) = self.0.open(sealed, DECOYS)?;
+        secret.as_slice().try_into().map_err(|_| Error::internal("the secret of decoys has 32 bytes"))
+    }
+
+    /// Seals the secret of decoys.
+    pub(super) fn seal_decoys(&self, secret: &[u8; 32]) -> Result<Vec<u8>, Error> {
+        self.0.seal(secret, DECOYS)
+    }
+
+    /// The secret of decoys sealed by the first master key; None when it is already.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it does not open.
+    pub(super) fn resealed_decoys(&self, sealed: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.reseal(sealed, DECOYS)
     }
 
     /// Opens a stored pepper.

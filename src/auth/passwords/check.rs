@@ -28,6 +28,7 @@ impl Passwords {
     pub async fn authenticate(&self, attempt: &PasswordAttempt) -> Result<UserWithHash, Error> {
         let until = attempt.until.unwrap_or_else(|| Instant::now() + self.deadline);
         // Before anything is counted: a password that is not looked at is no attempt.
+        self.decoys.check_known()?;
         self.hasher.check_capacity(Some(until))?;
         let (store, name) = (self.base.store.clone(), attempt.username.clone());
         // No connection is held while the password is hashed.

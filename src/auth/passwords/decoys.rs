@@ -1,10 +1,11 @@
 //! Hashes that a password is checked against when there is no such user (promise P6). Hashes of several kinds may be
 //! stored, each of its own cost: those of another system, those of an earlier policy. So an unknown name is given a
 //! kind too, as often as the users have it, and each time the same one. Nobody can tell which without the service's
-//! secret.
+//! secret (`auth/keys/decoys.rs`), which outlives every key. Until the users' hashes have been looked at, no password is.
 
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -14,14 +15,14 @@ use crate::{
         foreign_hash::{ForeignHash, is_foreign},
     },
     domain::{password_hash::PasswordHash, user::Username},
+    error::Error,
 };
 
-/// Hashes that stand in for those of users that do not exist.
+/// Hashes that stand in for those of users that do not exist; None before the first look.
 #[derive(Debug, Default)]
-pub(super) struct Decoys(RwLock<Arc<Mix>>);
+pub(super) struct Decoys(RwLock<Option<Arc<Mix>>>);
 
 /// The kinds of hashes that are stored.
-#[derive(Debug, Default)]
 struct Mix {
     /// The kinds in the order of their names: a hash of each, and how many users have it.
     kinds: Vec<(PasswordHash, u64)>,
@@ -31,13 +32,35 @@ struct Mix {
 impl Decoys {
     /// The hash that stands in for that of an unknown name. None: one of today's cost.
     pub(super) fn of(&self, name: &Username) -> Option<PasswordHash> {
-        let mix = Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner));
-        mix.choose(name).cloned()
+        self.mix()?.choose(name).cloned()
     }
 
-    /// Takes over the kinds of these hashes. `secret` is the service's.
+    /// Passes once it is known which kinds the users have.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`]: a decoy of today would be another one later, which the users' hashes are not.
+    pub(super) fn check_known(&self) -> Result<(), Error> {
+        let unknown = || Error::DatabaseUnavailable("the kinds of password hashes are not known yet".into());
+        self.mix().map(drop).ok_or_else(unknown)
+    }
+
+    /// The secret that names are given their kinds by.
+    pub(super) fn secret(&self) -> Option<[u8; 32]> {
+        self.mix().map(|mix| mix.secret)
+    }
+
+    /// Takes over the kinds of these hashes. `secret` is the service's. Without hashes the kinds stay: there are no users,
+    /// or the sample has missed them.
     pub(super) fn set(&self, hashes: Vec<PasswordHash>, secret: [u8; 32]) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Mix::new(hashes, secret));
+        let fresh = Mix::new(hashes, secret);
+        let mut mix = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if mix.is_none() || !fresh.kinds.is_empty() {
+            *mix = Some(Arc::new(fresh));
+        }
+    }
+
+    fn mix(&self) -> Option<Arc<Mix>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -66,6 +89,12 @@ impl Mix {
                 None
             }
         })
+    }
+}
+
+impl fmt::Debug for Mix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Mix(..)")
     }
 }
 
@@ -136,6 +165,6 @@ mod tests {
         let moved = chosen(&Mix::new(hashes([51, 29, 20]), [7; 32]));
         let changed = moved.iter().zip(&first).filter(|(one, other)| one != other).count();
         assert!((1..300).contains(&changed), "{changed}");
-        assert!(Mix::default().choose(&names[0]).is_none());
+        assert!(Mix::new(vec![], [7; 32]).choose(&names[0]).is_none());
     }
 }

@@ -133,15 +133,23 @@ impl Passwords {
         self.decoys.of(name)
     }
 
-    /// Looks at which kinds of hashes the users have. `secret` is the service's, if it has one by now.
+    /// True once the users' hashes have been looked at for their kinds. Nobody can log in before.
+    pub fn knows_kinds(&self) -> bool {
+        self.decoys.check_known().is_ok()
+    }
+
+    /// The secret of decoys, once the users' hashes have been looked at.
+    pub(super) fn decoy_secret(&self) -> Option<[u8; 32]> {
+        self.decoys.secret()
+    }
+
+    /// Looks at which kinds of hashes the users have. `secret` is that of decoys.
     ///
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
-    pub(super) async fn sample_hashes(&self, secret: impl FnOnce() -> Option<[u8; 32]>) -> Result<(), Error> {
+    pub(super) async fn sample_hashes(&self, secret: [u8; 32]) -> Result<(), Error> {
         let hashes = credentials::sample_hashes(&mut self.base.store.acquire().await?, SAMPLE).await?;
-        if let Some(secret) = secret() {
-            self.decoys.set(hashes, secret);
-        }
+        self.decoys.set(hashes, secret);
         Ok(())
     }
 
