@@ -20,7 +20,7 @@ const AUDIT_PAUSE: Duration = Duration::from_secs(1);
 const REPLICATION_PAUSE: Duration = Duration::from_secs(3600);
 const CLEAN_PAUSE: Duration = Duration::from_secs(30);
 const SAMPLE_PAUSE: Duration = Duration::from_secs(600);
-/// Time between two looks at the kinds of password hashes while they fail: before the first one nobody can log in.
+/// Time between two looks at the kinds of password hashes before the first that works: nobody can log in till then.
 const SAMPLE_RETRY: Duration = Duration::from_secs(2);
 /// Distance of the two clocks up to which nothing is logged.
 const CLOCK_DISTANCE: Duration = Duration::from_secs(5);
@@ -58,14 +58,16 @@ async fn report_health(auth: Arc<Auth>, health: Health) {
 
 /// Looks at the kinds of stored password hashes now and then. The first look was at the start.
 async fn watch_hashes(auth: Arc<Auth>) {
-    let mut known = auth.passwords.knows_kinds();
+    let mut pause = if auth.passwords.knows_kinds() { SAMPLE_PAUSE } else { SAMPLE_RETRY };
     loop {
-        tokio::time::sleep(if known { SAMPLE_PAUSE } else { SAMPLE_RETRY }).await;
-        let sampled = auth.sample_hashes().await;
-        if let Err(error) = &sampled {
-            tracing::warn!(%error, "the kinds of password hashes could not be looked at");
-        }
-        known = auth.passwords.knows_kinds();
+        tokio::time::sleep(pause).await;
+        pause = match auth.sample_hashes().await {
+            Ok(()) => SAMPLE_PAUSE,
+            Err(error) => {
+                tracing::warn!(%error, "the kinds of password hashes could not be looked at");
+                if auth.passwords.knows_kinds() { CLEAN_PAUSE } else { SAMPLE_RETRY }
+            }
+        };
     }
 }
 
