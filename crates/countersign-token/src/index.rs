@@ -1,6 +1,6 @@
 //! The index: which sessions are dead, and below which epoch each user's tokens are. Pure and in memory.
 
-use std::{array, collections::HashMap, hash::Hash, time::Duration};
+use std::{collections::HashMap, hash::Hash, time::Duration};
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -90,11 +90,11 @@ impl Lifetime {
 
 /// A map in parts that can be walked one by one: nobody waits until all of it has been.
 #[derive(Debug)]
-struct Shards<K, V>([HashMap<K, V>; SHARDS]);
+struct Shards<K, V>(Box<[HashMap<K, V>]>);
 
 impl<K, V> Default for Shards<K, V> {
     fn default() -> Self {
-        Self(array::from_fn(|_| HashMap::new()))
+        Self((0..SHARDS).map(|_| HashMap::new()).collect())
     }
 }
 
