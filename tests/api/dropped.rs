@@ -466,7 +466,7 @@ async fn a_change_of_master_keys_that_is_cut_can_be_asked_again() {
     back.master_key = format!("{OTHER_MASTER_KEY}\n{MASTER_KEY}\n");
     let back = back.without_start();
     let mut moved = u64::try_from(back.keys.reseal().await.expect("moved").count).expect("few");
-    assert_eq!(moved, 5);
+    assert_eq!(moved, 6, "five keys and the secret of decoys");
     callers.settle().await;
     let callers = callers;
     let look = async || {
@@ -479,7 +479,7 @@ async fn a_change_of_master_keys_that_is_cut_can_be_asked_again() {
         callers.assert_keys_are_whole(&alice).await;
     };
     let awaits = callers.at_each_await(async || callers.server.auth.keys.reseal().await, look).await;
-    assert!(awaits > 21, "{awaits}");
+    assert!(awaits > 26, "{awaits}");
     callers.assert_nothing_is_held().await;
 }
 
@@ -513,5 +513,23 @@ async fn an_export_of_peppers_that_is_cut_holds_nothing() {
     assert!(awaits > 2, "{awaits}");
     let events = callers.count("SELECT count(*) FROM audit_events WHERE kind = 'peppers_exported'").await;
     assert!((1..=i64::try_from(awaits).expect("few") + 1).contains(&events), "{events}");
+    callers.assert_nothing_is_held().await;
+}
+
+#[tokio::test]
+async fn p6_a_secret_of_decoys_that_was_being_made_is_one() {
+    let callers = Callers::new(Setup::new().await).await;
+    let keys = &callers.server.auth.keys;
+    let look = async || {
+        let secret = keys.decoy_secret(None).await.expect("made");
+        assert!(keys.decoy_secret(None).await.expect("read") == secret, "the one that is stored");
+        assert_eq!(
+            callers.count("WITH gone AS (DELETE FROM decoy_secret RETURNING 1) SELECT count(*) FROM gone").await,
+            1
+        );
+    };
+    look().await;
+    let awaits = callers.at_each_await(async || keys.decoy_secret(None).await, look).await;
+    assert!(awaits > 2, "{awaits}");
     callers.assert_nothing_is_held().await;
 }
