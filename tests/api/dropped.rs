@@ -1,7 +1,9 @@
-//! Callers that leave. The future of each RPC, and of each change of keys, is dropped at each of its awaits, one after the other, until one call is through;
-//! then nothing may be lost: no lane, no permit, no connection, no lock, and no half of what was asked for.
+//! Callers that leave. The future of each RPC, and of each operation on keys, is dropped at each of its awaits, one after the
+//! other, until one call is through; then nothing may be lost: no lane, no permit, no connection, no lock, and no half of what
+//! was asked for.
 
 use std::{
+    fmt::Debug,
     future::poll_fn,
     sync::atomic::{AtomicUsize, Ordering},
     task::Poll,
@@ -9,7 +11,10 @@ use std::{
 };
 
 use countersign::{
-    domain::{key::Purpose, policy::PepperMode},
+    domain::{
+        key::{Purpose, Stage},
+        policy::PepperMode,
+    },
     error::Error,
     grpc::{
         self, Administration, Services,
@@ -26,7 +31,10 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::{runtime::Handle, sync::Mutex, task::yield_now, time::timeout};
 use tonic::{Code, Response, Status};
 
-use crate::support::{PASSWORD, Setup, TestServer, User, refusal};
+use crate::{
+    keys::{kid, stored},
+    support::{MASTER_KEY, PASSWORD, Proxy, Setup, TestServer, User, refusal},
+};
 
 /// As many connections as the servers under test have.
 const CONNECTIONS: usize = 16;
@@ -34,45 +42,72 @@ const LANES: usize = 2;
 /// Far more than the awaits of any call.
 const MOST: usize = 200;
 const AT_LAST: Duration = Duration::from_secs(60);
+/// Counts the others who are in the middle of a statement or of a transaction.
+const BUSY: &str = "SELECT count(*) FROM pg_stat_activity \
+    WHERE datname = current_database() AND state <> 'idle' AND pid <> pg_backend_pid()";
+/// Longer than a key is published before it may sign.
+const LEAD: Duration = Duration::from_secs(71 * 60);
+const OTHER_MASTER_KEY: &str = "//////////////////////////////////////////8=";
 
-/// The RPCs of a server, called without a port: so that a call has no awaits but its own.
+/// The RPCs of a server, called without a port: so that a call has no awaits but its own. The database is behind a proxy of
+/// this runtime: where that has one thread, no answer is there before the call has waited for it, and no await is missed.
 struct Callers {
     server: TestServer,
     services: Services,
+    proxy: Proxy,
+    database_url: String,
     /// How many tasks there are when nothing is under way.
     idle: usize,
 }
 
 impl Callers {
-    async fn new(setup: Setup) -> Self {
+    async fn new(mut setup: Setup) -> Self {
+        let database_url = setup.database_url.clone();
+        let proxy = Proxy::before(&database_url);
+        setup.database_url = proxy.url();
+        // The database does not end by itself what was left behind.
+        setup.database_deadline = 2 * AT_LAST;
         let server = setup.start().await;
         let services = grpc::services(server.auth.clone(), Administration::Everybody);
+        let mut callers = Self { server, services, proxy, database_url, idle: usize::MAX };
+        callers.settle().await;
+        callers
+    }
+
+    /// Counts the tasks that there are when nothing is under way.
+    async fn settle(&mut self) {
         // By then what the start has begun is over, and the user's connection is there to stay.
-        let somebody = server.user("somebody").await;
-        let mut idle = usize::MAX;
+        let somebody = self.server.user(&format!("somebody-{}", self.idle)).await;
+        self.idle = usize::MAX;
         for _ in 0..20 {
             somebody.login().await;
             for _ in 0..100 {
-                idle = idle.min(Handle::current().metrics().num_alive_tasks());
+                self.idle = self.idle.min(self.tasks());
                 yield_now().await;
             }
         }
-        Self { server, services, idle }
+    }
+
+    /// The number of tasks that there are, but for the proxy's.
+    fn tasks(&self) -> usize {
+        Handle::current().metrics().num_alive_tasks().saturating_sub(self.proxy.connections())
     }
 
     /// Cuts a call at each await, until it is through; each time, what it has begun ends before anything is looked at. Says how
     /// many awaits there were.
-    async fn at_each_await<T>(
+    async fn at_each_await<T, E: Debug>(
         &self,
-        call: impl AsyncFn() -> Result<Response<T>, Status>,
+        call: impl AsyncFn() -> Result<T, E>,
         mut look: impl AsyncFnMut(),
     ) -> usize {
         for polls in 0..MOST {
             let answer = cut_after(polls, call()).await;
             let ended = async {
-                while Handle::current().metrics().num_alive_tasks() > self.idle {
+                while self.tasks() > self.idle {
                     yield_now().await;
                 }
+                // A commit that was sent and cut is still carried out.
+                while self.count(BUSY).await > 0 {}
             };
             timeout(AT_LAST, ended).await.expect("what was begun ends");
             look().await;
@@ -109,10 +144,35 @@ impl Callers {
             }
         };
         timeout(AT_LAST, free).await.expect("all is given back");
-        let mut connection = PgConnection::connect(&self.server.database_url).await.expect("connected");
         let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
-        let open: i64 = sqlx::query_scalar(open).fetch_one(&mut connection).await.expect("counted");
-        assert_eq!(open, 0, "a transaction is open");
+        assert_eq!(self.count(open).await, 0, "a transaction is open");
+    }
+
+    async fn count(&self, statement: &'static str) -> i64 {
+        let mut connection = PgConnection::connect(&self.database_url).await.expect("connected");
+        sqlx::query_scalar(statement).fetch_one(&mut connection).await.expect("counted")
+    }
+
+    /// The name of the one key of `purpose` that is active.
+    async fn active(&self, purpose: Purpose) -> String {
+        let keys = stored(&self.server).await.into_iter().map(|s| s.key);
+        let active: Vec<_> = keys.filter(|key| key.purpose == purpose && key.stage == Stage::Active).collect();
+        assert_eq!(active.len(), 1, "{active:?}");
+        active[0].kid.clone()
+    }
+
+    /// What has become of the keys was noted, and this replica has heard of it.
+    async fn assert_keys_are_whole(&self, somebody: &User) {
+        self.server.catch_up().await;
+        let tokens = somebody.login().await;
+        assert_eq!(kid(&tokens.access_token), self.active(Purpose::AccessToken).await);
+        somebody.verify(&tokens.access_token).await.expect("valid");
+        somebody.rotate(&tokens.refresh_token).await;
+        let unlike = "SELECT count(*) FROM keys k, LATERAL (SELECT array_agg(e.kind) AS kinds FROM audit_events e \
+             WHERE e.detail = k.purpose || ' ' || k.kid) e WHERE NOT COALESCE('key_created' = ANY (kinds), false) \
+             OR (k.stage = 'killed') <> ('key_killed' = ANY (kinds)) OR k.purpose <> 'pepper' AND k.number > 1 \
+             AND k.stage <> 'killed' AND (k.stage <> 'next') <> ('key_activated' = ANY (kinds))";
+        assert_eq!(self.count(unlike).await, 0, "each change has its event, and each event its change");
     }
 }
 
@@ -341,5 +401,135 @@ async fn a_change_of_keys_whose_maker_leaves_is_whole_or_nothing() {
     callers.at_each_await(async || answered(keys.rotate(Purpose::Pepper).await), look).await;
     callers.at_each_await(async || answered(keys.reseal().await), look).await;
     callers.at_each_await(async || answered(keys.export_peppers().await), look).await;
+    callers.assert_nothing_is_held().await;
+}
+
+#[tokio::test]
+async fn a_rotation_of_keys_that_is_cut_is_whole_or_nothing() {
+    let mut setup = Setup::new().await;
+    setup.settings.passwords.password_pepper = PepperMode::On;
+    let callers = Callers::new(setup).await;
+    let alice = callers.server.user("alice").await;
+    for purpose in Purpose::ALL {
+        callers.server.pass(LEAD).await;
+        let look = async || {
+            callers.assert_keys_are_whole(&alice).await;
+            callers.active(purpose).await;
+            callers.server.pass(LEAD).await;
+        };
+        let awaits = callers.at_each_await(async || callers.server.auth.keys.rotate(purpose).await, look).await;
+        assert!(awaits > 8, "one for each statement: {awaits}");
+    }
+    callers.assert_nothing_is_held().await;
+}
+
+#[tokio::test]
+async fn p1_a_kill_of_a_key_that_is_cut_is_whole_or_can_be_asked_again() {
+    let callers = Callers::new(Setup::new().await).await;
+    let alice = callers.server.user("alice").await;
+    for purpose in [Purpose::AccessToken, Purpose::RefreshToken] {
+        let asked = Mutex::new((callers.active(purpose).await, alice.login().await));
+        let kill = async || {
+            let kid = asked.lock().await.0.clone();
+            callers.server.auth.keys.kill(&kid).await
+        };
+        let look = async || {
+            callers.assert_keys_are_whole(&alice).await;
+            let mut asked = asked.lock().await;
+            if callers.active(purpose).await == asked.0 {
+                alice.verify(&asked.1.access_token).await.expect("not killed");
+                callers.server.auth.keys.kill(&asked.0).await.expect("asked again");
+                callers.assert_keys_are_whole(&alice).await;
+            }
+            let refused = match purpose {
+                Purpose::AccessToken => refusal(alice.verify(&asked.1.access_token).await),
+                _ => refusal(alice.refresh(&asked.1.refresh_token).await),
+            };
+            assert!(["TOKEN_REVOKED", "REFRESH_TOKEN_INVALID"].contains(&refused.1.as_str()), "{refused:?}");
+            callers.server.pass(LEAD).await;
+            *asked = (callers.active(purpose).await, alice.login().await);
+        };
+        let awaits = callers.at_each_await(kill, look).await;
+        assert!(awaits > 8, "{awaits}");
+    }
+    callers.assert_nothing_is_held().await;
+}
+
+#[tokio::test]
+async fn a_change_of_master_keys_that_is_cut_can_be_asked_again() {
+    let mut setup = Setup::new().await;
+    setup.settings.passwords.password_pepper = PepperMode::On;
+    setup.master_key = format!("{MASTER_KEY}\n{OTHER_MASTER_KEY}\n");
+    let mut callers = Callers::new(setup).await;
+    let alice = callers.server.user("alice").await;
+    let mut back = Setup::on(callers.database_url.clone(), callers.server.clock.clone());
+    back.master_key = format!("{OTHER_MASTER_KEY}\n{MASTER_KEY}\n");
+    let back = back.without_start();
+    let mut moved = u64::try_from(back.keys.reseal().await.expect("moved").count).expect("few");
+    assert_eq!(moved, 6, "five keys and the secret of decoys");
+    callers.settle().await;
+    let callers = callers;
+    let look = async || {
+        let resealed = back.keys.reseal().await.expect("moved back");
+        assert!(resealed.closed.is_empty(), "{:?}", resealed.closed);
+        // Those that were moved are moved back.
+        moved += 2 * resealed.count as u64;
+        let events = callers.count("SELECT count(*) FROM audit_events WHERE kind = 'key_resealed'").await;
+        assert_eq!(events, i64::try_from(moved).expect("few"), "each has its event");
+        callers.assert_keys_are_whole(&alice).await;
+    };
+    let awaits = callers.at_each_await(async || callers.server.auth.keys.reseal().await, look).await;
+    assert!(awaits > 26, "{awaits}");
+    callers.assert_nothing_is_held().await;
+}
+
+/// What a server does by itself, and is cut when it stops.
+#[tokio::test]
+async fn what_is_due_for_keys_and_is_cut_is_done_later() {
+    let mut setup = Setup::new().await;
+    setup.settings.keys.key_lifetime = Duration::from_secs(61 * 60);
+    let callers = Callers::new(setup).await;
+    let alice = callers.server.user("alice").await;
+    let keys = &callers.server.auth.keys;
+    let look = async || {
+        callers.assert_keys_are_whole(&alice).await;
+        keys.look_after().await.expect("looked after");
+        callers.assert_keys_are_whole(&alice).await;
+        callers.server.advance(LEAD).await;
+    };
+    look().await;
+    let awaits = callers.at_each_await(async || keys.look_after().await, look).await;
+    assert!(awaits > 20, "{awaits}");
+    callers.assert_nothing_is_held().await;
+}
+
+#[tokio::test]
+async fn an_export_of_peppers_that_is_cut_holds_nothing() {
+    let mut setup = Setup::new().await;
+    setup.settings.passwords.password_pepper = PepperMode::On;
+    let callers = Callers::new(setup).await;
+    let export = async || callers.server.auth.keys.export_peppers().await;
+    let awaits = callers.at_each_await(export, async || ()).await;
+    assert!(awaits > 2, "{awaits}");
+    let events = callers.count("SELECT count(*) FROM audit_events WHERE kind = 'peppers_exported'").await;
+    assert!((1..=i64::try_from(awaits).expect("few") + 1).contains(&events), "{events}");
+    callers.assert_nothing_is_held().await;
+}
+
+#[tokio::test]
+async fn p6_a_secret_of_decoys_that_was_being_made_is_one() {
+    let callers = Callers::new(Setup::new().await).await;
+    let keys = &callers.server.auth.keys;
+    let look = async || {
+        let secret = keys.decoy_secret(None).await.expect("made");
+        assert!(keys.decoy_secret(None).await.expect("read") == secret, "the one that is stored");
+        assert_eq!(
+            callers.count("WITH gone AS (DELETE FROM decoy_secret RETURNING 1) SELECT count(*) FROM gone").await,
+            1
+        );
+    };
+    look().await;
+    let awaits = callers.at_each_await(async || keys.decoy_secret(None).await, look).await;
+    assert!(awaits > 2, "{awaits}");
     callers.assert_nothing_is_held().await;
 }

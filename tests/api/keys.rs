@@ -35,7 +35,7 @@ async fn run(server: &TestServer, statement: &str) {
     connection.execute(AssertSqlSafe(statement)).await.expect(statement);
 }
 
-async fn stored(server: &TestServer) -> Vec<StoredKey> {
+pub(crate) async fn stored(server: &TestServer) -> Vec<StoredKey> {
     countersign::auth::keys::stored(&server.auth.base.store).await.expect("read").keys
 }
 
@@ -45,13 +45,13 @@ async fn in_stage(server: &TestServer, stage: Stage) -> Option<String> {
     stored(server).await.into_iter().find(found).map(|s| s.key.kid)
 }
 
-async fn jwks(server: &TestServer) -> JwkSet {
+pub(crate) async fn jwks(server: &TestServer) -> JwkSet {
     let answer = server.auth_client().get_jwks(GetJwksRequest {}).await.expect("answered");
     serde_json::from_str(&answer.into_inner().jwks).expect("a key set")
 }
 
 /// What a verifier does that knows nothing of us but a key set.
-fn is_signed(access_token: &str, key_set: &JwkSet) -> bool {
+pub(crate) fn is_signed(access_token: &str, key_set: &JwkSet) -> bool {
     let Some(jwk) = key_set.find(&kid(access_token)) else {
         return false;
     };

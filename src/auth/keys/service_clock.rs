@@ -1,6 +1,7 @@
 //! The service's clock: a number in the database that a replica moves on by as much as it has watched it stand still.
 //! The replica measures by its own clock that does not jump. Only one replica can move it, because the number must be
-//! the one that it saw. No wall clock decides how old a key is.
+//! the one that it saw. No wall clock decides how old a key is: one that jumps ahead would put a key into force that
+//! verifiers have not fetched. It would also delete a key whose tokens are alive.
 
 use std::time::Duration;
 

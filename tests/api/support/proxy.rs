@@ -4,7 +4,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -49,6 +49,8 @@ pub(crate) struct Proxy {
     lose: Lose,
     /// How many connections have been made to it.
     accepted: watch::Sender<usize>,
+    /// Held by each connection.
+    connections: Arc<()>,
     task: JoinHandle<()>,
 }
 
@@ -66,9 +68,17 @@ impl Proxy {
         let mode = watch::Sender::new(Mode::Open);
         let lose = Lose::default();
         let accepted = watch::Sender::new(0);
-        let accepting = accept(listener, Arc::clone(&target), mode.clone(), Arc::clone(&lose), accepted.clone());
-        let task = tokio::spawn(accepting);
-        Self { dir, database: server.to_owned(), target, mode, lose, accepted, task }
+        let connections = Arc::new(());
+        let target_now = Arc::clone(&target);
+        let (modes, losing, counter, held) =
+            (mode.clone(), Arc::clone(&lose), accepted.clone(), Arc::downgrade(&connections));
+        let task = tokio::spawn(accept(listener, target_now, modes, losing, (counter, held)));
+        Self { dir, database: server.to_owned(), target, mode, lose, accepted, connections, task }
+    }
+
+    /// The number of connections that there are, each of which is a task.
+    pub(crate) fn connections(&self) -> usize {
+        Arc::strong_count(&self.connections) - 1
     }
 
     pub(crate) fn url(&self) -> String {
@@ -128,11 +138,15 @@ async fn accept(
     target: Arc<Mutex<PathBuf>>,
     mode: watch::Sender<Mode>,
     lose: Lose,
-    accepted: watch::Sender<usize>,
+    (accepted, connections): (watch::Sender<usize>, Weak<()>),
 ) {
     while let Ok((client, _)) = listener.accept().await {
         let target = target.lock().expect("not poisoned").clone();
-        tokio::spawn(forward(client, target, mode.subscribe(), Arc::clone(&lose)));
+        let (mode, lose, connection) = (mode.subscribe(), Arc::clone(&lose), connections.upgrade());
+        tokio::spawn(async move {
+            forward(client, target, mode, lose).await;
+            drop(connection);
+        });
         accepted.send_modify(|accepted| *accepted += 1);
     }
 }
