@@ -369,41 +369,6 @@ async fn a_reader_that_leaves_holds_nothing() {
     callers.assert_nothing_is_held().await;
 }
 
-/// An answer, as those of RPCs are looked at.
-fn answered<T>(result: Result<T, Error>) -> Result<Response<T>, Status> {
-    result.map(Response::new).map_err(|error| Status::internal(error.to_string()))
-}
-
-/// What a command does with keys, which a signal may cut short.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_change_of_keys_whose_maker_leaves_is_whole_or_nothing() {
-    let mut setup = Setup::new().await;
-    setup.settings.passwords.password_pepper = PepperMode::On;
-    let callers = Callers::new(setup).await;
-    let (keys, alice) = (&callers.server.auth.keys, callers.server.user("alice").await);
-    let url = &callers.server.database_url;
-    let active = async || {
-        let mut connection = PgConnection::connect(url).await.expect("connected");
-        let active = "SELECT purpose, kid FROM keys WHERE stage = 'active' ORDER BY purpose";
-        let active: Vec<(String, String)> = sqlx::query_as(active).fetch_all(&mut connection).await.expect("listed");
-        let purposes: Vec<&str> = active.iter().map(|(purpose, _)| purpose.as_str()).collect();
-        assert_eq!(purposes, ["access_token", "pepper", "refresh_token"], "one key of each purpose is in use");
-        active[0].1.clone()
-    };
-    let signing = Mutex::new(active().await);
-    let look = async || {
-        *signing.lock().await = active().await;
-        callers.server.catch_up().await;
-        assert_lives(&alice).await;
-    };
-    let kill = async || answered(keys.kill(&signing.lock().await.clone()).await);
-    callers.at_each_await(kill, look).await;
-    callers.at_each_await(async || answered(keys.rotate(Purpose::Pepper).await), look).await;
-    callers.at_each_await(async || answered(keys.reseal().await), look).await;
-    callers.at_each_await(async || answered(keys.export_peppers().await), look).await;
-    callers.assert_nothing_is_held().await;
-}
-
 #[tokio::test]
 async fn a_rotation_of_keys_that_is_cut_is_whole_or_nothing() {
     let mut setup = Setup::new().await;
