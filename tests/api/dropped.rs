@@ -15,7 +15,6 @@ use countersign::{
         key::{Purpose, Stage},
         policy::PepperMode,
     },
-    error::Error,
     grpc::{
         self, Administration, Services,
         v1::{
@@ -29,7 +28,7 @@ use countersign::{
 };
 use sqlx::{Connection as _, PgConnection};
 use tokio::{runtime::Handle, sync::Mutex, task::yield_now, time::timeout};
-use tonic::{Code, Response, Status};
+use tonic::Code;
 
 use crate::{
     keys::{kid, stored},
