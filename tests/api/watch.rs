@@ -8,12 +8,12 @@ use countersign::grpc::v1::{
     auth_service_client::AuthServiceClient, revocation::Subject, revoke_request::Target,
     watch_revocations_response::Event,
 };
-use countersign_token::algorithm::Algorithm;
+use countersign_token::{algorithm::Algorithm, clock::Clock};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Streaming, transport::Endpoint};
 
-use crate::support::{Proxy, Setup, TestServer, refusal};
+use crate::support::{Proxy, Setup, TestServer, database, refusal};
 
 /// A verifier that keeps what it hears.
 pub(crate) struct Watcher {
@@ -292,7 +292,8 @@ fn of_an_unknown_key(token: &str) -> String {
 
 #[tokio::test]
 async fn made_up_keys_neither_drive_the_follower_nor_what_watchers_are_told() {
-    let server = TestServer::start().await;
+    // By a clock that goes: what was heard a moment ago does not do for the next.
+    let server = Setup::on(database().await, Clock::system()).start().await;
     let alice = server.user("alice").await;
     let made_up = of_an_unknown_key(&alice.login().await.refresh_token);
     let mut watcher = Watcher::of(&server, "").await;
