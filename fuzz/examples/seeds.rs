@@ -79,8 +79,14 @@ fn password_hashes() {
         ("scrypt_werkzeug", format!("scrypt:32768:8:1$salt${}", "a".repeat(128))),
         ("scrypt_spring", format!("{{scrypt}}$e0801$c2FsdA${hash}")),
         ("scrypt_better_auth", format!("{}:{}", "a".repeat(32), "a".repeat(128))),
-        ("bcrypt_sha256_django", "bcrypt_sha256$$2b$12$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW".to_owned()),
-        ("bcrypt_sha256_passlib", "$bcrypt-sha256$v=2,t=2b,r=12$6.8TaOU3GeVCIIqoaZqGZu$rRiIGrjmNiPJ1S76IsW.0vCWKgN4zXS".to_owned()),
+        (
+            "bcrypt_sha256_django",
+            "bcrypt_sha256$$2b$12$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW".to_owned(),
+        ),
+        (
+            "bcrypt_sha256_passlib",
+            "$bcrypt-sha256$v=2,t=2b,r=12$6.8TaOU3GeVCIIqoaZqGZu$rRiIGrjmNiPJ1S76IsW.0vCWKgN4zXS".to_owned(),
+        ),
         ("bcrypt_wordpress", "$wp$2y$10$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW".to_owned()),
         ("phpass", "$P$984478476IagS59wHZvyQMArzfx58u.".to_owned()),
         ("phpass_drupal", format!("$S$Dsaltsalt{hash}")),
