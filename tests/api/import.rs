@@ -305,6 +305,16 @@ async fn what_is_exported_from_one_database_logs_in_at_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_command_takes_weak_hashes_if_it_is_told_to() {
+    let url = Setup::new().await.database_url;
+    let file = TempFile::new(&format!(r#"{{"username":"a","password_hash":"{SSHA}"}}"#));
+    for (args, code) in [(&[][..], 1), (&["--import-weak-hashes", "on"], 0)] {
+        let output = user_command(&url, &[args, &["import", file.path()]].concat());
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_command_names_the_lines_that_it_refuses_and_can_be_run_again() {
     let url = Setup::new().await.database_url;
     let good = |name: &str| format!(r#"{{"username":"{name}","password_hash":"{BCRYPT}"}}"#);

@@ -159,12 +159,13 @@ fn read(text: &str) -> Result<Function, &'static str> {
         |text| bcrypt::read(text).map(|read| read.map(Function::Bcrypt)),
         |text| scrypt::read(text).map(|read| read.map(Function::Scrypt)),
         |text| scrypt::read_firebase(text).map(|read| read.map(Function::Firebase)),
+        // Before ASP.NET's, which have no mark but the letters that they begin with.
+        |text| once::read(text).map(|read| read.map(Function::Once)),
         |text| pbkdf2::read(text).map(|read| read.map(Function::Pbkdf2)),
         |text| argon2::read(text).map(|read| read.map(Function::Argon2)),
         |text| phpass::read(text).map(|read| read.map(Function::Phpass)),
         |text| crypt::read(text).map(|read| read.map(Function::ShaCrypt)),
         |text| crypt::read_md5(text).map(|read| read.map(Function::Md5Crypt)),
-        |text| once::read(text).map(|read| read.map(Function::Once)),
     ];
     readers.into_iter().find_map(|reader| reader(text)).unwrap_or(Err(UNKNOWN))
 }

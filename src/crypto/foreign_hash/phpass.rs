@@ -5,7 +5,7 @@ use super::{
     parts::{Read, from_itoa64, same, to_itoa64},
 };
 
-/// About a second of one core for the longest password.
+/// A fifth of a second of one core at most, and less than one for the longest password.
 const MAX_LOG2_ROUNDS: u32 = 18;
 const SALT: usize = 8;
 
