@@ -52,7 +52,7 @@ const IMPORTS: [(&str, &[&str]); 16] = [
 ];
 
 /// Where each library may be named, so that it has one obvious place.
-const LIBRARIES: [(&str, &[&str]); 14] = [
+const LIBRARIES: [(&str, &[&str]); 16] = [
     ("tonic", &["grpc"]),
     ("prost_types", &["grpc"]),
     ("axum", &["http"]),
@@ -61,6 +61,8 @@ const LIBRARIES: [(&str, &[&str]); 14] = [
     ("argon2", &["crypto"]),
     ("bcrypt", &["crypto"]),
     ("scrypt", &["crypto"]),
+    ("sha_crypt", &["crypto"]),
+    ("md5", &["crypto"]),
     ("aws_lc_rs", &["crypto"]),
     ("xorf", &["crypto"]),
     ("zxcvbn", &["crypto"]),

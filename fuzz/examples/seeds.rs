@@ -67,6 +67,34 @@ fn password_hashes() {
         ("pbkdf2", format!("$pbkdf2-sha512$i=600000,l=32$c2FsdA${hash}")),
         ("pbkdf2_passlib", format!("$pbkdf2-sha256$6400$0ZrzXitFSGltTQnBWOsdAw${hash}")),
         ("pbkdf2_django", format!("pbkdf2_sha256$2000000$salt${hash}=")),
+        ("pbkdf2_werkzeug", format!("pbkdf2:sha256:1000000$salt${}", "a".repeat(64))),
+        ("pbkdf2_ldap", format!("{{PBKDF2-SHA256}}10000$c2FsdHNhbHQ${hash}")),
+        ("pbkdf2_spring", format!("{{pbkdf2}}{}", "a".repeat(80))),
+        ("pbkdf2_aspnet_2", "AAABAgMEBQYHCAkKCwwNDg+ukCEMDf0yyQ29NYubggHIVY0sdEUfdyeM+E1LtH1uJg==".to_owned()),
+        (
+            "pbkdf2_aspnet_3",
+            "AQAAAAEAACcQAAAAEAABAgMEBQYHCAkKCwwNDg+yWU7rLgUwPZb1Itsmra7cbxw2EFpwpVFIEtP+JIuUEw==".to_owned(),
+        ),
+        ("scrypt_kratos", format!("$scrypt$ln=16384,r=8,p=1$c2FsdA${hash}")),
+        ("scrypt_werkzeug", format!("scrypt:32768:8:1$salt${}", "a".repeat(128))),
+        ("scrypt_spring", format!("{{scrypt}}$e0801$c2FsdA${hash}")),
+        ("scrypt_better_auth", format!("{}:{}", "a".repeat(32), "a".repeat(128))),
+        (
+            "bcrypt_sha256_django",
+            "bcrypt_sha256$$2b$12$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW".to_owned(),
+        ),
+        (
+            "bcrypt_sha256_passlib",
+            "$bcrypt-sha256$v=2,t=2b,r=12$6.8TaOU3GeVCIIqoaZqGZu$rRiIGrjmNiPJ1S76IsW.0vCWKgN4zXS".to_owned(),
+        ),
+        ("bcrypt_wordpress", "$wp$2y$10$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW".to_owned()),
+        ("phpass", "$P$984478476IagS59wHZvyQMArzfx58u.".to_owned()),
+        ("phpass_drupal", format!("$S$Dsaltsalt{hash}")),
+        ("sha256_crypt", format!("$5$rounds=656000$saltstring${hash}")),
+        ("sha512_crypt_ldap", format!("{{CRYPT}}$6$saltstring${hash}{hash}")),
+        ("md5_crypt", "$1$28772684$iEwNOgGugqO9.bIz5sk8k/".to_owned()),
+        ("ssha", "{SSHA}JFZFs0oHzxbMwkSJmYVeI8MnTDy/276a".to_owned()),
+        ("md5", "5f4dcc3b5aa765d61d8327deb882cf99".to_owned()),
     ] {
         assert!(password_hash::check(&text), "{name}");
         write("password_hash", name, text);
@@ -75,6 +103,8 @@ fn password_hashes() {
         ("argon2id_dear", format!("$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQ${hash}")),
         ("scrypt_dear", format!("$scrypt$ln=63,r=4294967295,p=4294967295$c2FsdA${hash}")),
         ("pbkdf2_dear", format!("pbkdf2_sha256$4294967295$salt${hash}")),
+        ("phpass_dear", "$P$U84478476IagS59wHZvyQMArzfx58u.".to_owned()),
+        ("sha256_crypt_dear", format!("$5$rounds=999999999$saltstring${hash}")),
     ] {
         assert!(!password_hash::check(&text), "{name}");
         write("password_hash", name, text);

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::users::{AccountStatus, import::ImportRow},
-    crypto::secret::Secret,
+    crypto::{foreign_hash, secret::Secret},
+    domain::password_hash::Normalization,
     error::Violation,
     store::credentials::UserWithHash,
 };
@@ -22,6 +23,9 @@ const MAX_LINE: usize = 64 * 1024;
 pub(super) struct Line {
     username: String,
     password_hash: Zeroizing<String>,
+    /// True if the password went through NFKC before it was hashed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    nfkc: bool,
     #[serde(default)]
     roles: Vec<String>,
     #[serde(default)]
@@ -38,7 +42,7 @@ impl Line {
     /// What is wrong. serde's own words may quote the line.
     pub(super) fn parse(line: &[u8]) -> Result<ImportRow, Violation> {
         let line: Self = serde_json::from_slice(line).map_err(|error| {
-            let form = "not a JSON object of username, password_hash, roles, disabled, created_at";
+            let form = "not a JSON object of username, password_hash, nfkc, roles, disabled, created_at";
             Violation { field: "line", description: format!("{form}, at column {}", error.column()) }
         })?;
         let moment = |text: &str| OffsetDateTime::parse(text, &Rfc3339);
@@ -51,6 +55,7 @@ impl Line {
         Ok(ImportRow {
             username: line.username,
             password_hash: Secret::new(line.password_hash.as_str().to_owned()),
+            normalization: if line.nfkc { Normalization::Nfkc } else { Normalization::Typed },
             roles: line.roles,
             status: if line.disabled { AccountStatus::Disabled } else { AccountStatus::Enabled },
             created_at,
@@ -60,9 +65,11 @@ impl Line {
     /// The line that is written of a user.
     pub(super) fn of(credentials: UserWithHash) -> Self {
         let UserWithHash { user, password_hash } = credentials;
+        let (text, normalization) = foreign_hash::exported(password_hash);
         Self {
             username: user.username.as_str().to_owned(),
-            password_hash: Zeroizing::new(password_hash.into_string()),
+            password_hash: text,
+            nfkc: normalization == Normalization::Nfkc,
             roles: user.roles,
             disabled: user.disabled_at.is_some(),
             created_at: user.created_at.format(&Rfc3339).ok(),

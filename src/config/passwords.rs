@@ -8,7 +8,7 @@ use super::{names::one_of, range::Range, violations::Violations};
 use crate::domain::{
     hash_cost::{DEFAULT_COST, LEAST_COSTS, LEAST_MEMORY, MOST_ITERATIONS, MOST_LANES, MOST_MEMORY},
     password::HashCost,
-    policy::{HashPolicy, PasswordPolicy, PepperMode},
+    policy::{HashPolicy, PasswordPolicy, PepperMode, WeakHashes},
 };
 
 const MIN_LENGTH: Range<usize> = Range::number("password-min-length", 8, 256);
@@ -78,6 +78,15 @@ pub struct PasswordSettings {
     )]
     pub password_pepper: PepperMode,
 
+    /// Takes weak hashes in an import: one round of MD5 or SHA, salted or not, and md5-crypt
+    #[arg(
+        long,
+        env = "COUNTERSIGN_IMPORT_WEAK_HASHES",
+        default_value = "off",
+        value_parser = one_of(&WeakHashes::NAMES)
+    )]
+    pub import_weak_hashes: WeakHashes,
+
     #[arg(
         long,
         env = "COUNTERSIGN_HASH_THREADS",
@@ -108,6 +117,7 @@ impl PasswordSettings {
             blocklist: self.password_blocklist,
             min_score: MIN_SCORE.check(self.password_min_score, violations),
             pepper: self.password_pepper,
+            weak_hashes: self.import_weak_hashes,
             hashing: HashPolicy {
                 threads: hash_threads(HASH_THREADS.check(self.hash_threads, violations)),
                 queue: QUEUE.check(self.hash_queue, violations),

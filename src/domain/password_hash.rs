@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::password::Password;
+
 /// A password hash: a PHC string, or one of the forms of `crypto/foreign_hash`. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
@@ -13,6 +15,25 @@ pub enum Verdict {
     Right,
     /// The password is another one, or there is no such user.
     Wrong,
+}
+
+/// The treatment of a password before it is hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normalization {
+    /// Nothing, as in most systems.
+    Typed,
+    /// NFKC, as in this service.
+    Nfkc,
+}
+
+impl Normalization {
+    /// The bytes that are hashed.
+    pub fn of(self, password: &Password) -> &[u8] {
+        match self {
+            Self::Typed => password.as_typed(),
+            Self::Nfkc => password.as_bytes(),
+        }
+    }
 }
 
 impl PasswordHash {

@@ -65,6 +65,8 @@ pub struct PasswordPolicy {
     pub min_score: u8,
     /// Choice of a pepper for new password hashes.
     pub pepper: PepperMode,
+    /// Choice of weak hashes that an import brings.
+    pub weak_hashes: WeakHashes,
     /// Threads that hash, and the cost of a hash.
     pub hashing: HashPolicy,
 }
@@ -158,6 +160,15 @@ pub enum PepperMode {
     Off,
 }
 
+/// The choice whether an import takes hashes that are cheap to guess. Those that are stored are checked in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WeakHashes {
+    /// Take them.
+    Take,
+    /// Refuse their rows.
+    Refuse,
+}
+
 /// The decision about sessions that were opened before a restore, where revocations may be lost that no replica remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterRestore {
@@ -209,6 +220,11 @@ impl PepperMode {
     pub fn is_on(self) -> bool {
         self != Self::Off
     }
+}
+
+impl WeakHashes {
+    /// All choices, by the names that settings give them.
+    pub const NAMES: [(&str, Self); 2] = [("on", Self::Take), ("off", Self::Refuse)];
 }
 
 impl AfterRestore {

@@ -26,6 +26,7 @@ use crate::{
     crypto::{device_hint::Device, secret::Secret},
     domain::{
         password::Password,
+        password_hash::Normalization,
         session::ClientInfo,
         user::{Username, parse_roles},
     },
@@ -152,6 +153,7 @@ fn row(user: v1::ImportedUser) -> ImportRow {
     ImportRow {
         username: user.username,
         password_hash: Secret::new(user.password_hash),
+        normalization: if user.nfkc { Normalization::Nfkc } else { Normalization::Typed },
         roles: user.roles,
         status: if user.disabled { AccountStatus::Disabled } else { AccountStatus::Enabled },
         created_at: user.created_at.as_ref().map(moment),

@@ -10,12 +10,13 @@ use std::{
 };
 
 use countersign::{
-    domain::user::Username,
+    domain::{policy::WeakHashes, user::Username},
     grpc::v1::{
-        GetUserRequest, ImportUsersRequest, ImportUsersResponse, ImportedUser, LoginRequest, LoginResponse,
-        UnimportedReason, get_user_request::Key,
+        CreateUserRequest, GetUserRequest, ImportUsersRequest, ImportUsersResponse, ImportedUser, LoginRequest,
+        LoginResponse, UnimportedReason, get_user_request::Key,
     },
 };
+use serde::Deserialize;
 use sqlx::{Connection as _, PgConnection};
 use tonic::{Response, Status};
 
@@ -23,31 +24,13 @@ use crate::support::{PASSWORD, Setup, TestServer, refusal, violations};
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// (name, password, hash); the vectors of `crypto/foreign_hash`.
-const USERS: [(&str, &str, &str); 8] = [
-    ("bcrypt", "U*U", "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"),
-    (
-        "scrypt",
-        "password",
-        "$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWIurzDZLiKjiG/xCSedmDDaxyevuUqD7m2DYMvfoswGQA",
-    ),
-    (
-        "pbkdf2",
-        "password",
-        "$pbkdf2-sha512$i=4096$c2FsdA$0Zexsz2wFD4BixLz0dFHnmzevcyXxcD4f2kC4HL0V7UUPzBgJkGz1VzTNZiMs2uEN2Bg7NUy4Dm3QqI5Q0ry1Q",
-    ),
-    ("passlib", "password", "$pbkdf2-sha256$6400$0ZrzXitFSGltTQnBWOsdAw$Y11AchqV4b0sUisdZd0Xr97KWoymNE0LNNrnEgY4H9M"),
-    ("django", "l\u{e8}tmein", "pbkdf2_sha256$10000$seasalt$CWWFdHOWwPnki7HvkcqN9iA2T3KLW1cf2uZ5kvArtVY="),
-    ("firebase", "user1password", FIREBASE),
-    ("argon2i", "password", "$argon2i$v=19$m=256,t=2,p=2$c29tZXNhbHQ$T/XOJ2mh1/TIpJHfCdQan76Q5esCFVoT5MAeIM1Oq2E"),
-    (
-        "argon2id",
-        "password",
-        "argon2$argon2id$v=19$m=256,t=2,p=1$c29tZXNhbHQ$nf65EOgLrQMR/uIPnA4rEsF5h7TKyQwu9U1bMCHGi/4",
-    ),
-];
 const FIREBASE: &str = "$firebase-scrypt$ln=14,r=8,p=1,ss=Bw==,sk=jxspr8Ki0RYycVU8zykbdLGjFQ3McFUH0uiiTvC8pVMXAn210wjLNmdZJzxUECKbm0QsEmYUSDzZvpjeJ9WmXA==$42xEC+ixf3L2lw==$lSrfV15cpx95/sZS2W9c9Kp6i/LVgQNDNC/qzrCnh1SAyZvqmZqAjTdn3aoItz+VHjoZilo78198JAdRuid5lQ==";
-const BCRYPT: &str = USERS[0].2;
+const BCRYPT: &str = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+/// What NFKC changes.
+const TYPED: &str = "\u{fb01}anc\u{e9}\u{2460}";
+/// Of `TYPED`, by PHP's `password_hash`, with the lengths of this service's own.
+const PHP: &str = "$argon2id$v=19$m=64,t=2,p=1$V3VZMWNLRTh3VUx6Tk9XcA$TqOZGQsju8y6P/3RgyQQUOdIahMhPp7FW20qLioczpM";
+const SSHA: &str = "{SSHA}JFZFs0oHzxbMwkSJmYVeI8MnTDy/276a";
 
 fn row(username: &str, password_hash: &str) -> ImportedUser {
     ImportedUser { username: username.into(), password_hash: password_hash.into(), ..Default::default() }
@@ -87,17 +70,65 @@ async fn count(url: &str) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&mut connection).await.expect("counted")
 }
 
+/// Waits until the only user has a hash of this service.
+async fn until_replaced(server: &TestServer) {
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+    let stored = "SELECT count(*) FROM users WHERE password_hash LIKE '$argon2id$v=19$%'";
+    let replaced =
+        async { while sqlx::query_scalar::<_, i64>(stored).fetch_one(&mut connection).await.expect("counted") == 0 {} };
+    tokio::time::timeout(Duration::from_secs(60), replaced).await.expect("in time");
+}
+
+/// Known answers of every form of the table in the proto.
+#[derive(Deserialize)]
+struct Vector {
+    password: String,
+    hash: String,
+}
+
 #[tokio::test]
 async fn imported_users_log_in_with_the_passwords_that_they_have() {
-    let server = TestServer::start().await;
-    let users = USERS.map(|(name, _, hash)| row(name, hash)).to_vec();
-    assert_eq!(outcome(&server, vec![message(users)]).await, ((8, 0, 0), vec![]));
-    for (name, password, _) in USERS {
+    let mut setup = Setup::new().await;
+    setup.settings.passwords.import_weak_hashes = WeakHashes::Take;
+    let server = setup.start().await;
+    let vectors: Vec<Vector> = serde_json::from_str(include_str!("../vectors/password_hashes.json")).expect("a list");
+    let users = vectors.iter().enumerate().map(|(nth, vector)| row(&format!("user{nth}"), &vector.hash)).collect();
+    assert_eq!(outcome(&server, vec![message(users)]).await, ((vectors.len() as i64, 0, 0), vec![]));
+    for (nth, Vector { password, hash }) in vectors.iter().enumerate() {
+        let name = format!("user{nth}");
         let before = server.auth.passwords.hasher().hashes();
-        assert_eq!(refusal(login(&server, name, PASSWORD).await).1, "INVALID_CREDENTIALS", "{name}");
-        login(&server, name, password).await.expect(name);
-        assert!(server.auth.passwords.hasher().hashes() >= before + 2, "{name}: counted as work");
+        assert_eq!(refusal(login(&server, &name, "another one").await).1, "INVALID_CREDENTIALS", "{hash}");
+        login(&server, &name, password).await.expect(hash);
+        assert!(server.auth.passwords.hasher().hashes() >= before + 2, "{hash}: counted as work");
     }
+}
+
+/// PHP, Laravel, argon2-cffi and Kratos hash what was typed, in the very form of this service, which hashes after NFKC.
+#[tokio::test]
+async fn a_password_that_nfkc_changes_logs_in_with_a_hash_that_looks_like_ours() {
+    let server = TestServer::start().await;
+    assert_eq!(outcome(&server, vec![message(vec![row("php", PHP)])]).await, ((1, 0, 0), vec![]));
+    let before = server.auth.passwords.hasher().hashes();
+    assert_eq!(refusal(login(&server, "php", "fianc\u{e9}1").await).1, "INVALID_CREDENTIALS", "it is another password");
+    assert_eq!(server.auth.passwords.hasher().hashes() - before, 1, "one form is tried");
+    login(&server, "php", TYPED).await.expect("as typed");
+    until_replaced(&server).await;
+    for text in [TYPED, "fianc\u{e9}1"] {
+        login(&server, "php", text).await.expect("after NFKC, from the first login on");
+    }
+}
+
+#[tokio::test]
+async fn weak_hashes_are_imported_where_a_setting_says_so_and_verified_wherever_they_are_stored() {
+    let mut setup = Setup::new().await;
+    setup.settings.passwords.import_weak_hashes = WeakHashes::Take;
+    let lenient = setup.start().await;
+    assert_eq!(outcome(&lenient, vec![message(vec![row("ldap", SSHA)])]).await, ((1, 0, 0), vec![]));
+    let strict = lenient.replica().await;
+    let again = outcome(&strict, vec![message(vec![row("other", SSHA)])]).await;
+    assert_eq!(again, ((0, 0, 1), vec!["1 INVALID password_hash".to_owned()]));
+    login(&strict, "ldap", "test123").await.expect("stored already");
+    until_replaced(&strict).await;
 }
 
 #[tokio::test]
@@ -105,11 +136,7 @@ async fn r50_the_first_right_password_replaces_an_imported_hash() {
     let server = TestServer::start().await;
     outcome(&server, vec![message(vec![row("alice", BCRYPT)])]).await;
     login(&server, "alice", "U*U").await.expect("logged in");
-    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
-    let stored = "SELECT count(*) FROM users WHERE password_hash LIKE '$argon2id$v=19$%'";
-    let replaced =
-        async { while sqlx::query_scalar::<_, i64>(stored).fetch_one(&mut connection).await.expect("counted") == 0 {} };
-    tokio::time::timeout(Duration::from_secs(60), replaced).await.expect("in time");
+    until_replaced(&server).await;
     login(&server, "alice", "U*U").await.expect("the same password");
 }
 
@@ -252,7 +279,9 @@ async fn what_is_exported_from_one_database_logs_in_at_another() {
     here.user("alice").await;
     let firebase = ImportedUser { roles: vec!["a".into(), "b".into()], ..row("firebase", FIREBASE) };
     let disabled = ImportedUser { disabled: true, ..row("disabled", BCRYPT) };
-    outcome(&here, vec![message(vec![firebase, disabled])]).await;
+    outcome(&here, vec![message(vec![firebase, disabled, row("php", PHP)])]).await;
+    let ours = CreateUserRequest { username: "typographer".into(), password: TYPED.repeat(3), roles: vec![] };
+    here.user_client().create_user(ours).await.expect("created");
     let file = TempFile::absent();
     let export = ["export", "--output", file.path()];
     assert!(user_command(&here.database_url, &export).status.success());
@@ -261,12 +290,28 @@ async fn what_is_exported_from_one_database_logs_in_at_another() {
     let piped = user_command(&here.database_url, &["export"]).stdout;
     assert!(fs::read(&file.0).expect("a file") == piped);
     let imported = user_command(&there.database_url, &["import", file.path()]);
-    assert_eq!(text(&imported.stdout), "3 imported, 0 skipped (there already, or twice), 0 refused\n");
+    assert_eq!(text(&imported.stdout), "5 imported, 0 skipped (there already, or twice), 0 refused\n");
     let back = user_command(&there.database_url, &["export"]).stdout;
     assert!(sorted(&back) == sorted(&piped), "roles, status, hash and time of creation");
     login(&there, "alice", PASSWORD).await.expect("alice");
     login(&there, "firebase", "user1password").await.expect("firebase");
+    let plain = format!(r#""username":"php","password_hash":"{PHP}","roles""#);
+    assert!(text(&piped).contains(&plain), "as it came");
+    login(&there, "php", TYPED).await.expect("as typed");
+    for password in [TYPED, "fianc\u{e9}1"] {
+        login(&there, "typographer", &password.repeat(3)).await.expect("after NFKC");
+    }
     assert_eq!(refusal(login(&there, "disabled", "U*U").await).1, "INVALID_CREDENTIALS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_takes_weak_hashes_if_it_is_told_to() {
+    let url = Setup::new().await.database_url;
+    let file = TempFile::new(&format!(r#"{{"username":"a","password_hash":"{SSHA}"}}"#));
+    for (args, code) in [(&[][..], 1), (&["--import-weak-hashes", "on"], 0)] {
+        let output = user_command(&url, &[args, &["import", file.path()]].concat());
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

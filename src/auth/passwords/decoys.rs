@@ -103,20 +103,21 @@ fn kind(hash: &str) -> (bool, String) {
     (is_foreign(hash), parameters(hash))
 }
 
-/// The part of a hash before its salt.
+/// The function and the parameters of a hash.
 fn parameters(hash: &str) -> String {
-    // Django's scrypt has its salt in the middle.
-    if let ["scrypt", n, _, r, p, _] = hash.split('$').collect::<Vec<_>>()[..] {
-        return format!("scrypt${n}${r}${p}");
-    }
-    // bcrypt does not part salt and hash.
-    let parts = if hash.starts_with("$2") { 1 } else { 2 };
-    hash.rmatch_indices('$').nth(parts - 1).map_or(hash, |(at, _)| hash.split_at(at).0).to_owned()
+    ForeignHash::parse(hash).map_or_else(|_| hash.to_owned(), |read| read.cost())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        crypto::foreign_hash::{
+            parse_imported,
+            vectors::{self, Vector},
+        },
+        domain::{password_hash::Normalization, policy::WeakHashes},
+    };
 
     const ARGON2: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
     const BCRYPT: &str = "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW";
@@ -125,16 +126,32 @@ mod tests {
     #[test]
     fn the_kind_of_a_hash_is_what_decides_its_cost() {
         for (hash, expected) in [
-            (ARGON2, "$argon2id$v=19$m=19456,t=2,p=1"),
-            (BCRYPT, "$2b$12"),
-            (DJANGO, "pbkdf2_sha256$600000"),
-            ("scrypt$16384$salt$8$1$aGFzaA==", "scrypt$16384$8$1"),
+            (ARGON2, "argon2id 19 m=19456,t=2,p=1"),
+            (BCRYPT, "bcrypt 12"),
+            (DJANGO, "pbkdf2 sha256 600000"),
+            ("$2a$12$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "bcrypt 12"),
+            ("$wp$2y$12$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "bcrypt 12"),
+            ("scrypt$16384$salt$8$1$aGFzaGhhc2hoYXNoaGFzaA==", "scrypt 14 8 1"),
             ("damaged", "damaged"),
         ] {
             assert_eq!(parameters(hash), expected);
         }
         let ours = format!("$argon2id$v=19$m=19456,t=2,p=1${}${}", "A".repeat(22), "A".repeat(43));
         assert_ne!(kind(&ours), kind(ARGON2));
+        assert_eq!(kind(&format!("typed:{ours}")), kind(ARGON2));
+    }
+
+    /// Were a salt or a hash part of a kind, each user would have one of their own.
+    #[test]
+    fn p6_the_kind_of_every_form_that_is_imported_leaves_out_salt_and_hash() {
+        for Vector { hash, .. } in vectors::all() {
+            let stored = parse_imported(&hash, Normalization::Typed, WeakHashes::Take).expect(&hash);
+            let parameters = parameters(stored.as_str());
+            assert!(ForeignHash::parse(stored.as_str()).is_ok() && parameters.len() < 48, "{parameters}");
+            let long = |part: &&str| part.len() > 8 && part.chars().any(|c| c.is_ascii_digit());
+            let mut parts = hash.split(['$', '}', ':']).filter(long).filter(|part| !part.contains(['=', ',']));
+            assert!(parts.all(|part| !parameters.contains(part)), "{hash}: {parameters}");
+        }
     }
 
     #[test]

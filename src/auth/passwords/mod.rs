@@ -16,7 +16,7 @@ use crate::{
     domain::{
         password::Password,
         password_hash::PasswordHash,
-        policy::{PasswordPolicy, PepperMode, ThrottlePolicy},
+        policy::{PasswordPolicy, PepperMode, ThrottlePolicy, WeakHashes},
         user::Username,
     },
     error::Error,
@@ -36,6 +36,7 @@ const SAMPLE: u32 = 10_000;
 pub struct Passwords {
     hasher: Arc<PasswordHasher>,
     min_length: usize,
+    weak_hashes: WeakHashes,
     rules: PasswordRules,
     pepper: PepperMode,
     throttle: Throttle,
@@ -53,10 +54,11 @@ impl Passwords {
     /// # Errors
     /// [`Error::Internal`] when there can be none.
     pub fn new(policy: PasswordPolicy, throttle: ThrottlePolicy, base: Base) -> Result<Self, Error> {
-        let PasswordPolicy { min_length, blocklist, min_score, pepper, hashing } = policy;
+        let PasswordPolicy { min_length, blocklist, min_score, pepper, weak_hashes, hashing } = policy;
         Ok(Self {
             hasher: Arc::new(PasswordHasher::start(hashing)?),
             min_length,
+            weak_hashes,
             rules: PasswordRules::new(blocklist, min_score),
             pepper,
             throttle: Throttle::new(throttle.failures, base.store.clone(), base.clock.clone()),
@@ -70,6 +72,11 @@ impl Passwords {
     /// Least number of characters of a new password.
     pub fn min_length(&self) -> usize {
         self.min_length
+    }
+
+    /// The choice of weak hashes that an import brings.
+    pub(super) fn weak_hashes(&self) -> WeakHashes {
+        self.weak_hashes
     }
 
     /// The hashing threads.

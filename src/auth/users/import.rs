@@ -15,6 +15,8 @@ use crate::{
     crypto::{foreign_hash, secret::Secret},
     domain::{
         audit::{Event, Kind},
+        password_hash::Normalization,
+        policy::WeakHashes,
         user::{User, Username, parse_roles},
     },
     error::{Error, Violation},
@@ -41,6 +43,8 @@ pub struct ImportRow {
     pub username: String,
     /// The password hash in one of the forms of `crypto/foreign_hash`.
     pub password_hash: Secret,
+    /// The treatment of the password before it was hashed.
+    pub normalization: Normalization,
     /// The roles of the user.
     pub roles: Vec<String>,
     /// The status of the user's account.
@@ -104,8 +108,8 @@ impl Import {
     }
 
     /// Makes the user of a row, or says why there is none, as far as that is known without the database.
-    fn check(&mut self, row: ImportRow, now: OffsetDateTime) -> Result<UserWithHash, Outcome> {
-        let credentials = row.parse(now).map_err(Outcome::Invalid)?;
+    fn check(&mut self, row: ImportRow, weak: WeakHashes, now: OffsetDateTime) -> Result<UserWithHash, Outcome> {
+        let credentials = row.parse(weak, now).map_err(Outcome::Invalid)?;
         let first = self.seen.insert(credentials.user.username.clone());
         if first { Ok(credentials) } else { Err(Outcome::Duplicate) }
     }
@@ -113,10 +117,11 @@ impl Import {
 
 impl ImportRow {
     /// The user, or all that is wrong.
-    fn parse(self, now: OffsetDateTime) -> Result<UserWithHash, Vec<Violation>> {
+    fn parse(self, weak: WeakHashes, now: OffsetDateTime) -> Result<UserWithHash, Vec<Violation>> {
         let mut violations = Vec::new();
         let username = valid(Username::parse(&self.username), &mut violations);
-        let hash = valid(foreign_hash::parse_imported(self.password_hash.expose()), &mut violations);
+        let hash = foreign_hash::parse_imported(self.password_hash.expose(), self.normalization, weak);
+        let hash = valid(hash, &mut violations);
         let roles = valid(parse_roles(self.roles), &mut violations);
         let created_at = self.created_at.unwrap_or(now);
         if !(OffsetDateTime::UNIX_EPOCH..=now).contains(&created_at) {
@@ -166,11 +171,11 @@ impl Users {
 
     async fn import_batch(&self, mut import: Import, rows: Vec<ImportRow>) -> Result<(Import, Vec<Outcome>), Error> {
         self.passwords.may_import()?;
-        let now = self.base.clock.now();
+        let (now, weak) = (self.base.clock.now(), self.passwords.weak_hashes());
         let mut outcomes = Vec::with_capacity(rows.len());
         let (mut new, mut places) = (Vec::new(), Vec::new());
         for row in rows {
-            match import.check(row, now) {
+            match import.check(row, weak, now) {
                 Ok(credentials) => {
                     places.push(outcomes.len());
                     new.push(credentials);
