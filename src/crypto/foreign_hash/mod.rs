@@ -462,8 +462,10 @@ mod tests {
             ("m=256,t=2,p=1,keyid=AAECAwQFBgc=", super::argon2::FORM),
             ("m=256,t=2,p=1,pepper=AAEC", super::argon2::FORM),
         ] {
-            let text = format!("$argon2id$v=19${params}${hash}");
-            assert_eq!(description(imported(&text)), says, "{params}");
+            for before in ["", "argon2", "{ARGON2}", "{argon2@SpringSecurity_v5_8}"] {
+                let text = format!("{before}$argon2id$v=19${params}${hash}");
+                assert_eq!(description(imported(&text)), says, "{text}");
+            }
         }
     }
 
