@@ -13,7 +13,8 @@ const DIGESTS: [Digest; 4] = [Digest::Md5, Digest::Sha1, Digest::Sha256, Digest:
 /// The place of the password in a format of Kratos.
 const PASSWORD: &str = "{PASSWORD}";
 
-pub(super) const FORM: &str = "a digest of MD5, SHA-1, SHA-256 or SHA-512 in base64, with a salt if it has one, as LDAP servers, Kratos or Django write it";
+pub(super) const FORM: &str =
+    "a digest of MD5, SHA-1, SHA-256 or SHA-512, of its length, with the salt that its form asks for";
 
 /// A digest of the password with what stands before and behind it.
 pub struct Once {
@@ -63,12 +64,8 @@ fn read_parts(parts: &[&str]) -> Option<Option<Once>> {
             let digest = digest_of(name)?;
             let format = parameters(params, ["pf"]).and_then(|[format]| STANDARD.decode(format).ok());
             let format = format.and_then(|format| String::from_utf8(format).ok());
-            let salt = STANDARD.decode(salt).ok();
-            Some(
-                format
-                    .zip(salt)
-                    .and_then(|(format, salt)| formatted(digest, &format, &salt, STANDARD.decode(hash).ok())),
-            )
+            let (salt, hash) = (STANDARD.decode(salt).ok(), STANDARD.decode(hash).ok());
+            Some(format.zip(salt).and_then(|(format, salt)| formatted(digest, &format, &salt, hash)))
         }
         // Django takes the text of the salt for the salt.
         [name @ ("md5" | "sha1"), salt, hash] => {
