@@ -93,6 +93,13 @@ fn password_hashes() {
         ("sha256_crypt", format!("$5$rounds=656000$saltstring${hash}")),
         ("sha512_crypt_ldap", format!("{{CRYPT}}$6$saltstring${hash}{hash}")),
         ("md5_crypt", "$1$28772684$iEwNOgGugqO9.bIz5sk8k/".to_owned()),
+        ("phpass_drupal_6", format!("U$S$Dsaltsalt{hash}")),
+        ("firebase_kratos", format!("$firescrypt$ln=14,r=8,p=1$42xEC+ixf3L2lw==${hash}=$Bw==${hash}=")),
+        (
+            "sha1_kratos",
+            "$sha1$pf=JHtQQVNTV09SRH0ke1NBTFR9JA==$NW9wbWtnejAzcg==$iE5n1yjX3oAdxRHwZ4u57I4LpQo=".to_owned(),
+        ),
+        ("sha1_django", "sha1$wLaDvTcbE0oL$355dfcf6f92d751e8447d3a9de80cb1c68e0ab6d".to_owned()),
         ("ssha", "{SSHA}JFZFs0oHzxbMwkSJmYVeI8MnTDy/276a".to_owned()),
         ("md5", "5f4dcc3b5aa765d61d8327deb882cf99".to_owned()),
     ] {

@@ -35,7 +35,7 @@ pub struct ShaCrypt {
 
 /// A hash by md5-crypt.
 pub struct Md5Crypt {
-    magic: String,
+    magic: &'static str,
     salt: Vec<u8>,
     /// The digits of the hash.
     expected: Vec<u8>,
@@ -43,13 +43,16 @@ pub struct Md5Crypt {
 
 pub(super) fn read(text: &str) -> Read<ShaCrypt> {
     let (name, rounds, salt, hash) = match text.split('$').collect::<Vec<_>>()[..] {
-        ["", name @ ("5" | "6"), salt, hash] => (name, Some(DEFAULT_ROUNDS), salt, hash),
-        ["", name @ ("5" | "6"), rounds, salt, hash] => {
+        ["", name @ ("5" | "6" | "sha256-crypt" | "sha512-crypt"), salt, hash] => {
+            (name, Some(DEFAULT_ROUNDS), salt, hash)
+        }
+        ["", name @ ("5" | "6" | "sha256-crypt" | "sha512-crypt"), rounds, salt, hash] => {
             (name, rounds.strip_prefix("rounds=").and_then(|rounds| rounds.parse().ok()), salt, hash)
         }
         _ => return None,
     };
-    let (digest, length) = if name == "5" { (Digest::Sha256, 43) } else { (Digest::Sha512, 86) };
+    let (digest, length) =
+        if ["5", "sha256-crypt"].contains(&name) { (Digest::Sha256, 43) } else { (Digest::Sha512, 86) };
     let rounds = rounds.filter(|rounds| ROUNDS.contains(rounds));
     let fits = salt.len() <= MAX_SALT && is_digits(hash, length);
     let read =
@@ -58,11 +61,12 @@ pub(super) fn read(text: &str) -> Read<ShaCrypt> {
 }
 
 pub(super) fn read_md5(text: &str) -> Read<Md5Crypt> {
-    let ["", name @ ("1" | "apr1"), salt, hash] = text.split('$').collect::<Vec<_>>()[..] else {
+    let ["", name @ ("1" | "md5-crypt" | "apr1"), salt, hash] = text.split('$').collect::<Vec<_>>()[..] else {
         return None;
     };
     let fits = salt.len() <= MD5_SALT && is_digits(hash, 22);
-    let read = Md5Crypt { magic: format!("${name}$"), salt: salt.into(), expected: hash.into() };
+    let magic = if name == "apr1" { "$apr1$" } else { "$1$" };
+    let read = Md5Crypt { magic, salt: salt.into(), expected: hash.into() };
     Some(if fits { Ok(read) } else { Err(MD5_FORM) })
 }
 

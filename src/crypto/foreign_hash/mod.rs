@@ -462,8 +462,10 @@ mod tests {
             ("m=256,t=2,p=1,keyid=AAECAwQFBgc=", super::argon2::FORM),
             ("m=256,t=2,p=1,pepper=AAEC", super::argon2::FORM),
         ] {
-            let text = format!("$argon2id$v=19${params}${hash}");
-            assert_eq!(description(imported(&text)), says, "{params}");
+            for before in ["", "argon2", "{ARGON2}", "{argon2@SpringSecurity_v5_8}"] {
+                let text = format!("{before}$argon2id$v=19${params}${hash}");
+                assert_eq!(description(imported(&text)), says, "{text}");
+            }
         }
     }
 
@@ -499,6 +501,8 @@ mod tests {
             "{SHA}JFZFs0oHzxbMwkSJmYVeI8MnTDy/276a",
             "{SSHA}bROMo65UVjGzq9caTwds51nFcAs=",
             "$sha1$pf=e1BBU1NXT1JEfQ==$NW9wbWtnejAzcg==$YTk0YThmZTVjY2IxOWJhNjFjNGMwODczZDM5MWU5ODc5ODJmYmJkMw==",
+            "$sha1$pf=e1NBTFR9$NW9wbWtnejAzcg==$2qU2SGWP8viTM1md3FiI3+rjWXQ=",
+            "$sha1$pf=$NW9wbWtnejAzcg==$2qU2SGWP8viTM1md3FiI3+rjWXQ=",
             "AQAAAAMAACcQAAAAEAABAgMEBQYHCAkKCwwNDg+yWU7rLgUwPZb1Itsmra7cbxw2EFpwpVFIEtP+JIuUEw==",
             "AQAAAAEAACcQAAAA/wABAgMEBQYHCAkKCwwNDg+yWU7rLgUwPZb1Itsmra7cbxw2EFpwpVFIEtP+JIuUEw==",
             "AQA=",

@@ -98,13 +98,22 @@ fn scrypt_of(params: Option<Params>, salt: Option<Vec<u8>>, hash: Option<Vec<u8>
 
 pub(super) fn read_firebase(text: &str) -> Read<Firebase> {
     match text.split('$').collect::<Vec<_>>()[..] {
-        ["", "firebase-scrypt", params, salt, hash] => Some(firebase_of(params, salt, hash).ok_or(FIREBASE_FORM)),
+        ["", "firebase-scrypt", params, salt, hash] => {
+            let params = parameters(params, ["ln", "r", "p", "ss", "sk"]);
+            let read = params.and_then(|[ln, r, p, ss, sk]| firebase_of([ln, r, p], salt, hash, [ss, sk]));
+            Some(read.ok_or(FIREBASE_FORM))
+        }
+        // Kratos'.
+        ["", "firescrypt", params, salt, hash, separator, signer_key] => {
+            let params = parameters(params, ["ln", "r", "p"]);
+            Some(params.and_then(|cost| firebase_of(cost, salt, hash, [separator, signer_key])).ok_or(FIREBASE_FORM))
+        }
         _ => None,
     }
 }
 
-fn firebase_of(params: &str, salt: &str, hash: &str) -> Option<Firebase> {
-    let [ln, r, p, separator, signer_key] = parameters(params, ["ln", "r", "p", "ss", "sk"])?;
+fn firebase_of(cost: [&str; 3], salt: &str, hash: &str, [separator, signer_key]: [&str; 2]) -> Option<Firebase> {
+    let [ln, r, p] = cost;
     let signer_key = Zeroizing::new(STANDARD.decode(signer_key).ok()?);
     let salt = [STANDARD.decode(salt).ok()?, STANDARD.decode(separator).ok()?].concat();
     let expected = output(STANDARD.decode(hash).ok()).filter(|hash| hash.len() == signer_key.len())?;
