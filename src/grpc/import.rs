@@ -30,7 +30,7 @@ struct Report {
 /// Imports all that `messages` bring.
 ///
 /// # Errors
-/// What tonic says of a message that it cannot read, which `contract.rs` corrects. INVALID_ARGUMENT for a message that
+/// The status of tonic for a message that it cannot read, which `contract.rs` corrects. INVALID_ARGUMENT for a message that
 /// is too large or asks for a dry run too late. DATABASE_UNAVAILABLE. What was written before stays.
 pub(super) async fn import(
     auth: Arc<Auth>,

@@ -172,7 +172,7 @@ fn right(rpc: &str) -> Vec<u8> {
     }
 }
 
-/// What is said of a field that is too long, where it is not INVALID_ARGUMENT: why that is bounded.
+/// Answers to a field that is too long, where they are not INVALID_ARGUMENT, and why the field is bounded all the same.
 const OTHERWISE: [(&str, &str); 15] = [
     // Above 8 KiB it is not read.
     ("AuthService/Verify access_token", "TOKEN_MALFORMED"),

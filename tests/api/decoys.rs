@@ -136,7 +136,7 @@ async fn p6_nobody_logs_in_before_the_kinds_of_hashes_are_known_and_later_ones_s
     login("user0", "U*U").await.expect("right");
 }
 
-/// How many hashes of a sample are bcrypt's, and how many it has.
+/// Number of bcrypt's hashes in a sample, and of all.
 async fn sample(url: &str) -> (usize, usize) {
     let settings = StoreSettings { url: url.to_owned(), connections: 1, deadline: std::time::Duration::from_secs(10) };
     let store = Store::new(&settings).expect("settings");

@@ -160,7 +160,7 @@ impl Callers {
         active[0].kid.clone()
     }
 
-    /// What has become of the keys was noted, and this replica has heard of it.
+    /// Asserts that each change of keys was noted, and that this replica has heard of it.
     async fn assert_keys_are_whole(&self, somebody: &User) {
         self.server.catch_up().await;
         let tokens = somebody.login().await;
@@ -447,7 +447,7 @@ async fn a_change_of_master_keys_that_is_cut_can_be_asked_again() {
     callers.assert_nothing_is_held().await;
 }
 
-/// What a server does by itself, and is cut when it stops.
+/// Work that a server does by itself, and that is cut when it stops.
 #[tokio::test]
 async fn what_is_due_for_keys_and_is_cut_is_done_later() {
     let mut setup = Setup::new().await;

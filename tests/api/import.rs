@@ -26,7 +26,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 const FIREBASE: &str = "$firebase-scrypt$ln=14,r=8,p=1,ss=Bw==,sk=jxspr8Ki0RYycVU8zykbdLGjFQ3McFUH0uiiTvC8pVMXAn210wjLNmdZJzxUECKbm0QsEmYUSDzZvpjeJ9WmXA==$42xEC+ixf3L2lw==$lSrfV15cpx95/sZS2W9c9Kp6i/LVgQNDNC/qzrCnh1SAyZvqmZqAjTdn3aoItz+VHjoZilo78198JAdRuid5lQ==";
 const BCRYPT: &str = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
-/// What NFKC changes.
+/// A password that NFKC changes.
 const TYPED: &str = "\u{fb01}anc\u{e9}\u{2460}";
 /// Of `TYPED`, by PHP's `password_hash`, with the lengths of this service's own.
 const PHP: &str = "$argon2id$v=19$m=64,t=2,p=1$V3VZMWNLRTh3VUx6Tk9XcA$TqOZGQsju8y6P/3RgyQQUOdIahMhPp7FW20qLioczpM";

@@ -7,7 +7,10 @@ use std::{
 };
 
 use argon2::{Algorithm, Argon2, Params, PasswordVerifier as _, Version, password_hash::phc::PasswordHash as Phc};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
 use countersign::{
     domain::key::{Purpose, Stage},
     domain::policy::PepperMode,
@@ -349,4 +352,35 @@ async fn where_a_pepper_is_required_a_hash_without_one_is_of_no_use_and_looks_li
     bob.at(&on).login().await;
     hash_like(&plain, "bob", "$argon2id$v=19$m=19456,t=2,p=1,keyid=").await;
     bob.at(&required).login().await;
+}
+
+/// Hashes that somebody makes who can write the database and knows the names of peppers, but not their secrets.
+#[tokio::test]
+async fn no_hash_that_only_names_a_pepper_passes_for_one_that_has_it() {
+    let mut setup = Setup::new().await;
+    setup.settings.passwords.password_pepper = PepperMode::Required;
+    let server = setup.start().await;
+    server.user("alice").await;
+    let kid = kid(&server).await;
+    let made = |salt: &[u8]| {
+        let mut output = [0; 32];
+        Argon2::default().hash_password_into(PASSWORD.as_bytes(), salt, &mut output).expect("hashed");
+        let text = |bytes: &[u8]| STANDARD_NO_PAD.encode(bytes);
+        (text(salt), text(&output))
+    };
+    let (ours, other) = (made(&[7; 16]), made(&[7; 17]));
+    let login = async || {
+        let request = LoginRequest { username: "alice".into(), password: PASSWORD.into(), ..Default::default() };
+        refusal(server.auth_client().login(request).await).1
+    };
+    for (hash, reason) in [
+        (format!("{}{}${}", by(&kid), ours.0, ours.1), "INVALID_CREDENTIALS"),
+        (format!("{}{}${}", by(&kid), other.0, other.1), "INTERNAL"),
+        (format!("typed:{}{}${}", by(&kid), ours.0, ours.1), "INVALID_CREDENTIALS"),
+        (format!("nfkc:{}{}${}", by(&kid), other.0, other.1), "INVALID_CREDENTIALS"),
+        (format!("{PLAIN}{}${}", ours.0, ours.1), "INVALID_CREDENTIALS"),
+    ] {
+        run(&server, &format!("UPDATE users SET password_hash = '{hash}'")).await.expect("written");
+        assert_eq!(login().await, reason, "{hash}");
+    }
 }

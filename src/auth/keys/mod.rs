@@ -88,8 +88,8 @@ impl Keys {
 
     /// Takes over what the database holds, and gives back what of it cannot be used.
     ///
-    /// What it does not hold any more stays for a while, because it may have been restored from an old backup. What was
-    /// killed stays dead, whatever the database says.
+    /// Keys that it does not hold any more stay for a while, because it may have been restored from an old backup. A key that
+    /// was killed stays dead, whatever the database says.
     pub fn install(&self, stored: Vec<StoredKey>) -> Vec<Unusable> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         *known = unite(&known, stored, self.base.clock.boot());
