@@ -37,7 +37,7 @@ pub(super) fn unwritten(error: io::Error) -> Error {
 /// Writes a line of output.
 ///
 /// # Errors
-/// [`Error::Internal`] when standard output cannot be written, perhaps because of [`OutputClosed`].
+/// [`Error::Internal`] when standard output cannot be written, perhaps because its reader has gone.
 pub fn say(line: impl Display) -> Result<(), Error> {
     writeln!(io::stdout(), "{line}").map_err(unwritten)
 }
