@@ -13,7 +13,17 @@ impl Durability {
     pub(super) fn settings(self) -> &'static [&'static str] {
         match self {
             Self::Durable => &[],
-            Self::Throwaway => &["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "synchronous_commit=off"],
+            // Few buffers: to create or drop a database looks through all of them.
+            Self::Throwaway => &[
+                "-c",
+                "fsync=off",
+                "-c",
+                "full_page_writes=off",
+                "-c",
+                "synchronous_commit=off",
+                "-c",
+                "shared_buffers=16MB",
+            ],
         }
     }
 }

@@ -24,9 +24,18 @@ pub(super) struct Decoys(RwLock<Option<Arc<Mix>>>);
 
 /// The kinds of hashes that are stored.
 struct Mix {
-    /// The kinds in the order of their names: a hash of each, and how many users have it.
-    kinds: Vec<(PasswordHash, u64)>,
+    /// The kinds in the order of their names.
+    kinds: Vec<Kind>,
     secret: [u8; 32],
+}
+
+/// A kind of hash that users have.
+struct Kind {
+    parameters: String,
+    /// One of them.
+    hash: PasswordHash,
+    /// The number of users who have it.
+    count: u32,
 }
 
 impl Decoys {
@@ -66,7 +75,7 @@ impl Decoys {
 
 impl Mix {
     fn new(hashes: Vec<PasswordHash>, secret: [u8; 32]) -> Self {
-        let mut kinds: BTreeMap<(bool, String), (PasswordHash, u64)> = BTreeMap::new();
+        let mut kinds: BTreeMap<(bool, String), (PasswordHash, u32)> = BTreeMap::new();
         for hash in hashes {
             // One that is damaged or costs too much is never run. One whose pepper cannot be used here is: its answer is then
             // that of the users who have it.
@@ -74,21 +83,21 @@ impl Mix {
                 kinds.entry(kind(hash.as_str())).or_insert_with(|| (hash, 0)).1 += 1;
             }
         }
-        Self { kinds: kinds.into_values().collect(), secret }
+        let kinds = kinds.into_iter().map(|((_, parameters), (hash, count))| Kind { parameters, hash, count });
+        Self { kinds: kinds.collect(), secret }
     }
 
-    /// Chooses by a share of the users that is the name's own. If the mix moves a little, few names change their kind.
+    /// Chooses by a draw of each kind that is the name's own, weighted by the users who have it (weighted rendezvous
+    /// hashing). When users move from old kinds to today's, names do the same: none moves to a kind that did not grow.
     fn choose(&self, name: &Username) -> Option<&PasswordHash> {
-        let all: u64 = self.kinds.iter().map(|(_, count)| count).sum();
-        let [a, b, c, d, ..] = sha256_of_parts(&[b"decoy", &self.secret, name.as_str().as_bytes()]);
-        let mut place = (u64::from(u32::from_be_bytes([a, b, c, d])) * all) >> 32;
-        self.kinds.iter().find_map(|(hash, count)| match place.checked_sub(*count) {
-            None => Some(hash),
-            Some(rest) => {
-                place = rest;
-                None
-            }
-        })
+        let wait = |kind: &Kind| {
+            let parts = [b"decoy", &self.secret[..], name.as_str().as_bytes(), kind.parameters.as_bytes()];
+            let [a, b, c, d, ..] = sha256_of_parts(&parts);
+            let draw = (f64::from(u32::from_be_bytes([a, b, c, d])) + 0.5) / f64::from(u32::MAX);
+            -draw.ln() / f64::from(kind.count)
+        };
+        let chosen = self.kinds.iter().min_by(|one, other| wait(one).total_cmp(&wait(other)));
+        chosen.map(|kind| &kind.hash)
     }
 }
 
@@ -181,5 +190,23 @@ mod tests {
         let changed = moved.iter().zip(&first).filter(|(one, other)| one != other).count();
         assert!((1..300).contains(&changed), "{changed}");
         assert!(Mix::new(vec![], [7; 32]).choose(&names[0]).is_none());
+    }
+
+    /// A real user's hash never becomes one of another old kind.
+    #[test]
+    fn p6_unknown_names_move_between_kinds_only_as_users_do() {
+        let mix = |[ours, bcrypt, django]: [usize; 3]| {
+            let all = [(ARGON2, ours), (BCRYPT, bcrypt), (DJANGO, django)];
+            let hashes = all.into_iter().flat_map(|(hash, count)| vec![hash.to_owned(); count]);
+            Mix::new(hashes.map(PasswordHash::from_stored).collect(), [7; 32])
+        };
+        let (before, after) = (mix([100, 500, 400]), mix([550, 250, 200]));
+        let mut moved = 0;
+        for name in (0..10_000).map(|n| Username::parse(&format!("nobody{n}")).expect("a name")) {
+            let (old, new) = (before.choose(&name).expect("one").as_str(), after.choose(&name).expect("one").as_str());
+            assert!(new == old || new == ARGON2, "{} from {old} to {new}", name.as_str());
+            moved += usize::from(new != old);
+        }
+        assert!((4000..5000).contains(&moved), "{moved}");
     }
 }
