@@ -1,0 +1,21 @@
+//! The other end of a connection, as the transport knows it.
+
+use std::{net::IpAddr, sync::Arc};
+
+/// The other end of a connection. Each request of the connection carries it among its extensions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// The network address; None for a unix socket, and for calls in the same process.
+    pub addr: Option<IpAddr>,
+    /// The names in the client certificate, which was checked against the client CA; None without one.
+    pub certificate: Option<Arc<CertificateNames>>,
+}
+
+/// The names in a client certificate (subjectAltName, RFC 5280 section 4.2.1.6).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateNames {
+    /// Names of kind URI, as written. A SPIFFE certificate has exactly one (X.509-SVID section 2).
+    pub uris: Vec<String>,
+    /// Names of kind DNS, as written.
+    pub dns: Vec<String>,
+}
