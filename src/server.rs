@@ -1,12 +1,23 @@
-//! A running server: built from checked settings, served on listeners that the caller has bound, drained at the end.
+//! A running server: built from checked settings, served on ports that the caller has bound, drained at the end.
 //! `serve`, `dev` and the tests all come through here.
 
 mod background;
+mod ports;
+mod stop;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use countersign_token::clock::Clock;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+pub use self::{
+    ports::Ports,
+    stop::{Stop, StopRequests},
+};
 
 use crate::{
     audit::AuditLog,
@@ -15,8 +26,8 @@ use crate::{
     crypto::seal::MasterKeys,
     domain::audit::Actor,
     error::Error,
-    grpc::{self, Administration, Health},
-    http,
+    grpc::{Administration, Health},
+    net::Port,
     revocation::{follower::Follower, log::RevocationLog},
     store::Store,
 };
@@ -26,6 +37,8 @@ use crate::{
 pub struct Config {
     /// Policies of the parts.
     pub policies: Policies,
+    /// Time for which a stop goes on serving while it says that it is not ready.
+    pub lame_duck: Duration,
     /// Time for which a stop waits for calls under way.
     pub drain_timeout: Duration,
     /// The database.
@@ -38,27 +51,30 @@ pub struct Config {
     pub clock: Clock,
 }
 
-/// A server that has its keys and is ready to serve.
+/// A server that has its keys, and follows revocations.
 #[derive(Debug)]
 pub struct Server {
     auth: Arc<Auth>,
-    follower: Arc<Follower>,
     administration: Administration,
+    lame_duck: Duration,
     drain_timeout: Duration,
+    following: Following,
 }
 
-/// The ports of a server.
+/// The tasks that follow revocations and the other replicas. They end when this is dropped.
 #[derive(Debug)]
-pub struct Listeners {
-    /// The listener of gRPC.
-    pub grpc: TcpListener,
-    /// The listener of HTTP.
-    pub http: TcpListener,
+struct Following {
+    leave: watch::Sender<bool>,
+    follower: JoinSet<()>,
+    confirming: JoinSet<()>,
 }
+
+/// The longest time that a server which is to end at once takes to say that it leaves.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Server {
-    /// Starts the hashing threads, reads the blocklist of passwords, reads the keys or makes them, and looks at
-    /// the kinds of stored hashes.
+    /// Starts the hashing threads, and reads the blocklist of passwords. Reads the keys or makes them. Looks at the kinds of
+    /// stored hashes, and begins to follow revocations.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for the blocklist, [`Error::DatabaseUnavailable`], [`Error::Internal`] for keys that do not
@@ -75,12 +91,9 @@ impl Server {
         if let Err(error) = auth.sample_hashes().await {
             tracing::warn!(%error, "nobody can log in yet: the kinds of password hashes could not be looked at");
         }
-        Ok(Self {
-            follower: Arc::new(follower(&auth)),
-            auth,
-            administration: config.administration,
-            drain_timeout: config.drain_timeout,
-        })
+        let following = Following::start(&auth);
+        let Config { administration, lame_duck, drain_timeout, .. } = config;
+        Ok(Self { auth, administration, lame_duck, drain_timeout, following })
     }
 
     /// The operations, for those who run in the same process.
@@ -88,65 +101,84 @@ impl Server {
         Arc::clone(&self.auth)
     }
 
-    /// Serves until `shutdown` resolves; then says NOT_SERVING, and takes itself off the list of replicas in the end.
-    /// In between, the calls under way may end within the drain timeout, while revocations are still followed.
+    /// Waits until Verify can answer.
+    pub async fn ready(&self) {
+        self.auth.revocations().caught_up(self.auth.base.clock.boot()).await;
+    }
+
+    /// Serves until a stop is requested. Then says that it is not ready, and goes on serving while that spreads. Then takes no
+    /// more requests, and waits for those under way, within the drain timeout, while revocations are still followed. In the end
+    /// takes itself off the list of replicas. A second request cuts all that short.
     ///
     /// # Errors
     /// [`Error::Internal`] when a port fails.
-    pub async fn serve(self, listeners: Listeners, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+    pub async fn serve(self, mut ports: Ports, grpc: Port, mut stop: Stop) -> Result<(), Error> {
         let health = Health::new().await;
-        let (drain, leave) = (watch::Sender::new(false), watch::Sender::new(false));
-        let mut ports = self.open_ports(listeners, &health, &drain);
-        let (follower, left) = (Arc::clone(&self.follower), stopped(leave.subscribe()));
-        let following = tokio::spawn(async move { follower.run(left).await });
-        let auth = self.auth();
-        let confirming = tokio::spawn(async move { auth.base.log.watch_replicas().await });
-        let mut background = background::start(&self.auth, &health);
+        ports.open_grpc(grpc, self.auth(), self.administration.clone(), health.clone());
+        let reporting = background::report_health(&self.auth, &health);
+        let mut background = background::start(&self.auth);
         let result = tokio::select! {
-            () = shutdown => Ok(()),
-            ended = ports.join_next() => Err(port_failure(ended)),
+            () = stop.requested() => Ok(()),
+            failed = ports.ended() => Err(failed.unwrap_or_else(|| Error::internal("no port is open"))),
         };
         // The task that reports health must not say SERVING again.
+        reporting.abort();
+        drop(reporting.await);
+        health.not_serving().await;
+        ports.say_stopping();
+        let finished = async {
+            if result.is_ok() {
+                sleep(self.lame_duck).await;
+            }
+            ports.drain();
+            if timeout(self.drain_timeout, ports.all_ended()).await.is_err() {
+                tracing::warn!("calls were still under way at the end of the drain timeout");
+            }
+        };
+        let insisted = tokio::select! {
+            () = finished => false,
+            () = stop.insisted() => true,
+        };
+        drop(ports);
         background.abort_all();
         while background.join_next().await.is_some() {}
-        health.not_serving().await;
-        drain.send_replace(true);
-        if timeout(self.drain_timeout, async { while ports.join_next().await.is_some() {} }).await.is_err() {
-            tracing::warn!("calls were still under way at the end of the drain timeout");
+        let leaving = leave(&self.auth, self.following);
+        if insisted {
+            drop(timeout(FAREWELL, leaving).await);
+        } else {
+            leaving.await;
         }
-        leave.send_replace(true);
-        drop(following.await);
-        confirming.abort();
-        if let Err(error) = self.auth.base.audit.write_last_refusals().await {
-            tracing::warn!(%error, "the audit events of the last refusals are lost");
-        }
-        self.auth.base.store.close().await;
         result
-    }
-
-    fn open_ports(
-        &self,
-        listeners: Listeners,
-        health: &Health,
-        drain: &watch::Sender<bool>,
-    ) -> JoinSet<Result<(), Error>> {
-        let mut ports = JoinSet::new();
-        ports.spawn(grpc::serve(
-            listeners.grpc,
-            self.auth(),
-            self.administration.clone(),
-            health.clone(),
-            drain.subscribe(),
-        ));
-        ports.spawn(http::serve(listeners.http, self.auth(), stopped(drain.subscribe())));
-        ports
     }
 }
 
-fn follower(auth: &Arc<Auth>) -> Follower {
-    let keys = Arc::clone(&auth.keys);
-    let install_keys = Box::new(move |stored| drop(keys.install(stored)));
-    Follower::new(&auth.base.log, install_keys)
+impl Following {
+    fn start(auth: &Arc<Auth>) -> Self {
+        let keys = Arc::clone(&auth.keys);
+        let install_keys = Box::new(move |stored| drop(keys.install(stored)));
+        let follower = Arc::new(Follower::new(&auth.base.log, install_keys));
+        let leave = watch::Sender::new(false);
+        let mut left = leave.subscribe();
+        // The sender outlives the follower; if it did not, leaving would be right as well.
+        let left = async move { drop(left.wait_for(|left| *left).await) };
+        let log = Arc::clone(&auth.base.log);
+        let (mut follower_task, mut confirming) = (JoinSet::new(), JoinSet::new());
+        follower_task.spawn(async move { follower.run(left).await });
+        confirming.spawn(async move { log.watch_replicas().await });
+        Self { leave, follower: follower_task, confirming }
+    }
+}
+
+/// Takes this replica off the list, writes what was refused last, and closes the connections to the database.
+async fn leave(auth: &Auth, following: Following) {
+    let Following { leave, mut follower, confirming } = following;
+    leave.send_replace(true);
+    while follower.join_next().await.is_some() {}
+    drop(confirming);
+    if let Err(error) = auth.base.audit.write_last_refusals().await {
+        tracing::warn!(%error, "the audit events of the last refusals are lost");
+    }
+    auth.base.store.close().await;
 }
 
 /// Users and sessions over `store`, for `operator` to administer; also for the command line, which serves nothing.
@@ -159,17 +191,4 @@ pub fn accounts(store: Store, policies: Policies, operator: Actor, clock: Clock)
     let base = Base { store, clock, operator, log, audit };
     let passwords = Passwords::new(policies.passwords, policies.throttle, base.clone())?;
     Ok(Accounts::new(passwords, policies.sessions, base))
-}
-
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    // The sender outlives the ports; if it did not, stopping would be right as well.
-    drop(stop.wait_for(|stop| *stop).await);
-}
-
-fn port_failure(ended: Option<Result<Result<(), Error>, tokio::task::JoinError>>) -> Error {
-    match ended {
-        Some(Ok(Err(error))) => error,
-        Some(Err(error)) => Error::internal(error),
-        Some(Ok(Ok(()))) | None => Error::internal("a port closed by itself"),
-    }
 }

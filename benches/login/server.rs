@@ -10,7 +10,8 @@ use countersign::{
     domain::{password::Password, session::ClientInfo, user::Username},
     error::Error,
     grpc::Administration,
-    server::{self, Config, Listeners},
+    net::{Port, Protocol},
+    server::{self, Config, Ports, Stop},
     store::{Store, StoreSettings},
 };
 use countersign_token::clock::Clock;
@@ -60,6 +61,7 @@ impl Server {
         let clock = Clock::system();
         let config = Config {
             policies: defaults(),
+            lame_duck: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             store: migrated(cluster.url("postgres")).await,
             master_keys: MasterKeys::parse("master-key-file", MASTER_KEY).expect("a key"),
@@ -68,11 +70,13 @@ impl Server {
         };
         let server = server::Server::build(config).await.expect("built");
         let auth = server.auth();
-        let listeners = Listeners { grpc: listener().await, http: listener().await };
-        let grpc = listeners.grpc.local_addr().expect("bound");
+        let (grpc_port, http) = (listener().await, listener().await);
+        let grpc = grpc_port.local_addr().expect("bound");
         let (stop, stopped) = oneshot::channel::<()>();
         let begun = clock.boot();
-        let task = tokio::spawn(server.serve(listeners, async move { drop(stopped.await) }));
+        let stopping = Stop::when(async move { drop(stopped.await) });
+        let ports = Ports::open(Port::plaintext(http, Protocol::Http1));
+        let task = tokio::spawn(server.serve(ports, Port::plaintext(grpc_port, Protocol::Http2), stopping));
         auth.revocations().caught_up(begun).await;
         for number in 0..USERS {
             let roles = vec!["reader".to_owned()];

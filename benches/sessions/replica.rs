@@ -10,7 +10,8 @@ use countersign::{
     domain::{password::Password, policy::Notifications, session::ClientInfo, user::Username},
     error::Error,
     grpc::Administration,
-    server::{Config, Listeners, Server},
+    net::{Port, Protocol},
+    server::{Config, Ports, Server, Stop},
     store::{Store, StoreSettings},
 };
 use countersign_token::clock::{BootInstant, Clock};
@@ -59,6 +60,7 @@ impl Replica {
         settings.revocation.notifications = notifications;
         let config = Config {
             policies: checked(|violations| settings.check(violations)).expect("settings"),
+            lame_duck: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             store: Store::new(&store).expect("settings"),
             master_keys: MasterKeys::parse("master-key-file", MASTER_KEY).expect("a key"),
@@ -67,10 +69,12 @@ impl Replica {
         };
         let server = Server::build(config).await.expect("built");
         let auth = server.auth();
-        let listeners = Listeners { grpc: listener().await, http: listener().await };
+        let (grpc_port, http) = (listener().await, listener().await);
         let (stop, stopped) = oneshot::channel::<()>();
         let begun = clock.boot();
-        let task = tokio::spawn(server.serve(listeners, async move { drop(stopped.await) }));
+        let stopping = Stop::when(async move { drop(stopped.await) });
+        let ports = Ports::open(Port::plaintext(http, Protocol::Http1));
+        let task = tokio::spawn(server.serve(ports, Port::plaintext(grpc_port, Protocol::Http2), stopping));
         Self { auth, begun, stop, task }
     }
 

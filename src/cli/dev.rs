@@ -4,10 +4,8 @@
 use std::{
     env, fs, io,
     io::Write as _,
-    net::SocketAddr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
-    pin::pin,
     time::Duration,
 };
 
@@ -19,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     output::say,
-    process::{Shutdown, bind, block_on, local_addr},
+    process::{block_on, stop_signals},
     reload::Reload,
     settings::store,
 };
@@ -27,10 +25,13 @@ use crate::{
     auth::users::UserKey,
     config::{DatabaseSettings, Policies, PolicyFile, PolicySettings, ServerSettings, checked, read_file},
     crypto::{random, seal::MasterKeys},
-    domain::{password::Password, policy::ServerPolicy, user::Username},
+    domain::{
+        connection::ConnectionPolicy, listen::ListenAddr, password::Password, policy::ServerPolicy, user::Username,
+    },
     error::Error,
     grpc::Administration,
-    server::{Config, Server},
+    net::{Listener, Port, Protocol},
+    server::{Config, Ports, Server},
 };
 
 const USERNAME: &str = "demo";
@@ -46,11 +47,11 @@ pub(super) struct Dev {
 
     /// Address for gRPC, on loopback; port 0 takes a free one
     #[arg(long, env = "COUNTERSIGN_GRPC_ADDR", default_value = "127.0.0.1:50051")]
-    grpc_addr: SocketAddr,
+    grpc_addr: ListenAddr,
 
     /// Address for HTTP (JWKS, probes), on loopback; port 0 takes a free one
     #[arg(long, env = "COUNTERSIGN_HTTP_ADDR", default_value = "127.0.0.1:8080")]
-    http_addr: SocketAddr,
+    http_addr: ListenAddr,
 
     #[command(flatten)]
     server: ServerSettings,
@@ -61,9 +62,11 @@ pub(super) struct Dev {
 
 /// The settings, checked.
 struct Checked {
-    addrs: [SocketAddr; 2],
+    addrs: [ListenAddr; 2],
     policies: Policies,
+    lame_duck: Duration,
     drain_timeout: Duration,
+    connections: ConnectionPolicy,
     policy_file: Option<PolicyFile>,
 }
 
@@ -81,20 +84,22 @@ struct Facts {
 impl Dev {
     pub(super) fn run(self) -> Result<(), Error> {
         let Self { data_dir, grpc_addr, http_addr, server, policy } = self;
-        let (policies, server) = checked(|violations| (policy.check(violations), server.check(violations)))?;
-        for (setting, addr) in [("grpc-addr", grpc_addr), ("http-addr", http_addr)] {
-            if !addr.ip().is_loopback() {
+        let (policies, server) =
+            checked(|violations| (policy.check(violations), server.check(Duration::ZERO, violations)))?;
+        for (setting, addr) in [("grpc-addr", &grpc_addr), ("http-addr", &http_addr)] {
+            if !addr.is_local() {
                 let advice =
                     "dev listens on loopback only, because there everybody administers; see `countersign serve`";
                 return Err(Error::invalid(setting, advice));
             }
         }
-        let ServerPolicy { drain_timeout, policy_file } = server;
+        let ServerPolicy { lame_duck, drain_timeout, connections, policy_file } = server;
         let policy_file = policy_file.map(PolicyFile::read).transpose()?;
         let dir = data_dir.map_or_else(default_data_dir, Ok)?;
         let mut cluster = Cluster::start(&dir, Durability::Durable).map_err(start_failed)?;
         let dir = dir.canonicalize().map_err(Error::internal)?;
-        let checked = Checked { addrs: [grpc_addr, http_addr], policies, drain_timeout, policy_file };
+        let addrs = [grpc_addr, http_addr];
+        let checked = Checked { addrs, policies, lame_duck, drain_timeout, connections, policy_file };
         let served = block_on(checked.serve(&dir, cluster.url(DATABASE)));
         served.and(cluster.stop().map_err(Error::internal))
     }
@@ -102,7 +107,7 @@ impl Dev {
 
 impl Checked {
     async fn serve(self, dir: &Path, database_url: String) -> Result<(), Error> {
-        let (shutdown, reload) = (Shutdown::listen()?, Reload::listen(self.policy_file)?);
+        let (stop, reload) = (stop_signals()?, Reload::listen(self.policy_file, None)?);
         let master_key_file = dir.join("master.key");
         if !master_key_file.exists() {
             write_private(&master_key_file, MasterKeys::generate()?.as_bytes())?;
@@ -113,32 +118,30 @@ impl Checked {
             master_keys: MasterKeys::parse("data-dir", &read_file("data-dir", &master_key_file)?)?,
             administration: Administration::Everybody,
             policies: self.policies,
+            lame_duck: self.lame_duck,
             drain_timeout: self.drain_timeout,
             store,
             clock: Clock::system(),
         };
         let server = Server::build(config).await?;
         let password = demo_password(&server, dir).await?;
-        let [grpc_addr, http_addr] = self.addrs;
-        let listeners = bind(grpc_addr, http_addr).await?;
+        let [grpc_addr, http_addr] = &self.addrs;
+        let (grpc, http) =
+            (Listener::bind("grpc-addr", grpc_addr).await?, Listener::bind("http-addr", http_addr).await?);
         let facts = Facts {
-            grpc_addr: local_addr(&listeners.grpc)?.to_string(),
-            http_addr: local_addr(&listeners.http)?.to_string(),
+            grpc_addr: grpc.to_string(),
+            http_addr: http.to_string(),
             database_url,
             master_key_file,
             username: USERNAME.to_owned(),
             password,
         };
-        let clock = Clock::system();
-        let auth = server.auth();
-        let mut serving = pin!(reload.beside(server.serve(listeners, shutdown.requested())));
-        tokio::select! {
-            ended = &mut serving => return ended,
-            () = auth.revocations().caught_up(clock.boot()) => {}
-        }
+        server.ready().await;
+        let port = |listener, protocol| Port { listener, protocol, tls: None, policy: self.connections };
+        let ports = Ports::open(port(http, Protocol::Http1));
         facts.write(dir)?;
         say(banner(&facts, dir))?;
-        serving.await
+        reload.beside(server.serve(ports, port(grpc, Protocol::Http2), stop)).await
     }
 }
 

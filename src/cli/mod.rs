@@ -29,7 +29,7 @@ use clap::{Parser, Subcommand};
 use self::output::OutputClosed;
 pub use self::{
     output::say,
-    process::{Shutdown, bind_one, block_on},
+    process::{block_on, stop_signals},
     settings::{checked_store, require_schema, store},
     user::read_line,
 };

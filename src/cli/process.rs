@@ -1,14 +1,12 @@
 //! The process of a server: its runtime, its ports, and the signals by which it is told to stop.
 
-use std::net::SocketAddr;
-
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{
-    net::TcpListener,
     runtime,
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{SignalKind, signal},
 };
 
-use crate::{error::Error, server::Listeners};
+use crate::{error::Error, server::Stop};
 
 /// Carries out async work on a runtime of its own, set up as the server's.
 ///
@@ -22,47 +20,39 @@ pub fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Err
     runtime.enable_all().build().map_err(Error::internal)?.block_on(work)
 }
 
-pub(super) async fn bind(grpc: SocketAddr, http: SocketAddr) -> Result<Listeners, Error> {
-    Ok(Listeners { grpc: bind_one("grpc-addr", grpc).await?, http: bind_one("http-addr", http).await? })
+/// Lets this process open as many files as the system allows. Says in the log if these are too few for so many connections
+/// on each port.
+pub(super) fn allow_connections(per_port: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // What the system does not let us raise stays.
+    setrlimit(Resource::Nofile, limit).unwrap_or_default();
+    let allowed = getrlimit(Resource::Nofile).current;
+    let wanted = u64::try_from(per_port).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(OTHER_FILES);
+    if allowed.is_some_and(|allowed| allowed < wanted) {
+        tracing::warn!(allowed, wanted, "this process may open fewer files than max-connections would take");
+    }
 }
 
-/// Listens on an address that a setting names.
+/// The files that a server opens beside connections of clients: the database's, logs, the runtime's.
+const OTHER_FILES: u64 = 128;
+
+/// Counts Ctrl-C and SIGTERM as requests to stop.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] for one that cannot be had.
-pub async fn bind_one(setting: &'static str, addr: SocketAddr) -> Result<TcpListener, Error> {
-    let bound = TcpListener::bind(addr).await;
-    bound.map_err(|error| Error::invalid(setting, format!("{addr}: {error}")))
-}
-
-pub(super) fn local_addr(listener: &TcpListener) -> Result<SocketAddr, Error> {
-    listener.local_addr().map_err(Error::internal)
-}
-
-/// Resolves at the first Ctrl-C or SIGTERM.
-#[derive(Debug)]
-pub struct Shutdown {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Shutdown {
-    /// Begins to listen for both.
-    ///
-    /// # Errors
-    /// [`Error::Internal`] when the system does not let us.
-    pub fn listen() -> Result<Self, Error> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(Error::internal)?,
-            terminate: signal(SignalKind::terminate()).map_err(Error::internal)?,
-        })
-    }
-
-    /// Waits for one of the signals.
-    pub async fn requested(mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+/// [`Error::Internal`] when the system does not let us.
+pub fn stop_signals() -> Result<Stop, Error> {
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::internal)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::internal)?;
+    let (requests, stop) = Stop::new();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            requests.send_modify(|made| *made += 1);
         }
-    }
+    });
+    Ok(stop)
 }

@@ -1,4 +1,4 @@
-//! Reading the policy file again while a server runs: every few seconds and on SIGHUP, which does nothing without a policy file.
+//! Reading files again while a server runs, every few seconds and on SIGHUP: the policy file, and those of TLS.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -10,15 +10,17 @@ use tokio::{
 use crate::{
     config::{Occasion, PolicyFile},
     error::Error,
+    net::TlsFiles,
 };
 
-/// Pause between two looks at the file. Kubernetes takes up to a minute to show a change.
+/// Pause between two looks at the files. Kubernetes takes up to a minute to show a change.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
 
-/// The policy file, if there is one, and the signal to read it.
+/// The files, as far as there are any, and the signal to read them.
 pub(super) struct Reload {
     hangups: Signal,
-    file: Option<PolicyFile>,
+    policy: Option<PolicyFile>,
+    tls: Option<TlsFiles>,
 }
 
 impl Reload {
@@ -26,8 +28,8 @@ impl Reload {
     ///
     /// # Errors
     /// [`Error::Internal`] when the system does not let us.
-    pub(super) fn listen(file: Option<PolicyFile>) -> Result<Self, Error> {
-        Ok(Self { hangups: signal(SignalKind::hangup()).map_err(Error::internal)?, file })
+    pub(super) fn listen(policy: Option<PolicyFile>, tls: Option<TlsFiles>) -> Result<Self, Error> {
+        Ok(Self { hangups: signal(SignalKind::hangup()).map_err(Error::internal)?, policy, tls })
     }
 
     /// Carries out work, and reads again meanwhile.
@@ -44,8 +46,11 @@ impl Reload {
                 _ = self.hangups.recv() => Occasion::Request,
                 () = sleep(LOOK_EVERY) => Occasion::Look,
             };
-            if let Some(file) = &mut self.file {
-                file.read_again(occasion);
+            if let Some(policy) = &mut self.policy {
+                policy.read_again(occasion);
+            }
+            if let Some(tls) = &mut self.tls {
+                tls.read_again(occasion);
             }
         }
     }

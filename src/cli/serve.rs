@@ -1,23 +1,35 @@
 //! `countersign serve`: production.
 
+use std::time::Duration;
+
 use clap::Args;
 use countersign_token::clock::Clock;
+use sd_notify::NotifyState;
+use tokio::time::{Instant, sleep};
 
 use super::{
-    process::{Shutdown, bind, local_addr},
+    process::{allow_connections, stop_signals},
     reload::Reload,
     settings::{master_keys, require_schema, store},
 };
 use crate::{
     config::{
-        DatabaseSettings, ListenSettings, MasterKeySettings, PolicyFile, PolicySettings, ServerSettings, checked,
-        read_secret_file,
+        DatabaseSettings, ListenSettings, MasterKeySettings, PolicyFile, PolicySettings, ServerSettings, TlsSettings,
+        checked, read_secret_file,
     },
     crypto::service_token::ServiceTokenHash,
+    domain::{connection::Transport, policy::ServerPolicy},
     error::Error,
     grpc::Administration,
-    server::{Config, Server},
+    net::{Listener, Port, Protocol, TlsFiles},
+    server::{Config, Ports, Server},
+    store::Store,
 };
+
+/// Time for which a stop goes on serving by default: Kubernetes and meshes take some seconds to send requests elsewhere.
+const LAME_DUCK: Duration = Duration::from_secs(5);
+/// Pause between two tries to reach the database at the start.
+const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 pub(super) struct Serve {
@@ -28,6 +40,8 @@ pub(super) struct Serve {
     #[command(flatten)]
     listen: ListenSettings,
     #[command(flatten)]
+    tls: TlsSettings,
+    #[command(flatten)]
     server: ServerSettings,
     #[command(flatten)]
     policy: PolicySettings,
@@ -35,27 +49,88 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Error> {
-        let Self { database, master_keys: sealed_by, listen, server, policy } = self;
-        let ((), policies, server) =
-            checked(|violations| (database.check(violations), policy.check(violations), server.check(violations)))?;
-        let reload = Reload::listen(server.policy_file.map(PolicyFile::read).transpose()?)?;
+        let Self { database, master_keys: sealed_by, listen, tls, server, policy } = self;
+        let (policies, server, transport) = checked(|violations| {
+            database.check(violations);
+            listen.check(violations);
+            let transport = tls.check(&listen.grpc_addr, &listen.http_addr, violations);
+            (policy.check(violations), server.check(LAME_DUCK, violations), transport)
+        })?;
+        let ServerPolicy { lame_duck, drain_timeout, connections, policy_file } = server;
+        let (tls_files, http_speaks_tls) = match transport {
+            Transport::Plaintext => (None, false),
+            Transport::Tls(files) => (Some(TlsFiles::read(files)?), true),
+            Transport::TlsOfGrpc(files) => (Some(TlsFiles::read(files)?), false),
+        };
+        let tls_of = |protocol| tls_files.as_ref().map(|files| files.config(protocol));
+        let (grpc_tls, http_tls) = (tls_of(Protocol::Http2), tls_of(Protocol::Http1).filter(|_| http_speaks_tls));
         let config = Config {
             master_keys: master_keys(&sealed_by)?,
             administration: administration(&listen)?,
             store: store(&database)?,
             policies,
-            drain_timeout: server.drain_timeout,
+            lame_duck,
+            drain_timeout,
             clock: Clock::system(),
         };
-        require_schema(&config.store).await?;
-        let server = Server::build(config).await?;
-        let listeners = bind(listen.grpc_addr, listen.http_addr).await?;
-        let (grpc, http) = (local_addr(&listeners.grpc)?, local_addr(&listeners.http)?);
-        let shutdown = Shutdown::listen()?;
-        tracing::info!(%grpc, %http, "serving");
-        reload.beside(server.serve(listeners, shutdown.requested())).await?;
+        allow_connections(connections.max_connections);
+        let mut stop = stop_signals()?;
+        let reload = Reload::listen(policy_file.map(PolicyFile::read).transpose()?, tls_files)?;
+        let listener = Listener::bind("http-addr", &listen.http_addr).await?;
+        let http_addr = listener.to_string();
+        tracing::info!(http = http_addr, "listening");
+        let ports = Ports::open(Port { listener, protocol: Protocol::Http1, tls: http_tls, policy: connections });
+        let serving = async {
+            let server = tokio::select! {
+                built = build(config, listen.database_wait) => built?,
+                () = stop.requested() => return Ok(()),
+            };
+            // Whoever connects is answered at once.
+            let listener = Listener::bind("grpc-addr", &listen.grpc_addr).await?;
+            tracing::info!(grpc = %listener, http = http_addr, "serving");
+            notify(NotifyState::Ready);
+            let grpc = Port { listener, protocol: Protocol::Http2, tls: grpc_tls, policy: connections };
+            server.serve(ports, grpc, stop).await
+        };
+        reload.beside(serving).await?;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Builds a server that can answer, once its database can be reached.
+async fn build(config: Config, database_wait: Duration) -> Result<Server, Error> {
+    wait_for_database(&config.store, database_wait).await?;
+    let server = Server::build(config).await?;
+    server.ready().await;
+    Ok(server)
+}
+
+/// Waits for a database that can be served.
+///
+/// # Errors
+/// [`Error::DatabaseUnavailable`] at the end of the wait; [`Error::InvalidArgument`] for one that cannot be served, at once.
+async fn wait_for_database(store: &Store, wait: Duration) -> Result<(), Error> {
+    let until = Instant::now() + wait;
+    let mut said = false;
+    loop {
+        match require_schema(store).await {
+            Err(Error::DatabaseUnavailable(error)) if Instant::now() < until => {
+                if !said {
+                    tracing::warn!(error, "waiting for the database");
+                    said = true;
+                }
+                sleep(DATABASE_PAUSE.min(until - Instant::now())).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Tells systemd, if it asked to be told (sd_notify(3)).
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be told");
     }
 }
 

@@ -15,6 +15,7 @@ mod revocation;
 mod server;
 mod sessions;
 mod throttling;
+mod tls;
 mod tokens;
 mod violations;
 
@@ -34,6 +35,7 @@ pub use self::{
     server::{ListenSettings, ServerSettings},
     sessions::SessionSettings,
     throttling::ThrottleSettings,
+    tls::{ClientAuthSetting, TlsSettings},
     tokens::TokenSettings,
     violations::{Violations, checked},
 };

@@ -1,4 +1,4 @@
-//! Ranges of settings. Each is written once: its text is in the error, in the setting's `--help`, and in the README, where
+//! Ranges of settings. Each is written once: its text is in the error, in the setting's `--help`, and in docs/settings.md, where
 //! `cli/tests` compares it.
 
 use std::{fmt::Display, time::Duration};

@@ -4,8 +4,10 @@
 
 pub mod address;
 pub mod audit;
+pub mod connection;
 pub mod hash_cost;
 pub mod key;
+pub mod listen;
 pub mod password;
 pub mod password_hash;
 pub mod policy;

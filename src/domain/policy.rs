@@ -4,7 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use countersign_token::algorithm::Algorithm;
 
-use super::{key::KeyRotation, password::HashCost, rotation::RotationPolicy, throttle::LoginFailures};
+use super::{
+    connection::ConnectionPolicy, key::KeyRotation, password::HashCost, rotation::RotationPolicy,
+    throttle::LoginFailures,
+};
 use crate::error::Error;
 
 /// Choices of access tokens: what they say, and how they are read.
@@ -116,8 +119,12 @@ pub struct RevocationPolicy {
 /// Choices of a server as a process.
 #[derive(Clone, Debug)]
 pub struct ServerPolicy {
+    /// Time for which a stop goes on serving while it says that it is not ready.
+    pub lame_duck: Duration,
     /// Time for which a stop waits for calls under way.
     pub drain_timeout: Duration,
+    /// The bounds of connections.
+    pub connections: ConnectionPolicy,
     /// The file with the lists and tables that flags cannot say.
     pub policy_file: Option<PathBuf>,
 }

@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 
 use http::HeaderMap;
-use tonic::{Request, transport::server::TcpConnectInfo};
+use tonic::Request;
 
-use crate::{crypto::service_token::ServiceTokenHash, error::Error};
+use crate::{crypto::service_token::ServiceTokenHash, error::Error, net::Peer};
 
 /// The callers that administer over gRPC.
 #[derive(Clone, Debug)]
@@ -26,8 +26,7 @@ impl Administration {
             Self::Bearer(hash) => bearer(request.headers()).is_some_and(|token| hash.matches(token)),
             Self::Nobody => false,
         };
-        let connection = request.extensions().get::<TcpConnectInfo>();
-        Caller { administers, peer: connection.and_then(TcpConnectInfo::remote_addr).map(|addr| addr.ip()) }
+        Caller { administers, peer: request.extensions().get::<Peer>().and_then(|peer| peer.addr) }
     }
 }
 

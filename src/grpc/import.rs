@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tonic::{Status, Streaming};
 
 use super::{decode, encode, status::status, v1};
@@ -31,14 +32,23 @@ struct Report {
 ///
 /// # Errors
 /// The status of tonic for a message that it cannot read, which `contract.rs` corrects. INVALID_ARGUMENT for a message that
-/// is too large or asks for a dry run too late. DATABASE_UNAVAILABLE. What was written before stays.
+/// is too large or asks for a dry run too late. DATABASE_UNAVAILABLE. SHUTTING_DOWN when `drain` says so before the next message
+/// has come. What was written before stays.
 pub(super) async fn import(
     auth: Arc<Auth>,
     mut messages: Streaming<v1::ImportUsersRequest>,
+    mut drain: watch::Receiver<bool>,
 ) -> Result<v1::ImportUsersResponse, Status> {
     let mut report = Report::default();
     let mut under_way = None;
-    while let Some(message) = messages.message().await? {
+    loop {
+        let message = tokio::select! {
+            message = messages.message() => message?,
+            _ = drain.wait_for(|drain| *drain) => return Err(refused(Error::ShuttingDown)),
+        };
+        let Some(message) = message else {
+            return Ok(report.answer());
+        };
         let (mode, rows) = decode::imported(message).map_err(refused)?;
         let (import, mode_so_far) = under_way.take().unwrap_or_else(|| (Import::new(mode), mode));
         if mode == ImportMode::DryRun && mode_so_far == ImportMode::Write {
@@ -47,7 +57,6 @@ pub(super) async fn import(
         let import = report.add(&auth, import, rows).await.map_err(refused)?;
         under_way = Some((import, mode_so_far));
     }
-    Ok(report.answer())
 }
 
 fn refused(error: Error) -> Status {

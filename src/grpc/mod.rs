@@ -5,6 +5,7 @@ mod auth_service;
 mod caller;
 mod contract;
 mod decode;
+mod drain;
 mod encode;
 mod health_check;
 mod import;

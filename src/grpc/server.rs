@@ -1,33 +1,32 @@
-//! The gRPC port: our services, health and reflection, and the limits of HTTP/2 that tonic leaves open.
+//! The gRPC port: our services, health and reflection.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use countersign_proto::DESCRIPTORS;
-use tokio::{net::TcpListener, sync::watch};
+use http::Request;
+use hyper::body::Incoming;
+use tokio::sync::watch;
 use tonic::{
+    body::Body,
     service::{Routes, RoutesBuilder},
-    transport::{Server, server::TcpIncoming},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
-use tower::Layer as _;
+use tower::{Layer as _, ServiceExt as _};
 
 use super::{
     caller::Administration,
     contract::{Contract, ContractLayer},
+    drain::UntilDrain,
     message_size::{BySize, SMALL},
     permission::Gate,
     service::Service,
     services::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
-use crate::{auth::Auth, error::Error};
-
-const MAX_HEADER_LIST: u32 = 8 * 1024;
-const MAX_STREAMS: u32 = 256;
-/// Streams that a client makes and resets at once (CVE-2023-44487, CVE-2025-8671); tonic's defaults are no limit.
-const MAX_RESETS: usize = 256;
-const MAX_PENDING_RESETS: usize = 20;
-const KEEPALIVE: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::{
+    auth::Auth,
+    error::Error,
+    net::{self, Port},
+};
 
 /// Tells `grpc.health.v1` whether to send requests here. Everything is NOT_SERVING at first.
 #[derive(Clone)]
@@ -65,56 +64,32 @@ impl fmt::Debug for Health {
     }
 }
 
-/// Serves until `drain` says so, and then until the calls under way are done.
+/// Serves on a port until `drain` says so, and then until the calls under way are done.
 ///
 /// # Errors
-/// [`Error::Internal`] when the port fails.
+/// [`Error::Internal`] for descriptors that cannot be read.
 pub async fn serve(
-    listener: TcpListener,
+    port: Port,
     auth: Arc<Auth>,
     administration: Administration,
     health: Health,
-    mut drain: watch::Receiver<bool>,
+    drain: watch::Receiver<bool>,
 ) -> Result<(), Error> {
     let gate = Gate { administration, auth: Some(Arc::clone(&auth)) };
     let service = Service::new(auth, drain.clone());
     let routes = routes(&service, health)?;
-    // The sender outlives the port; if it did not, stopping would be right as well.
-    let shutdown = async move { drop(drain.wait_for(|drain| *drain).await) };
-    serve_behind(gate, listener, routes, shutdown).await
+    serve_behind(gate, port, routes, drain).await;
+    Ok(())
 }
 
-/// Serves routes of others on a port with the same limits.
-///
-/// # Errors
-/// [`Error::Internal`] when the port fails.
-pub async fn serve_routes(
-    listener: TcpListener,
-    routes: Routes,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
-    serve_behind(Gate { administration: Administration::Nobody, auth: None }, listener, routes, shutdown).await
+/// Serves routes of others on a port with the same limits, until `drain` says so.
+pub async fn serve_routes(port: Port, routes: Routes, drain: watch::Receiver<bool>) {
+    serve_behind(Gate { administration: Administration::Nobody, auth: None }, port, routes, drain).await;
 }
 
-async fn serve_behind(
-    gate: Gate,
-    listener: TcpListener,
-    routes: Routes,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), Error> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_max_local_error_reset_streams(Some(MAX_RESETS))
-        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
-        .http2_max_header_list_size(MAX_HEADER_LIST)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(ContractLayer(gate))
-        .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, shutdown)
-        .await
-        .map_err(Error::internal)
+async fn serve_behind(gate: Gate, port: Port, routes: Routes, drain: watch::Receiver<bool>) {
+    let service = ContractLayer(gate).layer(routes).map_request(|request: Request<Incoming>| request.map(Body::new));
+    net::serve(port, service, drain).await;
 }
 
 /// The RPCs of the contract, as they are called without a port.
@@ -142,11 +117,15 @@ fn routes(service: &Service, health: Health) -> Result<Routes, Error> {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
+    let drain = || service.drain.clone();
+    let health = tonic_health::pb::health_server::HealthServer::new(health).max_decoding_message_size(SMALL);
+    let v1 = reflection().build_v1().map_err(Error::internal)?.max_decoding_message_size(SMALL);
+    let v1alpha = reflection().build_v1alpha().map_err(Error::internal)?.max_decoding_message_size(SMALL);
     let mut routes = Routes::builder();
     add_contract(&mut routes, service);
     routes
-        .add_service(tonic_health::pb::health_server::HealthServer::new(health).max_decoding_message_size(SMALL))
-        .add_service(reflection().build_v1().map_err(Error::internal)?.max_decoding_message_size(SMALL))
-        .add_service(reflection().build_v1alpha().map_err(Error::internal)?.max_decoding_message_size(SMALL));
+        .add_service(UntilDrain::new(health, drain()))
+        .add_service(UntilDrain::new(v1, drain()))
+        .add_service(UntilDrain::new(v1alpha, drain()));
     Ok(routes.routes())
 }

@@ -130,6 +130,6 @@ impl UserService for Service {
         &self,
         request: Request<Streaming<v1::ImportUsersRequest>>,
     ) -> Result<Response<v1::ImportUsersResponse>, Status> {
-        import::import(Arc::clone(&self.auth), request.into_inner()).await.map(Response::new)
+        import::import(Arc::clone(&self.auth), request.into_inner(), self.drain.clone()).await.map(Response::new)
     }
 }

@@ -2,16 +2,13 @@
 //! the address of the public keys, and the algorithms that sign tokens. There are no authorization endpoints, and none
 //! are claimed.
 
-use std::sync::Arc;
-
 use axum::{
-    extract::State,
     http::{HeaderMap, StatusCode, header, uri::Authority},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
-use crate::auth::Auth;
+use super::readiness::Built;
 
 pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
 /// The header Cache-Control, with the time that `domain::key::JWKS_MAX_AGE` counts on.
@@ -32,7 +29,7 @@ struct Metadata<'a> {
     id_token_signing_alg_values_supported: Vec<&'a str>,
 }
 
-pub(super) async fn metadata(State(auth): State<Arc<Auth>>, request: HeaderMap) -> Response {
+pub(super) async fn metadata(Built(auth): Built, request: HeaderMap) -> Response {
     let policy = &auth.token_policy;
     // What depends on the asked host must not be kept for those who ask for another.
     let (base, cache) = match (&policy.public_url, asked_host(&request)) {

@@ -1,8 +1,7 @@
 //! The HTTP side: the only code that knows axum. Public keys and discovery for verifiers, probes for orchestrators.
 
 mod discovery;
-
-use std::{future::Future, sync::Arc};
+mod readiness;
 
 use axum::{
     Router,
@@ -11,32 +10,29 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use self::discovery::{CACHED, JWKS_PATH};
-use crate::{auth::Auth, error::Error};
+pub use self::readiness::Readiness;
+use self::{
+    discovery::{CACHED, JWKS_PATH},
+    readiness::{Built, STARTING},
+};
+use crate::net::{self, Port};
 
-/// Serves until `shutdown` resolves, and then until the calls under way are done.
-///
-/// # Errors
-/// [`Error::Internal`] when the port fails.
-pub async fn serve(
-    listener: TcpListener,
-    auth: Arc<Auth>,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), Error> {
+/// Serves on a port until `drain` says so, and then until the calls under way are done.
+pub async fn serve(port: Port, readiness: Readiness, drain: watch::Receiver<bool>) {
     let router = Router::new()
         .route(JWKS_PATH, get(jwks))
         .route("/.well-known/openid-configuration", get(discovery::metadata))
         .route("/.well-known/oauth-authorization-server", get(discovery::metadata))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(auth);
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await.map_err(Error::internal)
+        .with_state(readiness);
+    net::serve(port, router, drain).await;
 }
 
 /// The public keys (RFC 7517 section 5). Served in an outage too: a verifier that keeps its old set does no better.
-async fn jwks(State(auth): State<Arc<Auth>>, request: HeaderMap) -> Response {
+async fn jwks(Built(auth): Built, request: HeaderMap) -> Response {
     let Ok(jwks) = auth.keys.ring().jwks() else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
@@ -63,10 +59,13 @@ async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// Verify can answer.
-async fn readyz(State(auth): State<Arc<Auth>>) -> impl IntoResponse {
-    match auth.revocations().state().fresh(None) {
-        Ok(_) => (StatusCode::OK, "ok\n"),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "revocation state too old\n"),
+/// Verify can answer, and goes on doing so.
+async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, &'static str) {
+    let fresh = readiness.auth.get().map(|auth| auth.revocations().state().fresh(None).is_ok());
+    match fresh {
+        _ if *readiness.stopping.borrow() => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+        None => (StatusCode::SERVICE_UNAVAILABLE, STARTING),
+        Some(false) => (StatusCode::SERVICE_UNAVAILABLE, "revocation state too old\n"),
+        Some(true) => (StatusCode::OK, "ok\n"),
     }
 }

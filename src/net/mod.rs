@@ -1,5 +1,17 @@
-//! The ways into the process: connections, and who is at their other end. Nothing here knows what is asked over them.
+//! The ways into the process: ports, their connections, TLS, and who is at the other end. Nothing here knows what is asked.
 
+mod accept;
+mod connection;
+mod listener;
 mod peer;
+mod protocol;
+mod requests;
+mod tls;
 
-pub use self::peer::{CertificateNames, Peer};
+pub use self::{
+    accept::{Port, serve},
+    listener::Listener,
+    peer::{CertificateNames, Peer},
+    protocol::Protocol,
+    tls::{TlsConfig, TlsFiles},
+};

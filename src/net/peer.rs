@@ -1,6 +1,9 @@
 //! The other end of a connection, as the transport knows it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{io, net::IpAddr, sync::Arc};
+
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
 
 /// The other end of a connection. Each request of the connection carries it among its extensions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,4 +21,18 @@ pub struct CertificateNames {
     pub uris: Vec<String>,
     /// Names of kind DNS, as written.
     pub dns: Vec<String>,
+}
+
+impl CertificateNames {
+    /// Reads them from a certificate that was checked.
+    ///
+    /// # Errors
+    /// An [`io::Error`] if it is no certificate.
+    pub(super) fn of(certificate: &CertificateDer<'_>) -> io::Result<Self> {
+        let certificate = EndEntityCert::try_from(certificate).map_err(io::Error::other)?;
+        Ok(Self {
+            uris: certificate.valid_uri_names().map(str::to_owned).collect(),
+            dns: certificate.valid_dns_names().map(str::to_owned).collect(),
+        })
+    }
 }

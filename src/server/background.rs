@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::{
     auth::Auth,
@@ -26,7 +26,7 @@ const SAMPLE_RETRY: Duration = Duration::from_secs(2);
 const CLOCK_DISTANCE: Duration = Duration::from_secs(5);
 
 /// Starts all background tasks.
-pub(super) fn start(auth: &Arc<Auth>, health: &Health) -> JoinSet<()> {
+pub(super) fn start(auth: &Arc<Auth>) -> JoinSet<()> {
     let mut background = JoinSet::new();
     let keys = Arc::clone(&auth.keys);
     background.spawn(async move { keys.keep().await });
@@ -35,12 +35,16 @@ pub(super) fn start(auth: &Arc<Auth>, health: &Health) -> JoinSet<()> {
     background.spawn(write_refusals(Arc::clone(auth)));
     background.spawn(clean(Arc::clone(auth)));
     background.spawn(watch_hashes(Arc::clone(auth)));
-    background.spawn(report_health(Arc::clone(auth), health.clone()));
     background
 }
 
-/// Says SERVING while Verify can answer.
-async fn report_health(auth: Arc<Auth>, health: Health) {
+/// Says SERVING while Verify can answer, in a task of its own.
+pub(super) fn report_health(auth: &Arc<Auth>, health: &Health) -> JoinHandle<()> {
+    let (auth, health) = (Arc::clone(auth), health.clone());
+    tokio::spawn(async move { keep_reporting(&auth, &health).await })
+}
+
+async fn keep_reporting(auth: &Auth, health: &Health) {
     let mut said = false;
     loop {
         let fresh = auth.revocations().state().fresh(None).is_ok();

@@ -116,7 +116,9 @@ async fn a_database_that_is_not_in_utf_8_is_neither_migrated_nor_served() {
     for encoding in ["LATIN1", "SQL_ASCII"] {
         let url = database_in(encoding).await;
         for command in ["migrate", "serve"] {
-            let (code, said) = run(&[command, "--database-url", &url], &[("COUNTERSIGN_MASTER_KEY", MASTER_KEY)]);
+            let addrs = [("COUNTERSIGN_GRPC_ADDR", "127.0.0.1:0"), ("COUNTERSIGN_HTTP_ADDR", "127.0.0.1:0")];
+            let variables = [&addrs[..], &[("COUNTERSIGN_MASTER_KEY", MASTER_KEY)]].concat();
+            let (code, said) = run(&[command, "--database-url", &url], &variables);
             let wanted = format!("database-url: the database is in {encoding}: create it with ENCODING 'UTF8'\n");
             assert!(code == Some(1) && said.ends_with(&wanted), "{command}: {said}");
         }

@@ -176,7 +176,10 @@ fn unsafe_or_wrong_settings_are_refused_with_one_line_before_anything_starts() {
     assert!(failure(&exposed).contains("loopback"));
     let stale = run(&["dev", "--max-staleness", "1h"]);
     assert!(failure(&stale).contains("max-staleness: 2s to 5m"));
-    let serve = ["serve", "--database-url", "postgres://localhost/x", "--master-key-file"];
+    let open = run(&["serve", "--database-url", "postgres://localhost/x"]);
+    let expected = "tls-cert-file and tls-key-file, or --plaintext if a mesh or a proxy does TLS";
+    assert!(failure(&open).contains(&format!("grpc-addr: {expected}; http-addr: {expected}")));
+    let serve = ["serve", "--plaintext", "--database-url", "postgres://localhost/x", "--master-key-file"];
     let missing = run(&[&serve[..], &["/nonexistent/master.key"]].concat());
     assert!(failure(&missing).contains("master-key-file"));
     let dir = DataDir::new();

@@ -17,7 +17,7 @@ async fn start(file: &Scratch) -> Process {
 /// What `serve` says of a policy file that it does not start with.
 fn refused(file: &str) -> String {
     let mut command = Command::new(BINARY);
-    command.args(["serve", "--database-url", "postgres://x/x", "--policy-file", file]);
+    command.args(["serve", "--plaintext", "--database-url", "postgres://x/x", "--policy-file", file]);
     let output = command.output().expect("it runs");
     assert_eq!(output.status.code(), Some(1));
     String::from_utf8(output.stderr).expect("text")

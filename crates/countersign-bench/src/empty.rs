@@ -9,7 +9,7 @@ use std::{
 
 use countersign_proto::codec::Codec;
 use http::Request;
-use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tonic::{
     Response, Status,
     body::Body,
@@ -18,7 +18,10 @@ use tonic::{
 };
 use tower::Service;
 
-use countersign::{error::Error, grpc::serve_routes};
+use countersign::{
+    grpc::serve_routes,
+    net::{Listener, Port, Protocol},
+};
 
 /// Length of an answer, as long as that of a Verify.
 const ANSWER: usize = 150;
@@ -55,11 +58,16 @@ impl UnaryService<String> for Empty {
 }
 
 /// Serves the empty call until `shutdown`.
-///
-/// # Errors
-/// [`Error::Internal`] when the port fails.
-pub(crate) async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()>) -> Result<(), Error> {
+pub(crate) async fn serve(listener: Listener, shutdown: impl Future<Output = ()>) {
     let mut routes = Routes::builder();
     routes.add_service(Empty);
-    serve_routes(listener, routes.routes(), shutdown).await
+    let drain = watch::Sender::new(false);
+    let serving = serve_routes(Port::plaintext(listener, Protocol::Http2), routes.routes(), drain.subscribe());
+    tokio::pin!(serving);
+    tokio::select! {
+        () = &mut serving => return,
+        () = shutdown => {}
+    }
+    drain.send_replace(true);
+    serving.await;
 }

@@ -2,6 +2,7 @@
 //! cut.
 
 mod actor;
+mod certificates;
 mod cluster;
 mod pair;
 mod process;
@@ -10,6 +11,7 @@ mod scratch;
 mod server;
 
 pub(crate) use actor::{PASSWORD, User, live_sessions};
+pub(crate) use certificates::{Authority, Certificate};
 pub(crate) use cluster::{database, database_in, so_many_wait, somebody_waits};
 pub(crate) use pair::{Pair, Replication};
 pub(crate) use process::Process;

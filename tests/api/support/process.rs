@@ -16,10 +16,12 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint};
 
-use super::server::MASTER_KEY;
+use super::{proxy::for_a_while, server::MASTER_KEY};
 
 /// A running `countersign serve`; killed when it is dropped, paused or not.
 pub(crate) struct Process {
+    pub grpc_addr: String,
+    pub http_addr: String,
     child: Child,
     channel: Channel,
     log: UnboundedReceiver<Value>,
@@ -35,25 +37,42 @@ impl Process {
 
     /// The same, with these variables too.
     pub(crate) async fn start_with(binary: &str, url: &str, settings: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(binary);
+        let mut process = Self::launch(Command::new(binary), url, settings, variables);
+        process.start = process.logged("serving").await;
+        let said = process.start.last().expect("a line");
+        let text = |name: &str| said[name].as_str().expect("an address").to_owned();
+        (process.grpc_addr, process.http_addr) = (text("grpc"), text("http"));
+        process.channel = Endpoint::from_shared(format!("http://{}", process.grpc_addr))
+            .map_or_else(|_| process.channel.clone(), |endpoint| endpoint.connect_lazy());
+        process
+    }
+
+    /// Starts a command that becomes the program, and waits for nothing.
+    pub(crate) fn launch(mut command: Command, url: &str, settings: &[&str], variables: &[(&str, &str)]) -> Self {
         for (name, _) in env::vars().filter(|(name, _)| name.starts_with("COUNTERSIGN_")) {
             command.env_remove(name);
         }
-        command.args(["serve", "--log-format", "json", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]);
+        command.args(["serve", "--log-format", "json"]);
+        for setting in ["--grpc-addr", "--http-addr"].into_iter().filter(|setting| !settings.contains(setting)) {
+            command.args([setting, "127.0.0.1:0"]);
+        }
         command.args(settings).env("COUNTERSIGN_DATABASE_URL", url).env("COUNTERSIGN_MASTER_KEY", MASTER_KEY);
+        if !settings.contains(&"--lame-duck") {
+            command.env("COUNTERSIGN_LAME_DUCK", "0s");
+        }
         command.envs(variables.iter().copied());
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
         let log = BufReader::new(child.stderr.take().expect("piped"));
         let (lines, log_lines) = unbounded_channel();
         thread::spawn(move || drain(log, &lines));
-        // Before anything can fail.
-        let lazy = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
-        let mut process = Self { child, channel: lazy, log: log_lines, start: Vec::new() };
-        process.start = process.logged("serving").await;
-        let addr = process.start.last().expect("a line")["grpc"].as_str().expect("an address");
-        let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("endpoint");
-        process.channel = endpoint.connect().await.expect("connect");
-        process
+        Self {
+            grpc_addr: String::new(),
+            http_addr: String::new(),
+            child,
+            channel: Endpoint::from_static("http://127.0.0.1:1").connect_lazy(),
+            log: log_lines,
+            start: Vec::new(),
+        }
     }
 
     pub(crate) fn channel(&self) -> Channel {
@@ -75,6 +94,24 @@ impl Process {
     /// Tells it to read again what it has read.
     pub(crate) fn hang_up(&self) {
         kill_process(Pid::from_child(&self.child), Signal::HUP).expect("signalled");
+    }
+
+    /// Asks it to stop, as an orchestrator does.
+    pub(crate) fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("signalled");
+    }
+
+    /// Waits until it has ended; says whether it ended well.
+    pub(crate) async fn ended(&mut self) -> bool {
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().expect("a child") {
+                    return status.success();
+                }
+                for_a_while(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), ended).await.expect("it ends in time")
     }
 
     /// Stops it where it stands, and waits until it does. Its connections stay.

@@ -13,7 +13,8 @@ use countersign::{
         Administration,
         v1::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
     },
-    server::{self, Config, Listeners, Server},
+    net::{Port, Protocol},
+    server::{self, Config, Ports, Server, Stop},
     store::{Store, StoreSettings},
 };
 use countersign_token::clock::Clock;
@@ -116,6 +117,7 @@ impl Setup {
         let store = StoreSettings { url: self.database_url.clone(), connections: 16, deadline: self.database_deadline };
         let server = Server::build(Config {
             policies: checked(|violations| self.settings.check(violations))?,
+            lame_duck: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             store: Store::new(&store)?,
             master_keys: MasterKeys::parse("master-key-file", &self.master_key)?,
@@ -127,8 +129,9 @@ impl Setup {
         let (grpc, http) = (listener().await, listener().await);
         let (grpc_addr, http_addr) = (addr(&grpc), addr(&http));
         let (stop, stopped) = oneshot::channel::<()>();
-        let listeners = Listeners { grpc, http };
-        let task = tokio::spawn(server.serve(listeners, async move { drop(stopped.await) }));
+        let ports = Ports::open(Port::plaintext(http, Protocol::Http1));
+        let stopping = Stop::when(async move { drop(stopped.await) });
+        let task = tokio::spawn(server.serve(ports, Port::plaintext(grpc, Protocol::Http2), stopping));
         let channel = Endpoint::from_shared(format!("http://{grpc_addr}")).expect("endpoint");
         Ok(TestServer {
             channel: channel.connect().await.expect("connect"),

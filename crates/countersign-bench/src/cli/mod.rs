@@ -11,9 +11,10 @@ use std::{net::SocketAddr, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use countersign::{
-    cli::{Shutdown, bind_one, block_on, exit, say},
+    cli::{block_on, exit, say, stop_signals},
     config::{LogSettings, parse},
     error::Error,
+    net::Listener,
     telemetry,
 };
 
@@ -62,8 +63,9 @@ pub(crate) fn main() -> ExitCode {
 }
 
 async fn serve_empty(addr: SocketAddr) -> Result<(), Error> {
-    let listener = bind_one("grpc-addr", addr).await?;
-    let shutdown = Shutdown::listen()?;
-    say(listener.local_addr().map_err(Error::internal)?)?;
-    empty::serve(listener, shutdown.requested()).await
+    let listener = Listener::bind("grpc-addr", &addr.into()).await?;
+    let mut stop = stop_signals()?;
+    say(&listener)?;
+    empty::serve(listener, async move { stop.requested().await }).await;
+    Ok(())
 }

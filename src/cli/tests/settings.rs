@@ -1,4 +1,4 @@
-//! The settings of the README. Each section has a table, and each setting a row of it, with the default and the range
+//! The settings of docs/settings.md. Each section has a table, and each setting a row of it, with the default and the range
 //! that `--help` has.
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use clap::{Arg, Command, CommandFactory as _};
 
 use crate::cli::Cli;
 
-const README: &str = include_str!("../../../README.md");
+const SETTINGS: &str = include_str!("../../../docs/settings.md");
 /// Variables without a flag, because they hold secrets.
 const NO_FLAG: [&str; 1] = ["COUNTERSIGN_MASTER_KEY"];
 
@@ -20,7 +20,7 @@ struct Row {
 
 fn rows() -> BTreeMap<&'static str, Row> {
     let (mut rows, mut section) = (BTreeMap::new(), "");
-    for line in README.lines() {
+    for line in SETTINGS.lines() {
         if line.starts_with('#') {
             section = line.trim_start_matches('#').trim();
         }

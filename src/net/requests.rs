@@ -1,0 +1,161 @@
+//! The requests under way on a connection, so that it is not closed under one, and is closed when there are none for long.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+use tower::Service;
+
+use super::peer::Peer;
+
+/// The history of a connection: bytes, and requests.
+#[derive(Debug)]
+pub(super) struct Requests {
+    opened_at: Instant,
+    bytes: AtomicUsize,
+    under_way: AtomicUsize,
+    /// Milliseconds after the opening when the last request began or ended.
+    changed_at: AtomicU64,
+}
+
+impl Requests {
+    pub(super) fn new() -> Arc<Self> {
+        let (bytes, under_way, changed_at) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
+        Arc::new(Self { opened_at: Instant::now(), bytes, under_way, changed_at })
+    }
+
+    /// Bytes that the other end has sent.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The moment since which no request is under way; None while one is. Before the first, the moment of the opening.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let idle = self.under_way.load(Ordering::Acquire) == 0;
+        idle.then(|| self.opened_at + std::time::Duration::from_millis(self.changed_at.load(Ordering::Acquire)))
+    }
+
+    fn begin(self: &Arc<Self>) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        UnderWay(Arc::clone(self))
+    }
+}
+
+/// A request under way; it ends when this is dropped.
+#[derive(Debug)]
+struct UnderWay(Arc<Requests>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let millis = u64::try_from(self.0.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.0.changed_at.store(millis, Ordering::Release);
+        self.0.under_way.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A service that is told of the peer, and whose requests are counted until their answers have been sent.
+#[derive(Clone, Debug)]
+pub(super) struct Counted<S> {
+    pub(super) service: S,
+    pub(super) peer: Peer,
+    pub(super) requests: Arc<Requests>,
+}
+
+impl<S, In, Out> Service<Request<In>> for Counted<S>
+where
+    S: Service<Request<In>, Response = Response<Out>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<CountedBody<Out>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<In>) -> Self::Future {
+        request.extensions_mut().insert(self.peer.clone());
+        let under_way = self.requests.begin();
+        let response = self.service.call(request);
+        Box::pin(async move { Ok(response.await?.map(|body| CountedBody { body, _under_way: under_way })) })
+    }
+}
+
+/// The body of an answer: its request is under way until it has been sent, or given up.
+#[derive(Debug)]
+pub(super) struct CountedBody<B> {
+    body: B,
+    _under_way: UnderWay,
+}
+
+impl<B: Body + Unpin> Body for CountedBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A connection whose bytes are counted as they arrive.
+#[derive(Debug)]
+pub(super) struct Heard<I> {
+    pub(super) io: I,
+    pub(super) requests: Arc<Requests>,
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Heard<I> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.io).poll_read(cx, buf);
+        this.requests.bytes.fetch_add(buf.filled().len().saturating_sub(before), Ordering::Relaxed);
+        read
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Heard<I> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}

@@ -1,0 +1,67 @@
+//! The ports of a server: that of HTTP is open before the service is built, for probes; that of gRPC once it can answer.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    auth::Auth,
+    error::Error,
+    grpc::{self, Administration, Health},
+    http::{self, Readiness},
+    net::Port,
+};
+
+/// The open ports of a server. They close when this is dropped.
+#[derive(Debug)]
+pub struct Ports {
+    serving: JoinSet<Result<(), Error>>,
+    auth: Arc<OnceLock<Arc<Auth>>>,
+    stopping: watch::Sender<bool>,
+    drain: watch::Sender<bool>,
+}
+
+impl Ports {
+    /// Opens the port of HTTP: `/livez` is 200, everything else 503 until the service is built.
+    pub fn open(http: Port) -> Self {
+        let (auth, stopping, drain) = (Arc::default(), watch::Sender::new(false), watch::Sender::new(false));
+        let readiness = Readiness { auth: Arc::clone(&auth), stopping: stopping.subscribe() };
+        let mut serving = JoinSet::new();
+        let draining = drain.subscribe();
+        serving.spawn(async move {
+            http::serve(http, readiness, draining).await;
+            Ok(())
+        });
+        Self { serving, auth, stopping, drain }
+    }
+
+    /// Opens the port of gRPC, and answers HTTP by these operations.
+    pub(super) fn open_grpc(&mut self, port: Port, auth: Arc<Auth>, administration: Administration, health: Health) {
+        let built = self.auth.get_or_init(|| auth);
+        self.serving.spawn(grpc::serve(port, Arc::clone(built), administration, health, self.drain.subscribe()));
+    }
+
+    /// Says at `/readyz` that requests are better sent elsewhere.
+    pub(super) fn say_stopping(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Takes no more connections and requests.
+    pub(super) fn drain(&self) {
+        self.drain.send_replace(true);
+    }
+
+    /// Waits until a port ends, which it does by itself only if it fails; None if none is left.
+    pub(super) async fn ended(&mut self) -> Option<Error> {
+        match self.serving.join_next().await? {
+            Ok(Err(error)) => Some(error),
+            Err(error) => Some(Error::internal(error)),
+            Ok(Ok(())) => Some(Error::internal("a port closed by itself")),
+        }
+    }
+
+    /// Waits until all ports have ended.
+    pub(super) async fn all_ended(&mut self) {
+        while self.serving.join_next().await.is_some() {}
+    }
+}

@@ -1,0 +1,180 @@
+//! Starts and stops: what probes, callers and orchestrators see of them.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use countersign::grpc::v1::{
+    GetJwksRequest, ImportUsersRequest, WatchRevocationsRequest, auth_service_client::AuthServiceClient,
+    user_service_client::UserServiceClient,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpStream, UnixStream},
+    sync::mpsc,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest,
+};
+
+use crate::support::{ADMIN_TOKEN, Process, Proxy, Scratch, administering, database, for_a_while};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+
+/// The status line of an answer, or nothing if the port does not answer.
+async fn get(addr: &str, path: &str) -> String {
+    let asked = async {
+        let mut http = TcpStream::connect(addr).await?;
+        http.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+        let mut answer = String::new();
+        http.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    asked.await.unwrap_or_default().lines().next().unwrap_or_default().to_owned()
+}
+
+async fn until_ready_is(addr: &str, status: &str) {
+    while !get(addr, "/readyz").await.contains(status) {
+        for_a_while(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_to_stop_says_so_and_serves_on_until_that_has_spread() {
+    let mut server = Process::start(BINARY, &database().await, &["--lame-duck", "10m"]).await;
+    let mut standing = HealthClient::new(server.channel());
+    let mut watch = standing.watch(HealthCheckRequest::default()).await.expect("watched").into_inner();
+    let mut status = async || watch.message().await.expect("a message").expect("it goes on").status();
+    while status().await != ServingStatus::Serving {}
+    assert!(get(&server.http_addr, "/readyz").await.contains("200"));
+    server.terminate();
+    assert_eq!(status().await, ServingStatus::NotServing, "at once");
+    until_ready_is(&server.http_addr, "503").await;
+    assert!(get(&server.http_addr, "/livez").await.contains("200"));
+    let fresh = Endpoint::from_shared(format!("http://{}", server.grpc_addr)).expect("endpoint");
+    let fresh = fresh.connect().await.expect("new connections are accepted");
+    AuthServiceClient::new(fresh).get_jwks(GetJwksRequest::default()).await.expect("and served");
+    AuthServiceClient::new(server.channel()).get_jwks(GetJwksRequest::default()).await.expect("served on");
+    server.terminate();
+    assert!(server.ended().await, "at the second signal, long before its time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_call_does_not_hold_up_a_stop() {
+    let token = Scratch::of(ADMIN_TOKEN);
+    let settings = ["--drain-timeout", "10m", "--admin-token-file", token.text()];
+    let mut server = Process::start(BINARY, &database().await, &settings).await;
+    let silent = TcpStream::connect(&server.grpc_addr).await.expect("connected");
+    let mut half = TcpStream::connect(&server.http_addr).await.expect("connected");
+    half.write_all(b"GET /livez HTTP/1.1\r\nhos").await.expect("sent");
+    let mut preface = TcpStream::connect(&server.grpc_addr).await.expect("connected");
+    preface.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+    let mut health = HealthClient::new(server.channel());
+    let mut watched = health.watch(HealthCheckRequest::default()).await.expect("watched").into_inner();
+    watched.message().await.expect("a message");
+    let mut revocations = AuthServiceClient::new(server.channel())
+        .watch_revocations(WatchRevocationsRequest::default())
+        .await
+        .expect("watched")
+        .into_inner();
+    revocations.message().await.expect("a message");
+    let (ask, asked) = mpsc::channel(1);
+    let everything = Some(MessageRequest::ListServices(String::new()));
+    ask.send(ServerReflectionRequest { message_request: everything, ..Default::default() }).await.expect("sent");
+    let mut reflection = ServerReflectionClient::new(server.channel());
+    let mut reflected =
+        reflection.server_reflection_info(ReceiverStream::new(asked)).await.expect("reflected").into_inner();
+    reflected.message().await.expect("a message");
+    let (import, imported) = mpsc::channel(1);
+    import.send(ImportUsersRequest::default()).await.expect("sent");
+    let mut users = UserServiceClient::new(server.channel());
+    let importing = tokio::spawn(async move { users.import_users(administering(ReceiverStream::new(imported))).await });
+    // The first message has been taken when there is room for a second one.
+    import.send(ImportUsersRequest::default()).await.expect("sent");
+    import.send(ImportUsersRequest::default()).await.expect("sent");
+    server.terminate();
+    assert!(server.ended().await);
+    importing.await.expect("joined").expect_err("it was cut off");
+    drop((silent, half, preface, watched, ask, import));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_waits_for_its_database_and_says_so() {
+    let proxy = Proxy::before(&database().await);
+    proxy.cut();
+    let mut server = Process::launch(Command::new(BINARY), &proxy.url(), &["--http-addr", "127.0.0.1:0"], &[]);
+    let lines = server.logged("waiting for the database").await;
+    let listening = lines.iter().find(|line| line["message"] == "listening").expect("before");
+    let http = listening["http"].as_str().expect("an address").to_owned();
+    assert!(get(&http, "/livez").await.contains("200"));
+    assert!(get(&http, "/readyz").await.contains("503"));
+    assert!(get(&http, "/.well-known/jwks.json").await.contains("503"));
+    proxy.mend();
+    server.logged("serving").await;
+    assert!(get(&http, "/readyz").await.contains("200"), "the port of gRPC opens when it can answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_is_not_to_wait_ends() {
+    let proxy = Proxy::before(&database().await);
+    proxy.cut();
+    let mut server = Process::launch(Command::new(BINARY), &proxy.url(), &["--database-wait", "0s"], &[]);
+    assert!(!server.ended().await);
+    let mut server = Process::launch(Command::new(BINARY), &proxy.url(), &[], &[]);
+    server.logged("waiting for the database").await;
+    server.terminate();
+    assert!(server.ended().await, "a signal ends the wait");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unix_socket_is_served() {
+    let path = std::env::temp_dir().join(format!("countersign-stopping-{}.sock", std::process::id()));
+    let addr = format!("unix:{}", path.display());
+    let server = Process::start(BINARY, &database().await, &["--grpc-addr", &addr]).await;
+    assert_eq!(server.grpc_addr, addr);
+    let connect = tower::service_fn(move |_| {
+        let path: PathBuf = path.clone();
+        async move { UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
+    });
+    let channel = Endpoint::from_static("http://localhost").connect_with_connector(connect).await.expect("connected");
+    AuthServiceClient::new(channel).get_jwks(GetJwksRequest::default()).await.expect("served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_file_descriptors_left_says_so_once_and_serves_again_later() {
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("ulimit -n 96; exec {BINARY} \"$@\""), "sh"]);
+    let mut server = Process::launch(limited, &database().await, &[], &[]);
+    let said = server.logged("serving").await;
+    let addr = said.last().expect("a line")["grpc"].as_str().expect("an address").to_owned();
+    let mut idle = Vec::new();
+    for _ in 0..128 {
+        idle.push(TcpStream::connect(&addr).await.expect("the system takes it"));
+    }
+    server.logged("connections cannot be accepted; trying again").await;
+    drop(idle);
+    let said = server.logged("connections are accepted again").await;
+    let again =
+        said.iter().filter(|line| line["message"].as_str().is_some_and(|text| text.contains("cannot be accepted")));
+    assert_eq!(again.count(), 0, "once");
+    let channel =
+        Endpoint::from_shared(format!("http://{addr}")).expect("endpoint").connect().await.expect("connected");
+    AuthServiceClient::new(channel).get_jwks(GetJwksRequest::default()).await.expect("served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_connections_are_closed_and_those_there_are_served_on() {
+    let mut server = Process::start(BINARY, &database().await, &["--max-connections", "3"]).await;
+    let mut standing = AuthServiceClient::new(server.channel());
+    standing.get_jwks(GetJwksRequest::default()).await.expect("served");
+    let mut others = Vec::new();
+    for _ in 0..2 {
+        others.push(TcpStream::connect(&server.grpc_addr).await.expect("connected"));
+    }
+    let mut closed = TcpStream::connect(&server.grpc_addr).await.expect("the system takes it");
+    assert_eq!(closed.read(&mut [0; 16]).await.unwrap_or_default(), 0, "and it is closed");
+    server.logged("too many connections: new ones are closed").await;
+    standing.get_jwks(GetJwksRequest::default()).await.expect("served on");
+}
