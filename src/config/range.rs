@@ -1,5 +1,5 @@
 //! Ranges of settings. Each is written once: its text is in the error, in the setting's `--help`, and in docs/settings.md, where
-//! `cli/tests` compares it.
+//! `cli/tests/settings.rs` compares it.
 
 use std::{fmt::Display, time::Duration};
 

@@ -1,3 +1,3 @@
 //! Tests of the command line as a whole.
 
-mod readme;
+mod settings;
