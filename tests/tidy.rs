@@ -26,7 +26,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("auth", &["audit", "clock", "crypto", "domain", "error", "revocation", "store"]),
     ("net", &["config", "domain", "error"]),
     ("grpc", &["auth", "clock", "crypto", "domain", "error", "net", "revocation"]),
-    ("http", &["auth", "error", "net"]),
+    ("http", &["auth", "domain", "error", "net"]),
     (
         "server",
         &[
@@ -55,6 +55,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
             "domain",
             "error",
             "grpc",
+            "http",
             "net",
             "revocation",
             "server",

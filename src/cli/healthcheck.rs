@@ -1,17 +1,25 @@
 //! `countersign healthcheck`: for containers whose image holds nothing but this binary.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use clap::Args;
 
 use super::output::say;
-use crate::{error::Error, grpc};
+use crate::{domain::listen::ListenAddr, error::Error, grpc, http};
 
 #[derive(Args)]
 pub(super) struct Healthcheck {
-    /// Address of the server's gRPC port
+    /// Address of the server's gRPC port, in plaintext
     #[arg(long, env = "COUNTERSIGN_GRPC_ADDR", default_value = "127.0.0.1:50051")]
-    grpc_addr: SocketAddr,
+    grpc_addr: ListenAddr,
+
+    /// Asks /readyz of HTTP at COUNTERSIGN_HTTP_ADDR instead, for a server whose gRPC speaks TLS
+    #[arg(long)]
+    http: bool,
+
+    /// Address of the server's HTTP port, in plaintext
+    #[arg(long, env = "COUNTERSIGN_HTTP_ADDR", default_value = "127.0.0.1:8080")]
+    http_addr: ListenAddr,
 
     /// Longest time to wait for an answer
     #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
@@ -20,11 +28,11 @@ pub(super) struct Healthcheck {
 
 impl Healthcheck {
     pub(super) async fn run(self) -> Result<(), Error> {
-        let mut addr = self.grpc_addr;
-        if addr.ip().is_unspecified() {
-            addr.set_ip([127, 0, 0, 1].into());
+        if self.http {
+            http::check_ready(&self.http_addr, self.timeout).await?;
+        } else {
+            grpc::check_health(&self.grpc_addr, self.timeout).await?;
         }
-        grpc::check_health(addr, self.timeout).await?;
         say("serving")
     }
 }

@@ -57,6 +57,7 @@ impl Serve {
             (policy.check(violations), server.check(LAME_DUCK, violations), transport)
         })?;
         let ServerPolicy { lame_duck, drain_timeout, connections, policy_file } = server;
+        let policy_file = policy_file.map(PolicyFile::read).transpose()?;
         let (tls_files, http_speaks_tls) = match transport {
             Transport::Plaintext => (None, false),
             Transport::Tls(files) => (Some(TlsFiles::read(files)?), true),
@@ -75,7 +76,7 @@ impl Serve {
         };
         allow_connections(connections.max_connections);
         let mut stop = stop_signals()?;
-        let reload = Reload::listen(policy_file.map(PolicyFile::read).transpose()?, tls_files)?;
+        let reload = Reload::listen(policy_file, tls_files)?;
         let listener = Listener::bind("http-addr", &listen.http_addr).await?;
         let http_addr = listener.to_string();
         tracing::info!(http = http_addr, "listening");

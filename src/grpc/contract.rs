@@ -1,37 +1,56 @@
 //! A layer around every call. It refuses callers that lack the permission, and keeps the contract where tonic does not.
 //! A deadline answers DEADLINE_EXCEEDED (tonic says CANCELLED). A request that cannot be read answers INVALID_ARGUMENT
-//! with ErrorInfo (tonic says OUT_OF_RANGE or INTERNAL).
+//! with ErrorInfo (tonic says OUT_OF_RANGE or INTERNAL). A handler that panics answers INTERNAL, and what is no call of gRPC
+//! 415. Calls beyond a bound are shed.
 
 use std::{
-    future::Future,
-    pin::Pin,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
+use tokio::sync::Semaphore;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{permission::Gate, status::status};
+use super::{deadline, permission::Gate, status::status};
 use crate::error::Error;
 
-/// Makes [`Contract`]s.
+/// The most calls that wait for their answers at once. Each takes some 20 KiB.
+const MAX_CALLS: usize = 8192;
+/// The pause after which a caller that was shed may try again.
+const SHED: Duration = Duration::from_secs(1);
+
+/// Makes [`Contract`]s that share a bound on calls.
 #[derive(Clone, Debug)]
-pub(super) struct ContractLayer(pub Gate);
+pub(super) struct ContractLayer {
+    gate: Gate,
+    calls: Arc<Semaphore>,
+}
+
+impl ContractLayer {
+    pub(super) fn new(gate: Gate) -> Self {
+        Self { gate, calls: Arc::new(Semaphore::new(MAX_CALLS)) }
+    }
+}
 
 /// The layer's service.
 #[derive(Clone, Debug)]
 pub struct Contract<S> {
     inner: S,
     gate: Gate,
+    calls: Arc<Semaphore>,
 }
 
 impl<S> Layer<S> for ContractLayer {
     type Service = Contract<S>;
 
     fn layer(&self, inner: S) -> Contract<S> {
-        Contract { inner, gate: self.0.clone() }
+        Contract { inner, gate: self.gate.clone(), calls: Arc::clone(&self.calls) }
     }
 }
 
@@ -50,22 +69,61 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        if !is_grpc(request.headers()) {
+            return answered(unsupported());
+        }
+        let Ok(turn) = Arc::clone(&self.calls).try_acquire_owned() else {
+            return answered(status("shed", Error::Overloaded { retry_after: SHED }).into_http());
+        };
         if let Err(refused) = self.gate.authorize(&mut request) {
-            return Box::pin(async move { Ok(refused.into_http()) });
+            return answered(refused.into_http());
         }
         // Made before tonic makes its own timer for the same header, so that ours ends first.
-        let deadline = timeout(request.headers()).map(tokio::time::sleep);
+        let deadline = deadline::of(&request).map(tokio::time::sleep);
         let response = self.inner.call(request);
         Box::pin(async move {
-            let Some(deadline) = deadline else {
-                return response.await.map(honest);
+            let response = unpanicked(response);
+            let answer = match deadline {
+                None => response.await,
+                Some(deadline) => tokio::select! {
+                    biased;
+                    response = response => response,
+                    () = deadline => Ok(status("deadline", Error::DeadlineExceeded).into_http()),
+                },
             };
-            tokio::select! {
-                biased;
-                response = response => response.map(honest),
-                () = deadline => Ok(status("deadline", Error::DeadlineExceeded).into_http()),
-            }
+            drop(turn);
+            answer
         })
+    }
+}
+
+fn answered<E: 'static>(response: Response<Body>) -> Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>> {
+    Box::pin(async move { Ok(response) })
+}
+
+/// True for the content types of gRPC.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The answer to what is no call of gRPC ("gRPC over HTTP2", Requests).
+fn unsupported() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
+}
+
+/// The answer of a handler, which is INTERNAL if it panics: the other calls of its connection go on.
+async fn unpanicked<E>(response: impl Future<Output = Result<Response<Body>, E>>) -> Result<Response<Body>, E> {
+    let mut response = pin!(response);
+    let answer = poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| response.as_mut().poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    });
+    match answer.await {
+        Ok(response) => response.map(honest),
+        // The panic itself is in the log, with its place.
+        Err(_) => Ok(status("panic", Error::internal("a handler has panicked")).into_http()),
     }
 }
 
@@ -73,52 +131,61 @@ where
 fn honest(response: Response<Body>) -> Response<Body> {
     let theirs = Status::from_header_map(response.headers()).filter(|status| status.details().is_empty());
     let expected = match theirs.map(|status| status.code()) {
-        Some(Code::OutOfRange) => "a smaller message",
+        Some(Code::OutOfRange | Code::ResourceExhausted) => "a smaller message",
         Some(Code::Internal) => "one message of this method in the framing of gRPC, its strings in UTF-8",
         _ => return response,
     };
     status("decode", Error::invalid("request", expected)).into_http()
 }
 
-/// The caller's `grpc-timeout`: at most eight digits and a unit. Anything else counts as none, as in tonic.
-pub(super) fn timeout(headers: &HeaderMap) -> Option<Duration> {
-    let (digits, unit) = headers.get("grpc-timeout")?.as_bytes().split_last().map(|(u, d)| (d, u))?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some(match unit {
-        b'H' => Duration::from_secs(count * 3600),
-        b'M' => Duration::from_secs(count * 60),
-        b'S' => Duration::from_secs(count),
-        b'm' => Duration::from_millis(count),
-        b'u' => Duration::from_micros(count),
-        b'n' => Duration::from_nanos(count),
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::convert::Infallible;
 
-    #[test]
-    fn timeouts_are_read_as_the_grpc_specification_says() {
-        for (text, expected) in [
-            ("1m", Some(Duration::from_millis(1))),
-            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
-            ("5S", Some(Duration::from_secs(5))),
-            ("7u", Some(Duration::from_micros(7))),
-            ("", None),
-            ("m", None),
-            ("123456789m", None),
-            ("-1S", None),
-            ("+1S", None),
-            ("1x", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert("grpc-timeout", text.parse().expect("header"));
-            assert_eq!(timeout(&headers), expected, "{text}");
+    use tower::service_fn;
+
+    use super::*;
+    use crate::grpc::caller::Administration;
+
+    fn layer() -> ContractLayer {
+        ContractLayer::new(Gate { administration: Administration::Nobody, auth: None })
+    }
+
+    fn call(kind: &str) -> Request<Body> {
+        let request = Request::builder().uri("/grpc.health.v1.Health/Check").header(CONTENT_TYPE, kind);
+        request.body(Body::empty()).expect("a request")
+    }
+
+    async fn code(
+        service: &mut impl Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+        kind: &str,
+    ) -> Result<Code, StatusCode> {
+        let Ok(response) = service.call(call(kind)).await;
+        let status = Status::from_header_map(response.headers()).map(|status| status.code());
+        status.ok_or(response.status())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_internal_and_what_is_no_grpc_is_unsupported() {
+        let panics = service_fn(|_: Request<Body>| async { panic!("a defect") });
+        let mut panics = layer().layer(panics);
+        assert_eq!(code(&mut panics, "application/grpc").await, Ok(Code::Internal));
+        assert_eq!(code(&mut panics, "application/grpc+proto").await, Ok(Code::Internal), "and again");
+        for kind in ["application/json", "text/plain", ""] {
+            assert_eq!(code(&mut panics, kind).await, Err(StatusCode::UNSUPPORTED_MEDIA_TYPE), "{kind}");
         }
+    }
+
+    #[tokio::test]
+    async fn calls_beyond_the_bound_are_shed_until_others_are_answered() {
+        let layer = layer();
+        let answers = service_fn(|_: Request<Body>| async { Ok(Status::ok("").into_http()) });
+        let mut service = layer.layer(answers);
+        let all = u32::try_from(MAX_CALLS).expect("small");
+        let taken = Arc::clone(&layer.calls).try_acquire_many_owned(all).expect("all of them");
+        assert_eq!(code(&mut service, "application/grpc").await, Ok(Code::ResourceExhausted));
+        drop(taken);
+        assert_eq!(code(&mut service, "application/grpc").await, Ok(Code::Ok));
+        assert_eq!(layer.calls.available_permits(), MAX_CALLS);
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn import(
     loop {
         let message = tokio::select! {
             message = messages.message() => message?,
-            _ = drain.wait_for(|drain| *drain) => return Err(refused(Error::ShuttingDown)),
+            Ok(_) = drain.wait_for(|drain| *drain) => return Err(refused(Error::ShuttingDown)),
         };
         let Some(message) = message else {
             return Ok(report.answer());

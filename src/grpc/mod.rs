@@ -4,6 +4,7 @@
 mod auth_service;
 mod caller;
 mod contract;
+mod deadline;
 mod decode;
 mod drain;
 mod encode;

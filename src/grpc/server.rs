@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tonic::{
     body::Body,
+    codec::CompressionEncoding,
     service::{Routes, RoutesBuilder},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
@@ -27,6 +28,9 @@ use crate::{
     error::Error,
     net::{self, Port},
 };
+
+/// The encoding that requests may have. The limits of their sizes hold for what it inflates to.
+const GZIP: CompressionEncoding = CompressionEncoding::Gzip;
 
 /// Tells `grpc.health.v1` whether to send requests here. Everything is NOT_SERVING at first.
 #[derive(Clone)]
@@ -88,7 +92,8 @@ pub async fn serve_routes(port: Port, routes: Routes, drain: watch::Receiver<boo
 }
 
 async fn serve_behind(gate: Gate, port: Port, routes: Routes, drain: watch::Receiver<bool>) {
-    let service = ContractLayer(gate).layer(routes).map_request(|request: Request<Incoming>| request.map(Body::new));
+    let service =
+        ContractLayer::new(gate).layer(routes).map_request(|request: Request<Incoming>| request.map(Body::new));
     net::serve(port, service, drain).await;
 }
 
@@ -100,13 +105,17 @@ pub fn services(auth: Arc<Auth>, administration: Administration) -> Services {
     let gate = Gate { administration, auth: Some(Arc::clone(&auth)) };
     let mut routes = Routes::builder();
     add_contract(&mut routes, &Service::new(auth, watch::Sender::new(false).subscribe()));
-    ContractLayer(gate).layer(routes.routes())
+    ContractLayer::new(gate).layer(routes.routes())
 }
 
 fn add_contract(routes: &mut RoutesBuilder, service: &Service) {
     routes
-        .add_service(BySize::new(|max| AuthServiceServer::new(service.clone()).max_decoding_message_size(max)))
-        .add_service(BySize::new(|max| UserServiceServer::new(service.clone()).max_decoding_message_size(max)));
+        .add_service(BySize::new(|max| {
+            AuthServiceServer::new(service.clone()).max_decoding_message_size(max).accept_compressed(GZIP)
+        }))
+        .add_service(BySize::new(|max| {
+            UserServiceServer::new(service.clone()).max_decoding_message_size(max).accept_compressed(GZIP)
+        }));
 }
 
 fn routes(service: &Service, health: Health) -> Result<Routes, Error> {

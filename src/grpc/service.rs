@@ -9,7 +9,7 @@ use tokio::{
 };
 use tonic::{Response, Status, metadata::MetadataMap};
 
-use super::{contract, encode, status::status, v1};
+use super::{deadline::timeout, encode, status::status, v1};
 use crate::{auth::Auth, error::Error, revocation::log::Revoked};
 
 /// Time that an answer needs to reach the caller.
@@ -66,7 +66,7 @@ impl ConfirmationDeadline {
 /// The moment until which an answer still reaches the caller of `metadata`, who has just called; None for one without a
 /// deadline. Nobody waits for longer than [`MAX_STALENESS`], whatever deadline it gives.
 pub(super) fn deadline(metadata: &MetadataMap) -> Option<Instant> {
-    let timeout = contract::timeout(metadata.as_ref())?.min(MAX_STALENESS);
+    let timeout = timeout(metadata.as_ref())?.min(MAX_STALENESS);
     Instant::now().checked_add(timeout.saturating_sub(ANSWER))
 }
 

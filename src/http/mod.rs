@@ -2,6 +2,7 @@
 
 mod discovery;
 mod readiness;
+mod ready_check;
 
 use axum::{
     Router,
@@ -12,11 +13,11 @@ use axum::{
 };
 use tokio::sync::watch;
 
-pub use self::readiness::Readiness;
 use self::{
     discovery::{CACHED, JWKS_PATH},
     readiness::{Built, STARTING},
 };
+pub use self::{readiness::Readiness, ready_check::check_ready};
 use crate::net::{self, Port};
 
 /// Serves on a port until `drain` says so, and then until the calls under way are done.

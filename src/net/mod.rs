@@ -1,6 +1,7 @@
 //! The ways into the process: ports, their connections, TLS, and who is at the other end. Nothing here knows what is asked.
 
 mod accept;
+mod connect;
 mod connection;
 mod listener;
 mod peer;
@@ -10,6 +11,7 @@ mod tls;
 
 pub use self::{
     accept::{Port, serve},
+    connect::connect,
     listener::Listener,
     peer::{CertificateNames, Peer},
     protocol::Protocol,

@@ -164,7 +164,10 @@ async fn users_are_administered_from_the_command_line() {
     client(&dir).await.login(request).await.expect("logged in");
     assert!(succeeded(user(&["delete", "alice"], "")).contains("1 sessions ended"));
     assert!(!succeeded(user(&["list"], "")).contains("alice"));
-    assert!(run(&["healthcheck", "--grpc-addr", &dir.fact("grpc_addr")]).status.success());
+    let patient = ["healthcheck", "--timeout", "60s", "--grpc-addr", &dir.fact("grpc_addr")];
+    assert!(run(&patient).status.success());
+    let by_http = ["healthcheck", "--timeout", "60s", "--http", "--http-addr", &dir.fact("http_addr")];
+    assert!(run(&by_http).status.success());
     assert_eq!(dev.signal(Signal::TERM), Some(0));
     let down = run(&["healthcheck", "--grpc-addr", &dir.fact("grpc_addr")]);
     failure(&down);

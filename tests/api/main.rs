@@ -23,6 +23,7 @@ mod dropped;
 mod failover;
 mod hash;
 mod history;
+mod hostile;
 mod hosts;
 mod import;
 mod keys;

@@ -96,6 +96,11 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::HUP).expect("signalled");
     }
 
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to stop, as an orchestrator does.
     pub(crate) fn terminate(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("signalled");
