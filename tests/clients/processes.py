@@ -54,6 +54,8 @@ class Job:
         """A replica beside `dev`, on the same database."""
         facts = dev.facts
         database = ["--database-url", facts["database_url"], "--master-key-file", facts["master_key_file"]]
+        if "--lame-duck" not in settings:
+            settings = (*settings, "--lame-duck", "0s")
         server = Server(self, name, "serve", "--log-format", "json", *database, *settings)
         server.wait_for_log()
         return server
@@ -84,7 +86,9 @@ class Server:
         self.job, self.name, self.data, self.facts = job, name, None, None
         self.out = job.dir / f"{name}-{len(job.servers)}.out"
         self.err = self.out.with_suffix(".err")
-        addresses = ["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]
+        addresses = ["--http-addr", "127.0.0.1:0"]
+        if "--grpc-addr" not in settings:
+            addresses += ["--grpc-addr", "127.0.0.1:0"]
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen(
                 [job.binary, command, "--log", "debug", *addresses, *settings],
