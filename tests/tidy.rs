@@ -659,9 +659,11 @@ const PROSE: [&str; 9] = [
     "ARCHITECTURE.md",
     "SECURITY.md",
     "docs/measuring.md",
+    "docs/network.md",
     "docs/operating.md",
     "docs/requirements.md",
     "docs/revocation.md",
+    "docs/settings.md",
     "docs/walkthroughs.md",
     "CHANGELOG.md",
 ];
