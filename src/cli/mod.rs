@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand. What fails is said in one line on standard error, with exit code 1.
 
 mod audit;
+mod config;
 mod dev;
 mod hash;
 mod healthcheck;
@@ -34,7 +35,7 @@ pub use self::{
     user::read_line,
 };
 use crate::{
-    config::{LogSettings, parse},
+    config::{LogSettings, given, parse},
     error::Error,
     telemetry,
 };
@@ -68,6 +69,8 @@ enum Command {
     Audit(audit::Audit),
     /// Find out what a password hash may cost on this machine
     Hash(hash::Hash),
+    /// Check the settings of serve, and print them
+    Config(config::Config),
     /// Ask a running server whether it serves: exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => block_on(command.run()),
         Command::Audit(command) => block_on(command.run()),
         Command::Hash(command) => block_on(command.run()),
+        Command::Config(command) => block_on(command.run(&given::<Cli>())),
         Command::Healthcheck(command) => block_on(command.run()),
     });
     exit("countersign", result)

@@ -18,7 +18,10 @@ use crate::{
         checked, read_secret_file,
     },
     crypto::service_token::ServiceTokenHash,
-    domain::{connection::Transport, policy::ServerPolicy},
+    domain::{
+        connection::{ConnectionPolicy, Transport},
+        policy::ServerPolicy,
+    },
     error::Error,
     grpc::Administration,
     net::{Listener, Port, Protocol, TlsFiles},
@@ -47,8 +50,26 @@ pub(super) struct Serve {
     policy: PolicySettings,
 }
 
+/// The settings and the files that they name, checked.
+struct Checked {
+    config: Config,
+    listen: ListenSettings,
+    connections: ConnectionPolicy,
+    tls: Option<TlsFiles>,
+    http_speaks_tls: bool,
+    policy_file: Option<PolicyFile>,
+}
+
 impl Serve {
-    pub(super) async fn run(self) -> Result<(), Error> {
+    /// Checks the settings, and reads the files that they name. Opens nothing.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] names what is wrong.
+    pub(super) fn check(self) -> Result<(), Error> {
+        self.checked().map(drop)
+    }
+
+    fn checked(self) -> Result<Checked, Error> {
         let Self { database, master_keys: sealed_by, listen, tls, server, policy } = self;
         let (policies, server, transport) = checked(|violations| {
             database.check(violations);
@@ -58,13 +79,11 @@ impl Serve {
         })?;
         let ServerPolicy { lame_duck, drain_timeout, connections, policy_file } = server;
         let policy_file = policy_file.map(PolicyFile::read).transpose()?;
-        let (tls_files, http_speaks_tls) = match transport {
+        let (tls, http_speaks_tls) = match transport {
             Transport::Plaintext => (None, false),
             Transport::Tls(files) => (Some(TlsFiles::read(files)?), true),
             Transport::TlsOfGrpc(files) => (Some(TlsFiles::read(files)?), false),
         };
-        let tls_of = |protocol| tls_files.as_ref().map(|files| files.config(protocol));
-        let (grpc_tls, http_tls) = (tls_of(Protocol::Http2), tls_of(Protocol::Http1).filter(|_| http_speaks_tls));
         let config = Config {
             master_keys: master_keys(&sealed_by)?,
             administration: administration(&listen)?,
@@ -74,9 +93,21 @@ impl Serve {
             drain_timeout,
             clock: Clock::system(),
         };
+        Ok(Checked { config, listen, connections, tls, http_speaks_tls, policy_file })
+    }
+
+    pub(super) async fn run(self) -> Result<(), Error> {
+        self.checked()?.serve().await
+    }
+}
+
+impl Checked {
+    async fn serve(self) -> Result<(), Error> {
+        let Self { config, listen, connections, tls, http_speaks_tls, policy_file } = self;
         allow_connections(connections.max_connections);
+        let config_of = |protocol| tls.as_ref().map(|files| files.config(protocol));
+        let (grpc_tls, http_tls) = (config_of(Protocol::Http2), config_of(Protocol::Http1).filter(|_| http_speaks_tls));
         let mut stop = stop_signals()?;
-        let reload = Reload::listen(policy_file, tls_files)?;
         let listener = Listener::bind("http-addr", &listen.http_addr).await?;
         let http_addr = listener.to_string();
         tracing::info!(http = http_addr, "listening");
@@ -93,7 +124,7 @@ impl Serve {
             let grpc = Port { listener, protocol: Protocol::Http2, tls: grpc_tls, policy: connections };
             server.serve(ports, grpc, stop).await
         };
-        reload.beside(serving).await?;
+        Reload::listen(policy_file, tls)?.beside(serving).await?;
         tracing::info!("stopped");
         Ok(())
     }

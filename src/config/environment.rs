@@ -3,7 +3,7 @@
 
 use std::env;
 
-use clap::{Command, Parser, builder::Resettable};
+use clap::{ArgMatches, Command, Parser, builder::Resettable, parser::ValueSource};
 
 /// Reads a command. What cannot be read ends the process, as clap has it.
 pub fn parse<P: Parser>() -> P {
@@ -18,4 +18,96 @@ fn without_empty(command: Command) -> Command {
         if variable.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
     });
     command.mut_subcommands(without_empty)
+}
+
+/// A setting as it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The variable of the setting.
+    pub variable: String,
+    /// The value, without the secrets in it; None if there is none.
+    pub value: Option<String>,
+    /// The origin of the value.
+    pub source: Source,
+}
+
+/// An origin of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody has given one.
+    Default,
+    /// The variable of the setting.
+    Variable,
+    /// The flag of the setting.
+    Flag,
+}
+
+/// The settings of the command that this process runs, as they were given, in the order of their sections.
+pub fn given<P: Parser>() -> Vec<Given> {
+    let mut command = without_empty(P::command());
+    let mut matches = &command.get_matches_mut();
+    let mut all = settings(&command, matches);
+    while let Some((name, below)) = matches.subcommand() {
+        let Some(found) = command.find_subcommand(name) else { break };
+        // Global ones are found at every level.
+        let further =
+            settings(found, below).into_iter().filter(|one| all.iter().all(|other| other.variable != one.variable));
+        all.extend(further.collect::<Vec<_>>());
+        (command, matches) = (found.clone(), below);
+    }
+    all
+}
+
+fn settings(command: &Command, matches: &ArgMatches) -> Vec<Given> {
+    let with_variable = command.get_arguments().filter_map(|arg| Some((arg, arg.get_env()?.to_string_lossy())));
+    let own = with_variable.filter(|(arg, _)| matches.try_contains_id(arg.get_id().as_str()).is_ok());
+    own.map(|(arg, variable)| {
+        let id = arg.get_id().as_str();
+        let values: Vec<_> = matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy()).collect();
+        let value = (!values.is_empty()).then(|| hidden(&values.join(",")));
+        let source = match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => Source::Flag,
+            Some(ValueSource::EnvVariable) => Source::Variable,
+            _ => Source::Default,
+        };
+        Given { variable: variable.into_owned(), value, source }
+    })
+    .collect()
+}
+
+/// A value without the password of a URL.
+fn hidden(value: &str) -> String {
+    let password = value.split_once("://").and_then(|(scheme, rest)| {
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let (user, _) = authority.rsplit_once('@')?;
+        let (name, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{name}:***{}", rest.strip_prefix(user)?))
+    });
+    let value = password.unwrap_or_else(|| value.to_owned());
+    // libpq takes it as a parameter too.
+    match value.split_once("password=") {
+        Some((before, after)) => {
+            let rest = after.find('&').map_or("", |at| after.get(at..).unwrap_or_default());
+            format!("{before}password=***{rest}")
+        }
+        None => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_of_urls_are_hidden_wherever_they_stand() {
+        for (value, shown) in [
+            ("postgres://ann:s3:cr@t@db/x", "postgres://ann:***@db/x"),
+            ("postgres://ann@db/x?password=s3cret&sslmode=require", "postgres://ann@db/x?password=***&sslmode=require"),
+            ("postgres://db/x", "postgres://db/x"),
+            ("http://issuer.example", "http://issuer.example"),
+            ("5m", "5m"),
+        ] {
+            assert_eq!(hidden(value), shown);
+        }
+    }
 }

@@ -24,7 +24,7 @@ use clap::Args;
 pub use self::{
     audit::AuditSettings,
     database::DatabaseSettings,
-    environment::parse,
+    environment::{Given, Source, given, parse},
     file::{read_file, read_secret_file},
     keys::{KeySettings, MasterKeySettings},
     log::{LogFormat, LogSettings},

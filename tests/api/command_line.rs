@@ -181,3 +181,27 @@ async fn a_file_with_a_secret_that_anybody_may_open_is_named() {
     set_mode(&token, 0o440);
     assert_eq!(named().await, ["master-key-file"]);
 }
+
+#[test]
+fn the_settings_of_serve_are_checked_and_printed_without_secrets() {
+    let key = Scratch::of(MASTER_KEY);
+    let check = ["config", "check", "--database-url", "postgres://ann:s3cret@db/x", "--master-key-file", key.text()];
+    let mut command = Command::new(BINARY);
+    command.args(check).args(["--plaintext", "--lame-duck", "7s"]).env("COUNTERSIGN_DRAIN_TIMEOUT", "9s");
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8(output.stdout).expect("text");
+    let rows: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
+    for row in [
+        ["COUNTERSIGN_DATABASE_URL", "postgres://ann:***@db/x", "flag"],
+        ["COUNTERSIGN_LAME_DUCK", "7s", "flag"],
+        ["COUNTERSIGN_DRAIN_TIMEOUT", "9s", "variable"],
+        ["COUNTERSIGN_GRPC_ADDR", ":50051", "default"],
+        ["COUNTERSIGN_POLICY_FILE", "-", "default"],
+    ] {
+        assert!(rows.iter().any(|found| *found == row), "{row:?} in {said}");
+    }
+    assert!(output.status.success() && !said.contains("s3cret"), "{said}");
+    let output = Command::new(BINARY).args(check).output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(said.contains("grpc-addr: ") && said.contains("http-addr: ") && !output.status.success(), "{said}");
+}

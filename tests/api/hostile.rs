@@ -1,16 +1,15 @@
 //! Clients that mean harm, in raw frames of HTTP/2 (RFC 9113) against a server that is a process of its own. Meanwhile another
 //! caller's Verify goes on, and the memory of the server stays bounded. `--nocapture` shows the figures.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+#![expect(clippy::print_stdout, reason = "what an attack came to is for whoever reads the output")]
+
+use std::{fs, time::Duration};
 
 use countersign::grpc::v1::{VerifyRequest, auth_service_client::AuthServiceClient};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tonic::{Code, transport::Channel};
 
@@ -155,7 +154,7 @@ impl Victim {
 
     fn report(&self, name: &str, peak: u64, others: Duration, what: &str) {
         let grown = peak.saturating_sub(self.memory);
-        eprintln!("{name}: {what}, memory +{} KiB, others' longest Verify {others:?}", grown / 1024);
+        println!("{name}: {what}, memory +{} KiB, others' longest Verify {others:?}", grown / 1024);
         assert!(grown < MEMORY, "{name}: {grown} bytes");
     }
 }
@@ -254,7 +253,7 @@ async fn who_is_slow_or_silent_is_closed_in_time() {
                 .await
                 .unwrap_or_else(|_| panic!("{name}"))
                 .unwrap_or_default();
-            eprintln!("{name}: closed after {:?}", begun.elapsed());
+            println!("{name}: closed after {:?}", begun.elapsed());
         }));
     }
     for closed in closing {
@@ -281,7 +280,7 @@ async fn five_thousand_idle_connections_cost_little() {
     }
     let others = victim.serves(50).await;
     let grown = victim.memory().saturating_sub(victim.memory);
-    eprintln!("5,000 idle connections: memory +{} KiB, others' longest Verify {others:?}", grown / 1024);
+    println!("5,000 idle connections: memory +{} KiB, others' longest Verify {others:?}", grown / 1024);
     assert!(grown < 5000 * 48 * 1024, "{grown} bytes");
     drop(idle);
 }
