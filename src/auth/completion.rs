@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument as _;
+
 use crate::error::Error;
 
 /// Runs work on the database to its end even if the caller goes away, so that neither a transaction nor its connection
@@ -12,7 +14,7 @@ use crate::error::Error;
 pub(super) async fn to_completion<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::spawn(work).await.map_err(Error::internal)?
+    tokio::spawn(work.in_current_span()).await.map_err(Error::internal)?
 }
 
 /// Runs an operation of `owner` to its end even if the caller goes away. Operations do so themselves, so that no edge

@@ -16,8 +16,9 @@ use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
 use tokio::sync::Semaphore;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
+use tracing::Instrument as _;
 
-use super::{deadline, permission::Gate, status::status};
+use super::{deadline, permission::Gate, status::status, trace};
 use crate::error::Error;
 
 /// The most calls that wait for their answers at once. Each takes some 20 KiB.
@@ -75,13 +76,18 @@ where
         let Ok(turn) = Arc::clone(&self.calls).try_acquire_owned() else {
             return answered(status("shed", Error::Overloaded { retry_after: SHED }).into_http());
         };
-        if let Err(refused) = self.gate.authorize(&mut request) {
+        let span = trace::span(request.headers());
+        let authorized = {
+            let _entered = span.as_ref().map(tracing::Span::enter);
+            self.gate.authorize(&mut request)
+        };
+        if let Err(refused) = authorized {
             return answered(refused.into_http());
         }
         // Made before tonic makes its own timer for the same header, so that ours ends first.
         let deadline = deadline::of(&request).map(tokio::time::sleep);
         let response = self.inner.call(request);
-        Box::pin(async move {
+        let answer = async move {
             let response = unpanicked(response);
             let answer = match deadline {
                 None => response.await,
@@ -93,7 +99,11 @@ where
             };
             drop(turn);
             answer
-        })
+        };
+        match span {
+            Some(span) => Box::pin(answer.instrument(span)),
+            None => Box::pin(answer),
+        }
     }
 }
 

@@ -7,11 +7,17 @@ use std::{
 
 use countersign::{
     domain::policy::PepperMode,
-    grpc::v1::{ImportUsersRequest, ImportedUser, LoginRequest, SetPasswordRequest, revoke_request::Target},
+    grpc::v1::{
+        CreateUserRequest, ImportUsersRequest, ImportedUser, LoginRequest, SetPasswordRequest, revoke_request::Target,
+        user_service_client::UserServiceClient,
+    },
 };
+use tonic::Request;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{MASTER_KEY, PASSWORD, Proxy, Setup, administering, bearer, refusal};
+use crate::support::{
+    ADMIN_TOKEN, MASTER_KEY, PASSWORD, Process, Proxy, Scratch, Setup, administering, bearer, database, refusal,
+};
 
 const BCRYPT: &str = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
 
@@ -102,5 +108,36 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     }
     for secret in secrets {
         assert!(!log.contains(&secret), "the log holds a secret that begins with {:.8}", secret);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_logged_of_a_call_carries_the_names_that_its_caller_gave_it() {
+    let token = Scratch::of(ADMIN_TOKEN);
+    let settings = ["--log", "countersign=debug", "--admin-token-file", token.text()];
+    let mut server = Process::start(env!("CARGO_BIN_EXE_countersign"), &database().await, &settings).await;
+    let named = |mut request: Request<CreateUserRequest>| {
+        for (name, value) in [
+            ("x-request-id", "request-4711"),
+            ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+        ] {
+            request.metadata_mut().insert(name, value.parse().expect("metadata"));
+        }
+        request
+    };
+    let alice =
+        || CreateUserRequest { username: "alice".to_owned(), password: PASSWORD.to_owned(), ..Default::default() };
+    let mut users = UserServiceClient::new(server.channel());
+    users.create_user(named(administering(alice()))).await.expect("created");
+    users.create_user(named(administering(alice()))).await.expect_err("taken");
+    users.create_user(named(Request::new(alice()))).await.expect_err("not allowed");
+    let mut found = server.logged("call refused").await;
+    found.extend(server.logged("call refused").await);
+    let of = |message: &str| found.iter().rfind(|line| line["message"] == message);
+    for message in ["user_created", "call refused"] {
+        let span = &of(message).unwrap_or_else(|| panic!("{message}: {found:?}"))["span"];
+        assert_eq!(span["request_id"], "request-4711", "{message}: {found:?}");
+        assert_eq!(span["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert_eq!(span["parent_id"], "00f067aa0ba902b7");
     }
 }

@@ -144,7 +144,11 @@ impl Drop for Process {
 fn drain(log: BufReader<impl std::io::Read>, lines: &UnboundedSender<Value>) {
     for line in log.lines().map_while(Result::ok) {
         let mut line: Value = serde_json::from_str(&line).unwrap_or_default();
+        let (mut fields, span) = (line["fields"].take(), line["span"].take());
+        if !span.is_null() {
+            fields["span"] = span;
+        }
         // Whoever started it may have gone.
-        drop(lines.send(line["fields"].take()));
+        drop(lines.send(fields));
     }
 }

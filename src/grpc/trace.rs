@@ -1,0 +1,80 @@
+//! The names that a caller gives to a call, so that what is logged of it can be found: `x-request-id`, and `traceparent` of W3C Trace
+//! Context.
+
+use http::{HeaderMap, HeaderName};
+use tracing::Span;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// Characters of a request id; a longer one is none.
+const MAX_REQUEST_ID: usize = 128;
+
+/// The span of a call, with which everything is logged; None if its caller has not named it.
+pub(super) fn span(headers: &HeaderMap) -> Option<Span> {
+    let request_id = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_request_id(id));
+    let trace = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(trace_of);
+    if request_id.is_none() && trace.is_none() {
+        return None;
+    }
+    let (trace_id, parent_id) = trace.unzip();
+    // At this level it is there whatever else is logged.
+    Some(tracing::error_span!("call", request_id, trace_id, parent_id))
+}
+
+/// True for visible characters without quotes, so that no line of a log is forged.
+fn is_request_id(id: &str) -> bool {
+    (1..=MAX_REQUEST_ID).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'\\".contains(&byte))
+}
+
+/// The ids of the trace and of the caller's span (W3C Trace Context section 3.2).
+fn trace_of(traceparent: &str) -> Option<(&str, &str)> {
+    let mut parts = traceparent.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex =
+        |part: &str, length| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let named = |part: &str| part.bytes().any(|byte| byte != b'0');
+    let known = version != "00" || parts.next().is_none();
+    let valid = hex(version, 2) && version != "ff" && known && hex(flags, 2);
+    (valid && hex(trace, 32) && named(trace) && hex(parent, 16) && named(parent)).then_some((trace, parent))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const PARENT: &str = "00f067aa0ba902b7";
+
+    #[test]
+    fn traces_are_read_as_their_specification_says() {
+        for (text, valid) in [
+            (format!("00-{TRACE}-{PARENT}-01"), true),
+            (format!("01-{TRACE}-{PARENT}-01-more"), true),
+            (format!("00-{TRACE}-{PARENT}-01-more"), false),
+            (format!("ff-{TRACE}-{PARENT}-01"), false),
+            (format!("00-{}-{PARENT}-01", "0".repeat(32)), false),
+            (format!("00-{TRACE}-{}-01", "0".repeat(16)), false),
+            (format!("00-{}-{PARENT}-01", TRACE.to_uppercase()), false),
+            (format!("00-{TRACE}-{PARENT}"), false),
+            (String::new(), false),
+        ] {
+            assert_eq!(trace_of(&text), valid.then_some((TRACE, PARENT)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_id_cannot_forge_a_line_of_a_log() {
+        for (id, valid) in [
+            ("4711-abc/DEF=", true),
+            ("", false),
+            ("two words", false),
+            ("a\"b", false),
+            ("line\nline", false),
+            (&"x".repeat(129), false),
+        ] {
+            assert_eq!(is_request_id(id), valid, "{id}");
+        }
+        assert!(span(&HeaderMap::new()).is_none());
+    }
+}
