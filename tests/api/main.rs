@@ -16,6 +16,7 @@ mod clocks;
 mod command_line;
 mod confirm;
 mod conflicts;
+mod connections;
 mod decoys;
 mod dev;
 mod discovery;

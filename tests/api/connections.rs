@@ -1,0 +1,68 @@
+//! Connections that grow old, and what is said over them.
+
+use std::time::Duration;
+
+use countersign::{
+    domain::connection::ConnectionPolicy,
+    grpc::{
+        serve_routes,
+        v1::{LoginRequest, VerifyBatchRequest},
+    },
+    net::{Listener, Port, Protocol},
+};
+use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tonic::{codec::CompressionEncoding, service::Routes};
+use tonic_health::{ServingStatus, server::health_reporter};
+
+use crate::support::{PASSWORD, TestServer, violations};
+
+/// A request of health over h2 itself, whose connection can be seen to close.
+fn watch_health() -> http::Request<()> {
+    let request = http::Request::post("http://a/grpc.health.v1.Health/Watch");
+    request.header("content-type", "application/grpc").header("te", "trailers").body(()).expect("a request")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_connection_takes_no_more_requests_and_finishes_those_that_it_has() {
+    let (reporter, health) = health_reporter();
+    let listener = Listener::bind("grpc-addr", &"127.0.0.1:0".parse().expect("an address")).await.expect("bound");
+    let addr = listener.local_addr().expect("TCP");
+    let policy = ConnectionPolicy { max_age: Some(Duration::from_millis(300)), ..ConnectionPolicy::default() };
+    let port = Port { policy, ..Port::plaintext(listener, Protocol::Http2) };
+    let drain = watch::Sender::new(false);
+    let draining = drain.subscribe();
+    let serving = tokio::spawn(async move { serve_routes(port, Routes::new(health), draining).await });
+    let socket = TcpStream::connect(addr).await.expect("connected");
+    let (client, connection) = h2::client::handshake(socket).await.expect("a handshake");
+    let closed = tokio::spawn(connection);
+    let mut client = client.ready().await.expect("it is young");
+    let (answer, mut request) = client.send_request(watch_health(), false).expect("sent");
+    request.send_data(bytes::Bytes::from_static(&[0; 5]), true).expect("sent");
+    let mut body = answer.await.expect("an answer").into_body();
+    body.data().await.expect("a message").expect("its bytes");
+    let refused = async {
+        let mut client = client;
+        while let Ok(ready) = client.clone().ready().await {
+            client = ready;
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(60), refused).await.expect("it takes no more requests");
+    reporter.set_service_status("", ServingStatus::NotServing).await;
+    body.data().await.expect("the stream goes on").expect("its bytes");
+    drop((body, request));
+    timeout(Duration::from_secs(60), closed).await.expect("it closes when nothing is under way").expect("joined").ok();
+    drain.send_replace(true);
+    serving.await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_may_be_compressed_and_count_inflated() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let mut client = server.auth_client().send_compressed(CompressionEncoding::Gzip);
+    let request = LoginRequest { username: alice.name, password: PASSWORD.to_owned(), ..Default::default() };
+    client.login(request).await.expect("read");
+    let bomb = VerifyBatchRequest { access_tokens: vec!["x".repeat(8 << 20)], ..Default::default() };
+    assert_eq!(violations(client.verify_batch(bomb).await), ["request"]);
+}
