@@ -106,7 +106,8 @@ impl Checked {
         let Self { config, listen, connections, tls, http_speaks_tls, policy_file } = self;
         allow_connections(connections.max_connections);
         let config_of = |protocol| tls.as_ref().map(|files| files.config(protocol));
-        let (grpc_tls, http_tls) = (config_of(Protocol::Http2), config_of(Protocol::Http1).filter(|_| http_speaks_tls));
+        let protocol = if listen.grpc_web { Protocol::Both } else { Protocol::Http2 };
+        let (grpc_tls, http_tls) = (config_of(protocol), config_of(Protocol::Http1).filter(|_| http_speaks_tls));
         let mut stop = stop_signals()?;
         let listener = Listener::bind("http-addr", &listen.http_addr).await?;
         let http_addr = listener.to_string();
@@ -121,7 +122,7 @@ impl Checked {
             let listener = Listener::bind("grpc-addr", &listen.grpc_addr).await?;
             tracing::info!(grpc = %listener, http = http_addr, "serving");
             notify(NotifyState::Ready);
-            let grpc = Port { listener, protocol: Protocol::Http2, tls: grpc_tls, policy: connections };
+            let grpc = Port { listener, protocol, tls: grpc_tls, policy: connections };
             server.serve(ports, grpc, stop).await
         };
         Reload::listen(policy_file, tls)?.beside(serving).await?;

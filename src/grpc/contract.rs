@@ -111,9 +111,10 @@ fn answered<E: 'static>(response: Response<Body>) -> Pin<Box<dyn Future<Output =
     Box::pin(async move { Ok(response) })
 }
 
-/// True for the content types of gRPC.
+/// True for the content types of gRPC. Those of gRPC-Web are made these before they come here, where a port speaks it.
 fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().strip_prefix(b"application/grpc"));
+    kind.is_some_and(|rest| rest.first().is_none_or(|byte| b"+;".contains(byte)))
 }
 
 /// The answer to what is no call of gRPC ("gRPC over HTTP2", Requests).
@@ -181,7 +182,7 @@ mod tests {
         let mut panics = layer().layer(panics);
         assert_eq!(code(&mut panics, "application/grpc").await, Ok(Code::Internal));
         assert_eq!(code(&mut panics, "application/grpc+proto").await, Ok(Code::Internal), "and again");
-        for kind in ["application/json", "text/plain", ""] {
+        for kind in ["application/json", "application/grpc-web", "text/plain", ""] {
             assert_eq!(code(&mut panics, kind).await, Err(StatusCode::UNSUPPORTED_MEDIA_TYPE), "{kind}");
         }
     }

@@ -12,6 +12,7 @@ use tonic::{
     service::{Routes, RoutesBuilder},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _};
 
 use super::{
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     auth::Auth,
     error::Error,
-    net::{self, Port},
+    net::{self, Port, Protocol},
 };
 
 /// The encoding that requests may have. The limits of their sizes hold for what it inflates to.
@@ -92,9 +93,13 @@ pub async fn serve_routes(port: Port, routes: Routes, drain: watch::Receiver<boo
 }
 
 async fn serve_behind(gate: Gate, port: Port, routes: Routes, drain: watch::Receiver<bool>) {
-    let service =
-        ContractLayer::new(gate).layer(routes).map_request(|request: Request<Incoming>| request.map(Body::new));
-    net::serve(port, service, drain).await;
+    let service = ContractLayer::new(gate).layer(routes);
+    if port.protocol == Protocol::Both {
+        net::serve(port, GrpcWebLayer::new().layer(service), drain).await;
+    } else {
+        let service = service.map_request(|request: Request<Incoming>| request.map(Body::new));
+        net::serve(port, service, drain).await;
+    }
 }
 
 /// The RPCs of the contract, as they are called without a port.

@@ -81,6 +81,7 @@ impl<S> Connections<S> {
         let builder = match protocol {
             Protocol::Http1 => builder.http1_only(),
             Protocol::Http2 => builder.http2_only(),
+            Protocol::Both => builder,
         };
         Self { service, tls, policy, builder, handshakes: Semaphore::new(MAX_HANDSHAKES) }
     }

@@ -7,4 +7,6 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, without an upgrade (RFC 9113 section 3.3).
     Http2,
+    /// Both: HTTP/2 where a connection begins with its preface.
+    Both,
 }

@@ -48,6 +48,7 @@ pub struct TlsFiles {
     used: Contents,
     refused: Option<Refused>,
     grpc: TlsConfig,
+    web: TlsConfig,
     http: TlsConfig,
 }
 
@@ -74,14 +75,15 @@ impl TlsFiles {
     pub fn read(policy: TlsPolicy) -> Result<Self, Error> {
         let used = Contents::read(&policy)?;
         let made = used.configurations(&policy)?;
-        let [grpc, http] = made.map(|config| TlsConfig(Arc::new(ArcSwap::new(config))));
-        Ok(Self { policy, used, refused: None, grpc, http })
+        let [grpc, web, http] = made.map(|config| TlsConfig(Arc::new(ArcSwap::new(config))));
+        Ok(Self { policy, used, refused: None, grpc, web, http })
     }
 
     /// The TLS of a port that speaks this.
     pub fn config(&self, protocol: Protocol) -> TlsConfig {
         match protocol {
             Protocol::Http2 => self.grpc.clone(),
+            Protocol::Both => self.web.clone(),
             Protocol::Http1 => self.http.clone(),
         }
     }
@@ -95,8 +97,9 @@ impl TlsFiles {
         }
         let seen = read.as_ref().ok().cloned();
         match read.and_then(|contents| Ok((contents.configurations(&self.policy)?, contents))) {
-            Ok(([grpc, http], contents)) => {
+            Ok(([grpc, web, http], contents)) => {
                 self.grpc.0.store(grpc);
+                self.web.0.store(web);
                 self.http.0.store(http);
                 (self.used, self.refused) = (contents, None);
                 tracing::info!(file = %self.policy.certificate.display(), "read the certificate and its key");
@@ -131,14 +134,16 @@ impl Contents {
         })
     }
 
-    /// The configuration of the port of gRPC, and that of HTTP, whose callers need no certificate.
-    fn configurations(&self, policy: &TlsPolicy) -> Result<[Arc<ServerConfig>; 2], Error> {
-        let grpc = self.configuration(self.client_verifier(policy.client_auth)?, b"h2")?;
-        let http = self.configuration(WebPkiClientVerifier::no_client_auth(), b"http/1.1")?;
-        Ok([grpc, http].map(Arc::new))
+    /// The configurations of the port of gRPC, of the same with gRPC-Web, and of HTTP, whose callers need no certificate.
+    fn configurations(&self, policy: &TlsPolicy) -> Result<[Arc<ServerConfig>; 3], Error> {
+        let clients = self.client_verifier(policy.client_auth)?;
+        let grpc = self.configuration(Arc::clone(&clients), &[b"h2"])?;
+        let web = self.configuration(clients, &[b"h2", b"http/1.1"])?;
+        let http = self.configuration(WebPkiClientVerifier::no_client_auth(), &[b"http/1.1"])?;
+        Ok([grpc, web, http].map(Arc::new))
     }
 
-    fn configuration(&self, verifier: Arc<dyn ClientCertVerifier>, alpn: &[u8]) -> Result<ServerConfig, Error> {
+    fn configuration(&self, verifier: Arc<dyn ClientCertVerifier>, protocols: &[&[u8]]) -> Result<ServerConfig, Error> {
         let chain = certificates(CERTIFICATE, &self.certificate)?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).map_err(|_| {
             Error::invalid(KEY, "expected a private key in PEM (PKCS#8, PKCS#1 or SEC1), not encrypted")
@@ -150,7 +155,7 @@ impl Contents {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .map_err(|error| Error::invalid(KEY, format!("the key and the certificate: {error}")))?;
-        config.alpn_protocols = vec![alpn.to_vec()];
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(config)
     }
 

@@ -6,15 +6,20 @@ use countersign::{
     domain::connection::ConnectionPolicy,
     grpc::{
         serve_routes,
-        v1::{LoginRequest, VerifyBatchRequest},
+        v1::{GetJwksRequest, LoginRequest, VerifyBatchRequest, auth_service_client::AuthServiceClient},
     },
     net::{Listener, Port, Protocol},
 };
-use tokio::{net::TcpStream, sync::watch, time::timeout};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    sync::watch,
+    time::timeout,
+};
 use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::{ServingStatus, server::health_reporter};
 
-use crate::support::{PASSWORD, TestServer, violations};
+use crate::support::{PASSWORD, Process, TestServer, database, violations};
 
 /// A request of health over h2 itself, whose connection can be seen to close.
 fn watch_health() -> http::Request<()> {
@@ -65,4 +70,24 @@ async fn requests_may_be_compressed_and_count_inflated() {
     client.login(request).await.expect("read");
     let bomb = VerifyBatchRequest { access_tokens: vec!["x".repeat(8 << 20)], ..Default::default() };
     assert_eq!(violations(client.verify_batch(bomb).await), ["request"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_speaks_grpc_web_if_it_is_told_to() {
+    const CALL: &str = "POST /countersign.v1.AuthService/GetJwks HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+        content-type: application/grpc-web\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0";
+    let ask = async |settings: &[&str]| {
+        let server = Process::start(env!("CARGO_BIN_EXE_countersign"), &database().await, settings).await;
+        let mut client = AuthServiceClient::new(server.channel());
+        client.get_jwks(GetJwksRequest::default()).await.expect("gRPC goes on");
+        let mut socket = TcpStream::connect(&server.grpc_addr).await.expect("connected");
+        socket.write_all(CALL.as_bytes()).await.expect("sent");
+        let mut answer = Vec::new();
+        drop(socket.read_to_end(&mut answer).await);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let answer = ask(&["--grpc-web"]).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("grpc-status:0"), "{answer}");
+    let answer = ask(&[]).await;
+    assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
 }
