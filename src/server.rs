@@ -14,8 +14,9 @@ use crate::{
     config::Policies,
     crypto::seal::MasterKeys,
     domain::audit::Actor,
+    edge::Callers,
     error::Error,
-    grpc::{self, Administration, Health},
+    grpc::{self, Health},
     http,
     revocation::{follower::Follower, log::RevocationLog},
     store::Store,
@@ -32,8 +33,8 @@ pub struct Config {
     pub store: Store,
     /// Open the stored keys.
     pub master_keys: MasterKeys,
-    /// The callers that are administrators.
-    pub administration: Administration,
+    /// The callers, and what they may do.
+    pub callers: Callers,
     /// The clock.
     pub clock: Clock,
 }
@@ -43,7 +44,7 @@ pub struct Config {
 pub struct Server {
     auth: Arc<Auth>,
     follower: Arc<Follower>,
-    administration: Administration,
+    callers: Callers,
     drain_timeout: Duration,
 }
 
@@ -78,7 +79,7 @@ impl Server {
         Ok(Self {
             follower: Arc::new(follower(&auth)),
             auth,
-            administration: config.administration,
+            callers: config.callers,
             drain_timeout: config.drain_timeout,
         })
     }
@@ -131,13 +132,7 @@ impl Server {
         drain: &watch::Sender<bool>,
     ) -> JoinSet<Result<(), Error>> {
         let mut ports = JoinSet::new();
-        ports.spawn(grpc::serve(
-            listeners.grpc,
-            self.auth(),
-            self.administration.clone(),
-            health.clone(),
-            drain.subscribe(),
-        ));
+        ports.spawn(grpc::serve(listeners.grpc, self.auth(), self.callers.clone(), health.clone(), drain.subscribe()));
         ports.spawn(http::serve(listeners.http, self.auth(), stopped(drain.subscribe())));
         ports
     }

@@ -14,8 +14,8 @@ use crate::{
         read_secret_file,
     },
     crypto::service_token::ServiceTokenHash,
+    edge::{Callers, Defaults},
     error::Error,
-    grpc::Administration,
     server::{Config, Server},
 };
 
@@ -38,10 +38,16 @@ impl Serve {
         let Self { database, master_keys: sealed_by, listen, server, policy } = self;
         let ((), policies, server) =
             checked(|violations| (database.check(violations), policy.check(violations), server.check(violations)))?;
-        let reload = Reload::listen(server.policy_file.map(PolicyFile::read).transpose()?)?;
+        let policy_file = server.policy_file.map(PolicyFile::read).transpose()?;
+        let callers = Callers {
+            defaults: Defaults::Open,
+            admin_token: admin_token(&listen)?,
+            policy: policy_file.as_ref().map(PolicyFile::current),
+        };
+        let reload = Reload::listen(policy_file)?;
         let config = Config {
             master_keys: master_keys(&sealed_by)?,
-            administration: administration(&listen)?,
+            callers,
             store: store(&database)?,
             policies,
             drain_timeout: server.drain_timeout,
@@ -59,10 +65,10 @@ impl Serve {
     }
 }
 
-fn administration(listen: &ListenSettings) -> Result<Administration, Error> {
+fn admin_token(listen: &ListenSettings) -> Result<Option<ServiceTokenHash>, Error> {
     let Some(path) = &listen.admin_token_file else {
-        return Ok(Administration::Nobody);
+        return Ok(None);
     };
     let content = read_secret_file("admin-token-file", path)?;
-    ServiceTokenHash::from_file_content(&content).map(Administration::Bearer)
+    ServiceTokenHash::from_file_content(&content).map(Some)
 }

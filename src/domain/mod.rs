@@ -4,8 +4,11 @@
 
 pub mod address;
 pub mod audit;
+pub mod caller;
+pub mod caller_policy;
 pub mod hash_cost;
 pub mod key;
+pub mod network;
 pub mod password;
 pub mod password_hash;
 pub mod policy;
@@ -13,6 +16,7 @@ pub mod rate;
 pub mod replica;
 pub mod revocation;
 pub mod rotation;
+pub mod rpc;
 pub mod session;
 pub mod text;
 pub mod throttle;

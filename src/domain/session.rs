@@ -44,6 +44,9 @@ pub struct ClientInfo {
     pub device: String,
 }
 
+/// Claim client_id of sessions whose caller showed no identity at their Login.
+pub const DEFAULT_CLIENT_ID: &str = "default";
+
 const MAX_USER_AGENT: usize = 512;
 const MAX_DEVICE: usize = 128;
 

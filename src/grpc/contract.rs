@@ -5,33 +5,38 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use http::{HeaderMap, Request, Response};
-use tonic::{Code, Status, body::Body};
+use http::{Extensions, HeaderMap, Request, Response};
+use tonic::{Code, Status, body::Body, transport::server::TcpConnectInfo};
 use tower::{Layer, Service};
 
-use super::{permission::Gate, status::status};
-use crate::error::Error;
+use super::status::status;
+use crate::{
+    edge::{Gate, Refusal},
+    error::Error,
+    net::Peer,
+};
 
 /// Makes [`Contract`]s.
 #[derive(Clone, Debug)]
-pub(super) struct ContractLayer(pub Gate);
+pub(super) struct ContractLayer(pub Arc<Gate>);
 
 /// The layer's service.
 #[derive(Clone, Debug)]
 pub struct Contract<S> {
     inner: S,
-    gate: Gate,
+    gate: Arc<Gate>,
 }
 
 impl<S> Layer<S> for ContractLayer {
     type Service = Contract<S>;
 
     fn layer(&self, inner: S) -> Contract<S> {
-        Contract { inner, gate: self.0.clone() }
+        Contract { inner, gate: Arc::clone(&self.0) }
     }
 }
 
@@ -50,7 +55,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        if let Err(refused) = self.gate.authorize(&mut request) {
+        let peer = peer(request.extensions());
+        if let Err(refusal) = self.gate.authorize(&peer, &mut request) {
+            let refused = match refusal {
+                Refusal::UnknownRpc => Status::unimplemented("no such method"),
+                Refusal::Refused(rpc, error) => status(rpc.name(), error),
+            };
             return Box::pin(async move { Ok(refused.into_http()) });
         }
         // Made before tonic makes its own timer for the same header, so that ours ends first.
@@ -67,6 +77,15 @@ where
             }
         })
     }
+}
+
+/// The other end of the connection that a request came over.
+fn peer(extensions: &Extensions) -> Peer {
+    if let Some(peer) = extensions.get::<Peer>() {
+        return peer.clone();
+    }
+    let tcp = extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+    Peer { addr: tcp.map(|addr| addr.ip()), certificate: None }
 }
 
 /// Replaces what tonic and the codec say of a request that they cannot read; our own statuses carry details.

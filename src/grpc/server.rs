@@ -3,6 +3,7 @@
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use countersign_proto::DESCRIPTORS;
+use countersign_token::clock::Clock;
 use tokio::{net::TcpListener, sync::watch};
 use tonic::{
     service::{Routes, RoutesBuilder},
@@ -12,14 +13,16 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tower::Layer as _;
 
 use super::{
-    caller::Administration,
     contract::{Contract, ContractLayer},
     message_size::{BySize, SMALL},
-    permission::Gate,
     service::Service,
     services::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
-use crate::{auth::Auth, error::Error};
+use crate::{
+    auth::Auth,
+    edge::{Callers, Defaults, Gate},
+    error::Error,
+};
 
 const MAX_HEADER_LIST: u32 = 8 * 1024;
 const MAX_STREAMS: u32 = 256;
@@ -72,11 +75,11 @@ impl fmt::Debug for Health {
 pub async fn serve(
     listener: TcpListener,
     auth: Arc<Auth>,
-    administration: Administration,
+    callers: Callers,
     health: Health,
     mut drain: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let gate = Gate { administration, auth: Some(Arc::clone(&auth)) };
+    let gate = gate(&auth, callers);
     let service = Service::new(auth, drain.clone());
     let routes = routes(&service, health)?;
     // The sender outlives the port; if it did not, stopping would be right as well.
@@ -93,11 +96,16 @@ pub async fn serve_routes(
     routes: Routes,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    serve_behind(Gate { administration: Administration::Nobody, auth: None }, listener, routes, shutdown).await
+    let gate = Gate::new(Callers::new(Defaults::Open, None), None, Clock::system());
+    serve_behind(Arc::new(gate), listener, routes, shutdown).await
+}
+
+fn gate(auth: &Auth, callers: Callers) -> Arc<Gate> {
+    Arc::new(Gate::new(callers, Some(Arc::clone(&auth.base.audit)), auth.base.clock.clone()))
 }
 
 async fn serve_behind(
-    gate: Gate,
+    gate: Arc<Gate>,
     listener: TcpListener,
     routes: Routes,
     shutdown: impl Future<Output = ()>,
@@ -121,8 +129,8 @@ async fn serve_behind(
 pub type Services = Contract<Routes>;
 
 /// The RPCs of the contract, for whoever calls them in the same process. Streams go on until they are dropped.
-pub fn services(auth: Arc<Auth>, administration: Administration) -> Services {
-    let gate = Gate { administration, auth: Some(Arc::clone(&auth)) };
+pub fn services(auth: Arc<Auth>, callers: Callers) -> Services {
+    let gate = gate(&auth, callers);
     let mut routes = Routes::builder();
     add_contract(&mut routes, &Service::new(auth, watch::Sender::new(false).subscribe()));
     ContractLayer(gate).layer(routes.routes())
