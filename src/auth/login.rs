@@ -6,7 +6,6 @@ use tokio::time::Instant;
 use super::{
     Auth,
     passwords::{ATTEMPTS, PasswordAttempt, Source},
-    sessions::SessionClient,
     tokens::TokenPair,
 };
 use crate::{
@@ -15,7 +14,7 @@ use crate::{
         address::ClientAddress,
         audit::{Failure, Kind},
         password::Password,
-        session::ClientInfo,
+        session::{ClientInfo, SessionRequest},
         user::Username,
     },
     error::Error,
@@ -63,12 +62,12 @@ impl Auth {
         let device = self.keys.ring().decode_device(request.device_hint.expose());
         let source = Source { address: ClientAddress::parse(&request.client.ip), device };
         let LoginRequest { username, password, until, client, client_id, .. } = request;
-        let opening = SessionClient { client_id: &client_id, audience: &audience, info: &client };
+        let wish = SessionRequest { client_id: &client_id, audience: &audience, client: &client };
         let attempt = PasswordAttempt { username, password, source, until, refused_as: Kind::LoginFailed };
         for _ in 0..ATTEMPTS {
             let credentials = self.passwords.authenticate(&attempt).await?;
             let now = self.base.clock.now();
-            let session = self.sessions.draft(&credentials, opening, now);
+            let session = self.sessions.draft(&credentials, wish, now);
             let opened = self.sessions.open(session, credentials.clone()).await;
             if let Err(Error::SessionLimitReached) = opened {
                 self.passwords.refused(&attempt, Some(&credentials.user), Failure::SessionLimit);

@@ -59,7 +59,7 @@ impl Auth {
     /// Exchanges a refresh token for the session's next pair.
     ///
     /// # Errors
-    /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenReused`], [`Error::Rejected`] for the access token,
+    /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenReused`], [`Error::Rejected`] for the access token.
     /// [`Error::CallerNotAllowed`] for a session that is bound to another client, [`Error::DatabaseUnavailable`],
     /// [`Error::RevocationsStale`], [`Error::ClockWrong`], [`Error::RestoreUndecided`]: nothing is lost then, the same
     /// token may be tried again.

@@ -19,7 +19,7 @@ const KEYS: [&str; 3] = ["callers", "tokens", "trusted_proxies"];
 /// The content of a policy file. A key that is not known is refused: it may be a rule that somebody relies on.
 #[derive(Debug, Default)]
 pub struct FilePolicy {
-    /// What callers may ask for.
+    /// The policy of callers.
     pub callers: Arc<CallerPolicy>,
 }
 

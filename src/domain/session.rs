@@ -33,6 +33,17 @@ pub struct Session {
     pub client: ClientInfo,
 }
 
+/// The wish of a Login for a session.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionRequest<'r> {
+    /// Claim client_id: the caller.
+    pub client_id: &'r str,
+    /// The audience of the session's access tokens.
+    pub audience: &'r [String],
+    /// The client as ListSessions shows it.
+    pub client: &'r ClientInfo,
+}
+
 /// The program or person behind a session, as far as the caller knows; empty where it does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientInfo {

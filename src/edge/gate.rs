@@ -214,14 +214,13 @@ mod tests {
         (authorized, request.extensions().get().cloned())
     }
 
-    /// The RPCs that a class of callers may call, as a pattern for each: nothing, or what the table says.
+    // The RPCs that a class of callers may call, by patterns.
     const VERIFYING: &[&str] = &["Verify", "VerifyBatch", "GetJwks", "WatchRevocations"];
     const OPEN: &[&str] = &["Verify", "VerifyBatch", "GetJwks", "WatchRevocations", "Login", "Refresh", "Revoke"];
     const ALL: &[&str] = &["*"];
     const NONE: &[&str] = &[];
 
-    /// The classes, and what each may call: without a list of callers on an open port, on a port with a client CA, and in
-    /// `dev`; and with a list.
+    /// The RPCs of each class: on an open port, on one with a client CA, and in `dev`, without a list of callers; and with one.
     const TABLE: [(&str, [&[&str]; 4]); 16] = [
         ("nobody", [OPEN, NONE, NONE, NONE]),
         ("nobody here", [OPEN, NONE, ALL, NONE]),

@@ -11,7 +11,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use time::OffsetDateTime;
 
-pub(super) use self::{ended::Ended, open::SessionClient};
+pub(super) use self::ended::Ended;
 use countersign_token::{
     ids::{SessionId, UserId},
     moment::saturating_add,

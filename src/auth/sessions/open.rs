@@ -17,7 +17,7 @@ use crate::{
         policy::{SessionLimit, SessionLimitAction},
         revocation::Reason,
         rotation::{Liveness, RotationState},
-        session::{ClientInfo, Session},
+        session::{Session, SessionRequest},
     },
     error::Error,
     revocation::log::Changes,
@@ -29,23 +29,12 @@ use crate::{
     },
 };
 
-/// The client that opens a session, and the audience that it asks for.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::auth) struct SessionClient<'r> {
-    /// Claim client_id.
-    pub client_id: &'r str,
-    /// The audience of the session's access tokens.
-    pub audience: &'r [String],
-    /// The client as ListSessions shows it.
-    pub info: &'r ClientInfo,
-}
-
 impl Sessions {
     /// A session of the user, as it is to be opened.
     pub(in crate::auth) fn draft(
         &self,
         credentials: &UserWithHash,
-        opening: SessionClient<'_>,
+        wish: SessionRequest<'_>,
         now: OffsetDateTime,
     ) -> Session {
         let expires_at = saturating_add(now, self.policy.ttl);
@@ -55,8 +44,8 @@ impl Sessions {
             user_id: credentials.user.id,
             epoch: credentials.user.epoch,
             roles: credentials.user.roles.clone(),
-            audience: opening.audience.to_vec(),
-            client_id: opening.client_id.to_owned(),
+            audience: wish.audience.to_vec(),
+            client_id: wish.client_id.to_owned(),
             created_at: now,
             expires_at,
             idle_expires_at,
@@ -66,7 +55,7 @@ impl Sessions {
                 rotated_at: now,
                 liveness: Liveness::Until(idle_expires_at),
             },
-            client: opening.info.clone(),
+            client: wish.client.clone(),
         }
     }
 
