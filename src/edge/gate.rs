@@ -220,7 +220,7 @@ mod tests {
     const ALL: &[&str] = &["*"];
     const NONE: &[&str] = &[];
 
-    /// The RPCs of each class: on an open port, on one with a client CA, and in `dev`, without a list of callers; and with one.
+    /// The RPCs of each class: without a list of callers on an open port, on one with a client CA, and in `dev`. The last: with one.
     const TABLE: [(&str, [&[&str]; 4]); 16] = [
         ("nobody", [OPEN, NONE, NONE, NONE]),
         ("nobody here", [OPEN, NONE, ALL, NONE]),

@@ -170,7 +170,7 @@ async fn a_login_asks_for_the_audiences_of_its_caller_alone() {
     let server = server(&two(some, "rpcs = [\"Login\"]\naudiences = [\"elsewhere\"]")).await;
     let alice = server.user("alice").await;
     let tokens = login(&server, "web", &alice).await.expect("logged in");
-    assert_eq!(claim(&tokens, "aud"), serde_json::json!("orders"), "not all that the server has");
+    assert_eq!(claim(&tokens, "aud"), serde_json::json!(["orders"]), "not all that the server has");
     let asking = |audience: &[&str]| LoginRequest {
         audience: audience.iter().map(|name| (*name).to_owned()).collect(),
         ..login_of(&alice)
