@@ -1,12 +1,12 @@
 //! `countersign policy`: checks a policy file and explains what it lets callers do, and makes service tokens.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::output::say;
 use crate::{
-    config::PolicyFile,
+    config::{PolicyFile, read_secret_file},
     crypto::service_token,
     domain::{
         caller::CallerId,
@@ -26,10 +26,14 @@ pub(super) struct Policy {
 enum Action {
     /// Check a policy file, and explain what it lets a caller do: exit code 0 or 1
     Check(Check),
-    /// Print a new service token for a caller, and the entry of the policy file that goes with it
-    Token {
-        /// Name of the token: its callers are `token:NAME`
+    /// Print a new service token, for the caller that is to send it
+    Token,
+    /// Print the entry of a service token for the policy file: its name and its hash, not the token
+    Hash {
+        /// Name of the token: whoever sends it is `token:NAME`
         name: String,
+        /// File with the token
+        file: PathBuf,
     },
 }
 
@@ -51,7 +55,8 @@ impl Policy {
     pub(super) fn run(self) -> Result<(), Error> {
         match self.action {
             Action::Check(check) => check.run(),
-            Action::Token { name } => token(&name),
+            Action::Token => say(service_token::generate()?.expose()),
+            Action::Hash { name, file } => hash(&name, &file),
         }
     }
 }
@@ -149,10 +154,11 @@ fn granted(grants: &Grants) -> String {
     )
 }
 
-fn token(name: &str) -> Result<(), Error> {
-    let id = CallerId::token(name).ok_or_else(|| Error::invalid("name", "1 to 64 letters, digits and . _ -"))?;
-    let token = service_token::generate()?;
-    let sha256: String = service_token::sha256(token.expose().as_bytes()).map(|byte| format!("{byte:02x}")).concat();
-    say(format_args!("# The token of {id}, for its caller alone: {}", token.expose()))?;
-    say(format_args!("[[tokens]]\nname = \"{name}\"\nsha256 = [\"{sha256}\"]"))
+fn hash(name: &str, file: &Path) -> Result<(), Error> {
+    if CallerId::token(name).is_none() {
+        return Err(Error::invalid("name", "1 to 64 letters, digits and . _ -"));
+    }
+    let sha256 = service_token::sha256_of_file("file", &read_secret_file("file", file)?)?;
+    let digits: String = sha256.map(|byte| format!("{byte:02x}")).concat();
+    say(format_args!("[[tokens]]\nname = \"{name}\"\nsha256 = [\"{digits}\"]"))
 }

@@ -55,7 +55,7 @@ fn read_tokens(value: &Value<'_>, notes: &mut Notes<'_>) -> Vec<ServiceToken> {
             notes.add(&at, "a token needs a `name`");
         }
         if digests.is_empty() {
-            notes.add(&at, "a token needs `sha256`, a list of hashes as `countersign policy token` prints them");
+            notes.add(&at, "a token needs `sha256`, a list of hashes as `countersign policy hash` prints them");
         }
         let Some(id) = id else { continue };
         if let Some(line) = names.insert(id.clone(), notes.line(&at)) {

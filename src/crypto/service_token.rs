@@ -24,6 +24,18 @@ pub fn sha256(token: &[u8]) -> [u8; 32] {
     bytes
 }
 
+/// The SHA-256 of the token that a file holds, which `setting` names.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] when the token is short or holds anything but visible ASCII.
+pub fn sha256_of_file(setting: &'static str, content: &str) -> Result<[u8; 32], Error> {
+    let token = content.trim();
+    if token.len() < MIN_CHARS || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(Error::invalid(setting, format!("at least {MIN_CHARS} visible ASCII characters on one line")));
+    }
+    Ok(sha256(token.as_bytes()))
+}
+
 /// True if two digests are equal; takes as long whether they are or not.
 pub fn is_equal(one: &[u8; 32], other: &[u8; 32]) -> bool {
     verify_slices_are_equal(one, other).is_ok()
@@ -47,14 +59,7 @@ impl ServiceTokenHash {
     /// # Errors
     /// [`Error::InvalidArgument`] when it is short or holds anything but visible ASCII.
     pub fn from_file_content(content: &str) -> Result<Self, Error> {
-        let token = content.trim();
-        if token.len() < MIN_CHARS || !token.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::invalid(
-                "admin-token-file",
-                format!("at least {MIN_CHARS} visible ASCII characters on one line"),
-            ));
-        }
-        Ok(Self(sha256(token.as_bytes())))
+        sha256_of_file("admin-token-file", content).map(Self)
     }
 
     /// True if `sha256` is that of the token.

@@ -72,6 +72,8 @@ fn unquoted(value: &str) -> Result<String, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const CLIENT: &str = "spiffe://example.org/ns/shop/sa/web";
@@ -134,5 +136,16 @@ mod tests {
             headers.append(HEADER, header.parse().expect("a header"));
         }
         assert_eq!(last_certificate(&headers).expect("a header").expect("names").uris, ["spiffe://e/y"]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_client_writes_before_it_the_element_of_the_proxy_counts_or_nobody(before in "[ -~]{0,60}") {
+            let own = format!("By=spiffe://e/gateway;Hash=1;Subject=\"CN=a\";URI={CLIENT}");
+            let found = read(&format!("{before},{own}"));
+            prop_assert!(found == Err(Malformed) || found == names(&[CLIENT], &[]), "{:?}", found);
+            let without_quotes = read(&format!("{},{own}", before.replace('"', "")));
+            prop_assert_eq!(without_quotes, names(&[CLIENT], &[]));
+        }
     }
 }

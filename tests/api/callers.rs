@@ -338,13 +338,21 @@ fn the_command_line_explains_a_policy_and_names_all_that_is_wrong_with_one() {
 }
 
 #[test]
-fn a_token_that_the_command_line_makes_goes_into_the_policy_file() {
-    let (code, said, _) = policy(&["token", "web"]);
-    assert_eq!(code, Some(0));
-    let made = said.lines().next().and_then(|line| line.rsplit(' ').next()).expect("a token");
-    assert!(made.len() >= 32 && said.contains(&hash(made)), "its hash is there");
-    let (code, summary, error) = policy(&["check", Scratch::of(&said).text()]);
+fn a_token_that_the_command_line_makes_goes_into_the_policy_file_as_a_hash() {
+    let (code, made, _) = policy(&["token"]);
+    let made = made.trim_end();
+    assert_eq!((code, made.len(), made == policy(&["token"]).1.trim_end()), (Some(0), 43, false));
+    for form in ["MADE", "MADE\n", "\u{feff}MADE\r\n"] {
+        let file = Scratch::of(&form.replace("MADE", made));
+        let (code, said, _) = policy(&["hash", "web", file.text()]);
+        assert_eq!((code, said), (Some(0), token("web", &[made])), "{form:?}");
+    }
+    let entry = Scratch::of(&token("web", &[made]));
+    let (code, summary, error) = policy(&["check", entry.text()]);
     assert_eq!(code, Some(0), "{error}");
     assert!(summary.contains(" 1 hashes of tokens"), "{summary}");
-    assert_eq!(policy(&["token", "a b"]).0, Some(1));
+    let short = Scratch::of("short");
+    for bad in [["hash", "a b", entry.text()], ["hash", "web", short.text()], ["hash", "web", "/nowhere"]] {
+        assert_eq!(policy(&bad).0, Some(1), "{bad:?}");
+    }
 }
