@@ -22,8 +22,9 @@ use countersign::{
         signing_key::{KeyMaterial, SigningKey},
     },
     domain::audit::Actor,
+    edge::{Callers, Defaults},
     grpc::{
-        self, Administration,
+        self,
         v1::{self, VerifyRequest},
         verify_response::VerifyResponse,
     },
@@ -206,7 +207,7 @@ fn handler() -> Handler {
     let Token { text, keys } = token();
     auth.verifier.use_keys(keys);
     fill(auth.revocations().state());
-    let mut services = grpc::services(auth, Administration::Nobody);
+    let mut services = grpc::services(auth, Callers::new(Defaults::Open, None));
     let message = VerifyRequest { access_token: text, ..VerifyRequest::default() }.encode_to_vec();
     let answer = serve(&mut services, request(&message));
     assert!(v1::VerifyResponse::decode(&answer[5..]).expect("an answer").principal.is_some(), "accepted");

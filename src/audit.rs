@@ -15,9 +15,11 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        audit::{Actor, Event, Failure, Kind},
+        audit::{Actor, Denial, Event, Failure, Kind},
+        caller::CallerId,
         policy::AuditPolicy,
         rate::Rate,
+        rpc::Rpc,
         session::ClientInfo,
         user::{User, Username},
     },
@@ -28,8 +30,8 @@ use crate::{
     },
 };
 
-/// Kinds of refusals in a second that are told apart by address; as many more are told apart by user. What is beyond is
-/// counted together.
+/// Kinds of refusals in a second that are told apart by address; as many more are told apart by user or caller. What is
+/// beyond is counted together.
 const DISTINCT: usize = 200;
 /// Rows of refusals that a replica writes: so many at once, and one more each second.
 const ROWS: u32 = 3600;
@@ -64,7 +66,7 @@ impl Refusals {
     fn count(&self, event: Event, times: u32) {
         let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let from_anywhere = Event { client: ClientInfo::default(), ..event.clone() };
-        let of_anybody = Event { user: None, ..from_anywhere.clone() };
+        let of_anybody = Event { user: None, caller: String::new(), ..from_anywhere.clone() };
         let kinds = counted.len();
         let told_apart = [(event, DISTINCT), (from_anywhere, 2 * DISTINCT)]
             .into_iter()
@@ -96,13 +98,14 @@ struct Unwritten<'r> {
 }
 
 impl Unwritten<'_> {
-    /// Tells the refusals apart by what happened and why alone: neither by user nor by address.
+    /// Tells the refusals apart by what happened and why alone: neither by user nor by caller nor by address.
     fn unite(&mut self) {
         let mut united: HashMap<Event, u32> = HashMap::new();
         for event in self.events.drain(..) {
             let times = event.count;
-            let count =
-                united.entry(Event { user: None, client: ClientInfo::default(), count: 1, ..event }).or_default();
+            let client = ClientInfo::default();
+            let event = Event { user: None, caller: String::new(), client, count: 1, ..event };
+            let count = united.entry(event).or_default();
             *count = count.saturating_add(times);
         }
         self.events = united.into_iter().map(|(event, count)| Event { count, ..event }).collect();
@@ -136,12 +139,13 @@ impl AuditLog {
         self.refusals.count(event, 1);
     }
 
-    /// Notes that a caller, at the network address `peer` as far as it is known, may not call this RPC.
-    pub fn refused_administration(&self, rpc: &str, peer: Option<IpAddr>) {
+    /// Notes that a caller may not call this RPC, or not so. It is at the network address `peer`, as far as that is known.
+    pub fn refused_caller(&self, rpc: Rpc, caller: Option<&CallerId>, denial: Denial, peer: Option<IpAddr>) {
         let ip = peer.map(|ip| ip.to_canonical().to_string()).unwrap_or_default();
         let client = ClientInfo { ip, ..ClientInfo::default() };
-        let event = Event { client, ..Event::new(Kind::AdministrationRefused, Actor::Caller).detail(rpc.to_owned()) };
-        self.refusals.count(event, 1);
+        let caller = caller.map(CallerId::to_string).unwrap_or_default();
+        let event = Event::new(Kind::CallerRefused, Actor::Caller).detail(rpc.name());
+        self.refusals.count(Event { client, caller, reason: denial.as_str(), ..event }, 1);
     }
 
     /// Writes the refusals that were noted since the last time; what cannot be written now, or need not, is kept.
@@ -223,7 +227,7 @@ pub async fn newest(
 /// Logs events that have been stored. By the user's id alone: names are no matter of logs.
 pub fn log(events: &[Event]) {
     for event in events {
-        let Event { kind, actor, user, session, reason, detail, client, count } = event;
+        let Event { kind, actor, user, session, reason, detail, client, caller, count } = event;
         let some = |text: &'_ str| Some(text.to_owned()).filter(|text| !text.is_empty());
         tracing::info!(
             target: "countersign::audit",
@@ -232,6 +236,7 @@ pub fn log(events: &[Event]) {
             session_id = session.map(tracing::field::display),
             reason = some(reason),
             detail = some(detail),
+            caller = some(caller),
             ip = some(&client.ip),
             count,
             "{}", kind.as_str()

@@ -21,8 +21,13 @@ pub enum Error {
     RefreshTokenReused,
     /// The password was right, and the user has as many sessions as it may.
     SessionLimitReached,
-    /// The operation is for administrators.
+    /// The policy does not let the caller do this.
     CallerNotAllowed,
+    /// The caller calls more often than the policy lets it.
+    CallerThrottled {
+        /// Time until the next call.
+        retry_after: Duration,
+    },
     /// More work is waiting than can be done in time.
     Overloaded {
         /// Time after which a retry has a chance.
@@ -110,7 +115,8 @@ impl fmt::Display for Error {
             Self::RefreshTokenInvalid => f.write_str("refresh token not valid"),
             Self::RefreshTokenReused => f.write_str("refresh token reused, session ended"),
             Self::SessionLimitReached => f.write_str("the user has as many sessions as it may"),
-            Self::CallerNotAllowed => f.write_str("only administrators may do this"),
+            Self::CallerNotAllowed => f.write_str("the caller may not do this"),
+            Self::CallerThrottled { .. } => f.write_str("the caller calls too often"),
             Self::Overloaded { .. } => f.write_str("too much work is waiting"),
             Self::LoginThrottled { .. } => f.write_str("too many wrong passwords"),
             Self::DatabaseUnavailable(source) => write!(f, "database unavailable: {source}"),

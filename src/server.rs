@@ -25,8 +25,9 @@ use crate::{
     config::Policies,
     crypto::seal::MasterKeys,
     domain::audit::Actor,
+    edge::Callers,
     error::Error,
-    grpc::{Administration, Health},
+    grpc::Health,
     net::Port,
     revocation::{follower::Follower, log::RevocationLog},
     store::Store,
@@ -45,8 +46,8 @@ pub struct Config {
     pub store: Store,
     /// Open the stored keys.
     pub master_keys: MasterKeys,
-    /// The callers that are administrators.
-    pub administration: Administration,
+    /// The callers, and what they may do.
+    pub callers: Callers,
     /// The clock.
     pub clock: Clock,
 }
@@ -55,7 +56,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Server {
     auth: Arc<Auth>,
-    administration: Administration,
+    callers: Callers,
     lame_duck: Duration,
     drain_timeout: Duration,
     following: Following,
@@ -92,8 +93,8 @@ impl Server {
             tracing::warn!(%error, "nobody can log in yet: the kinds of password hashes could not be looked at");
         }
         let following = Following::start(&auth);
-        let Config { administration, lame_duck, drain_timeout, .. } = config;
-        Ok(Self { auth, administration, lame_duck, drain_timeout, following })
+        let Config { callers, lame_duck, drain_timeout, .. } = config;
+        Ok(Self { auth, callers, lame_duck, drain_timeout, following })
     }
 
     /// The operations, for those who run in the same process.
@@ -114,7 +115,7 @@ impl Server {
     /// [`Error::Internal`] when a port fails.
     pub async fn serve(self, mut ports: Ports, grpc: Port, mut stop: Stop) -> Result<(), Error> {
         let health = Health::new().await;
-        ports.open_grpc(grpc, self.auth(), self.administration.clone(), health.clone());
+        ports.open_grpc(grpc, self.auth(), self.callers.clone(), health.clone());
         let reporting = background::report_health(&self.auth, &health);
         let mut background = background::start(&self.auth);
         let result = tokio::select! {

@@ -8,8 +8,8 @@ use countersign::{
     config::{DatabaseSettings, Policies, PolicySettings, checked},
     crypto::{seal::MasterKeys, secret::Secret},
     domain::{password::Password, session::ClientInfo, user::Username},
+    edge::{Callers, Defaults},
     error::Error,
-    grpc::Administration,
     net::{Port, Protocol},
     server::{self, Config, Ports, Stop},
     store::{Store, StoreSettings},
@@ -25,16 +25,16 @@ const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const USERS: usize = 64;
 
 #[derive(Parser)]
-struct Defaults {
+struct BenchSettings {
     #[command(flatten)]
     settings: PolicySettings,
 }
 
 /// The defaults, whatever the environment says.
 pub(crate) fn defaults() -> Policies {
-    let command = Defaults::command().mut_args(|arg| arg.env(Resettable::Reset));
+    let command = BenchSettings::command().mut_args(|arg| arg.env(Resettable::Reset));
     let matches = command.try_get_matches_from(["bench"]).expect("defaults");
-    let settings = Defaults::from_arg_matches(&matches).expect("defaults").settings;
+    let settings = BenchSettings::from_arg_matches(&matches).expect("defaults").settings;
     checked(|violations| settings.check(violations)).expect("settings")
 }
 
@@ -65,7 +65,7 @@ impl Server {
             drain_timeout: Duration::from_secs(10),
             store: migrated(cluster.url("postgres")).await,
             master_keys: MasterKeys::parse("master-key-file", MASTER_KEY).expect("a key"),
-            administration: Administration::Everybody,
+            callers: Callers::new(Defaults::Loopback, None),
             clock: clock.clone(),
         };
         let server = server::Server::build(config).await.expect("built");
@@ -109,6 +109,7 @@ pub(crate) fn username(number: usize) -> Username {
 /// A user with the right password, from an address of its own.
 pub(crate) fn right(number: usize) -> LoginRequest {
     LoginRequest {
+        client_id: "default".to_owned(),
         device_hint: Secret::new(String::new()),
         until: None,
         username: username(number),

@@ -8,8 +8,7 @@ use std::{
 
 use countersign::{
     auth::{Auth, refresh::RefreshRequest, tokens::TokenPair},
-    domain::policy::Notifications,
-    domain::rotation::GenerationChange,
+    domain::{caller_policy::RefreshingCaller, policy::Notifications, rotation::GenerationChange},
     store::sessions::{self, RotationUpdate},
 };
 use countersign_token::ids::SessionId;
@@ -151,7 +150,12 @@ async fn turn(database: &Database, auth: &Arc<Auth>, tokens: &mut Vec<TokenPair>
 }
 
 async fn shared(auth: &Arc<Auth>, pair: TokenPair) -> TokenPair {
-    let request = RefreshRequest { refresh_token: pair.refresh_token, access_token: None, client: None };
+    let request = RefreshRequest {
+        refresh_token: pair.refresh_token,
+        access_token: None,
+        client: None,
+        caller: RefreshingCaller::default(),
+    };
     auth.refresh(request).await.expect("refreshed").tokens
 }
 
@@ -160,7 +164,14 @@ async fn alone(auth: &Auth, pair: &TokenPair) -> TokenPair {
     let read = auth.read_refresh_token(pair.refresh_token.expose()).await.expect("read").expect("ours");
     let now = auth.base.clock.now();
     let step = GenerationChange::rotation(read.generation).expect("below the end");
-    let advance = RotationUpdate { session_id: read.session_id, step, now, idle_expires_at: now + IDLE, client: None };
+    let advance = RotationUpdate {
+        session_id: read.session_id,
+        step,
+        now,
+        idle_expires_at: now + IDLE,
+        client: None,
+        only_of: None,
+    };
     let mut conn = auth.base.store.acquire().await.expect("connected");
     let session = sessions::advance(&mut conn, &advance).await.expect("tried").expect("possible");
     drop(conn);

@@ -8,8 +8,8 @@ use countersign::{
     config::{DatabaseSettings, PolicySettings, checked},
     crypto::{seal::MasterKeys, secret::Secret},
     domain::{password::Password, policy::Notifications, session::ClientInfo, user::Username},
+    edge::{Callers, Defaults},
     error::Error,
-    grpc::Administration,
     net::{Port, Protocol},
     server::{Config, Ports, Server, Stop},
     store::{Store, StoreSettings},
@@ -23,16 +23,16 @@ const PASSWORD: &str = "correct horse battery staple";
 pub(crate) const USERNAME: &str = "ann";
 
 #[derive(Parser)]
-struct Defaults {
+struct BenchSettings {
     #[command(flatten)]
     settings: PolicySettings,
 }
 
 /// The defaults, whatever the environment says.
 fn defaults() -> PolicySettings {
-    let command = Defaults::command().mut_args(|arg| arg.env(Resettable::Reset));
+    let command = BenchSettings::command().mut_args(|arg| arg.env(Resettable::Reset));
     let matches = command.try_get_matches_from(["bench"]).expect("defaults");
-    Defaults::from_arg_matches(&matches).expect("defaults").settings
+    BenchSettings::from_arg_matches(&matches).expect("defaults").settings
 }
 
 /// A running server.
@@ -64,7 +64,7 @@ impl Replica {
             drain_timeout: Duration::from_secs(10),
             store: Store::new(&store).expect("settings"),
             master_keys: MasterKeys::parse("master-key-file", MASTER_KEY).expect("a key"),
-            administration: Administration::Everybody,
+            callers: Callers::new(Defaults::Loopback, None),
             clock: clock.clone(),
         };
         let server = Server::build(config).await.expect("built");
@@ -97,6 +97,7 @@ impl Replica {
 
     pub(crate) async fn login(&self) -> TokenPair {
         let request = LoginRequest {
+            client_id: "default".to_owned(),
             device_hint: Secret::new(String::new()),
             until: None,
             username: Username::parse(USERNAME).expect("a name"),

@@ -14,7 +14,7 @@ use crate::{
         address::ClientAddress,
         audit::{Failure, Kind},
         password::Password,
-        session::ClientInfo,
+        session::{ClientInfo, SessionRequest},
         user::Username,
     },
     error::Error,
@@ -31,6 +31,8 @@ pub struct LoginRequest {
     pub audience: Vec<String>,
     /// The client as ListSessions shows it.
     pub client: ClientInfo,
+    /// Claim client_id: the caller.
+    pub client_id: String,
     /// The hint that the device was given at an earlier login; empty if none.
     pub device_hint: Secret,
     /// The caller waits no longer; None: as long as the server's setting says.
@@ -59,12 +61,13 @@ impl Auth {
         let audience = self.token_policy.choose_audience(request.audience)?;
         let device = self.keys.ring().decode_device(request.device_hint.expose());
         let source = Source { address: ClientAddress::parse(&request.client.ip), device };
-        let LoginRequest { username, password, until, .. } = request;
+        let LoginRequest { username, password, until, client, client_id, .. } = request;
+        let wish = SessionRequest { client_id: &client_id, audience: &audience, client: &client };
         let attempt = PasswordAttempt { username, password, source, until, refused_as: Kind::LoginFailed };
         for _ in 0..ATTEMPTS {
             let credentials = self.passwords.authenticate(&attempt).await?;
             let now = self.base.clock.now();
-            let session = self.sessions.draft(&credentials, audience.clone(), request.client.clone(), now);
+            let session = self.sessions.draft(&credentials, wish, now);
             let opened = self.sessions.open(session, credentials.clone()).await;
             if let Err(Error::SessionLimitReached) = opened {
                 self.passwords.refused(&attempt, Some(&credentials.user), Failure::SessionLimit);

@@ -11,6 +11,7 @@ use crate::{
     crypto::{refresh_token::RefreshToken, secret::Secret},
     domain::{
         audit::Cause,
+        caller_policy::RefreshingCaller,
         revocation::Reason,
         rotation::{Decision, GenerationChange, Liveness, decide},
         session::{ClientInfo, Session},
@@ -32,6 +33,8 @@ pub struct RefreshRequest {
     pub access_token: Option<Secret>,
     /// The client that ListSessions shows from now on.
     pub client: Option<ClientInfo>,
+    /// The caller, which may not refresh the bound sessions of others.
+    pub caller: RefreshingCaller,
 }
 
 /// The result of a Refresh.
@@ -56,10 +59,10 @@ impl Auth {
     /// Exchanges a refresh token for the session's next pair.
     ///
     /// # Errors
-    /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenReused`], [`Error::Rejected`] for the access token,
-    /// [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`], [`Error::ClockWrong`],
-    /// [`Error::RestoreUndecided`]: nothing is lost then, the same token may
-    /// be tried again.
+    /// [`Error::RefreshTokenInvalid`], [`Error::RefreshTokenReused`], [`Error::Rejected`] for the access token.
+    /// [`Error::CallerNotAllowed`] for a session that is bound to another client, [`Error::DatabaseUnavailable`],
+    /// [`Error::RevocationsStale`], [`Error::ClockWrong`], [`Error::RestoreUndecided`]: nothing is lost then, the same
+    /// token may be tried again.
     pub async fn refresh(self: &Arc<Self>, request: RefreshRequest) -> Result<Refreshed, Error> {
         detached(self, |auth| async move { auth.exchange_token(request).await }).await
     }
@@ -74,7 +77,7 @@ impl Auth {
             self.check_session(access_token, token.session_id)?;
         }
         let now = self.base.clock.now();
-        let (session, exchange) = self.exchange(token, request.client, now).await?;
+        let (session, exchange) = self.exchange(token, request, now).await?;
         // The database may have lost what this replica knows; then it is put back soon.
         if self.revocations().has_ended(&session) {
             return Err(Error::RefreshTokenInvalid);
@@ -97,10 +100,12 @@ impl Auth {
     async fn exchange(
         &self,
         token: RefreshToken,
-        client: Option<ClientInfo>,
+        request: RefreshRequest,
         now: OffsetDateTime,
     ) -> Result<(Session, Exchange), Error> {
-        // Nearly every token is the current one: try that first, without a look.
+        let RefreshRequest { client, caller, .. } = request;
+        // Nearly every token is the current one, and comes from the client that logged in: try that first, without a look.
+        let mut only_of = caller.only();
         let mut step = GenerationChange::rotation(token.generation).ok_or(Error::RefreshTokenInvalid)?;
         for _ in 0..ATTEMPTS {
             let advance = RotationUpdate {
@@ -109,6 +114,7 @@ impl Auth {
                 now,
                 idle_expires_at: self.sessions.idle_end(now),
                 client: client.clone(),
+                only_of: only_of.take(),
             };
             if let Some(session) = self.sessions.rotate(advance).await? {
                 return Ok((session, Exchange::New));
@@ -116,6 +122,10 @@ impl Auth {
             // Whatever is answered from here on rests on what is read.
             let session = self.sessions.prove(token.session_id).await?;
             let session = session.ok_or(Error::RefreshTokenInvalid)?;
+            // Whoever is told so knows nothing more of the token than before, and the session goes on (REQUIREMENTS R33).
+            if !caller.may_refresh(&session.client_id) {
+                return Err(Error::CallerNotAllowed);
+            }
             // It may have ended while this one waited.
             if matches!(session.rotation.liveness, Liveness::Until(end) if end <= self.base.clock.now()) {
                 return Err(Error::RefreshTokenInvalid);

@@ -123,6 +123,7 @@ fn json(event: &StoredEvent) -> serde_json::Value {
         "reason": event.reason,
         "detail": event.detail,
         "client": {"ip": event.client_ip, "user_agent": event.client_user_agent, "device": event.client_device},
+        "caller": event.caller,
         "count": event.count,
     })
 }
@@ -138,6 +139,7 @@ fn line(event: &StoredEvent) -> String {
         ("session", session.as_str()),
         ("reason", event.reason.as_str()),
         ("detail", event.detail.as_str()),
+        ("caller", event.caller.as_str()),
         ("ip", event.client_ip.as_str()),
         ("device", event.client_device.as_str()),
         ("count", if event.count == 1 { "" } else { count.as_str() }),
@@ -170,6 +172,7 @@ mod tests {
             client_ip: "\u{1b}[2J\u{202e}".to_owned(),
             client_user_agent: String::new(),
             client_device: String::new(),
+            caller: String::new(),
             count: 7,
         };
         let text = line(&event);

@@ -1,5 +1,5 @@
 //! `countersign dev`: everything on one machine with no set-up. A private durable Postgres in the data directory, the
-//! schema, keys, a demo user, and commands to paste. Listens on loopback only, where everybody administers.
+//! schema, keys, a demo user, and commands to paste. Listens on loopback only, where everybody may do everything.
 
 use std::{
     env, fs, io,
@@ -24,12 +24,16 @@ use super::{
 use crate::{
     auth::users::UserKey,
     config::{DatabaseSettings, Policies, PolicyFile, PolicySettings, ServerSettings, checked, read_file},
-    crypto::{random, seal::MasterKeys},
+    crypto::{
+        random,
+        seal::MasterKeys,
+        service_token::{self, ServiceTokenHash},
+    },
     domain::{
         connection::ConnectionPolicy, listen::ListenAddr, password::Password, policy::ServerPolicy, user::Username,
     },
+    edge::{Callers, Defaults},
     error::Error,
-    grpc::Administration,
     net::{Listener, Port, Protocol},
     server::{Config, Ports, Server},
 };
@@ -79,6 +83,9 @@ struct Facts {
     master_key_file: PathBuf,
     username: String,
     password: String,
+    /// The bearer token of administrators. Nobody on loopback needs it, unless a policy file lists callers.
+    #[serde(default)]
+    admin_token: String,
 }
 
 impl Dev {
@@ -107,6 +114,12 @@ impl Dev {
 
 impl Checked {
     async fn serve(self, dir: &Path, database_url: String) -> Result<(), Error> {
+        let admin_token = admin_token(dir)?;
+        let callers = Callers {
+            defaults: Defaults::Loopback,
+            admin_token: Some(ServiceTokenHash::from_file_content(&admin_token)?),
+            policy: self.policy_file.as_ref().map(PolicyFile::current),
+        };
         let (stop, reload) = (stop_signals()?, Reload::listen(self.policy_file, None)?);
         let master_key_file = dir.join("master.key");
         if !master_key_file.exists() {
@@ -116,7 +129,7 @@ impl Checked {
         store.migrate().await?;
         let config = Config {
             master_keys: MasterKeys::parse("data-dir", &read_file("data-dir", &master_key_file)?)?,
-            administration: Administration::Everybody,
+            callers,
             policies: self.policies,
             lame_duck: self.lame_duck,
             drain_timeout: self.drain_timeout,
@@ -135,6 +148,7 @@ impl Checked {
             master_key_file,
             username: USERNAME.to_owned(),
             password,
+            admin_token,
         };
         server.ready().await;
         let port = |listener, protocol| Port { listener, protocol, tls: None, policy: self.connections };
@@ -159,6 +173,15 @@ impl Facts {
         json.push(b'\n');
         write_private(&Self::path(dir), &json)
     }
+}
+
+/// The token of administrators: as it was at the last start, or a new one.
+fn admin_token(dir: &Path) -> Result<String, Error> {
+    let file = dir.join("admin.token");
+    if !file.exists() {
+        write_private(&file, service_token::generate()?.expose().as_bytes())?;
+    }
+    Ok(read_file("data-dir", &file)?.trim().to_owned())
 }
 
 /// The password of the demo user: as it was at the last start, or a new one.
@@ -222,7 +245,7 @@ fn start_failed(error: LaunchError) -> Error {
 }
 
 fn banner(facts: &Facts, dir: &Path) -> String {
-    let Facts { grpc_addr: grpc, http_addr: http, username, password, .. } = facts;
+    let Facts { grpc_addr: grpc, http_addr: http, username, password, admin_token, .. } = facts;
     let json = Facts::path(dir);
     let curl = "buf curl --protocol grpc --http2-prior-knowledge";
     let service = "countersign.v1.AuthService";
@@ -248,6 +271,10 @@ or with buf (npm install -g @bufbuild/buf):
   {curl} -d "{{\"access_token\":\"$ACCESS\"}}" http://{grpc}/{service}/Verify
   {curl} -d "{{\"refresh_token\":\"$REFRESH\"}}" http://{grpc}/{service}/Refresh
   {curl} -d "{{\"refresh_token\":\"$REFRESH\"}}" http://{grpc}/{service}/Revoke
+
+Administer users (the token is in dev.json; it is needed where a policy file lists callers):
+
+  grpcurl -plaintext -H "authorization: Bearer {admin_token}" {grpc} countersign.v1.UserService/ListUsers
 
 The public keys: curl http://{http}/.well-known/jwks.json
 "#,

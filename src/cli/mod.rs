@@ -8,6 +8,7 @@ mod healthcheck;
 mod keys;
 mod migrate;
 mod output;
+mod policy;
 mod process;
 mod reload;
 mod serve;
@@ -67,6 +68,8 @@ enum Command {
     Keys(Box<keys::Keys>),
     /// Show who logged in, what was refused, ended and changed, and by whom
     Audit(audit::Audit),
+    /// Check a policy file and explain it, and make service tokens
+    Policy(policy::Policy),
     /// Find out what a password hash may cost on this machine
     Hash(hash::Hash),
     /// Check the settings of serve, and print them
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Sessions(command) => block_on(command.run()),
         Command::Keys(command) => block_on(command.run()),
         Command::Audit(command) => block_on(command.run()),
+        Command::Policy(command) => command.run(),
         Command::Hash(command) => block_on(command.run()),
         Command::Config(command) => block_on(command.run(&given::<Cli>())),
         Command::Healthcheck(command) => block_on(command.run()),

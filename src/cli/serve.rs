@@ -19,11 +19,11 @@ use crate::{
     },
     crypto::service_token::ServiceTokenHash,
     domain::{
-        connection::{ConnectionPolicy, Transport},
+        connection::{ConnectionPolicy, TlsPolicy, Transport},
         policy::ServerPolicy,
     },
+    edge::{Callers, Defaults},
     error::Error,
-    grpc::Administration,
     net::{Listener, Port, Protocol, TlsFiles},
     server::{Config, Ports, Server},
     store::Store,
@@ -79,14 +79,24 @@ impl Serve {
         })?;
         let ServerPolicy { lame_duck, drain_timeout, connections, policy_file } = server;
         let policy_file = policy_file.map(PolicyFile::read).transpose()?;
-        let (tls, http_speaks_tls) = match transport {
+        let (files, http_speaks_tls) = match transport {
             Transport::Plaintext => (None, false),
-            Transport::Tls(files) => (Some(TlsFiles::read(files)?), true),
-            Transport::TlsOfGrpc(files) => (Some(TlsFiles::read(files)?), false),
+            Transport::Tls(files) => (Some(files), true),
+            Transport::TlsOfGrpc(files) => (Some(files), false),
         };
+        let callers = Callers {
+            defaults: if files.as_ref().is_some_and(TlsPolicy::knows_clients) {
+                Defaults::MutualTls
+            } else {
+                Defaults::Open
+            },
+            admin_token: admin_token(&listen)?,
+            policy: policy_file.as_ref().map(PolicyFile::current),
+        };
+        let tls = files.map(TlsFiles::read).transpose()?;
         let config = Config {
             master_keys: master_keys(&sealed_by)?,
-            administration: administration(&listen)?,
+            callers,
             store: store(&database)?,
             policies,
             lame_duck,
@@ -167,10 +177,10 @@ fn notify(state: NotifyState<'_>) {
     }
 }
 
-fn administration(listen: &ListenSettings) -> Result<Administration, Error> {
+fn admin_token(listen: &ListenSettings) -> Result<Option<ServiceTokenHash>, Error> {
     let Some(path) = &listen.admin_token_file else {
-        return Ok(Administration::Nobody);
+        return Ok(None);
     };
     let content = read_secret_file("admin-token-file", path)?;
-    ServiceTokenHash::from_file_content(&content).map(Administration::Bearer)
+    ServiceTokenHash::from_file_content(&content).map(Some)
 }

@@ -2,6 +2,7 @@
 //! clap reads, the ranges, and one check that makes a policy of it. The violations of all sections are reported together.
 
 mod audit;
+mod callers;
 mod database;
 mod environment;
 mod file;
@@ -17,6 +18,7 @@ mod sessions;
 mod throttling;
 mod tls;
 mod tokens;
+mod toml_notes;
 mod violations;
 
 use clap::Args;

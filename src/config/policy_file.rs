@@ -7,18 +7,21 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::file::read_file;
-use crate::error::Error;
+use super::{callers, file::read_file, toml_notes::Notes};
+use crate::{domain::caller_policy::CallerPolicy, error::Error};
 
 const SETTING: &str = "policy-file";
+/// The keys of the file itself.
+const KEYS: [&str; 3] = ["callers", "tokens", "trusted_proxies"];
 
 /// The content of a policy file. A key that is not known is refused: it may be a rule that somebody relies on.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FilePolicy {}
+#[derive(Debug, Default)]
+pub struct FilePolicy {
+    /// The policy of callers.
+    pub callers: Arc<CallerPolicy>,
+}
 
 /// A policy file, and what it said when it could last be used.
 #[derive(Debug)]
@@ -93,11 +96,16 @@ impl PolicyFile {
 }
 
 fn parse(path: &Path, text: &str) -> Result<FilePolicy, Error> {
-    toml::from_str(text).map_err(|error| {
-        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        Error::invalid(SETTING, format!("{}:{line}: {}", path.display(), error.message()))
-    })
+    let mut notes = Notes::new(SETTING, path, text);
+    let document = notes.document();
+    if !notes.is_empty() {
+        return notes.finish(FilePolicy::default());
+    }
+    for key in document.keys().filter(|key| !KEYS.contains(&key.get_ref().as_ref())) {
+        notes.unknown_key(key, &KEYS);
+    }
+    let callers = Arc::new(callers::read(&document, &mut notes));
+    notes.finish(FilePolicy { callers })
 }
 
 #[cfg(test)]
@@ -135,10 +143,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_said_with_its_line() {
-        assert_eq!(parse(Path::new("p.toml"), "# nothing\r\n\r\n").expect("empty"), FilePolicy::default());
+        assert!(parse(Path::new("p.toml"), "# nothing\r\n\r\n").expect("empty").callers.callers.is_none());
         for (text, line) in [
-            ("callers = []\n", 1),
-            ("\n# one\n[callers]\nname = 1\n", 3),
+            ("callers = 1\n", 1),
+            ("\n# one\n[other]\nname = 1\n", 3),
             ("\r\n\r\n[[routes]]\r\n", 3),
             ("\n\nx = = 1\n", 3),
             ("\n\"open", 2),
@@ -147,7 +155,7 @@ mod tests {
             assert!(said.starts_with(&format!("policy-file: p.toml:{line}: ")), "{text:?}: {said}");
             assert!(!said.contains('\n'), "one line: {said:?}");
         }
-        assert!(refused("callers = []\n").contains("unknown field `callers`"));
+        assert!(refused("caller = []\n").contains("unknown key `caller`, expected one of callers, "));
     }
 
     #[test]
@@ -157,7 +165,7 @@ mod tests {
         let mut file = PolicyFile::read(path.clone()).expect("read");
         assert_eq!(file.read_again(Occasion::Look), Reread::Unchanged);
         assert_eq!(file.read_again(Occasion::Request), Reread::Used);
-        directory.write("policy.toml", "callers = []\n");
+        directory.write("policy.toml", "caller = []\n");
         assert_eq!([Occasion::Look; 2].map(|again| file.read_again(again)), [Reread::Kept, Reread::Unchanged]);
         assert_eq!(file.read_again(Occasion::Request), Reread::Kept);
         fs::remove_file(&path).expect("removed");

@@ -112,7 +112,6 @@ impl SessionSettings {
                 grace: GRACE.check(self.refresh_grace, violations),
                 late_retry: LATE_RETRY.check(self.refresh_late_retry, violations),
             },
-            client_id: "default".to_owned(),
         }
     }
 }

@@ -26,6 +26,8 @@ pub struct Event {
     pub detail: String,
     /// The client, as far as the caller has said.
     pub client: ClientInfo,
+    /// Identity of the caller that was refused; empty if it has none, and for other events.
+    pub caller: String,
     /// Number of sessions that ended, of users that were written, or of equal events that this one stands for.
     pub count: u32,
 }
@@ -97,8 +99,8 @@ names! {
         PasswordChanged = "password_changed",
         /// A ChangePassword was refused.
         PasswordChangeFailed = "password_change_failed",
-        /// A caller that does not administer was refused what administrators may do.
-        AdministrationRefused = "administration_refused",
+        /// A caller was refused what it may not do.
+        CallerRefused = "caller_refused",
         /// The sessions of a database that was restored from a backup live.
         RestoreAccepted = "restore_accepted",
         /// A key was made.
@@ -121,7 +123,7 @@ names! {
         User = "user",
         /// A caller that administers over gRPC.
         Administrator = "administrator",
-        /// A caller that could not show that it administers.
+        /// A caller that may not do what it asked for.
         Caller = "caller",
         /// `countersign` on a machine that reaches the database.
         CommandLine = "command_line",
@@ -148,6 +150,26 @@ names! {
     }
 }
 
+names! {
+    /// Reasons for which a caller was refused.
+    Denial {
+        /// The caller is known, and the policy does not let it do this.
+        NotAllowed = "not_allowed",
+        /// The caller showed nothing that says who it is.
+        NoCredential = "no_credential",
+        /// The caller's certificate has several names of kind URI: X.509-SVID section 2 allows one.
+        SeveralUris = "several_uri_names",
+        /// The caller's certificate has a name of kind URI that is no SPIFFE id of a workload.
+        NotSpiffe = "uri_name_not_spiffe",
+        /// The caller's certificate has no name by which callers are known.
+        NoName = "certificate_without_name",
+        /// A trusted proxy did not say whose request it passes on.
+        NotForwarded = "no_forwarded_certificate",
+        /// A trusted proxy said it in a form that cannot be read.
+        ForwardedMalformed = "forwarded_certificate_malformed",
+    }
+}
+
 impl Event {
     /// An event of which nothing more is known.
     pub fn new(kind: Kind, actor: Actor) -> Self {
@@ -159,6 +181,7 @@ impl Event {
             reason: "",
             detail: String::new(),
             client: ClientInfo::default(),
+            caller: String::new(),
             count: 1,
         }
     }

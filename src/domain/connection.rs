@@ -33,6 +33,13 @@ pub struct TlsPolicy {
     pub client_auth: ClientAuth,
 }
 
+impl TlsPolicy {
+    /// True if clients are asked who they are.
+    pub fn knows_clients(&self) -> bool {
+        self.client_ca.is_some()
+    }
+}
+
 /// A demand on clients for a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {

@@ -4,10 +4,13 @@
 
 pub mod address;
 pub mod audit;
+pub mod caller;
+pub mod caller_policy;
 pub mod connection;
 pub mod hash_cost;
 pub mod key;
 pub mod listen;
+pub mod network;
 pub mod password;
 pub mod password_hash;
 pub mod policy;
@@ -15,6 +18,7 @@ pub mod rate;
 pub mod replica;
 pub mod revocation;
 pub mod rotation;
+pub mod rpc;
 pub mod session;
 pub mod text;
 pub mod throttle;

@@ -53,8 +53,6 @@ pub struct SessionPolicy {
     pub retention: Duration,
     /// Forgiveness of exchanged refresh tokens.
     pub rotation: RotationPolicy,
-    /// Claim client_id, until callers have identities.
-    pub client_id: String,
 }
 
 /// Choices of passwords: what a new one must not be, and what a hash costs.

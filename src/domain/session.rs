@@ -33,6 +33,17 @@ pub struct Session {
     pub client: ClientInfo,
 }
 
+/// The wish of a Login for a session.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionRequest<'r> {
+    /// Claim client_id: the caller.
+    pub client_id: &'r str,
+    /// The audience of the session's access tokens.
+    pub audience: &'r [String],
+    /// The client as ListSessions shows it.
+    pub client: &'r ClientInfo,
+}
+
 /// The program or person behind a session, as far as the caller knows; empty where it does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ClientInfo {
@@ -43,6 +54,9 @@ pub struct ClientInfo {
     /// Name or id of the device.
     pub device: String,
 }
+
+/// Claim client_id of sessions whose caller showed no identity at their Login.
+pub const DEFAULT_CLIENT_ID: &str = "default";
 
 const MAX_USER_AGENT: usize = 512;
 const MAX_DEVICE: usize = 128;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
-    caller::Caller,
     decode, encode,
     service::{ConfirmationDeadline, Service, deadline, respond},
     services::auth_service_server::AuthService,
@@ -13,14 +12,21 @@ use super::{
     verify_response::{VerifyBatchResponse, VerifyResponse},
     watch::{self, Events},
 };
-use crate::auth::{login::LoggedIn, refresh::Exchange, revoke::Target};
+use crate::{
+    auth::{login::LoggedIn, refresh::Exchange, revoke::Target},
+    edge::Caller,
+    error::Error,
+};
 
 #[async_trait]
 impl AuthService for Service {
     async fn login(&self, request: Request<v1::LoginRequest>) -> Result<Response<v1::LoginResponse>, Status> {
         respond("login", async {
-            let until = deadline(request.metadata());
-            let request = decode::login(request.into_inner(), until)?;
+            let (until, caller) = (deadline(request.metadata()), Caller::of(request.extensions())?);
+            let mut request = decode::login(request.into_inner(), until)?;
+            request.client_id = caller.client_id();
+            request.client = caller.believed(request.client);
+            request.audience = caller.audiences(request.audience, &self.auth.token_policy.audiences)?;
             let LoggedIn { tokens, device_hint } = self.auth.login(request).await?;
             let device_hint = device_hint.expose().to_owned();
             Ok(v1::LoginResponse { tokens: Some(encode::tokens(tokens)), device_hint })
@@ -43,9 +49,11 @@ impl AuthService for Service {
         request: Request<v1::VerifyBatchRequest>,
     ) -> Result<Response<VerifyBatchResponse>, Status> {
         respond("verify_batch", async {
+            let caller = Caller::of(request.extensions())?;
             let request = request.get_ref();
             let demand = decode::demand(&request.audience, request.max_staleness.as_ref())?;
             let tokens = decode::batch(&request.access_tokens)?;
+            caller.count_verified(request.access_tokens.len())?;
             let (verdicts, freshness) = self.auth.verify_batch(tokens, demand).await?;
             Ok(VerifyBatchResponse::new(&verdicts, freshness.as_of()))
         })
@@ -54,8 +62,15 @@ impl AuthService for Service {
 
     async fn refresh(&self, request: Request<v1::RefreshRequest>) -> Result<Response<v1::RefreshResponse>, Status> {
         respond("refresh", async {
-            let request = decode::refresh(request.into_inner())?;
-            let refreshed = self.auth.refresh(request).await?;
+            let caller = Caller::of(request.extensions())?;
+            let mut request = decode::refresh(request.into_inner())?;
+            request.client = request.client.map(|client| caller.believed(client));
+            request.caller = caller.refreshing();
+            let refreshed = self.auth.refresh(request).await;
+            if let Err(Error::CallerNotAllowed) = refreshed {
+                caller.refused();
+            }
+            let refreshed = refreshed?;
             Ok(v1::RefreshResponse {
                 tokens: Some(encode::tokens(refreshed.tokens)),
                 replayed: refreshed.exchange == Exchange::Replayed,
@@ -66,13 +81,12 @@ impl AuthService for Service {
 
     async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Result<Response<v1::RevokeResponse>, Status> {
         respond("revoke", async {
-            let caller = Caller::of(&request)?;
+            let caller = Caller::of(request.extensions())?;
             let (metadata, _, request) = request.into_parts();
             let (target, wait) = decode::revoke(request)?;
             let confirm_by = ConfirmationDeadline::of(&metadata, wait);
             if matches!(target, Target::Session(_) | Target::User(..)) {
-                let refused = |_: &_| self.auth.base.audit.refused_administration("AuthService/Revoke", caller.peer());
-                caller.must_administer().inspect_err(refused)?;
+                caller.may_revoke_by_id()?;
             }
             let revoked = self.auth.revoke(target).await?;
             Ok(self.confirm(revoked, confirm_by).await)

@@ -18,8 +18,12 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
-use super::{deadline, permission::Gate, status::status, trace};
-use crate::error::Error;
+use super::{deadline, status::status, trace};
+use crate::{
+    edge::{Gate, Refusal},
+    error::Error,
+    net::Peer,
+};
 
 /// The most calls that wait for their answers at once. Each takes some 20 KiB.
 const MAX_CALLS: usize = 8192;
@@ -29,12 +33,12 @@ const SHED: Duration = Duration::from_secs(1);
 /// Makes [`Contract`]s that share a bound on calls.
 #[derive(Clone, Debug)]
 pub(super) struct ContractLayer {
-    gate: Gate,
+    gate: Arc<Gate>,
     calls: Arc<Semaphore>,
 }
 
 impl ContractLayer {
-    pub(super) fn new(gate: Gate) -> Self {
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
         Self { gate, calls: Arc::new(Semaphore::new(MAX_CALLS)) }
     }
 }
@@ -43,7 +47,7 @@ impl ContractLayer {
 #[derive(Clone, Debug)]
 pub struct Contract<S> {
     inner: S,
-    gate: Gate,
+    gate: Arc<Gate>,
     calls: Arc<Semaphore>,
 }
 
@@ -51,7 +55,7 @@ impl<S> Layer<S> for ContractLayer {
     type Service = Contract<S>;
 
     fn layer(&self, inner: S) -> Contract<S> {
-        Contract { inner, gate: self.gate.clone(), calls: Arc::clone(&self.calls) }
+        Contract { inner, gate: Arc::clone(&self.gate), calls: Arc::clone(&self.calls) }
     }
 }
 
@@ -79,7 +83,7 @@ where
         let span = trace::span(request.headers());
         let authorized = {
             let _entered = span.as_ref().map(tracing::Span::enter);
-            self.gate.authorize(&mut request)
+            authorize(&self.gate, &mut request)
         };
         if let Err(refused) = authorized {
             return answered(refused.into_http());
@@ -105,6 +109,15 @@ where
             None => Box::pin(answer),
         }
     }
+}
+
+fn authorize(gate: &Gate, request: &mut Request<Body>) -> Result<(), Status> {
+    // Calls in the same process have none.
+    let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
+    gate.authorize(&peer, request).map_err(|refusal| match refusal {
+        Refusal::UnknownRpc => Status::unimplemented("no such method"),
+        Refusal::Refused(rpc, error) => status(rpc.name(), error),
+    })
 }
 
 fn answered<E: 'static>(response: Response<Body>) -> Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>> {
@@ -153,13 +166,15 @@ fn honest(response: Response<Body>) -> Response<Body> {
 mod tests {
     use std::convert::Infallible;
 
+    use countersign_token::clock::Clock;
     use tower::service_fn;
 
     use super::*;
-    use crate::grpc::caller::Administration;
+    use crate::edge::{Callers, Defaults};
 
     fn layer() -> ContractLayer {
-        ContractLayer::new(Gate { administration: Administration::Nobody, auth: None })
+        let gate = Gate::new(Callers::new(Defaults::Open, None), None, Clock::manual());
+        ContractLayer::new(Arc::new(gate))
     }
 
     fn call(kind: &str) -> Request<Body> {

@@ -25,9 +25,10 @@ use crate::{
     },
     crypto::{device_hint::Device, secret::Secret},
     domain::{
+        caller_policy::RefreshingCaller,
         password::Password,
         password_hash::Normalization,
-        session::ClientInfo,
+        session::{ClientInfo, DEFAULT_CLIENT_ID},
         user::{Username, parse_roles},
     },
     error::Error,
@@ -48,6 +49,7 @@ pub(super) fn login(request: v1::LoginRequest, until: Option<Instant>) -> Result
         audience: audiences(request.audience)?,
         client: client(request.client)?.unwrap_or_default(),
         device_hint: Secret::new(request.device_hint),
+        client_id: DEFAULT_CLIENT_ID.to_owned(),
         until,
     })
 }
@@ -81,6 +83,7 @@ pub(super) fn refresh(request: v1::RefreshRequest) -> Result<RefreshRequest, Err
         refresh_token: Secret::new(request.refresh_token),
         access_token: Some(request.access_token).filter(|token| !token.is_empty()).map(Secret::new),
         client: client(request.client)?,
+        caller: RefreshingCaller::default(),
     })
 }
 

@@ -12,6 +12,7 @@ use crate::{
         Auth,
         users::import::{Import, ImportMode, ImportRow, Outcome, Totals},
     },
+    edge::Caller,
     error::Error,
 };
 
@@ -32,13 +33,15 @@ struct Report {
 ///
 /// # Errors
 /// The status of tonic for a message that it cannot read, which `contract.rs` corrects. INVALID_ARGUMENT for a message that
-/// is too large or asks for a dry run too late. DATABASE_UNAVAILABLE. SHUTTING_DOWN when `drain` says so before the next message
-/// has come. What was written before stays.
+/// is too large or asks for a dry run too late. PERMISSION_DENIED for one with a role that the caller may not give.
+/// DATABASE_UNAVAILABLE. SHUTTING_DOWN when `drain` says so before the next message has come. What was written before stays.
 pub(super) async fn import(
     auth: Arc<Auth>,
+    caller: Result<Caller, Error>,
     mut messages: Streaming<v1::ImportUsersRequest>,
     mut drain: watch::Receiver<bool>,
 ) -> Result<v1::ImportUsersResponse, Status> {
+    let caller = caller.map_err(refused)?;
     let mut report = Report::default();
     let mut under_way = None;
     loop {
@@ -50,6 +53,7 @@ pub(super) async fn import(
             return Ok(report.answer());
         };
         let (mode, rows) = decode::imported(message).map_err(refused)?;
+        rows.iter().try_for_each(|row| caller.may_give(&row.roles)).map_err(refused)?;
         let (import, mode_so_far) = under_way.take().unwrap_or_else(|| (Import::new(mode), mode));
         if mode == ImportMode::DryRun && mode_so_far == ImportMode::Write {
             return Err(refused(Error::invalid("dry_run", "in the first message")));

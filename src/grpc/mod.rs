@@ -2,7 +2,6 @@
 //! answers; decides nothing.
 
 mod auth_service;
-mod caller;
 mod contract;
 mod deadline;
 mod decode;
@@ -11,7 +10,6 @@ mod encode;
 mod health_check;
 mod import;
 mod message_size;
-mod permission;
 mod server;
 mod service;
 #[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
@@ -23,6 +21,5 @@ pub mod v1;
 pub mod verify_response;
 mod watch;
 
-pub use caller::Administration;
 pub use health_check::check_health;
 pub use server::{Health, Services, serve, serve_routes, services};

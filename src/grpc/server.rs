@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use countersign_proto::DESCRIPTORS;
+use countersign_token::clock::Clock;
 use http::Request;
 use hyper::body::Incoming;
 use tokio::sync::watch;
@@ -16,16 +17,15 @@ use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _};
 
 use super::{
-    caller::Administration,
     contract::{Contract, ContractLayer},
     drain::UntilDrain,
     message_size::{BySize, SMALL},
-    permission::Gate,
     service::Service,
     services::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
 use crate::{
     auth::Auth,
+    edge::{Callers, Defaults, Gate},
     error::Error,
     net::{self, Port, Protocol},
 };
@@ -76,11 +76,11 @@ impl fmt::Debug for Health {
 pub async fn serve(
     port: Port,
     auth: Arc<Auth>,
-    administration: Administration,
+    callers: Callers,
     health: Health,
     drain: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let gate = Gate { administration, auth: Some(Arc::clone(&auth)) };
+    let gate = gate(&auth, callers);
     let service = Service::new(auth, drain.clone());
     let routes = routes(&service, health)?;
     serve_behind(gate, port, routes, drain).await;
@@ -89,10 +89,15 @@ pub async fn serve(
 
 /// Serves routes of others on a port with the same limits, until `drain` says so.
 pub async fn serve_routes(port: Port, routes: Routes, drain: watch::Receiver<bool>) {
-    serve_behind(Gate { administration: Administration::Nobody, auth: None }, port, routes, drain).await;
+    let gate = Gate::new(Callers::new(Defaults::Open, None), None, Clock::system());
+    serve_behind(Arc::new(gate), port, routes, drain).await;
 }
 
-async fn serve_behind(gate: Gate, port: Port, routes: Routes, drain: watch::Receiver<bool>) {
+fn gate(auth: &Auth, callers: Callers) -> Arc<Gate> {
+    Arc::new(Gate::new(callers, Some(Arc::clone(&auth.base.audit)), auth.base.clock.clone()))
+}
+
+async fn serve_behind(gate: Arc<Gate>, port: Port, routes: Routes, drain: watch::Receiver<bool>) {
     let service = ContractLayer::new(gate).layer(routes);
     if port.protocol == Protocol::Both {
         net::serve(port, GrpcWebLayer::new().layer(service), drain).await;
@@ -106,8 +111,8 @@ async fn serve_behind(gate: Gate, port: Port, routes: Routes, drain: watch::Rece
 pub type Services = Contract<Routes>;
 
 /// The RPCs of the contract, for whoever calls them in the same process. Streams go on until they are dropped.
-pub fn services(auth: Arc<Auth>, administration: Administration) -> Services {
-    let gate = Gate { administration, auth: Some(Arc::clone(&auth)) };
+pub fn services(auth: Arc<Auth>, callers: Callers) -> Services {
+    let gate = gate(&auth, callers);
     let mut routes = Routes::builder();
     add_contract(&mut routes, &Service::new(auth, watch::Sender::new(false).subscribe()));
     ContractLayer::new(gate).layer(routes.routes())

@@ -22,7 +22,9 @@ pub(super) fn status(rpc: &'static str, error: Error) -> Status {
     }
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     match error {
-        Error::Overloaded { retry_after } | Error::LoginThrottled { retry_after } => {
+        Error::Overloaded { retry_after }
+        | Error::LoginThrottled { retry_after }
+        | Error::CallerThrottled { retry_after } => {
             details.set_retry_info(Some(retry_after));
         }
         Error::InvalidArgument(violations) => {
@@ -65,7 +67,10 @@ fn answer(error: &Error) -> (Code, &'static str, &'static str, Level) {
             "the user has as many sessions as it may: end one first",
             Debug,
         ),
-        Error::CallerNotAllowed => (PermissionDenied, "CALLER_NOT_ALLOWED", "only administrators may do this", Debug),
+        Error::CallerNotAllowed => (PermissionDenied, "CALLER_NOT_ALLOWED", "the caller may not do this", Debug),
+        Error::CallerThrottled { .. } => {
+            (ResourceExhausted, "CALLER_THROTTLED", "the caller calls too often, try again later", Debug)
+        }
         Error::Overloaded { .. } => {
             (ResourceExhausted, "OVERLOADED", "too much work is waiting, try again later", Warn)
         }

@@ -1,5 +1,5 @@
-//! The names that a caller gives to a call, so that what is logged of it can be found: `x-request-id`, and `traceparent` of W3C Trace
-//! Context.
+//! The names that a caller gives to a call, so that what is logged of it can be found. They are `x-request-id`, and
+//! `traceparent` of W3C Trace Context.
 
 use http::{HeaderMap, HeaderName};
 use tracing::Span;

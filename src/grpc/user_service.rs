@@ -13,6 +13,7 @@ use super::{
 use crate::{
     auth::revoke::CONFIRM_WITHIN,
     domain::user::{Username, parse_roles},
+    edge::Caller,
 };
 
 #[async_trait]
@@ -23,11 +24,13 @@ impl UserService for Service {
     ) -> Result<Response<v1::CreateUserResponse>, Status> {
         let auth = &self.auth;
         respond("create_user", async {
+            let caller = Caller::of(request.extensions())?;
             let request = request.into_inner();
             let username = Username::parse(&request.username)?;
             let min = auth.passwords.min_length();
             let password = decode::new_password("password", request.password, min)?;
             let roles = parse_roles(request.roles)?;
+            caller.may_give(&roles)?;
             let user = auth.users.create(username, password, roles).await?;
             Ok(v1::CreateUserResponse { user: Some(encode::user(user)) })
         })
@@ -64,9 +67,12 @@ impl UserService for Service {
     ) -> Result<Response<v1::UpdateUserResponse>, Status> {
         respond("update_user", async {
             let confirm_by = ConfirmationDeadline::of(request.metadata(), CONFIRM_WITHIN);
+            let caller = Caller::of(request.extensions())?;
             let request = request.into_inner();
             let id = decode::user_id(&request.user_id)?;
-            let (user, revoked) = self.auth.users.update(id, decode::user_change(request)?).await?;
+            let change = decode::user_change(request)?;
+            caller.may_give(change.roles.as_deref().unwrap_or_default())?;
+            let (user, revoked) = self.auth.users.update(id, change).await?;
             let user = Some(encode::user(user));
             let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
                 self.confirm(revoked, confirm_by).await;
@@ -130,6 +136,8 @@ impl UserService for Service {
         &self,
         request: Request<Streaming<v1::ImportUsersRequest>>,
     ) -> Result<Response<v1::ImportUsersResponse>, Status> {
-        import::import(Arc::clone(&self.auth), request.into_inner(), self.drain.clone()).await.map(Response::new)
+        let caller = Caller::of(request.extensions());
+        let (auth, drain) = (Arc::clone(&self.auth), self.drain.clone());
+        import::import(auth, caller, request.into_inner(), drain).await.map(Response::new)
     }
 }

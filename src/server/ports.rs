@@ -6,8 +6,9 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     auth::Auth,
+    edge::Callers,
     error::Error,
-    grpc::{self, Administration, Health},
+    grpc::{self, Health},
     http::{self, Readiness},
     net::Port,
 };
@@ -36,9 +37,9 @@ impl Ports {
     }
 
     /// Opens the port of gRPC, and answers HTTP by these operations.
-    pub(super) fn open_grpc(&mut self, port: Port, auth: Arc<Auth>, administration: Administration, health: Health) {
+    pub(super) fn open_grpc(&mut self, port: Port, auth: Arc<Auth>, callers: Callers, health: Health) {
         let built = self.auth.get_or_init(|| auth);
-        self.serving.spawn(grpc::serve(port, Arc::clone(built), administration, health, self.drain.subscribe()));
+        self.serving.spawn(grpc::serve(port, Arc::clone(built), callers, health, self.drain.subscribe()));
     }
 
     /// Says at `/readyz` that requests are better sent elsewhere.

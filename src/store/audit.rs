@@ -40,6 +40,8 @@ pub struct StoredEvent {
     pub client_user_agent: String,
     /// The device of the client, as far as the caller said.
     pub client_device: String,
+    /// The identity of the caller that was refused.
+    pub caller: String,
     /// Number of equal events, or of those that it happened to.
     pub count: i64,
 }
@@ -55,12 +57,13 @@ pub async fn insert(conn: &mut Conn, events: &[Event], now: OffsetDateTime) -> R
     let text = |value: fn(&Event) -> &str| events.iter().map(value).collect::<Vec<_>>();
     let statement = query(
         "INSERT INTO audit_events (id, at, kind, actor, user_id, username, session_id, reason, detail, client_ip, \
-           client_user_agent, client_device, count) \
+           client_user_agent, client_device, caller, count) \
          SELECT n.id, $2, n.kind, n.actor, n.user_id, n.username, n.session_id, n.reason, n.detail, n.client_ip, \
-           n.client_user_agent, n.client_device, n.count FROM unnest($1::uuid[], $3::text[], $4::text[], $5::uuid[], \
-           $6::text[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[]) \
+           n.client_user_agent, n.client_device, n.caller, n.count FROM unnest($1::uuid[], $3::text[], $4::text[], $5::uuid[], \
+           $6::text[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
+           $14::bigint[]) \
          AS n (id, kind, actor, user_id, username, session_id, reason, detail, client_ip, client_user_agent, \
-           client_device, count)",
+           client_device, caller, count)",
     )
     .bind(events.iter().map(|_| new_v7(now)).collect::<Vec<_>>())
     .bind(now)
@@ -74,6 +77,7 @@ pub async fn insert(conn: &mut Conn, events: &[Event], now: OffsetDateTime) -> R
     .bind(text(|e| &e.client.ip))
     .bind(text(|e| &e.client.user_agent))
     .bind(text(|e| &e.client.device))
+    .bind(text(|e| &e.caller))
     .bind(events.iter().map(|e| i64::from(e.count)).collect::<Vec<_>>());
     conn.execute(statement).await.map(drop)
 }
@@ -130,7 +134,7 @@ pub async fn prune(
         // The condition is that of the index.
         Old::Refusals => {
             "DELETE FROM audit_events WHERE id IN (SELECT id FROM (SELECT id, at FROM audit_events WHERE id < $4 \
-               AND kind IN ('login_failed', 'password_change_failed', 'administration_refused') \
+               AND kind IN ('login_failed', 'password_change_failed', 'administration_refused', 'caller_refused') \
                ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) oldest WHERE at < LEAST($1, now() - $2 * interval '1 second'))"
         }
     };

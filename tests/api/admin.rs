@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use countersign::{
     domain::{password::Password, user::Username},
-    grpc::{
-        Administration,
-        v1::{
-            ChangePasswordRequest, CreateUserRequest, DeleteUserRequest, GetUserRequest, ListSessionsRequest,
-            ListUsersRequest, RevokeRequest, SetPasswordRequest, UpdateUserRequest, revoke_request::Target,
-        },
+    edge::{Callers, Defaults},
+    grpc::v1::{
+        ChangePasswordRequest, CreateUserRequest, DeleteUserRequest, GetUserRequest, ListSessionsRequest,
+        ListUsersRequest, RevokeRequest, SetPasswordRequest, UpdateUserRequest, revoke_request::Target,
     },
 };
 use sqlx::{Connection as _, PgConnection};
@@ -78,7 +76,7 @@ async fn a_refused_administrator_leaves_an_event_that_is_counted() {
     // The server writes them once a second, too.
     server.auth.base.audit.write_last_refusals().await.expect("written");
     let listing = "SELECT detail, actor, client_ip, sum(count)::bigint FROM audit_events \
-                   WHERE kind = 'administration_refused' GROUP BY 1, 2, 3 ORDER BY 1";
+                   WHERE kind = 'caller_refused' AND caller = '' AND reason = 'no_credential' GROUP BY 1, 2, 3 ORDER BY 1";
     let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
     let written = async {
         loop {
@@ -109,7 +107,7 @@ async fn a_refused_administrator_leaves_an_event_that_is_counted() {
 #[tokio::test]
 async fn without_a_token_file_nobody_administers() {
     let mut setup = Setup::new().await;
-    setup.administration = Administration::Nobody;
+    setup.callers = Callers::new(Defaults::Open, None);
     let server = setup.start().await;
     for (rpc, result) in call_all(&server, Some(&bearer())).await {
         assert!(not_allowed(&result), "{rpc}");

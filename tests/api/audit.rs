@@ -351,7 +351,7 @@ async fn refusals_are_deleted_sooner_than_what_was_done() {
     let old = "INSERT INTO audit_events (id, at, kind, actor) SELECT \
                ('00000000-0000-7000-8000-' || lpad(row_number() OVER (ORDER BY days DESC)::text, 12, '0'))::uuid, \
                now() - days * interval '1 day', kind, 'user' FROM generate_series(31, 29, -2) days, \
-               unnest('{login_failed,password_change_failed,administration_refused,login_succeeded}'::text[]) kind, \
+               unnest('{login_failed,password_change_failed,administration_refused,caller_refused,login_succeeded}'::text[]) kind, \
                generate_series(1, 3000)";
     connect(&server).await.execute(old).await.expect("inserted");
     server.auth.base.audit.delete_old().await.expect("deleted");
@@ -359,6 +359,7 @@ async fn refusals_are_deleted_sooner_than_what_was_done() {
     let left: Vec<(String, i64)> = sqlx::query_as(left).fetch_all(&mut connect(&server).await).await.expect("counted");
     let expected = [
         ("administration_refused", 3000),
+        ("caller_refused", 3000),
         ("login_failed", 3000),
         ("login_succeeded", 6000),
         ("password_change_failed", 3000),

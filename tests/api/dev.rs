@@ -10,10 +10,13 @@ use std::{
 };
 
 use countersign::grpc::v1::{
-    LoginRequest, RefreshRequest, TokenPair, VerifyRequest, auth_service_client::AuthServiceClient,
+    ListUsersRequest, LoginRequest, RefreshRequest, TokenPair, VerifyRequest, auth_service_client::AuthServiceClient,
+    user_service_client::UserServiceClient,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tonic::transport::Channel;
+
+use crate::support::Scratch;
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -66,10 +69,19 @@ struct Dev(Child);
 impl Dev {
     /// Starts it and waits until it says that it is ready.
     fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[])
+    }
+
+    /// The same, with these settings too.
+    fn start_with(dir: &Path, settings: &[&str]) -> Self {
         let dir = dir.to_str().expect("text");
         let ports = ["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"];
-        let mut child =
-            countersign(&["dev", "--data-dir", dir]).args(ports).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut child = countersign(&["dev", "--data-dir", dir])
+            .args(ports)
+            .args(settings)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
         let mut output = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
         while !line.contains("Countersign is ready") {
@@ -109,12 +121,12 @@ async fn login(dir: &DataDir) -> TokenPair {
 async fn dev_goes_on_with_the_same_users_sessions_and_keys_even_after_a_kill() {
     let dir = DataDir::new();
     let mut dev = Dev::start(&dir.0);
-    let (tokens, password) = (login(&dir).await, dir.fact("password"));
+    let (tokens, password, admin_token) = (login(&dir).await, dir.fact("password"), dir.fact("admin_token"));
     let busy = run(&["dev", "--data-dir", dir.0.to_str().expect("text")]);
     assert!(failure(&busy).contains("another countersign"), "one owner at a time");
     dev.signal(Signal::KILL);
     let mut dev = Dev::start(&dir.0);
-    assert_eq!(dir.fact("password"), password);
+    assert_eq!((dir.fact("password"), dir.fact("admin_token")), (password, admin_token));
     let verify = VerifyRequest { access_token: tokens.access_token, ..Default::default() };
     client(&dir).await.verify(verify).await.expect("the same keys");
     let refresh = RefreshRequest { refresh_token: tokens.refresh_token, ..Default::default() };
@@ -171,6 +183,29 @@ async fn users_are_administered_from_the_command_line() {
     assert_eq!(dev.signal(Signal::TERM), Some(0));
     let down = run(&["healthcheck", "--grpc-addr", &dir.fact("grpc_addr")]);
     failure(&down);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_loopback_everybody_administers_and_behind_a_list_of_callers_the_token_of_dev_json_does() {
+    let (dir, policy) = (DataDir::new(), Scratch::of("[[callers]]\nid = \"anyone\"\nrpcs = [\"Verify\"]\n"));
+    let list = async |token: Option<String>| {
+        let mut client =
+            UserServiceClient::connect(format!("http://{}", dir.fact("grpc_addr"))).await.expect("connect");
+        let mut request = tonic::Request::new(ListUsersRequest::default());
+        if let Some(token) = token {
+            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("a header"));
+        }
+        client.list_users(request).await.map_err(|status| status.code())
+    };
+    let mut dev = Dev::start(&dir.0);
+    list(None).await.expect("listed");
+    list(Some(dir.fact("admin_token"))).await.expect("listed");
+    assert_eq!(dev.signal(Signal::TERM), Some(0));
+    let mut dev = Dev::start_with(&dir.0, &["--policy-file", policy.text()]);
+    assert_eq!(list(None).await.expect_err("refused"), tonic::Code::PermissionDenied);
+    assert_eq!(list(Some("x".repeat(43))).await.expect_err("refused"), tonic::Code::PermissionDenied);
+    list(Some(dir.fact("admin_token"))).await.expect("listed");
+    assert_eq!(dev.signal(Signal::TERM), Some(0));
 }
 
 #[test]

@@ -15,8 +15,9 @@ use countersign::{
         key::{Purpose, Stage},
         policy::PepperMode,
     },
+    edge::{self, Defaults},
     grpc::{
-        self, Administration, Services,
+        self, Services,
         v1::{
             CreateUserRequest, DeleteUserRequest, GetJwksRequest, GetUserRequest, ImportUsersRequest, ImportedUser,
             ListSessionsRequest, ListUsersRequest, LoginRequest, RefreshRequest, RevokeRequest, SetPasswordRequest,
@@ -67,7 +68,7 @@ impl Callers {
         // The database does not end by itself what was left behind.
         setup.database_deadline = 2 * AT_LAST;
         let server = setup.start().await;
-        let services = grpc::services(server.auth.clone(), Administration::Everybody);
+        let services = grpc::services(server.auth.clone(), edge::Callers::new(Defaults::Loopback, None));
         let mut callers = Self { server, services, proxy, database_url, idle: usize::MAX };
         callers.settle().await;
         callers

@@ -12,6 +12,7 @@
 mod admin;
 mod audit;
 mod bounds;
+mod callers;
 mod clocks;
 mod command_line;
 mod confirm;

@@ -29,12 +29,9 @@ async fn serves(process: &Process) {
 
 #[test]
 fn a_policy_file_that_cannot_be_used_is_refused_with_its_line_before_anything_starts() {
-    let file = Scratch::of("# callers come later\n\ncallers = []\n");
+    let file = Scratch::of("# a slip\n\ncaller = []\n");
     let said = refused(file.text());
-    assert!(
-        said.starts_with(&format!("countersign: policy-file: {}:3: unknown field `callers`", file.text())),
-        "{said}"
-    );
+    assert!(said.starts_with(&format!("countersign: policy-file: {}:3: unknown key `caller`", file.text())), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
     let said = refused("/nowhere/policy.toml");
     assert!(said.starts_with("countersign: policy-file: /nowhere/policy.toml: "), "{said}");
@@ -44,9 +41,9 @@ fn a_policy_file_that_cannot_be_used_is_refused_with_its_line_before_anything_st
 async fn a_policy_file_that_is_broken_while_the_server_runs_is_said_once_and_mended() {
     let file = Scratch::of("\u{feff}# of Windows\r\n");
     let mut process = start(&file).await;
-    file.write("# one\ncallers = []\n");
+    file.write("# one\ncaller = []\n");
     let said = process.logged(REFUSED).await.pop().expect("a line");
-    assert!(said["error"].as_str().expect("text").contains(&format!("{}:2: unknown field", file.text())), "{said}");
+    assert!(said["error"].as_str().expect("text").contains(&format!("{}:2: unknown key", file.text())), "{said}");
     serves(&process).await;
     file.write("# two\r\n");
     let lines = process.logged(READ).await;

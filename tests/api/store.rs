@@ -200,7 +200,14 @@ async fn the_rotation_statement_agrees_with_the_decision_table() {
                 let now = session.created_at + after;
                 let decided = decide(&session.rotation, presented, policy, now);
                 let step = GenerationChange::rotation(presented).expect("below the end");
-                let advance = RotationUpdate { session_id: id, step, now, idle_expires_at: now + day, client: None };
+                let advance = RotationUpdate {
+                    session_id: id,
+                    step,
+                    now,
+                    idle_expires_at: now + day,
+                    client: None,
+                    only_of: None,
+                };
                 let mut tried = store.acquire().await.expect("connection");
                 tried.begin().await.expect("begun");
                 let alone = sessions::advance(&mut tried, &advance).await.expect("tried").is_some();

@@ -107,6 +107,7 @@ class Server:
         wait_until(f"the banner of {self.name}", lambda: self.runs() and started in self.out.read_text(), STARTS_WITHIN)
         self.facts = json.loads((data / "dev.json").read_text())
         self.job.seen.add(self.facts["password"])
+        self.job.seen.add(self.facts["admin_token"])
         self.connect()
 
     def wait_for_log(self):

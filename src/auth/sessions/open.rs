@@ -17,7 +17,7 @@ use crate::{
         policy::{SessionLimit, SessionLimitAction},
         revocation::Reason,
         rotation::{Liveness, RotationState},
-        session::{ClientInfo, Session},
+        session::{Session, SessionRequest},
     },
     error::Error,
     revocation::log::Changes,
@@ -34,8 +34,7 @@ impl Sessions {
     pub(in crate::auth) fn draft(
         &self,
         credentials: &UserWithHash,
-        audience: Vec<String>,
-        client: ClientInfo,
+        wish: SessionRequest<'_>,
         now: OffsetDateTime,
     ) -> Session {
         let expires_at = saturating_add(now, self.policy.ttl);
@@ -45,8 +44,8 @@ impl Sessions {
             user_id: credentials.user.id,
             epoch: credentials.user.epoch,
             roles: credentials.user.roles.clone(),
-            audience,
-            client_id: self.policy.client_id.clone(),
+            audience: wish.audience.to_vec(),
+            client_id: wish.client_id.to_owned(),
             created_at: now,
             expires_at,
             idle_expires_at,
@@ -56,7 +55,7 @@ impl Sessions {
                 rotated_at: now,
                 liveness: Liveness::Until(idle_expires_at),
             },
-            client,
+            client: wish.client.clone(),
         }
     }
 

@@ -270,7 +270,7 @@ mod tests {
 
     fn advance(session_id: SessionId) -> RotationUpdate {
         let (now, step) = (OffsetDateTime::UNIX_EPOCH, GenerationChange::rotation(1).expect("a step"));
-        RotationUpdate { session_id, step, now, idle_expires_at: now, client: None }
+        RotationUpdate { session_id, step, now, idle_expires_at: now, client: None, only_of: None }
     }
 
     fn waiting(session_id: SessionId) -> (Pending, oneshot::Receiver<BatchReply>) {

@@ -29,6 +29,8 @@ pub struct RotationUpdate {
     pub idle_expires_at: OffsetDateTime,
     /// The client that ListSessions shows from now on, if it is to change.
     pub client: Option<ClientInfo>,
+    /// The client_id that the session has to have; None for any.
+    pub only_of: Option<String>,
 }
 
 /// The text that both statements of a rotation have in common, before and after where their values come from.
@@ -40,8 +42,8 @@ macro_rules! advance {
              client_user_agent = COALESCE(n.user_agent, s.client_user_agent), \
              client_device = COALESCE(n.device, s.client_device) FROM ",
             $from,
-            " AS n (id, since, upto, previous, now, idle_expires_at, ip, user_agent, device), users u \
-             WHERE s.session_id = n.id AND u.id = s.user_id AND s.generation = n.since AND s.revoked_at IS NULL \
+            " AS n (id, since, upto, previous, now, idle_expires_at, ip, user_agent, device, only_of), users u \
+             WHERE s.session_id = n.id AND (n.only_of IS NULL OR n.only_of = s.client_id) AND u.id = s.user_id AND s.generation = n.since AND s.revoked_at IS NULL \
              AND u.disabled_at IS NULL AND u.epoch = s.epoch AND s.expires_at > n.now AND s.idle_expires_at > n.now \
              AND s.created_at >= (SELECT GREATEST(ended_before, undecided_before) FROM session_floor) \
              RETURNING ",
@@ -59,7 +61,7 @@ pub async fn advance(conn: &mut Conn, advance: &RotationUpdate) -> Result<Option
     let client = advance.client.as_ref();
     let statement = query_as::<_, Row>(advance!(
         "(VALUES ($1::uuid, $2::bigint, $3::bigint, $4::bigint, $5::timestamptz, $6::timestamptz, $7::text, $8::text, \
-         $9::text))"
+         $9::text, $10::text))"
     ))
     .bind(advance.session_id.0)
     .bind(i64::from(advance.step.from))
@@ -69,7 +71,8 @@ pub async fn advance(conn: &mut Conn, advance: &RotationUpdate) -> Result<Option
     .bind(advance.idle_expires_at)
     .bind(client.map(|client| &client.ip))
     .bind(client.map(|client| &client.user_agent))
-    .bind(client.map(|client| &client.device));
+    .bind(client.map(|client| &client.device))
+    .bind(advance.only_of.as_deref());
     let row = conn.fetch_optional(statement).await?;
     row.map(Session::try_from).transpose()
 }
@@ -85,7 +88,7 @@ pub async fn advance_all(conn: &mut Conn, advances: &[RotationUpdate]) -> Result
     };
     let statement = query_as::<_, Row>(advance!(
         "unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[], $7::text[], \
-         $8::text[], $9::text[])"
+         $8::text[], $9::text[], $10::text[])"
     ))
     .bind(advances.iter().map(|a| a.session_id.0).collect::<Vec<_>>())
     .bind(advances.iter().map(|a| i64::from(a.step.from)).collect::<Vec<_>>())
@@ -95,7 +98,8 @@ pub async fn advance_all(conn: &mut Conn, advances: &[RotationUpdate]) -> Result
     .bind(advances.iter().map(|a| a.idle_expires_at).collect::<Vec<_>>())
     .bind(client(|client| &client.ip))
     .bind(client(|client| &client.user_agent))
-    .bind(client(|client| &client.device));
+    .bind(client(|client| &client.device))
+    .bind(advances.iter().map(|a| a.only_of.as_deref()).collect::<Vec<_>>());
     let rows = conn.fetch_all(statement).await?;
     rows.into_iter().map(Session::try_from).collect()
 }

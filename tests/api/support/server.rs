@@ -8,11 +8,9 @@ use countersign::{
     config::{Policies, PolicySettings, checked},
     crypto::{seal::MasterKeys, service_token::ServiceTokenHash},
     domain::audit::Actor,
+    edge::{Callers, Defaults},
     error::Error,
-    grpc::{
-        Administration,
-        v1::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
-    },
+    grpc::v1::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
     net::{Port, Protocol},
     server::{self, Config, Ports, Server, Stop},
     store::{Store, StoreSettings},
@@ -46,7 +44,7 @@ pub(crate) fn administering<T>(request: T) -> Request<T> {
 /// How a server is to be set up.
 pub(crate) struct Setup {
     pub settings: PolicySettings,
-    pub administration: Administration,
+    pub callers: Callers,
     pub database_url: String,
     pub clock: Clock,
     pub database_deadline: Duration,
@@ -54,18 +52,18 @@ pub(crate) struct Setup {
 }
 
 #[derive(Parser)]
-struct Defaults {
+struct TestSettings {
     #[command(flatten)]
     settings: PolicySettings,
 }
 
 /// The defaults of the product, whatever the environment of the tests says.
 fn defaults() -> PolicySettings {
-    let command = Defaults::command().mut_args(|arg| arg.env(Resettable::Reset));
+    let command = TestSettings::command().mut_args(|arg| arg.env(Resettable::Reset));
     // The clock of a test is not the database's.
     let arguments = ["test", "--max-clock-distance", "1h"];
     let matches = command.try_get_matches_from(arguments).expect("defaults");
-    Defaults::from_arg_matches(&matches).expect("defaults").settings
+    TestSettings::from_arg_matches(&matches).expect("defaults").settings
 }
 
 impl Setup {
@@ -77,7 +75,7 @@ impl Setup {
     pub(crate) fn on(database_url: String, clock: Clock) -> Self {
         Self {
             settings: defaults(),
-            administration: Administration::Everybody,
+            callers: Callers::new(Defaults::Loopback, None),
             database_url,
             clock,
             database_deadline: Duration::from_secs(5),
@@ -87,7 +85,7 @@ impl Setup {
 
     pub(crate) fn with_admin_token(mut self) -> Self {
         let hash = ServiceTokenHash::from_file_content(ADMIN_TOKEN).expect("token");
-        self.administration = Administration::Bearer(hash);
+        self.callers = Callers::new(Defaults::Open, Some(hash));
         self
     }
 
@@ -121,7 +119,7 @@ impl Setup {
             drain_timeout: Duration::from_secs(10),
             store: Store::new(&store)?,
             master_keys: MasterKeys::parse("master-key-file", &self.master_key)?,
-            administration: self.administration,
+            callers: self.callers,
             clock: self.clock.clone(),
         })
         .await?;
