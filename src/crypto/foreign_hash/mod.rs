@@ -219,7 +219,7 @@ impl ForeignHash {
             Function::Argon2(hash) => hash.cost().to_owned(),
             Function::Phpass(hash) => format!("phpass {}", hash.cost()),
             Function::ShaCrypt(hash) => format!("sha-crypt {}", hash.cost()),
-            Function::Md5Crypt(_) => "md5-crypt".to_owned(),
+            Function::Md5Crypt(hash) => format!("md5-crypt {}", hash.cost()),
             Function::Once(hash) => format!("digest {}", hash.cost()),
         }
     }

@@ -53,6 +53,8 @@ impl Phpass {
     }
 
     pub(super) fn cost(&self) -> String {
-        format!("{} {}", self.digest, self.log2_rounds)
+        // Of a long password, each round of the one reads all and each of the other an MD5.
+        let of_md5 = if self.of_md5 { " of md5" } else { "" };
+        format!("{} {}{of_md5}", self.digest, self.log2_rounds)
     }
 }
