@@ -430,6 +430,8 @@ mod tests {
             (format!("$6$rounds=999$salt${hash}{hash}"), crypt::FORM),
             ("$P$HsaltsaltAAAAAAAAAAAAAAAAAAAAAA".to_owned(), phpass::FORM),
             (format!("$S$Hsaltsalt{hash}"), phpass::FORM),
+            ("$P$4saltsaltAAAAAAAAAAAAAAAAAAAAAA".to_owned(), phpass::FORM),
+            (format!("$S$4saltsalt{hash}"), phpass::FORM),
             (format!("pbkdf2_sha256$4294967295$salt${hash}"), super::pbkdf2::FORM),
             (format!("$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQ${hash}"), super::argon2::FORM),
             (format!("$argon2id$v=19$m=19456,t=4000000,p=1$c29tZXNhbHQ${hash}"), super::argon2::FORM),
