@@ -7,7 +7,7 @@ use base64::Engine as _;
 
 use super::{
     digests::Digest,
-    parts::{Read, STANDARD, adapted, from_hex, output, parameters, scheme},
+    parts::{LEAST_ROUNDS, Read, STANDARD, adapted, from_hex, output, parameters, scheme},
 };
 
 /// One or two seconds of one core.
@@ -133,6 +133,10 @@ fn pbkdf2_of(digest: Digest, iterations: u32, salt: Vec<u8>, hash: Option<Vec<u8
 impl Pbkdf2 {
     pub(super) fn matches(&self, password: &[u8]) -> bool {
         pbkdf2::verify(self.algorithm, self.iterations, &self.salt, password, &self.expected).is_ok()
+    }
+
+    pub(super) fn is_weak(&self) -> bool {
+        self.iterations.get() < LEAST_ROUNDS
     }
 
     pub(super) fn cost(&self) -> String {

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use super::{
     digests::Digest,
-    parts::{Read, from_itoa64, same, to_hex, to_itoa64},
+    parts::{LEAST_ROUNDS, Read, from_itoa64, same, to_hex, to_itoa64},
 };
 
 /// A fifth of a second of one core at most, and less than one for the longest password. Fewer rounds than 2^7 are refused by
@@ -53,6 +53,10 @@ impl Phpass {
             output = self.digest.of(&[&output, password]);
         }
         to_itoa64(&output).get(..self.expected.len()).is_some_and(|digits| same(digits, &self.expected))
+    }
+
+    pub(super) fn is_weak(&self) -> bool {
+        1 << self.log2_rounds < LEAST_ROUNDS
     }
 
     pub(super) fn cost(&self) -> String {
