@@ -1,13 +1,23 @@
 //! The settings of the database.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 
-use super::{file::read_secret_file, range::Range, violations::Violations};
+use super::{
+    file::{read_secret_file, warn_if_open},
+    range::Range,
+    violations::Violations,
+};
 use crate::error::Error;
 
 const PASSWORD_FILE: &str = "database-password-file";
+/// Parameters of the URL that name the file of the client's key.
+const KEY_FILES: [&str; 2] = ["sslkey", "ssl-key"];
 const CONNECTIONS: Range<u32> = Range::number("database-connections", 1, 1000);
 const DEADLINE: Range<Duration> = Range::time("database-deadline", Duration::from_millis(100), Duration::from_secs(30));
 
@@ -55,11 +65,15 @@ impl DatabaseSettings {
         DEADLINE.check(self.database_deadline, violations);
     }
 
-    /// The URL, with the password of the file if there is one.
+    /// The URL, with the password of the file if there is one. Says in the log if anybody may open a file with a secret.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a file that cannot be read, or a URL that has no user or a password already.
     pub fn url(&self) -> Result<String, Error> {
+        // A name that is a file's is no part of a password.
+        for key in KEY_FILES.into_iter().filter_map(|name| parameter(&self.database_url, name)) {
+            warn_if_open("database-url", Path::new(key));
+        }
         let Some(path) = &self.database_password_file else {
             return Ok(self.database_url.clone());
         };
@@ -80,16 +94,22 @@ impl DatabaseSettings {
     }
 }
 
-/// The URL with this password for its user, escaped; None if it has no user, or a password.
+/// The URL with this password for its user, escaped; None if it has no user, or a password in either place.
 fn with_password(url: &str, password: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#']).next()?;
     let (user, _) = authority.rsplit_once('@')?;
-    if user.is_empty() || user.contains(':') {
+    if user.is_empty() || user.contains(':') || parameter(url, "password").is_some() {
         return None;
     }
     let escaped: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
     Some(format!("{scheme}://{user}:{escaped}{}", rest.strip_prefix(user)?))
+}
+
+/// The value of a parameter of the URL, as it is written.
+fn parameter<'u>(url: &'u str, name: &str) -> Option<&'u str> {
+    let (_, query) = url.split_once('?')?;
+    query.split('&').find_map(|parameter| parameter.strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]
@@ -121,7 +141,14 @@ mod tests {
         let with = |url: &str| with_password(url, "a/b@ü");
         let expected = "postgres://me:%61%2F%62%40%C3%BC@h:5432,i/x?sslmode=require";
         assert_eq!(with("postgres://me@h:5432,i/x?sslmode=require").as_deref(), Some(expected));
-        for refused in ["postgres://h/x", "postgres://@h/x", "postgres://me:pw@h/x", "postgres://me:@h/x", "me@h"] {
+        for refused in [
+            "postgres://h/x",
+            "postgres://@h/x",
+            "postgres://me:pw@h/x",
+            "postgres://me:@h/x",
+            "me@h",
+            "postgres://me@h/x?password=y",
+        ] {
             assert_eq!(with(refused), None, "{refused}");
         }
     }

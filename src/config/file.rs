@@ -14,12 +14,17 @@ const OTHERS: u32 = 0o007;
 /// # Errors
 /// [`Error::InvalidArgument`] for `setting`.
 pub fn read_secret_file(setting: &'static str, path: &Path) -> Result<Zeroizing<String>, Error> {
+    warn_if_open(setting, path);
+    read_file(setting, path)
+}
+
+/// Says in the log if anybody on this machine may open a file with a secret.
+pub(super) fn warn_if_open(setting: &'static str, path: &Path) {
     let mode = fs::metadata(path).map(|metadata| metadata.permissions().mode());
     if let Some(mode) = mode.ok().filter(|mode| mode & OTHERS != 0) {
         let mode = format!("{:o}", mode & 0o777);
         tracing::warn!(setting, file = %path.display(), mode, "anybody on this machine may open a file with a secret");
     }
-    read_file(setting, path)
 }
 
 /// Reads a small file that a setting names, from any system: without the mark at its beginning.

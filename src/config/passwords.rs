@@ -78,7 +78,7 @@ pub struct PasswordSettings {
     )]
     pub password_pepper: PepperMode,
 
-    /// Takes weak hashes in an import: one round of MD5 or SHA, salted or not, and md5-crypt
+    /// Takes weak hashes in an import: below 1000 rounds of MD5 or SHA, salted or not, and md5-crypt
     #[arg(
         long,
         env = "COUNTERSIGN_IMPORT_WEAK_HASHES",

@@ -19,6 +19,7 @@ use argon2::Params;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    foreign_hash::is_foreign,
     hash_job::{HASH_TIME, Job, Load, Task},
     hash_worker::Worker,
     pepper::Peppers,
@@ -110,10 +111,11 @@ impl PasswordHasher {
         answer.await.map_err(|_| Error::ShuttingDown)?
     }
 
-    /// True if a stored hash is to be replaced by one of today's cost and pepper.
+    /// True if a stored hash is to be replaced by one of today's cost and pepper, or is another system's, however strong.
     pub fn is_outdated(&self, stored: &PasswordHash) -> bool {
         let today = |keyid: Option<String>| keyid.as_deref() == self.peppers.load().active_kid();
-        phc::is_outdated(stored, &self.params) || !keyid(stored).is_ok_and(today)
+        let is_ours = !is_foreign(stored.as_str());
+        !is_ours || phc::is_outdated(stored, &self.params) || !keyid(stored).is_ok_and(today)
     }
 
     /// Checks that work which has to be done by `until` may be queued now. That is judged by the length of the queue
@@ -382,7 +384,7 @@ mod tests {
     #[tokio::test]
     async fn r50_a_hash_below_the_policy_is_outdated_and_one_above_is_not() {
         let hasher = PasswordHasher::start(POLICY).expect("started");
-        let salt_and_hash = "c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA";
+        let (salt, hash) = ("A".repeat(22), "A".repeat(43));
         for (stored, outdated) in [
             ("$argon2id$v=19$m=19456,t=2,p=1", false),
             ("$argon2id$v=19$m=65536,t=3,p=4", false),
@@ -393,8 +395,14 @@ mod tests {
             ("$argon2id$v=16$m=65536,t=3,p=4", true),
             ("$2b$12", true),
         ] {
-            let stored = PasswordHash::from_stored(format!("{stored}${salt_and_hash}"));
+            let stored = PasswordHash::from_stored(format!("{stored}${salt}${hash}"));
             assert_eq!(hasher.is_outdated(&stored), outdated, "{}", stored.as_str());
+        }
+        // Django's and Kratos' lengths, and one that PHP made.
+        for (before, salt, hash) in [("", 30, 43), ("", 22, 22), ("typed:", 22, 43)] {
+            let (salt, hash) = ("A".repeat(salt), "A".repeat(hash));
+            let stored = PasswordHash::from_stored(format!("{before}$argon2id$v=19$m=65536,t=3,p=4${salt}${hash}"));
+            assert!(hasher.is_outdated(&stored), "however strong: {}", stored.as_str());
         }
     }
 }

@@ -185,9 +185,18 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_of_zero_turns_forgiveness_off() {
-        let strict = RotationPolicy { grace: Duration::ZERO, late_retry: Duration::ZERO };
-        assert_eq!(decide(&state(5, 4), 4, strict, at(1)), Decision::Reuse);
+    fn a_time_of_zero_turns_off_its_own_kind_of_forgiveness_alone() {
+        let (off, grace, late_retry) = (Duration::ZERO, POLICY.grace, POLICY.late_retry);
+        let skip = Decision::Skip(step(5, 4, 6));
+        for (grace, late_retry, soon, later) in [
+            (off, off, Decision::Reuse, Decision::Reuse),
+            (grace, off, Decision::Replay, Decision::Reuse),
+            (off, late_retry, skip, skip),
+        ] {
+            let policy = RotationPolicy { grace, late_retry };
+            let decided = [1, 31].map(|seconds| decide(&state(5, 4), 4, policy, at(seconds)));
+            assert_eq!(decided, [soon, later], "{policy:?}");
+        }
     }
 
     #[test]

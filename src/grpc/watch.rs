@@ -1,14 +1,19 @@
 //! WatchRevocations: one task for each subscriber, which waits for the state to become fresher and then sends what is new.
 //! A subscriber that reads slowly holds up its own task alone, and is told what it has missed when it reads on.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use countersign_token::{algorithm::Algorithm, clock::BootInstant, revocation::Revocation};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -20,28 +25,53 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The least pause between two heartbeats.
 const LEAST_PAUSE: Duration = Duration::from_millis(500);
 /// The most revocations in a message.
-const PART: usize = 1000;
-/// Messages that wait for a slow reader, and for how long it may take none.
-const BUFFERED: usize = 4;
+const PART: usize = 256;
+/// Messages that wait for a slow reader, and for how long it may take none. Few and small: all streams may have such readers.
+const BUFFERED: usize = 1;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Time for which a reader may take a snapshot, which stays in memory meanwhile. There is another one each ten seconds.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(120);
 /// Duration of a stream: the clocks of both ends run apart.
 const LIFE: Duration = Duration::from_secs(3600);
 
+/// An event, or the reason why there are no more.
+type Told = Result<v1::WatchRevocationsResponse, Status>;
+
 /// The events that a subscriber receives.
-pub(super) type Events = ReceiverStream<Result<v1::WatchRevocationsResponse, Status>>;
+pub(super) struct Events {
+    received: ReceiverStream<Told>,
+    _place: Place,
+}
+
+impl Stream for Events {
+    type Item = Told;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Told>> {
+        Pin::new(&mut self.received).poll_next(cx)
+    }
+}
+
+/// A place among the streams, taken as long as there is anything of one. A stream that is not read keeps what was sent in
+/// memory, also when its watcher has given up.
+type Place = Arc<OwnedSemaphorePermit>;
 
 struct Watcher {
     auth: Arc<Auth>,
-    events: mpsc::Sender<Result<v1::WatchRevocationsResponse, Status>>,
+    outbox: Outbox,
     /// The moment at which the call began.
     began: BootInstant,
     /// The position up to which the subscriber knows the log.
     position: Option<Position>,
     jwks: String,
-    _stream: OwnedSemaphorePermit,
+    _place: Place,
 }
 
+/// The way to a subscriber.
+#[derive(Clone)]
+struct Outbox(mpsc::Sender<Told>);
+
 /// Reasons for which a subscriber is told no more.
+#[derive(Debug)]
 enum End {
     /// The subscriber has gone, or reads nothing, or is to call again.
     Gone,
@@ -67,13 +97,19 @@ pub(super) fn watch(
 ) -> Result<Events, Error> {
     auth.revocations().state().fresh(None)?;
     refuse_secrets(&auth)?;
-    let stream = Arc::clone(streams).try_acquire_owned();
-    let stream = stream.map_err(|_| Error::Overloaded { retry_after: HEARTBEAT })?;
-    let (events, received) = mpsc::channel(BUFFERED);
+    let place = Arc::clone(streams).try_acquire_owned();
+    let place = Arc::new(place.map_err(|_| Error::Overloaded { retry_after: HEARTBEAT })?);
+    let (outbox, events) = channel(&place);
     let (began, position) = (auth.base.clock.boot(), read(position));
-    let watcher = Watcher { auth, events, began, position, jwks: String::new(), _stream: stream };
+    let watcher = Watcher { auth, outbox, began, position, jwks: String::new(), _place: place };
     tokio::spawn(watcher.run(drain));
-    Ok(ReceiverStream::new(received))
+    Ok(events)
+}
+
+/// Both ends of a stream that has a place.
+fn channel(place: &Place) -> (Outbox, Events) {
+    let (events, received) = mpsc::channel(BUFFERED);
+    (Outbox(events), Events { received: ReceiverStream::new(received), _place: Arc::clone(place) })
 }
 
 /// A key that verifies by what signs is given to nobody.
@@ -86,14 +122,14 @@ fn refuse_secrets(auth: &Auth) -> Result<(), Error> {
 
 impl Watcher {
     async fn run(mut self, mut drain: watch::Receiver<bool>) {
-        let events = self.events.clone();
+        let outbox = self.outbox.clone();
         let ended = tokio::select! {
             end = self.tell() => end,
             () = sleep(LIFE) => End::Gone,
             _ = drain.wait_for(|drain| *drain) => End::Because(Error::ShuttingDown),
         };
         if let End::Because(error) = ended {
-            drop(events.send(Err(status("watch_revocations", error))).await);
+            drop(outbox.tell(Err(status("watch_revocations", error))).await);
         }
     }
 
@@ -108,7 +144,7 @@ impl Watcher {
             };
             // At its own pace, however often the follower heartbeats: strangers can make it do so.
             if told_at.is_none_or(|told_at: Instant| told_at.elapsed() >= LEAST_PAUSE) {
-                if let Err(end) = self.send(Event::Heartbeat(v1::RevocationHeartbeat { complete_as_of })).await {
+                if let Err(end) = self.outbox.send(Event::Heartbeat(v1::RevocationHeartbeat { complete_as_of })).await {
                     return end;
                 }
                 told_at = Some(Instant::now());
@@ -128,7 +164,7 @@ impl Watcher {
         if ring != self.jwks {
             self.jwks.clone_from(&ring);
             let issuer = self.auth.token_policy.issuer.clone();
-            self.send(Event::Keys(v1::SigningKeys { jwks: ring, issuer })).await?;
+            self.outbox.send(Event::Keys(v1::SigningKeys { jwks: ring, issuer })).await?;
         }
         while self.tell_news().await? {}
         Ok(self.since_it_began(freshness.as_of_boot()))
@@ -140,12 +176,13 @@ impl Watcher {
             News::Nothing => return Ok(false),
             News::Added(added, position) => {
                 let event = |revocations, position| Event::Additions(v1::RevocationAdditions { revocations, position });
-                self.send_parts(&added, position, event).await?;
+                self.outbox.send_parts(&added, position, event).await?;
                 position
             }
             News::Everything(all, position) => {
                 let event = |revocations, position| Event::Snapshot(v1::RevocationSnapshot { revocations, position });
-                self.send_parts(&all, position, event).await?;
+                let sent = self.outbox.send_parts(&all, position, event);
+                timeout(SNAPSHOT_PATIENCE, sent).await.unwrap_or(Err(End::Gone))?;
                 position
             }
         };
@@ -153,6 +190,17 @@ impl Watcher {
         Ok(true)
     }
 
+    fn since_it_began(&self, moment: BootInstant) -> prost_types::Duration {
+        let nanos = i128::from(moment.as_nanos()) - i128::from(self.began.as_nanos());
+        let second = 1_000_000_000;
+        prost_types::Duration {
+            seconds: i64::try_from(nanos / second).unwrap_or(i64::MIN),
+            nanos: i32::try_from(nanos % second).unwrap_or(0),
+        }
+    }
+}
+
+impl Outbox {
     /// Sends revocations in parts of a size that fits a message; the last part carries the position. There is always a
     /// last part.
     async fn send_parts(
@@ -174,18 +222,12 @@ impl Watcher {
         }
     }
 
-    fn since_it_began(&self, moment: BootInstant) -> prost_types::Duration {
-        let nanos = i128::from(moment.as_nanos()) - i128::from(self.began.as_nanos());
-        let second = 1_000_000_000;
-        prost_types::Duration {
-            seconds: i64::try_from(nanos / second).unwrap_or(i64::MIN),
-            nanos: i32::try_from(nanos % second).unwrap_or(0),
-        }
+    async fn send(&self, event: Event) -> Result<(), End> {
+        self.tell(Ok(v1::WatchRevocationsResponse { event: Some(event) })).await
     }
 
-    async fn send(&self, event: Event) -> Result<(), End> {
-        let response = v1::WatchRevocationsResponse { event: Some(event) };
-        match timeout(PATIENCE, self.events.send(Ok(response))).await {
+    async fn tell(&self, told: Told) -> Result<(), End> {
+        match timeout(PATIENCE, self.0.send(told)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(End::Gone),
         }
@@ -202,4 +244,50 @@ fn read(text: &str) -> Option<Position> {
     let (seq, id) = text.split_once(':')?;
     let id = Uuid::try_parse(id).ok()?;
     Some(Position { seq: seq.parse().ok()?, id: Some(id).filter(|id| !id.is_nil()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_token::{ids::SessionId, revocation::Subject};
+    use tokio_stream::StreamExt as _;
+
+    use super::*;
+
+    fn place(streams: &Arc<Semaphore>) -> Place {
+        Arc::new(Arc::clone(streams).try_acquire_owned().expect("a place"))
+    }
+
+    /// Streams that nobody reads would else be left behind, and others begin in their places.
+    #[tokio::test]
+    async fn a_stream_that_is_not_read_keeps_its_place_when_its_watcher_has_given_up() {
+        let streams = Arc::new(Semaphore::new(1));
+        let (outbox, mut events) = channel(&place(&streams));
+        let told = || Event::Heartbeat(v1::RevocationHeartbeat::default());
+        outbox.send(told()).await.expect("there is room");
+        drop(outbox);
+        assert_eq!(streams.available_permits(), 0, "its message is still in memory");
+        assert!(events.next().await.is_some_and(|told| told.is_ok()) && events.next().await.is_none());
+        drop(events);
+        assert_eq!(streams.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn many_revocations_are_told_in_small_parts_the_last_with_the_position() {
+        let (outbox, events) = channel(&place(&Arc::new(Semaphore::new(1))));
+        let session = Subject::Session(SessionId(Uuid::nil()));
+        let all = vec![Revocation { subject: session, expires_at: time::OffsetDateTime::UNIX_EPOCH }; 2 * PART + 1];
+        let position = Position { seq: 7, id: None };
+        let event = |revocations, position| Event::Snapshot(v1::RevocationSnapshot { revocations, position });
+        let sending = tokio::spawn(async move { outbox.send_parts(&all, position, event).await });
+        let parts: Vec<_> = events.map(|told| told.expect("no end").event).collect().await;
+        sending.await.expect("joined").expect("taken");
+        let parts: Vec<_> = parts
+            .into_iter()
+            .map(|event| match event {
+                Some(Event::Snapshot(part)) => (part.revocations.len(), read(&part.position)),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(parts, [(PART, None), (PART, None), (1, Some(position))]);
+    }
 }

@@ -159,3 +159,47 @@ impl Revocations {
         drop(published.wait_for(reached).await);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    fn revocations() -> Arc<Revocations> {
+        Arc::new(Revocations::new(Duration::from_secs(30), Clock::manual()))
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_while_a_snapshot_is_taken() {
+        let revocations = revocations();
+        let mut taken = Box::pin(revocations.changes_since(None));
+        for _ in 0..2 {
+            let polled = taken.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending(), "it is taken in pieces");
+        }
+        assert!(matches!(taken.await, News::Everything(..)));
+    }
+
+    #[tokio::test]
+    async fn watchers_that_begin_at_once_take_one_snapshot() {
+        let revocations = revocations();
+        let mut watchers = JoinSet::new();
+        for _ in 0..10 {
+            let revocations = Arc::clone(&revocations);
+            watchers.spawn(async move { revocations.changes_since(None).await });
+        }
+        let snapshots: Vec<_> = watchers
+            .join_all()
+            .await
+            .into_iter()
+            .map(|news| match news {
+                News::Everything(all, _) => all,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!(snapshots.iter().all(|one| Arc::ptr_eq(one, &snapshots[0])));
+    }
+}

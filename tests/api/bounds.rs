@@ -1,6 +1,8 @@
 //! Bounds: what a caller can make this service keep in memory. Every field of every request is made too long, as the
 //! descriptors name them, so that a field that is added is tested too.
 
+use std::collections::HashSet;
+
 use bytes::{Buf as _, BufMut as _};
 use countersign::grpc::v1;
 use countersign_proto::DESCRIPTORS;
@@ -76,7 +78,8 @@ async fn send(server: &TestServer, rpc: &str, message: Vec<u8>) -> Result<Vec<u8
     let mut request = Request::new(tokio_stream::once(message));
     let bearer: MetadataValue<_> = format!("Bearer {ADMIN_TOKEN}").parse().expect("a header");
     request.metadata_mut().insert("authorization", bearer);
-    let path = PathAndQuery::try_from(format!("/countersign.v1.{rpc}")).expect("a path");
+    let package = if rpc.starts_with("grpc.") { "" } else { "countersign.v1." };
+    let path = PathAndQuery::try_from(format!("/{package}{rpc}")).expect("a path");
     let mut answer = grpc.streaming(request, path, Raw).await?.into_inner();
     Ok(answer.message().await?.expect("a message"))
 }
@@ -226,7 +229,8 @@ async fn every_field_of_every_request_is_bounded() {
 #[tokio::test]
 async fn messages_above_64_kib_are_for_batches_and_imports() {
     let server = Setup::new().await.with_admin_token().start().await;
-    for (rpc, _) in Contract::read().requests {
+    let ours = Contract::read().requests.into_iter().map(|(rpc, _)| rpc);
+    for rpc in ours.chain(["grpc.health.v1.Health/Check".to_owned()]) {
         let large = ["AuthService/VerifyBatch", "UserService/ImportUsers"].contains(&rpc.as_str());
         // A field that no message has, which is read over.
         for (size, fits) in [(65 * 1024, large), (1024 * 1024 + 1, false)] {
@@ -236,4 +240,36 @@ async fn messages_above_64_kib_are_for_batches_and_imports() {
             assert_eq!(too_large, !fits, "{rpc} {size}: {message:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_page_of_large_users_is_cut_by_its_bytes_and_goes_on_where_it_was_cut() {
+    let server = Setup::new().await.with_admin_token().start().await;
+    let roles: Vec<String> = (0..64).map(|n| format!("{n:x<64}")).collect();
+    let hash = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+    let user = |n: usize| v1::ImportedUser {
+        username: format!("user{n}"),
+        password_hash: hash.into(),
+        roles: roles.clone(),
+        ..Default::default()
+    };
+    for part in 0..3 {
+        let users = (part * 150..(part + 1) * 150).map(user).collect();
+        let message = v1::ImportUsersRequest { users, ..Default::default() };
+        let imported = send(&server, "UserService/ImportUsers", message.encode_to_vec()).await.expect("imported");
+        assert_eq!(v1::ImportUsersResponse::decode(&imported[..]).expect("an answer").imported, 150);
+    }
+    let (mut names, mut page_token, mut pages) = (HashSet::new(), String::new(), 0);
+    loop {
+        let request = v1::ListUsersRequest { page_size: 1000, page_token };
+        let listed = send(&server, "UserService/ListUsers", request.encode_to_vec()).await.expect("listed");
+        assert!(listed.len() <= 1100 * 1024, "{} bytes", listed.len());
+        let page = v1::ListUsersResponse::decode(&listed[..]).expect("a page");
+        names.extend(page.users.into_iter().map(|user| user.username));
+        (page_token, pages) = (page.next_page_token, pages + 1);
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((names.len(), pages), (450, 2));
 }

@@ -180,6 +180,12 @@ async fn a_file_with_a_secret_that_anybody_may_open_is_named() {
     set_mode(&key, 0o404);
     set_mode(&token, 0o440);
     assert_eq!(named().await, ["master-key-file"]);
+    let with_key = format!("postgres://h/x?sslmode=require&sslkey={}", key.text());
+    for (mode, warned) in [(0o604, true), (0o640, false)] {
+        set_mode(&key, mode);
+        let said = run(&["user", "--database-url", &with_key, "list"], &[]).1;
+        assert_eq!(said.contains("anybody on this machine may open"), warned, "{said}");
+    }
 }
 
 #[test]

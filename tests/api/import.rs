@@ -4,7 +4,7 @@ use std::{
     env, fs,
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
@@ -332,6 +332,11 @@ async fn the_command_names_the_lines_that_it_refuses_and_can_be_run_again() {
         assert_eq!(begins, ["line 4:", "line 5:", "line 6:", "counter"], "{complaints}");
         assert!(!complaints.contains("hunter2"), "{complaints}");
     }
+    let mut unread = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    unread.args(["user", "--database-url", &url, "import", file.path()]).stdout(writer).stderr(Stdio::null());
+    assert_eq!(unread.status().expect("it runs").code(), Some(1), "whether or not anybody reads the totals");
     let missing = user_command(&url, &["import", "/nonexistent/users.jsonl"]);
     assert!(text(&missing.stderr).contains("file: cannot be read"));
 }

@@ -141,6 +141,10 @@ mod tests {
             ("$2a$12$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "bcrypt 12"),
             ("$wp$2y$12$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW", "bcrypt 12"),
             ("scrypt$16384$salt$8$1$aGFzaGhhc2hoYXNoaGFzaA==", "scrypt 14 8 1"),
+            ("$S$5TOxWPdvJRs0P/xZBdrrPlGgzViOS0drHu3jaIjitesfttrp18bk", "phpass sha512 7"),
+            ("U$S$5vNHDQyLqCTvsYBLWBUWXJWhA0m3DTpBh04acFEOGB.bKBclhKgo", "phpass sha512 7 of md5"),
+            ("$5$rounds=1000$saltstring$Km08H85XPP64cNB7MIYBbfh.2TZRH6icvHsPRlLVecC", "sha-crypt sha256 1000 10"),
+            ("$1$saltsalt$dReGpJJU8600y5nMM.mFy0", "md5-crypt 8"),
             ("damaged", "damaged"),
         ] {
             assert_eq!(parameters(hash), expected);

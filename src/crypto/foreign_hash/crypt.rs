@@ -94,14 +94,19 @@ impl ShaCrypt {
         same(&digits, &self.expected)
     }
 
+    /// The salt is read in most rounds: its length may bring about one more block of the digest.
     pub(super) fn cost(&self) -> String {
-        format!("{} {}", self.digest, self.rounds)
+        format!("{} {} {}", self.digest, self.rounds, self.salt.len())
     }
 }
 
 impl Md5Crypt {
     pub(super) fn matches(&self, password: &[u8]) -> bool {
         same(&digits_of(&self.compute(password), MD5_PLACES), &self.expected)
+    }
+
+    pub(super) fn cost(&self) -> String {
+        self.salt.len().to_string()
     }
 
     fn compute(&self, password: &[u8]) -> Zeroizing<Vec<u8>> {

@@ -49,7 +49,7 @@ const NFKC: &str = "nfkc:";
 const UNKNOWN: &str = "a hash in one of the forms that are documented with ImportedUser";
 const PEPPERED: &str = "argon2 without keyid: a hash with a pepper cannot be checked here";
 const WEAK_HASH: &str =
-    "not one round of a digest or md5-crypt: such weak hashes are taken with import-weak-hashes alone";
+    "not below 1000 rounds of a digest, nor md5-crypt: such weak hashes are taken with import-weak-hashes alone";
 
 /// A hash that was read and may be verified. Never printed.
 pub struct ForeignHash {
@@ -171,9 +171,14 @@ fn read(text: &str) -> Result<Function, &'static str> {
 }
 
 impl Function {
-    /// True if guessing is cheap whatever the parameters.
+    /// True if guessing is cheap, by the function or by its parameters.
     fn is_weak(&self) -> bool {
-        matches!(self, Self::Md5Crypt(_) | Self::Once(_))
+        match self {
+            Self::Md5Crypt(_) | Self::Once(_) => true,
+            Self::Pbkdf2(hash) => hash.is_weak(),
+            Self::Phpass(hash) => hash.is_weak(),
+            _ => false,
+        }
     }
 }
 
@@ -219,7 +224,7 @@ impl ForeignHash {
             Function::Argon2(hash) => hash.cost().to_owned(),
             Function::Phpass(hash) => format!("phpass {}", hash.cost()),
             Function::ShaCrypt(hash) => format!("sha-crypt {}", hash.cost()),
-            Function::Md5Crypt(_) => "md5-crypt".to_owned(),
+            Function::Md5Crypt(hash) => format!("md5-crypt {}", hash.cost()),
             Function::Once(hash) => format!("digest {}", hash.cost()),
         }
     }
@@ -304,6 +309,20 @@ mod tests {
     }
 
     #[test]
+    fn a_form_that_is_strong_is_weak_with_few_rounds() {
+        let (hash, hex) = ("A".repeat(43), "a".repeat(64));
+        for (weak, strong) in [
+            (format!("pbkdf2_sha256$999$salt${hash}"), format!("pbkdf2_sha256$1000$salt${hash}")),
+            (format!("pbkdf2:sha1:1$salt${hex}"), format!("pbkdf2:sha1:1000$salt${hex}")),
+            (format!("$P$7saltsalt{}", &hash[..22]), format!("$P$8saltsalt{}", &hash[..22])),
+            (format!("$S$7saltsalt{hash}"), format!("U$S$8saltsalt{hash}")),
+        ] {
+            assert_eq!(description(imported(&weak)), WEAK_HASH, "{weak}");
+            assert!(imported(&strong).is_ok(), "{strong}");
+        }
+    }
+
+    #[test]
     fn bcrypt_reads_a_part_of_72_bytes_and_more_unless_it_is_of_a_digest() {
         let long = password(&"x".repeat(72));
         assert!(!reads_part_of(&imported(BCRYPT).expect("read"), &password(&"x".repeat(71))));
@@ -333,8 +352,9 @@ mod tests {
         }
         let sha256 = |text: &str| {
             let mut output = [0; 32];
-            pbkdf2::derive(PBKDF2_HMAC_SHA256, NonZeroU32::MIN, b"salt", text.as_bytes(), &mut output);
-            format!("pbkdf2_sha256$1$salt${}", STANDARD.encode(output))
+            let rounds = NonZeroU32::new(1000).expect("some");
+            pbkdf2::derive(PBKDF2_HMAC_SHA256, rounds, b"salt", text.as_bytes(), &mut output);
+            format!("pbkdf2_sha256$1000$salt${}", STANDARD.encode(output))
         };
         let normalised = sha256("fianc\u{e9}1");
         assert_eq!(checked(&normalised, Normalization::Nfkc, typed), Verdict::Right);
@@ -430,6 +450,8 @@ mod tests {
             (format!("$6$rounds=999$salt${hash}{hash}"), crypt::FORM),
             ("$P$HsaltsaltAAAAAAAAAAAAAAAAAAAAAA".to_owned(), phpass::FORM),
             (format!("$S$Hsaltsalt{hash}"), phpass::FORM),
+            ("$P$4saltsaltAAAAAAAAAAAAAAAAAAAAAA".to_owned(), phpass::FORM),
+            (format!("$S$4saltsalt{hash}"), phpass::FORM),
             (format!("pbkdf2_sha256$4294967295$salt${hash}"), super::pbkdf2::FORM),
             (format!("$argon2id$v=19$m=4194304,t=2,p=1$c29tZXNhbHQ${hash}"), super::argon2::FORM),
             (format!("$argon2id$v=19$m=19456,t=4000000,p=1$c29tZXNhbHQ${hash}"), super::argon2::FORM),

@@ -11,6 +11,8 @@ use zeroize::Zeroizing;
 /// The result of reading a form. None: the text has another form. An error says what was expected.
 pub(super) type Read<T> = Option<Result<T, &'static str>>;
 
+/// Rounds of a digest below which guessing is as cheap as with md5-crypt, which has so many, or cheaper.
+pub(super) const LEAST_ROUNDS: u32 = 1000;
 /// Shorter ones could be met by chance.
 const MIN_OUTPUT: usize = 16;
 const MAX_OUTPUT: usize = 64;

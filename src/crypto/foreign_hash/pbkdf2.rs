@@ -7,7 +7,7 @@ use base64::Engine as _;
 
 use super::{
     digests::Digest,
-    parts::{Read, STANDARD, adapted, from_hex, output, parameters, scheme},
+    parts::{LEAST_ROUNDS, Read, STANDARD, adapted, from_hex, output, parameters, scheme},
 };
 
 /// One or two seconds of one core.
@@ -46,7 +46,7 @@ pub(super) fn read(text: &str) -> Read<Pbkdf2> {
         },
         _ => match scheme(text) {
             Some((name, rest)) if name.starts_with("pbkdf2") => read_scheme(&name, rest),
-            None if text.starts_with("AA") || text.starts_with("AQ") => read_aspnet(text),
+            None if is_aspnet(text) => read_aspnet(text),
             _ => return None,
         },
     };
@@ -72,6 +72,11 @@ fn read_scheme(name: &str, text: &str) -> Option<Pbkdf2> {
     let bytes = from_hex(text)?;
     let (salt, hash) = bytes.split_at_checked(salt).filter(|(_, hash)| hash.len() == 32)?;
     pbkdf2_of(digest, iterations, salt.to_vec(), Some(hash.to_vec()))
+}
+
+/// True if a text begins with the byte of a version, 0 or 1, in base64: the second digit has bits of the next byte.
+fn is_aspnet(text: &str) -> bool {
+    matches!(text.as_bytes(), [b'A', b'A'..=b'Q', ..])
 }
 
 /// Reads a byte of version, then the salt and the hash. Version 1 (Identity v3) names digest, iterations and salt before.
@@ -128,6 +133,10 @@ fn pbkdf2_of(digest: Digest, iterations: u32, salt: Vec<u8>, hash: Option<Vec<u8
 impl Pbkdf2 {
     pub(super) fn matches(&self, password: &[u8]) -> bool {
         pbkdf2::verify(self.algorithm, self.iterations, &self.salt, password, &self.expected).is_ok()
+    }
+
+    pub(super) fn is_weak(&self) -> bool {
+        self.iterations.get() < LEAST_ROUNDS
     }
 
     pub(super) fn cost(&self) -> String {

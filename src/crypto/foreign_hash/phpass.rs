@@ -1,16 +1,19 @@
 //! phpass's portable hashes, which phpBB stored, and WordPress before 6.8. Drupal 7's are the same with SHA-512: of the
 //! password, or of the MD5 that Drupal 6 had stored.
 
+use std::ops::RangeInclusive;
+
 use super::{
     digests::Digest,
-    parts::{Read, from_itoa64, same, to_hex, to_itoa64},
+    parts::{LEAST_ROUNDS, Read, from_itoa64, same, to_hex, to_itoa64},
 };
 
-/// A fifth of a second of one core at most, and less than one for the longest password.
-const MAX_LOG2_ROUNDS: u32 = 18;
+/// A fifth of a second of one core at most, and less than one for the longest password. Fewer rounds than 2^7 are refused by
+/// phpass and Drupal too.
+const LOG2_ROUNDS: RangeInclusive<u32> = 7..=18;
 const SALT: usize = 8;
 
-pub(super) const FORM: &str = "phpass as $P$, $H$, $S$ or U$S$, at most 2^18 rounds, 8 characters of salt, the hash";
+pub(super) const FORM: &str = "phpass as $P$, $H$, $S$ or U$S$, 2^7 to 2^18 rounds, 8 characters of salt, the hash";
 
 /// A hash by phpass.
 pub struct Phpass {
@@ -36,7 +39,7 @@ pub(super) fn read(text: &str) -> Read<Phpass> {
 fn phpass_of(digest: Digest, length: usize, of_md5: bool, text: &str) -> Option<Phpass> {
     let (rounds, rest) = text.as_bytes().split_first()?;
     let (salt, expected) = rest.split_at_checked(SALT).filter(|(_, hash)| hash.len() == length)?;
-    let log2_rounds = from_itoa64(*rounds).filter(|rounds| *rounds <= MAX_LOG2_ROUNDS)?;
+    let log2_rounds = from_itoa64(*rounds).filter(|rounds| LOG2_ROUNDS.contains(rounds))?;
     let all_digits = expected.iter().all(|digit| from_itoa64(*digit).is_some());
     all_digits.then(|| Phpass { digest, of_md5, log2_rounds, salt: salt.to_vec(), expected: expected.to_vec() })
 }
@@ -52,7 +55,13 @@ impl Phpass {
         to_itoa64(&output).get(..self.expected.len()).is_some_and(|digits| same(digits, &self.expected))
     }
 
+    pub(super) fn is_weak(&self) -> bool {
+        1 << self.log2_rounds < LEAST_ROUNDS
+    }
+
     pub(super) fn cost(&self) -> String {
-        format!("{} {}", self.digest, self.log2_rounds)
+        // Of a long password, each round of the one reads all and each of the other an MD5.
+        let of_md5 = if self.of_md5 { " of md5" } else { "" };
+        format!("{} {}{of_md5}", self.digest, self.log2_rounds)
     }
 }
