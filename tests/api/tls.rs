@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use countersign::grpc::v1::{GetJwksRequest, VerifyRequest, auth_service_client::AuthServiceClient};
+use countersign::grpc::v1::{GetJwksRequest, LoginRequest, VerifyRequest, auth_service_client::AuthServiceClient};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -99,8 +99,34 @@ async fn clients_are_served_with_a_certificate_of_the_client_ca_alone() {
         server.call(identity).await.expect_err(who);
     }
     let optional = Tls::start(&["--tls-client-auth", "optional"]).await;
-    optional.call(None).await.expect("without one");
-    assert!(optional.call(Some(&foreign)).await.is_err(), "one that is not valid");
+    optional.call(Some(&optional.clients.issue(&[CALLER]))).await.expect("served");
+    let nobody = optional.call(None).await.expect_err("without a name");
+    assert_eq!(nobody.code(), Code::PermissionDenied, "it comes in, and may do nothing");
+    assert_ne!(optional.call(Some(&foreign)).await.expect_err("not valid").code(), Code::PermissionDenied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_who_its_certificate_says() {
+    let policy = Scratch::of(&format!(
+        "[[callers]]\nid = \"{CALLER}\"\nrpcs = [\"Login\"]\n\n[[callers]]\nid = \"dns:jobs.internal\"\nrpcs = [\"GetJwks\"]\n"
+    ));
+    let server = Tls::start(&["--tls-client-auth", "required", "--policy-file", policy.text()]).await;
+    for (names, jwks, login) in [
+        (&[CALLER][..], Code::PermissionDenied, Code::Unauthenticated),
+        (&["jobs.internal"], Code::Ok, Code::PermissionDenied),
+        (&[CALLER, "spiffe://example.org/ns/shop/sa/other"], Code::PermissionDenied, Code::PermissionDenied),
+        (&[CALLER, "jobs.internal"], Code::PermissionDenied, Code::Unauthenticated),
+        (&["spiffe://example.org/ns/else"], Code::PermissionDenied, Code::PermissionDenied),
+        (&[], Code::PermissionDenied, Code::PermissionDenied),
+    ] {
+        let identity = server.clients.issue(names);
+        let channel = server.endpoint(Some(&identity)).connect().await.expect("connected");
+        let mut client = AuthServiceClient::new(channel);
+        let asked = client.get_jwks(GetJwksRequest::default()).await;
+        assert_eq!(asked.map_or_else(|status| status.code(), |_| Code::Ok), jwks, "{names:?}");
+        let request = LoginRequest { username: "nobody".to_owned(), password: "x".repeat(20), ..Default::default() };
+        assert_eq!(client.login(request).await.expect_err("no such user").code(), login, "{names:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
