@@ -50,6 +50,14 @@ impl Caller {
         id.to_owned()
     }
 
+    /// The name by which its streams are counted: its identity, or else its address; None if it has neither.
+    pub fn holder(&self) -> Option<String> {
+        match (&self.identity, self.peer) {
+            (Identity::Admin | Identity::Known(_), _) => Some(self.client_id()),
+            (Identity::Unknown(_), peer) => peer.map(|addr| addr.to_string()),
+        }
+    }
+
     /// The caller as one that refreshes.
     pub fn refreshing(&self) -> RefreshingCaller {
         RefreshingCaller { client_id: self.client_id(), policy: self.policy.clone() }

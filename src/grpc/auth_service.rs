@@ -120,8 +120,10 @@ impl AuthService for Service {
         &self,
         request: Request<v1::WatchRevocationsRequest>,
     ) -> Result<Response<Events>, Status> {
-        let watching =
-            watch::watch(Arc::clone(&self.auth), &request.get_ref().position, self.drain.clone(), &self.streams);
-        respond("watch_revocations", async { watching }).await
+        let watching = async {
+            let place = self.streams.take(Caller::of(request.extensions())?.holder());
+            watch::watch(Arc::clone(&self.auth), &request.get_ref().position, self.drain.clone(), place)
+        };
+        respond("watch_revocations", watching).await
     }
 }

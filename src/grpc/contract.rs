@@ -1,5 +1,5 @@
 //! A layer around every call. It refuses callers that lack the permission, and keeps the contract where tonic does not.
-//! A deadline answers DEADLINE_EXCEEDED (tonic says CANCELLED). A request that cannot be read answers INVALID_ARGUMENT
+//! A deadline answers DEADLINE_EXCEEDED. A request that cannot be read answers INVALID_ARGUMENT
 //! with ErrorInfo (tonic says OUT_OF_RANGE or INTERNAL). A handler that panics answers INTERNAL, and what is no call of gRPC
 //! 415. Calls beyond a bound are shed.
 
@@ -13,7 +13,7 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::sleep};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 use tracing::Instrument as _;
@@ -88,8 +88,7 @@ where
         if let Err(refused) = authorized {
             return answered(refused.into_http());
         }
-        // Made before tonic makes its own timer for the same header, so that ours ends first.
-        let deadline = deadline::of(&request).map(tokio::time::sleep);
+        let deadline = deadline::of(&request);
         let response = self.inner.call(request);
         let answer = async move {
             let response = unpanicked(response);
@@ -98,7 +97,8 @@ where
                 Some(deadline) => tokio::select! {
                     biased;
                     response = response => response,
-                    () = deadline => Ok(status("deadline", Error::DeadlineExceeded).into_http()),
+                    // Made when it is first waited for: an answer from memory needs no timer.
+                    () = async { sleep(deadline).await } => Ok(status("deadline", Error::DeadlineExceeded).into_http()),
                 },
             };
             drop(turn);

@@ -3,14 +3,11 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use countersign_token::revocation::MAX_STALENESS;
-use tokio::{
-    sync::{Semaphore, watch},
-    time::Instant,
-};
+use tokio::{sync::watch, time::Instant};
 use tonic::{Response, Status, metadata::MetadataMap};
 
 use super::{deadline::timeout, encode, status::status, v1};
-use crate::{auth::Auth, error::Error, revocation::log::Revoked};
+use crate::{auth::Auth, error::Error, net::Places, revocation::log::Revoked};
 
 /// Time that an answer needs to reach the caller.
 const ANSWER: Duration = Duration::from_millis(50);
@@ -22,17 +19,18 @@ pub(super) struct Service {
     pub auth: Arc<Auth>,
     /// Says when streams have to end.
     pub drain: watch::Receiver<bool>,
-    /// The streams of revocations that may still begin.
-    pub streams: Arc<Semaphore>,
+    /// The streams of revocations.
+    pub streams: Arc<Places<String>>,
 }
 
-/// The most streams of revocations at once.
+/// The most streams of revocations at once, and those of one caller.
 const MAX_STREAMS: usize = 4096;
+const MAX_STREAMS_OF_CALLER: usize = 1024;
 
 impl Service {
     /// The services of these operations, until `drain` says so.
     pub(super) fn new(auth: Arc<Auth>, drain: watch::Receiver<bool>) -> Self {
-        Self { auth, drain, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+        Self { auth, drain, streams: Places::new(MAX_STREAMS, MAX_STREAMS_OF_CALLER) }
     }
 
     /// The answer to what was ended, once the other replicas have confirmed it or the caller can wait no longer.

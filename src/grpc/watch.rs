@@ -10,7 +10,7 @@ use std::{
 
 use countersign_token::{algorithm::Algorithm, clock::BootInstant, revocation::Revocation};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tokio_stream::{Stream, wrappers::ReceiverStream};
@@ -18,7 +18,13 @@ use tonic::Status;
 use uuid::Uuid;
 
 use super::{encode, status::status, v1, v1::watch_revocations_response::Event};
-use crate::{auth::Auth, domain::revocation::Position, error::Error, revocation::feed::News};
+use crate::{
+    auth::Auth,
+    domain::revocation::Position,
+    error::Error,
+    net::{Full, Place},
+    revocation::feed::News,
+};
 
 /// The longest pause between two heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -40,7 +46,7 @@ type Told = Result<v1::WatchRevocationsResponse, Status>;
 /// The events that a subscriber receives.
 pub(super) struct Events {
     received: ReceiverStream<Told>,
-    _place: Place,
+    _place: Kept,
 }
 
 impl Stream for Events {
@@ -53,7 +59,7 @@ impl Stream for Events {
 
 /// A place among the streams, taken as long as there is anything of one. A stream that is not read keeps what was sent in
 /// memory, also when its watcher has given up.
-type Place = Arc<OwnedSemaphorePermit>;
+type Kept = Arc<Place<String>>;
 
 struct Watcher {
     auth: Arc<Auth>,
@@ -63,7 +69,7 @@ struct Watcher {
     /// The position up to which the subscriber knows the log.
     position: Option<Position>,
     jwks: String,
-    _place: Place,
+    _place: Kept,
 }
 
 /// The way to a subscriber.
@@ -88,16 +94,15 @@ impl From<Error> for End {
 /// Begins a stream, which ends when `drain` says so.
 ///
 /// # Errors
-/// [`Error::RevocationsStale`], [`Error::SigningKeySecret`]; [`Error::Overloaded`] when `streams` are all taken.
+/// [`Error::RevocationsStale`], [`Error::SigningKeySecret`]; [`Error::Overloaded`] without a place.
 pub(super) fn watch(
     auth: Arc<Auth>,
     position: &str,
     drain: watch::Receiver<bool>,
-    streams: &Arc<Semaphore>,
+    place: Result<Place<String>, Full>,
 ) -> Result<Events, Error> {
     auth.revocations().state().fresh(None)?;
     refuse_secrets(&auth)?;
-    let place = Arc::clone(streams).try_acquire_owned();
     let place = Arc::new(place.map_err(|_| Error::Overloaded { retry_after: HEARTBEAT })?);
     let (outbox, events) = channel(&place);
     let (began, position) = (auth.base.clock.boot(), read(position));
@@ -107,7 +112,7 @@ pub(super) fn watch(
 }
 
 /// Both ends of a stream that has a place.
-fn channel(place: &Place) -> (Outbox, Events) {
+fn channel(place: &Kept) -> (Outbox, Events) {
     let (events, received) = mpsc::channel(BUFFERED);
     (Outbox(events), Events { received: ReceiverStream::new(received), _place: Arc::clone(place) })
 }
@@ -252,28 +257,29 @@ mod tests {
     use tokio_stream::StreamExt as _;
 
     use super::*;
+    use crate::net::Places;
 
-    fn place(streams: &Arc<Semaphore>) -> Place {
-        Arc::new(Arc::clone(streams).try_acquire_owned().expect("a place"))
+    fn place(streams: &Arc<Places<String>>) -> Kept {
+        Arc::new(streams.take(None).expect("a place"))
     }
 
     /// Streams that nobody reads would else be left behind, and others begin in their places.
     #[tokio::test]
     async fn a_stream_that_is_not_read_keeps_its_place_when_its_watcher_has_given_up() {
-        let streams = Arc::new(Semaphore::new(1));
+        let streams = Places::new(1, 1);
         let (outbox, mut events) = channel(&place(&streams));
         let told = || Event::Heartbeat(v1::RevocationHeartbeat::default());
         outbox.send(told()).await.expect("there is room");
         drop(outbox);
-        assert_eq!(streams.available_permits(), 0, "its message is still in memory");
+        assert_eq!(streams.taken(), 1, "its message is still in memory");
         assert!(events.next().await.is_some_and(|told| told.is_ok()) && events.next().await.is_none());
         drop(events);
-        assert_eq!(streams.available_permits(), 1);
+        assert_eq!(streams.taken(), 0);
     }
 
     #[tokio::test]
     async fn many_revocations_are_told_in_small_parts_the_last_with_the_position() {
-        let (outbox, events) = channel(&place(&Arc::new(Semaphore::new(1))));
+        let (outbox, events) = channel(&place(&Places::new(1, 1)));
         let session = Subject::Session(SessionId(Uuid::nil()));
         let all = vec![Revocation { subject: session, expires_at: time::OffsetDateTime::UNIX_EPOCH }; 2 * PART + 1];
         let position = Position { seq: 7, id: None };

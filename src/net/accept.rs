@@ -1,10 +1,9 @@
 //! The loop that accepts connections, and the bounds on how many there are.
 
 use std::{
-    collections::HashMap,
     io,
     net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +15,7 @@ use tower::Service;
 use super::{
     connection::{Connections, stopped},
     listener::Listener,
+    places::{Full, Place, Places},
     protocol::Protocol,
     tls::TlsConfig,
 };
@@ -57,7 +57,7 @@ where
 {
     let Port { listener, protocol, tls, policy } = port;
     let connections = Arc::new(Connections::new(service, protocol, tls, policy));
-    let admission = Arc::new(Admission::new(policy));
+    let mut admission = Admission::new(policy);
     let mut served = JoinSet::new();
     let mut trouble = Trouble::default();
     loop {
@@ -69,7 +69,7 @@ where
         match accepted {
             Ok((socket, addr)) => {
                 trouble.over();
-                let Some(admitted) = Admission::admit(&admission, addr) else {
+                let Some(admitted) = admission.admit(addr) else {
                     continue;
                 };
                 let serving = Arc::clone(&connections).serve(socket, addr, stop.clone());
@@ -118,67 +118,29 @@ impl Trouble {
     }
 }
 
-/// The connections that there are.
+/// The connections that there may be.
 #[derive(Debug)]
 struct Admission {
-    policy: ConnectionPolicy,
-    counts: Mutex<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    all: usize,
-    by_addr: HashMap<IpAddr, usize>,
+    places: Arc<Places<IpAddr>>,
     /// True from a refusal until there is room again, so that a flood is one line in the log.
     refusing: bool,
 }
 
 impl Admission {
     fn new(policy: ConnectionPolicy) -> Self {
-        Self { policy, counts: Mutex::default() }
+        let places = Places::new(policy.max_connections, policy.max_connections_per_address);
+        Self { places, refusing: false }
     }
 
     /// Counts one more connection from this address; None if there are too many.
-    fn admit(this: &Arc<Self>, addr: Option<IpAddr>) -> Option<Admitted> {
-        let key = addr.map(network);
-        let mut counts = this.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let from_there = key.and_then(|key| counts.by_addr.get(&key).copied()).unwrap_or_default();
-        if counts.all >= this.policy.max_connections || from_there >= this.policy.max_connections_per_address {
-            if !counts.refusing {
-                counts.refusing = true;
-                let (all, peer) = (counts.all, addr.map(tracing::field::display));
-                tracing::warn!(all, from_there, peer, "too many connections: new ones are closed");
-            }
-            return None;
+    fn admit(&mut self, addr: Option<IpAddr>) -> Option<Place<IpAddr>> {
+        let admitted = self.places.take(addr.map(network));
+        if let (Err(Full { all, own }), false) = (&admitted, self.refusing) {
+            let peer = addr.map(tracing::field::display);
+            tracing::warn!(all, from_there = own, peer, "too many connections: new ones are closed");
         }
-        counts.refusing = false;
-        counts.all += 1;
-        if let Some(key) = key {
-            counts.by_addr.insert(key, from_there + 1);
-        }
-        Some(Admitted { admission: Arc::clone(this), key })
-    }
-}
-
-/// A connection that counts until this is dropped.
-#[derive(Debug)]
-struct Admitted {
-    admission: Arc<Admission>,
-    key: Option<IpAddr>,
-}
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        let mut counts = self.admission.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counts.all -= 1;
-        if let Some(key) = self.key {
-            let left = counts.by_addr.get(&key).map_or(0, |count| count - 1);
-            if left == 0 {
-                counts.by_addr.remove(&key);
-            } else {
-                counts.by_addr.insert(key, left);
-            }
-        }
+        self.refusing = admitted.is_err();
+        admitted.ok()
     }
 }
 
@@ -194,28 +156,15 @@ fn network(addr: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn admission(max_connections: usize, max_connections_per_address: usize) -> Arc<Admission> {
-        let policy = ConnectionPolicy { max_connections, max_connections_per_address, max_age: None };
-        Arc::new(Admission::new(policy))
-    }
-
     #[test]
-    fn connections_are_bounded_in_all_and_by_address_and_count_until_they_end() {
-        let [here, there, v6, same_v6] =
-            ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"].map(|addr| Some(addr.parse().expect("address")));
-        let admission = admission(4, 2);
-        let admit = |addr| Admission::admit(&admission, addr);
-        let first = [admit(here), admit(here)];
-        assert!(first.iter().all(Option::is_some) && admit(here).is_none());
-        let second = [admit(v6), admit(same_v6)];
-        assert!(second.iter().all(Option::is_some));
-        assert!(admit(there).is_none() && admit(None).is_none(), "four in all");
-        drop(second);
-        let local = [admit(None), admit(None)];
-        assert!(local.iter().all(Option::is_some));
-        drop((first, local));
-        assert_eq!(admission.counts.lock().expect("not poisoned").by_addr.len(), 0);
-        assert!(admit(here).is_some());
+    fn an_address_of_ipv6_counts_with_its_network() {
+        let policy = ConnectionPolicy { max_connections_per_address: 2, ..ConnectionPolicy::default() };
+        let mut admission = Admission::new(policy);
+        let [one, same, other, mapped] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1"]
+            .map(|addr| Some(addr.parse().expect("an address")));
+        let held = [admission.admit(one), admission.admit(same)];
+        assert!(held.iter().all(Option::is_some) && admission.admit(one).is_none() && admission.refusing);
+        assert!(admission.admit(other).is_some() && admission.admit(mapped).is_some() && !admission.refusing);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod connect;
 mod connection;
 mod listener;
 mod peer;
+mod places;
 mod protocol;
 mod requests;
 mod tls;
@@ -14,6 +15,7 @@ pub use self::{
     connect::connect,
     listener::Listener,
     peer::{CertificateNames, Peer},
+    places::{Full, Place, Places},
     protocol::Protocol,
     tls::{TlsConfig, TlsFiles},
 };

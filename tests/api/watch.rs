@@ -346,9 +346,10 @@ async fn there_is_a_bound_on_streams() {
             }
         }
     };
-    assert_eq!((streams.len(), refusal(refused)), (4096, (Code::ResourceExhausted, "OVERLOADED".into())));
+    // Of one caller, which is an address here; four times as many of all.
+    assert_eq!((streams.len(), refusal(refused)), (1024, (Code::ResourceExhausted, "OVERLOADED".into())));
     server.auth_client().get_jwks(GetJwksRequest {}).await.expect("others are served");
-    streams.truncate(4000);
+    streams.truncate(1000);
     let again =
         async { while server.auth_client().watch_revocations(WatchRevocationsRequest::default()).await.is_err() {} };
     timeout(Duration::from_secs(60), again).await.expect("there is room again");
