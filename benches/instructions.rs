@@ -237,7 +237,8 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[library_benchmark]
-#[bench::verify_warm(setup = handler, config = at_most(18_900))]
+// With the caller's identity and its grants, a bound on calls, a guard against panics, and what the caller names the call.
+#[bench::verify_warm(setup = handler, config = at_most(21_000))]
 fn answer(handler: Handler) -> (Vec<u8>, grpc::Services) {
     let Handler { mut services, request } = handler;
     let answer = black_box(serve(&mut services, black_box(request)));

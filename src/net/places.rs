@@ -25,7 +25,7 @@ struct Taken<H> {
 pub struct Full {
     /// The places that are taken.
     pub all: usize,
-    /// Those of them that are the holder's.
+    /// The holder's share of them.
     pub own: usize,
 }
 
@@ -37,7 +37,7 @@ pub struct Place<H: Eq + Hash> {
 }
 
 impl<H: Eq + Hash + Clone> Places<H> {
-    /// So many places, of which each holder may have so many.
+    /// Makes places: so many in all, and so many for each holder.
     pub fn new(all: usize, of_each: usize) -> Arc<Self> {
         Arc::new(Self { all, of_each, taken: Mutex::new(Taken { all: 0, by: HashMap::new() }) })
     }
