@@ -27,8 +27,7 @@ use crate::{
     domain::audit::Actor,
     edge::Callers,
     error::Error,
-    grpc::Health,
-    net::Port,
+    grpc::{GrpcPorts, Health},
     revocation::{follower::Follower, log::RevocationLog},
     store::Store,
 };
@@ -113,9 +112,9 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Internal`] when a port fails.
-    pub async fn serve(self, mut ports: Ports, grpc: Port, mut stop: Stop) -> Result<(), Error> {
+    pub async fn serve(self, mut ports: Ports, grpc: impl Into<GrpcPorts>, mut stop: Stop) -> Result<(), Error> {
         let health = Health::new().await;
-        ports.open_grpc(grpc, self.auth(), self.callers.clone(), health.clone());
+        ports.open_grpc(grpc.into(), self.auth(), self.callers.clone(), health.clone());
         let reporting = background::report_health(&self.auth, &health);
         let mut background = background::start(&self.auth);
         let result = tokio::select! {

@@ -24,8 +24,9 @@ use crate::{
     },
     edge::{Callers, Defaults},
     error::Error,
+    grpc::GrpcPorts,
     net::{Listener, Port, Protocol, TlsFiles},
-    server::{Config, Ports, Server},
+    server::{Config, Ports, Server, Stop},
     store::Store,
 };
 
@@ -74,7 +75,7 @@ impl Serve {
         let (policies, server, transport) = checked(|violations| {
             database.check(violations);
             listen.check(violations);
-            let transport = tls.check(&listen.grpc_addr, &listen.http_addr, violations);
+            let transport = tls.check(&listen, violations);
             (policy.check(violations), server.check(LAME_DUCK, violations), transport)
         })?;
         let ServerPolicy { lame_duck, drain_timeout, connections, policy_file } = server;
@@ -129,11 +130,17 @@ impl Checked {
                 () = stop.requested() => return Ok(()),
             };
             // Whoever connects is answered at once.
-            let listener = Listener::bind("grpc-addr", &listen.grpc_addr).await?;
-            tracing::info!(grpc = %listener, http = http_addr, "serving");
+            let port = |listener| Port { listener, protocol, tls: grpc_tls.clone(), policy: connections };
+            let main = port(Listener::bind("grpc-addr", &listen.grpc_addr).await?);
+            let admin = match &listen.admin_addr {
+                Some(addr) => Some(port(Listener::bind("admin-addr", addr).await?)),
+                None => None,
+            };
+            let admin_addr = admin.as_ref().map(|port| tracing::field::display(&port.listener));
+            tracing::info!(grpc = %main.listener, http = http_addr, admin = admin_addr, "serving");
             notify(NotifyState::Ready);
-            let grpc = Port { listener, protocol, tls: grpc_tls, policy: connections };
-            server.serve(ports, grpc, stop).await
+            tokio::spawn(notify_stopping(stop.clone()));
+            server.serve(ports, GrpcPorts { main, admin }, stop).await
         };
         Reload::listen(policy_file, tls)?.beside(serving).await?;
         tracing::info!("stopped");
@@ -175,6 +182,11 @@ fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "systemd could not be told");
     }
+}
+
+async fn notify_stopping(mut stop: Stop) {
+    stop.requested().await;
+    notify(NotifyState::Stopping);
 }
 
 fn admin_token(listen: &ListenSettings) -> Result<Option<ServiceTokenHash>, Error> {

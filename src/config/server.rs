@@ -27,6 +27,10 @@ pub struct ListenSettings {
     #[arg(long, env = "COUNTERSIGN_HTTP_ADDR", default_value = ":8080")]
     pub http_addr: ListenAddr,
 
+    /// Address of a port of gRPC for administrators alone; UserService and ListSessions are not on the other one then
+    #[arg(long, env = "COUNTERSIGN_ADMIN_ADDR")]
+    pub admin_addr: Option<ListenAddr>,
+
     /// Speaks gRPC-Web too on the port of gRPC, over HTTP/1.1 and HTTP/2; CORS is for a proxy before it
     #[arg(long, env = "COUNTERSIGN_GRPC_WEB")]
     pub grpc_web: bool,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::violations::Violations;
+use super::{server::ListenSettings, violations::Violations};
 use crate::domain::{
     connection::{ClientAuth, TlsPolicy, Transport},
     listen::ListenAddr,
@@ -50,7 +50,7 @@ pub struct TlsSettings {
 
 impl TlsSettings {
     /// Checks them, for ports at these addresses.
-    pub fn check(self, grpc: &ListenAddr, http: &ListenAddr, violations: &mut Violations) -> Transport {
+    pub fn check(self, listen: &ListenSettings, violations: &mut Violations) -> Transport {
         let files = match (self.tls_cert_file, self.tls_key_file) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -64,8 +64,9 @@ impl TlsSettings {
             violations.require(self.tls_client_ca_file.is_none(), "tls-client-ca-file", "only with tls-cert-file");
             let expected = "tls-cert-file and tls-key-file, or --plaintext if a mesh or a proxy does TLS";
             let may_be_plain = |addr: &ListenAddr| self.plaintext || addr.is_local();
-            violations.require(may_be_plain(grpc), "grpc-addr", expected);
-            violations.require(may_be_plain(http) || self.http_plaintext, "http-addr", expected);
+            violations.require(may_be_plain(&listen.grpc_addr), "grpc-addr", expected);
+            violations.require(listen.admin_addr.as_ref().is_none_or(may_be_plain), "admin-addr", expected);
+            violations.require(may_be_plain(&listen.http_addr) || self.http_plaintext, "http-addr", expected);
             return Transport::Plaintext;
         };
         violations.require(!self.plaintext, "plaintext", "not with tls-cert-file; http-plaintext is for HTTP alone");

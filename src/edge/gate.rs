@@ -10,12 +10,13 @@ use super::{
     callers::{Callers, Defaults},
     identity::{Identity, identify},
     monitor::{Limited, Monitor},
+    permission::{Permission, rpcs_of},
 };
 use crate::{
     audit::AuditLog,
     domain::{
         caller_policy::{CallerPolicy, Grants},
-        rpc::Rpc,
+        rpc::{Rpc, RpcSet},
     },
     error::Error,
     net::Peer,
@@ -25,9 +26,11 @@ use crate::{
 const PACKAGE: &str = "/countersign.v1.";
 
 /// The gate before the handlers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Gate {
     callers: Callers,
+    /// The RPCs of its port.
+    offered: RpcSet,
     everything: Arc<Grants>,
     default: Arc<Grants>,
     nothing: Arc<Grants>,
@@ -37,7 +40,7 @@ pub struct Gate {
 /// The refusal of a request.
 #[derive(Debug)]
 pub enum Refusal {
-    /// The contract has no such RPC.
+    /// The port has no such RPC.
     UnknownRpc,
     /// The caller may not call this RPC, or not now.
     Refused(Rpc, Error),
@@ -51,8 +54,14 @@ impl Gate {
             default: Arc::new(callers.defaults.grants()),
             nothing: Arc::default(),
             monitor: Arc::new(Monitor::new(audit, clock)),
+            offered: Rpc::ALL.iter().copied().collect(),
             callers,
         }
+    }
+
+    /// The gate of a port beside the administrators' own: it does not have what is for them. Rates are counted together.
+    pub fn without_administration(&self) -> Self {
+        Self { offered: rpcs_of(&[Permission::Verify, Permission::Session]), ..self.clone() }
     }
 
     /// Lets a request through, if its caller may call this RPC. The handler is given the [`Caller`], but that of Verify.
@@ -63,7 +72,7 @@ impl Gate {
         let Some(called) = request.uri().path().strip_prefix(PACKAGE) else {
             return Ok(());
         };
-        let rpc = Rpc::find(called).ok_or(Refusal::UnknownRpc)?;
+        let rpc = Rpc::find(called).filter(|rpc| self.offered.contains(*rpc)).ok_or(Refusal::UnknownRpc)?;
         let file = self.callers.policy.as_ref().map(|policy| policy.load());
         let policy = file.as_ref().map(|file| &file.callers);
         let identity = identify(&self.callers, policy.map(AsRef::as_ref), peer, request.headers());
@@ -124,8 +133,8 @@ mod tests {
             caller_policy::{Patterns, ServiceToken, TrustedProxies},
             network::Network,
             rate::RateLimit,
-            rpc::RpcSet,
         },
+        edge::permission::permission,
         net::CertificateNames,
     };
 
@@ -286,6 +295,20 @@ mod tests {
         let unknown = authorize(&gate, &nobody, "/countersign.v1.UserService/Promote").0;
         assert!(matches!(unknown, Err(Refusal::UnknownRpc)));
         assert!(authorize(&gate, &nobody, "/grpc.health.v1.Health/Check").0.is_ok());
+    }
+
+    #[test]
+    fn the_port_beside_the_administrators_own_has_nothing_of_theirs() {
+        let administrator = with(class("", "192.0.2.1", None), "authorization", &format!("Bearer {ADMIN}"));
+        let own = gate(Defaults::Open, None);
+        let beside = own.without_administration();
+        for rpc in contract() {
+            let path = format!("{PACKAGE}{rpc}");
+            assert!(authorize(&own, &administrator, &path).0.is_ok(), "{rpc}");
+            let kind = permission(Rpc::find(&rpc).expect("known"));
+            let refused = matches!(authorize(&beside, &administrator, &path).0, Err(Refusal::UnknownRpc));
+            assert_eq!(refused, kind == Permission::Administer, "{rpc}");
+        }
     }
 
     #[test]

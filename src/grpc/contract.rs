@@ -115,7 +115,7 @@ fn authorize(gate: &Gate, request: &mut Request<Body>) -> Result<(), Status> {
     // Calls in the same process have none.
     let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
     gate.authorize(&peer, request).map_err(|refusal| match refusal {
-        Refusal::UnknownRpc => Status::unimplemented("no such method"),
+        Refusal::UnknownRpc => Status::unimplemented("no such method on this port"),
         Refusal::Refused(rpc, error) => status(rpc.name(), error),
     })
 }

@@ -22,4 +22,4 @@ pub mod verify_response;
 mod watch;
 
 pub use health_check::check_health;
-pub use server::{Health, Services, serve, serve_routes, services};
+pub use server::{GrpcPorts, Health, Services, serve, serve_routes, services};

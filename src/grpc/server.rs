@@ -69,12 +69,27 @@ impl fmt::Debug for Health {
     }
 }
 
-/// Serves on a port until `drain` says so, and then until the calls under way are done.
+/// The ports of gRPC.
+#[derive(Debug)]
+pub struct GrpcPorts {
+    /// The port of callers.
+    pub main: Port,
+    /// A port of administrators' own; what is for them is not on the other one then.
+    pub admin: Option<Port>,
+}
+
+impl From<Port> for GrpcPorts {
+    fn from(main: Port) -> Self {
+        Self { main, admin: None }
+    }
+}
+
+/// Serves on the ports until `drain` says so, and then until the calls under way are done.
 ///
 /// # Errors
 /// [`Error::Internal`] for descriptors that cannot be read.
 pub async fn serve(
-    port: Port,
+    ports: GrpcPorts,
     auth: Arc<Auth>,
     callers: Callers,
     health: Health,
@@ -83,7 +98,14 @@ pub async fn serve(
     let gate = gate(&auth, callers);
     let service = Service::new(auth, drain.clone());
     let routes = routes(&service, health)?;
-    serve_behind(gate, port, routes, drain).await;
+    match ports {
+        GrpcPorts { main, admin: None } => serve_behind(gate, main, routes, drain).await,
+        GrpcPorts { main, admin: Some(admin) } => {
+            let beside = Arc::new(gate.without_administration());
+            let main = serve_behind(beside, main, routes.clone(), drain.clone());
+            tokio::join!(main, serve_behind(gate, admin, routes, drain));
+        }
+    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use crate::{
     auth::Auth,
     edge::Callers,
     error::Error,
-    grpc::{self, Health},
+    grpc::{self, GrpcPorts, Health},
     http::{self, Readiness},
     net::Port,
 };
@@ -36,10 +36,10 @@ impl Ports {
         Self { serving, auth, stopping, drain }
     }
 
-    /// Opens the port of gRPC, and answers HTTP by these operations.
-    pub(super) fn open_grpc(&mut self, port: Port, auth: Arc<Auth>, callers: Callers, health: Health) {
+    /// Opens the ports of gRPC, and answers HTTP by these operations.
+    pub(super) fn open_grpc(&mut self, ports: GrpcPorts, auth: Arc<Auth>, callers: Callers, health: Health) {
         let built = self.auth.get_or_init(|| auth);
-        self.serving.spawn(grpc::serve(port, Arc::clone(built), callers, health, self.drain.subscribe()));
+        self.serving.spawn(grpc::serve(ports, Arc::clone(built), callers, health, self.drain.subscribe()));
     }
 
     /// Says at `/readyz` that requests are better sent elsewhere.

@@ -14,6 +14,8 @@ use tonic::Request;
 use crate::support::{Proxy, Setup, TestServer, User, administering, refusal, so_many_wait, somebody_waits};
 
 const BOUND: Duration = Duration::from_secs(30);
+/// Milliseconds are enough; a crowded machine takes longer.
+const PATIENT: Option<Duration> = Some(Duration::from_secs(20));
 
 async fn revoke(server: &TestServer, session_id: &str, wait: Option<Duration>) -> RevokeResponse {
     let request = RevokeRequest {
@@ -43,12 +45,12 @@ async fn p1_when_it_is_confirmed_every_replica_refuses_already() {
     let alice = one.user("alice").await;
     for _ in 0..20 {
         let tokens = alice.login().await;
-        let answer = revoke(one, &tokens.session_id, None).await;
-        assert!(answer.confirmed, "all are well: it takes milliseconds");
+        let answer = revoke(one, &tokens.session_id, PATIENT).await;
+        assert!(answer.confirmed, "all are well");
         for replica in [one, &others[0], &others[1]] {
             assert_dead(&alice.at(replica), &tokens.access_token).await;
         }
-        let again = revoke(&others[0], &tokens.session_id, None).await;
+        let again = revoke(&others[0], &tokens.session_id, PATIENT).await;
         assert!(again.confirmed && again.sessions_revoked == 0, "what has ended can be confirmed again");
     }
 }

@@ -3,16 +3,16 @@
 use std::{path::PathBuf, process::Command, time::Duration};
 
 use countersign::grpc::v1::{
-    GetJwksRequest, ImportUsersRequest, WatchRevocationsRequest, auth_service_client::AuthServiceClient,
-    user_service_client::UserServiceClient,
+    GetJwksRequest, ImportUsersRequest, ListUsersRequest, WatchRevocationsRequest,
+    auth_service_client::AuthServiceClient, user_service_client::UserServiceClient,
 };
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpStream, UnixStream},
+    net::{TcpStream, UnixDatagram, UnixStream},
     sync::mpsc,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
+use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -177,4 +177,37 @@ async fn too_many_connections_are_closed_and_those_there_are_served_on() {
     assert_eq!(closed.read(&mut [0; 16]).await.unwrap_or_default(), 0, "and it is closed");
     server.logged("too many connections: new ones are closed").await;
     standing.get_jwks(GetJwksRequest::default()).await.expect("served on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn administrators_may_have_a_port_of_their_own() {
+    let token = Scratch::of(ADMIN_TOKEN);
+    let settings = ["--admin-addr", "127.0.0.1:0", "--admin-token-file", token.text()];
+    let server = Process::start(BINARY, &database().await, &settings).await;
+    let admin = server.start.last().expect("a line")["admin"].as_str().expect("an address").to_owned();
+    let admin = Endpoint::from_shared(format!("http://{admin}")).expect("endpoint").connect_lazy();
+    let list = || administering(ListUsersRequest::default());
+    UserServiceClient::new(admin.clone()).list_users(list()).await.expect("administered");
+    AuthServiceClient::new(admin).get_jwks(GetJwksRequest::default()).await.expect("everything is there");
+    let refused = UserServiceClient::new(server.channel()).list_users(list()).await.expect_err("not there");
+    assert_eq!(refused.code(), Code::Unimplemented);
+    AuthServiceClient::new(server.channel()).get_jwks(GetJwksRequest::default()).await.expect("served");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn systemd_is_told_when_a_server_is_ready_and_when_it_stops() {
+    let path = std::env::temp_dir().join(format!("countersign-notify-{}.sock", std::process::id()));
+    let socket = UnixDatagram::bind(&path).expect("bound");
+    let variables = [("NOTIFY_SOCKET", path.to_str().expect("text"))];
+    let mut server = Process::start_with(BINARY, &database().await, &[], &variables).await;
+    let told = async || {
+        let mut message = [0; 256];
+        let length = socket.recv(&mut message).await.expect("told");
+        String::from_utf8_lossy(&message[..length]).trim().to_owned()
+    };
+    assert_eq!(told().await, "READY=1");
+    server.terminate();
+    assert_eq!(told().await, "STOPPING=1");
+    assert!(server.ended().await);
+    std::fs::remove_file(path).expect("removed");
 }
