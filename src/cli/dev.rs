@@ -116,11 +116,10 @@ impl Checked {
     async fn serve(self, dir: &Path, database_url: String) -> Result<(), Error> {
         let admin_token = admin_token(dir)?;
         let callers = Callers {
-            defaults: Defaults::Loopback,
-            admin_token: Some(ServiceTokenHash::from_file_content(&admin_token)?),
             policy: self.policy_file.as_ref().map(PolicyFile::current),
+            ..Callers::new(Defaults::Loopback, Some(ServiceTokenHash::from_file_content(&admin_token)?))
         };
-        let (stop, reload) = (stop_signals()?, Reload::listen(self.policy_file, None)?);
+        let (stop, reload) = (stop_signals()?, Reload::listen(self.policy_file, None, None)?);
         let master_key_file = dir.join("master.key");
         if !master_key_file.exists() {
             write_private(&master_key_file, MasterKeys::generate()?.as_bytes())?;

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand. What fails is said in one line on standard error, with exit code 1.
 
+mod admin_token;
 mod audit;
 mod config;
 mod dev;

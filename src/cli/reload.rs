@@ -1,4 +1,5 @@
-//! Reading files again while a server runs, every few seconds and on SIGHUP: the policy file, and those of TLS.
+//! Reading files again while a server runs, every few seconds and on SIGHUP: the policy file, the administrators' token, and those
+//! of TLS.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -7,6 +8,7 @@ use tokio::{
     time::sleep,
 };
 
+use super::admin_token::AdminTokenFile;
 use crate::{
     config::{Occasion, PolicyFile},
     error::Error,
@@ -21,6 +23,7 @@ pub(super) struct Reload {
     hangups: Signal,
     policy: Option<PolicyFile>,
     tls: Option<TlsFiles>,
+    admin_token: Option<AdminTokenFile>,
 }
 
 impl Reload {
@@ -28,8 +31,13 @@ impl Reload {
     ///
     /// # Errors
     /// [`Error::Internal`] when the system does not let us.
-    pub(super) fn listen(policy: Option<PolicyFile>, tls: Option<TlsFiles>) -> Result<Self, Error> {
-        Ok(Self { hangups: signal(SignalKind::hangup()).map_err(Error::internal)?, policy, tls })
+    pub(super) fn listen(
+        policy: Option<PolicyFile>,
+        tls: Option<TlsFiles>,
+        admin_token: Option<AdminTokenFile>,
+    ) -> Result<Self, Error> {
+        let hangups = signal(SignalKind::hangup()).map_err(Error::internal)?;
+        Ok(Self { hangups, policy, tls, admin_token })
     }
 
     /// Carries out work, and reads again meanwhile.
@@ -51,6 +59,9 @@ impl Reload {
             }
             if let Some(tls) = &mut self.tls {
                 tls.read_again(occasion);
+            }
+            if let Some(admin_token) = &mut self.admin_token {
+                admin_token.read_again(occasion);
             }
         }
     }

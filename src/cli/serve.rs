@@ -8,6 +8,7 @@ use sd_notify::NotifyState;
 use tokio::time::{Instant, sleep};
 
 use super::{
+    admin_token::AdminTokenFile,
     process::{allow_connections, stop_signals},
     reload::Reload,
     settings::{master_keys, require_schema, store},
@@ -15,9 +16,8 @@ use super::{
 use crate::{
     config::{
         DatabaseSettings, ListenSettings, MasterKeySettings, PolicyFile, PolicySettings, ServerSettings, TlsSettings,
-        checked, read_secret_file,
+        checked,
     },
-    crypto::service_token::ServiceTokenHash,
     domain::{
         connection::{ConnectionPolicy, TlsPolicy, Transport},
         policy::ServerPolicy,
@@ -59,6 +59,7 @@ struct Checked {
     tls: Option<TlsFiles>,
     http_speaks_tls: bool,
     policy_file: Option<PolicyFile>,
+    admin_token: Option<AdminTokenFile>,
 }
 
 impl Serve {
@@ -85,13 +86,14 @@ impl Serve {
             Transport::Tls(files) => (Some(files), true),
             Transport::TlsOfGrpc(files) => (Some(files), false),
         };
+        let admin_token = listen.admin_token_file.clone().map(AdminTokenFile::read).transpose()?;
         let callers = Callers {
             defaults: if files.as_ref().is_some_and(TlsPolicy::knows_clients) {
                 Defaults::MutualTls
             } else {
                 Defaults::Open
             },
-            admin_token: admin_token(&listen)?,
+            admin_token: admin_token.as_ref().map(AdminTokenFile::current),
             policy: policy_file.as_ref().map(PolicyFile::current),
         };
         let tls = files.map(TlsFiles::read).transpose()?;
@@ -104,7 +106,7 @@ impl Serve {
             drain_timeout,
             clock: Clock::system(),
         };
-        Ok(Checked { config, listen, connections, tls, http_speaks_tls, policy_file })
+        Ok(Checked { config, listen, connections, tls, http_speaks_tls, policy_file, admin_token })
     }
 
     pub(super) async fn run(self) -> Result<(), Error> {
@@ -114,7 +116,7 @@ impl Serve {
 
 impl Checked {
     async fn serve(self) -> Result<(), Error> {
-        let Self { config, listen, connections, tls, http_speaks_tls, policy_file } = self;
+        let Self { config, listen, connections, tls, http_speaks_tls, policy_file, admin_token } = self;
         allow_connections(connections.max_connections);
         let config_of = |protocol| tls.as_ref().map(|files| files.config(protocol));
         let protocol = if listen.grpc_web { Protocol::Both } else { Protocol::Http2 };
@@ -142,7 +144,7 @@ impl Checked {
             tokio::spawn(notify_stopping(stop.clone()));
             server.serve(ports, GrpcPorts { main, admin }, stop).await
         };
-        Reload::listen(policy_file, tls)?.beside(serving).await?;
+        Reload::listen(policy_file, tls, admin_token)?.beside(serving).await?;
         tracing::info!("stopped");
         Ok(())
     }
@@ -187,12 +189,4 @@ fn notify(state: NotifyState<'_>) {
 async fn notify_stopping(mut stop: Stop) {
     stop.requested().await;
     notify(NotifyState::Stopping);
-}
-
-fn admin_token(listen: &ListenSettings) -> Result<Option<ServiceTokenHash>, Error> {
-    let Some(path) = &listen.admin_token_file else {
-        return Ok(None);
-    };
-    let content = read_secret_file("admin-token-file", path)?;
-    ServiceTokenHash::from_file_content(&content).map(Some)
 }

@@ -19,7 +19,7 @@ pub fn read_secret_file(setting: &'static str, path: &Path) -> Result<Zeroizing<
 }
 
 /// Says in the log if anybody on this machine may open a file with a secret.
-pub(super) fn warn_if_open(setting: &'static str, path: &Path) {
+pub fn warn_if_open(setting: &'static str, path: &Path) {
     let mode = fs::metadata(path).map(|metadata| metadata.permissions().mode());
     if let Some(mode) = mode.ok().filter(|mode| mode & OTHERS != 0) {
         let mode = format!("{:o}", mode & 0o777);

@@ -27,7 +27,7 @@ pub use self::{
     audit::AuditSettings,
     database::DatabaseSettings,
     environment::{Given, Source, given, parse},
-    file::{read_file, read_secret_file},
+    file::{read_file, read_secret_file, warn_if_open},
     keys::{KeySettings, MasterKeySettings},
     log::{LogFormat, LogSettings},
     passwords::{HASH_THREADS, PasswordSettings, hash_threads},

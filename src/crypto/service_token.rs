@@ -62,6 +62,11 @@ impl ServiceTokenHash {
         sha256_of_file("admin-token-file", content).map(Self)
     }
 
+    /// True if both are of the same token.
+    pub fn is_same(&self, other: &Self) -> bool {
+        is_equal(&self.0, &other.0)
+    }
+
     /// True if `sha256` is that of the token.
     pub fn matches(&self, sha256: &[u8; 32]) -> bool {
         is_equal(&self.0, sha256)

@@ -12,8 +12,8 @@ use crate::{config::FilePolicy, crypto::service_token::ServiceTokenHash, domain:
 pub struct Callers {
     /// Grants as long as no policy file lists callers.
     pub defaults: Defaults,
-    /// The token of `token:admin`, who may do everything.
-    pub admin_token: Option<ServiceTokenHash>,
+    /// The token of `token:admin`, who may do everything, as it is by now.
+    pub admin_token: Option<Arc<ArcSwap<ServiceTokenHash>>>,
     /// The policy file that is in force, if there is one.
     pub policy: Option<Arc<ArcSwap<FilePolicy>>>,
 }
@@ -32,6 +32,7 @@ pub enum Defaults {
 impl Callers {
     /// Callers without a policy file.
     pub fn new(defaults: Defaults, admin_token: Option<ServiceTokenHash>) -> Self {
+        let admin_token = admin_token.map(|token| Arc::new(ArcSwap::from_pointee(token)));
         Self { defaults, admin_token, policy: None }
     }
 }

@@ -208,9 +208,9 @@ mod tests {
     }
 
     fn gate(defaults: Defaults, policy: Option<FilePolicy>) -> Gate {
-        let admin_token = Some(ServiceTokenHash::from_file_content(ADMIN).expect("a token"));
+        let admin_token = ServiceTokenHash::from_file_content(ADMIN).expect("a token");
         let policy = policy.map(|policy| Arc::new(ArcSwap::from_pointee(policy)));
-        Gate::new(Callers { defaults, admin_token, policy }, None, Clock::manual())
+        Gate::new(Callers { policy, ..Callers::new(defaults, Some(admin_token)) }, None, Clock::manual())
     }
 
     fn authorize(gate: &Gate, class: &Class, path: &str) -> (Result<(), Refusal>, Option<Caller>) {

@@ -39,7 +39,7 @@ fn by_token(callers: &Callers, policy: Option<&CallerPolicy>, headers: &HeaderMa
         return None;
     }
     let digest = sha256(bearer(headers)?);
-    if callers.admin_token.as_ref().is_some_and(|hash| hash.matches(&digest)) {
+    if callers.admin_token.as_ref().is_some_and(|hash| hash.load().matches(&digest)) {
         return Some(Identity::Admin);
     }
     let found = tokens.iter().find(|token| is_equal(&token.sha256, &digest));

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::protocol::Protocol;
 use crate::{
-    config::{Occasion, Reread, read_file, read_secret_file},
+    config::{Occasion, Reread, read_file, warn_if_open},
     domain::connection::{ClientAuth, TlsPolicy},
     error::Error,
 };
@@ -73,6 +73,7 @@ impl TlsFiles {
     /// # Errors
     /// [`Error::InvalidArgument`] names the setting, and what is wrong with its file.
     pub fn read(policy: TlsPolicy) -> Result<Self, Error> {
+        warn_if_open(KEY, &policy.key);
         let used = Contents::read(&policy)?;
         let made = used.configurations(&policy)?;
         let [grpc, web, http] = made.map(|config| TlsConfig(Arc::new(ArcSwap::new(config))));
@@ -102,6 +103,7 @@ impl TlsFiles {
                 self.web.0.store(web);
                 self.http.0.store(http);
                 (self.used, self.refused) = (contents, None);
+                warn_if_open(KEY, &self.policy.key);
                 tracing::info!(file = %self.policy.certificate.display(), "read the certificate and its key");
                 Reread::Used
             }
@@ -129,7 +131,7 @@ impl Contents {
         let client_ca = policy.client_ca.as_deref();
         Ok(Self {
             certificate: read_file(CERTIFICATE, &policy.certificate)?,
-            key: read_secret_file(KEY, &policy.key)?,
+            key: read_file(KEY, &policy.key)?,
             client_ca: client_ca.map(|path| read_file(CLIENT_CA, path)).transpose()?,
         })
     }

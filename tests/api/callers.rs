@@ -47,8 +47,8 @@ async fn server(policy: &str) -> TestServer {
     let mut setup = Setup::new().await;
     let file = Scratch::of(policy);
     let policy = PolicyFile::read(file.text().into()).expect("a policy").current();
-    let admin_token = Some(ServiceTokenHash::from_file_content(ADMIN_TOKEN).expect("a token"));
-    setup.callers = Callers { defaults: Defaults::Open, admin_token, policy: Some(policy) };
+    let admin_token = ServiceTokenHash::from_file_content(ADMIN_TOKEN).expect("a token");
+    setup.callers = Callers { policy: Some(policy), ..Callers::new(Defaults::Open, Some(admin_token)) };
     setup.settings.tokens.audience = vec!["orders".to_owned(), "billing".to_owned()];
     setup.start().await
 }

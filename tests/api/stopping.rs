@@ -195,6 +195,25 @@ async fn administrators_may_have_a_port_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_administrators_token_changes_with_its_file() {
+    let token = Scratch::of(ADMIN_TOKEN);
+    let mut server = Process::start(BINARY, &database().await, &["--admin-token-file", token.text()]).await;
+    let mut users = UserServiceClient::new(server.channel());
+    let mut list = async || users.list_users(administering(ListUsersRequest::default())).await.map(drop);
+    list().await.expect("administered");
+    token.write("too short");
+    server.logged("the administrators' token cannot be used: that of before stays in force").await;
+    list().await.expect("that of before");
+    token.write("\u{feff}another-token-of-administrators-of-some-length\r\n");
+    server.logged("read the administrators' token").await;
+    assert_eq!(list().await.expect_err("no more").code(), Code::PermissionDenied);
+    token.write(ADMIN_TOKEN);
+    server.hang_up();
+    server.logged("read the administrators' token").await;
+    list().await.expect("administered again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn systemd_is_told_when_a_server_is_ready_and_when_it_stops() {
     let path = std::env::temp_dir().join(format!("countersign-notify-{}.sock", std::process::id()));
     let socket = UnixDatagram::bind(&path).expect("bound");
