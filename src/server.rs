@@ -106,6 +106,11 @@ impl Server {
         self.auth.revocations().caught_up(self.auth.base.clock.boot()).await;
     }
 
+    /// Leaves the list of replicas without having served.
+    pub async fn leave(self) {
+        leave(&self.auth, self.following).await;
+    }
+
     /// Serves until a stop is requested. Then says that it is not ready, and goes on serving while that spreads. Then takes no
     /// more requests, and waits for those under way, within the drain timeout, while revocations are still followed. In the end
     /// takes itself off the list of replicas. A second request cuts all that short.

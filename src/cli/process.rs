@@ -20,15 +20,14 @@ pub fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Err
     runtime.enable_all().build().map_err(Error::internal)?.block_on(work)
 }
 
-/// Lets this process open as many files as the system allows. Says in the log if these are too few for so many connections
-/// on each port.
-pub(super) fn allow_connections(per_port: usize) {
+/// Lets this process open as many files as the system allows. Says in the log if these are too few for so many connections.
+pub(super) fn allow_connections(connections: usize) {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     // What the system does not let us raise stays.
     setrlimit(Resource::Nofile, limit).unwrap_or_default();
     let allowed = getrlimit(Resource::Nofile).current;
-    let wanted = u64::try_from(per_port).unwrap_or(u64::MAX).saturating_mul(2).saturating_add(OTHER_FILES);
+    let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
     if allowed.is_some_and(|allowed| allowed < wanted) {
         tracing::warn!(allowed, wanted, "this process may open fewer files than max-connections would take");
     }

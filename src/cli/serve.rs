@@ -117,7 +117,8 @@ impl Serve {
 impl Checked {
     async fn serve(self) -> Result<(), Error> {
         let Self { config, listen, connections, tls, http_speaks_tls, policy_file, admin_token } = self;
-        allow_connections(connections.max_connections);
+        let ports = if listen.admin_addr.is_some() { 3 } else { 2 };
+        allow_connections(connections.max_connections.saturating_mul(ports));
         let config_of = |protocol| tls.as_ref().map(|files| files.config(protocol));
         let protocol = if listen.grpc_web { Protocol::Both } else { Protocol::Http2 };
         let (grpc_tls, http_tls) = (config_of(protocol), config_of(Protocol::Http1).filter(|_| http_speaks_tls));
@@ -126,23 +127,30 @@ impl Checked {
         let http_addr = listener.to_string();
         tracing::info!(http = http_addr, "listening");
         let ports = Ports::open(Port { listener, protocol: Protocol::Http1, tls: http_tls, policy: connections });
+        let port = |listener| Port { listener, protocol, tls: grpc_tls.clone(), policy: connections };
         let serving = async {
             let server = tokio::select! {
                 built = build(config, listen.database_wait) => built?,
                 () = stop.requested() => return Ok(()),
             };
             // Whoever connects is answered at once.
-            let port = |listener| Port { listener, protocol, tls: grpc_tls.clone(), policy: connections };
-            let main = port(Listener::bind("grpc-addr", &listen.grpc_addr).await?);
-            let admin = match &listen.admin_addr {
-                Some(addr) => Some(port(Listener::bind("admin-addr", addr).await?)),
-                None => None,
+            let opened = tokio::select! {
+                () = server.ready() => listen_on(&listen).await,
+                () = stop.requested() => Ok(None),
             };
-            let admin_addr = admin.as_ref().map(|port| tracing::field::display(&port.listener));
-            tracing::info!(grpc = %main.listener, http = http_addr, admin = admin_addr, "serving");
+            let Ok(Some((main, admin))) = opened else {
+                server.leave().await;
+                return opened.map(drop);
+            };
+            tracing::info!(
+                grpc = %main,
+                http = http_addr,
+                admin = admin.as_ref().map(tracing::field::display),
+                "serving"
+            );
             notify(NotifyState::Ready);
             tokio::spawn(notify_stopping(stop.clone()));
-            server.serve(ports, GrpcPorts { main, admin }, stop).await
+            server.serve(ports, GrpcPorts { main: port(main), admin: admin.map(port) }, stop).await
         };
         Reload::listen(policy_file, tls, admin_token)?.beside(serving).await?;
         tracing::info!("stopped");
@@ -150,12 +158,19 @@ impl Checked {
     }
 }
 
-/// Builds a server that can answer, once its database can be reached.
+/// Listens on the addresses of gRPC: that of callers, and that of administrators if there is one.
+async fn listen_on(listen: &ListenSettings) -> Result<Option<(Listener, Option<Listener>)>, Error> {
+    let main = Listener::bind("grpc-addr", &listen.grpc_addr).await?;
+    Ok(Some(match &listen.admin_addr {
+        Some(addr) => (main, Some(Listener::bind("admin-addr", addr).await?)),
+        None => (main, None),
+    }))
+}
+
+/// Builds a server, once its database can be reached.
 async fn build(config: Config, database_wait: Duration) -> Result<Server, Error> {
     wait_for_database(&config.store, database_wait).await?;
-    let server = Server::build(config).await?;
-    server.ready().await;
-    Ok(server)
+    Server::build(config).await
 }
 
 /// Waits for a database that can be served.

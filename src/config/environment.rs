@@ -75,23 +75,18 @@ fn settings(command: &Command, matches: &ArgMatches) -> Vec<Given> {
     .collect()
 }
 
-/// A value without the password of a URL.
+/// A value without the passwords of a URL: that of its user, wherever it ends, and those among its parameters.
 fn hidden(value: &str) -> String {
-    let password = value.split_once("://").and_then(|(scheme, rest)| {
-        let authority = rest.split(['/', '?', '#']).next()?;
-        let (user, _) = authority.rsplit_once('@')?;
-        let (name, _) = user.split_once(':')?;
-        Some(format!("{scheme}://{name}:***{}", rest.strip_prefix(user)?))
+    let Some((scheme, rest)) = value.split_once("://") else {
+        return value.to_owned();
+    };
+    let user = rest.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host)));
+    let shown = user.map_or_else(|| rest.to_owned(), |(name, host)| format!("{name}:***@{host}"));
+    let parameters = shown.split_inclusive(['?', '&']).map(|part| match part.split_once("password=") {
+        Some((before, secret)) => format!("{before}password=***{}", if secret.ends_with('&') { "&" } else { "" }),
+        None => part.to_owned(),
     });
-    let value = password.unwrap_or_else(|| value.to_owned());
-    // libpq takes it as a parameter too.
-    match value.split_once("password=") {
-        Some((before, after)) => {
-            let rest = after.find('&').map_or("", |at| after.get(at..).unwrap_or_default());
-            format!("{before}password=***{rest}")
-        }
-        None => value,
-    }
+    format!("{scheme}://{}", parameters.collect::<String>())
 }
 
 #[cfg(test)]
@@ -104,6 +99,8 @@ mod tests {
             ("postgres://ann:s3:cr@t@db/x", "postgres://ann:***@db/x"),
             ("postgres://ann@db/x?password=s3cret&sslmode=require", "postgres://ann@db/x?password=***&sslmode=require"),
             ("postgres://db/x", "postgres://db/x"),
+            ("postgres://ann:12/x@y@db/z", "postgres://ann:***@db/z"),
+            ("postgres://db/x?sslpassword=a&password=b", "postgres://db/x?sslpassword=***&password=***"),
             ("http://issuer.example", "http://issuer.example"),
             ("5m", "5m"),
         ] {

@@ -15,6 +15,7 @@ use crate::{
         session::{ClientInfo, DEFAULT_CLIENT_ID},
     },
     error::Error,
+    net::network,
 };
 
 /// The client_id of sessions that the administrators' token opens.
@@ -54,7 +55,7 @@ impl Caller {
     pub fn holder(&self) -> Option<String> {
         match (&self.identity, self.peer) {
             (Identity::Admin | Identity::Known(_), _) => Some(self.client_id()),
-            (Identity::Unknown(_), peer) => peer.map(|addr| addr.to_string()),
+            (Identity::Unknown(_), peer) => peer.map(|addr| network(addr).to_string()),
         }
     }
 

@@ -5,24 +5,30 @@ use std::time::Duration;
 use countersign_token::revocation::MAX_STALENESS;
 use http::{HeaderMap, Request};
 
-/// The deadline of a call whose caller gives none: long enough for any answer, short enough that nothing piles up.
+/// The longest time of a call: long enough for any answer, short enough that nothing piles up.
 const BY_DEFAULT: Duration = Duration::from_secs(60);
 /// The same where the request itself says how long to wait for other replicas.
 const OF_WAITING: Duration = MAX_STALENESS.saturating_add(BY_DEFAULT);
 
 /// The RPC whose requests say how long to wait.
 const WAITING: &str = "/countersign.v1.AuthService/Revoke";
-/// The RPCs that go on for as long as their caller likes. Those of other packages (health, reflection) do too.
-const STREAMING: [&str; 2] =
-    ["/countersign.v1.AuthService/WatchRevocations", "/countersign.v1.UserService/ImportUsers"];
+/// The RPCs that go on for as long as their caller likes.
+const STREAMING: [&str; 5] = [
+    "/countersign.v1.AuthService/WatchRevocations",
+    "/countersign.v1.UserService/ImportUsers",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 
-/// The time that a call has; None for one that may go on.
+/// The time that a call has: as its caller says, and no longer than the RPC has; None for one that may go on.
 pub(super) fn of<B>(request: &Request<B>) -> Option<Duration> {
-    timeout(request.headers()).or_else(|| by_default(request.uri().path()))
+    let (asked, longest) = (timeout(request.headers()), longest(request.uri().path()));
+    asked.into_iter().chain(longest).min()
 }
 
-fn by_default(path: &str) -> Option<Duration> {
-    if !path.starts_with("/countersign.v1.") || STREAMING.contains(&path) {
+fn longest(path: &str) -> Option<Duration> {
+    if STREAMING.contains(&path) {
         return None;
     }
     Some(if path == WAITING { OF_WAITING } else { BY_DEFAULT })
@@ -88,9 +94,20 @@ mod tests {
                     Some(message.name()) == request && message.field.iter().any(|field| field.name() == "wait")
                 });
                 let expected = if waits { OF_WAITING } else { BY_DEFAULT };
-                assert_eq!(by_default(&path), (!streams).then_some(expected), "{path}");
+                assert_eq!(longest(&path), (!streams).then_some(expected), "{path}");
             }
         }
-        assert_eq!(by_default("/grpc.health.v1.Health/Watch"), None);
+        assert_eq!(longest("/grpc.health.v1.Health/Watch"), None);
+        assert_eq!(longest("/grpc.health.v1.Health/Check"), Some(BY_DEFAULT));
+    }
+
+    #[test]
+    fn no_caller_has_more_time_than_the_rpc_has() {
+        for (timeout, expected) in [("99999999H", Some(BY_DEFAULT)), ("1S", Some(Duration::from_secs(1)))] {
+            let request = Request::post("/countersign.v1.AuthService/Verify").header("grpc-timeout", timeout);
+            assert_eq!(of(&request.body(()).expect("a request")), expected, "{timeout}");
+        }
+        let watch = Request::post(STREAMING[0]).header("grpc-timeout", "99999999H").body(()).expect("a request");
+        assert!(of(&watch).is_some_and(|time| time > BY_DEFAULT));
     }
 }

@@ -2,8 +2,11 @@
 
 use std::{
     future::Future,
+    net::IpAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,18 +17,26 @@ use tonic::{Status, body::Body, server::NamedService};
 use tower::Service;
 
 use super::status::status;
-use crate::error::Error;
+use crate::{
+    error::Error,
+    net::{Peer, Place, Places, network},
+};
 
-/// A service whose answers end when the port drains.
+/// The most of these streams at once, and those from one address.
+const MAX_STREAMS: usize = 4096;
+const MAX_STREAMS_PER_ADDRESS: usize = 1024;
+
+/// A service whose answers end when the port drains, and of which there are so many at once.
 #[derive(Clone, Debug)]
 pub(super) struct UntilDrain<S> {
     inner: S,
     drain: watch::Receiver<bool>,
+    streams: Arc<Places<IpAddr>>,
 }
 
 impl<S> UntilDrain<S> {
     pub(super) fn new(inner: S, drain: watch::Receiver<bool>) -> Self {
-        Self { inner, drain }
+        Self { inner, drain, streams: Places::new(MAX_STREAMS, MAX_STREAMS_PER_ADDRESS) }
     }
 }
 
@@ -47,13 +58,21 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let addr = request.extensions().get::<Peer>().and_then(|peer| peer.addr);
+        let Ok(place) = self.streams.take(addr.map(network)) else {
+            let full = status("stream", Error::Overloaded { retry_after: Duration::from_secs(1) });
+            return Box::pin(async move { Ok(full.into_http()) });
+        };
         let response = self.inner.call(request);
         let mut drain = self.drain.clone();
         Box::pin(async move {
-            let response = response.await?;
             // The sender outlives the port; if it did not, stopping would be right as well.
-            let drained = Box::pin(async move { drop(drain.wait_for(|drain| *drain).await) });
-            Ok(response.map(|body| Body::new(Draining { body, drained, ended: false })))
+            let mut drained = Box::pin(async move { drop(drain.wait_for(|drain| *drain).await) });
+            let response = tokio::select! {
+                response = response => response?,
+                () = &mut drained => return Ok(status("drain", Error::ShuttingDown).into_http()),
+            };
+            Ok(response.map(|body| Body::new(Draining { body, drained, ended: false, _place: place })))
         })
     }
 }
@@ -63,6 +82,7 @@ struct Draining<F> {
     body: Body,
     drained: Pin<Box<F>>,
     ended: bool,
+    _place: Place<IpAddr>,
 }
 
 impl<F: Future<Output = ()>> HttpBody for Draining<F> {

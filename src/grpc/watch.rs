@@ -131,7 +131,7 @@ impl Watcher {
         let ended = tokio::select! {
             end = self.tell() => end,
             () = sleep(LIFE) => End::Gone,
-            _ = drain.wait_for(|drain| *drain) => End::Because(Error::ShuttingDown),
+            Ok(_) = drain.wait_for(|drain| *drain) => End::Because(Error::ShuttingDown),
         };
         if let End::Because(error) = ended {
             drop(outbox.tell(Err(status("watch_revocations", error))).await);

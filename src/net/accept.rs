@@ -1,11 +1,6 @@
 //! The loop that accepts connections, and the bounds on how many there are.
 
-use std::{
-    io,
-    net::{IpAddr, Ipv6Addr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use http_body::Body;
 use hyper::body::Incoming;
@@ -15,7 +10,7 @@ use tower::Service;
 use super::{
     connection::{Connections, stopped},
     listener::Listener,
-    places::{Full, Place, Places},
+    places::{Full, Place, Places, network},
     protocol::Protocol,
     tls::TlsConfig,
 };
@@ -141,14 +136,6 @@ impl Admission {
         }
         self.refusing = admitted.is_err();
         admitted.ok()
-    }
-}
-
-/// The network that counts as one address: of IPv6 the first 64 bits, which one host may have whole.
-fn network(addr: IpAddr) -> IpAddr {
-    match addr {
-        IpAddr::V4(_) => addr,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

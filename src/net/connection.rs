@@ -18,7 +18,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{Instant, sleep_until, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -28,6 +28,7 @@ use tower::Service;
 use super::{
     listener::Socket,
     peer::{CertificateNames, Peer},
+    places::{Places, network},
     protocol::Protocol,
     requests::{Counted, Heard, Requests},
     tls::TlsConfig,
@@ -36,6 +37,8 @@ use crate::domain::connection::ConnectionPolicy;
 
 /// Bytes of a request's head.
 const MAX_HEADER_LIST: u32 = 8 * 1024;
+/// Bytes that are read of HTTP/1 before a request's head is whole.
+const MAX_HTTP1_BUFFER: usize = 16 * 1024;
 const MAX_STREAMS: u32 = 256;
 /// Streams that a client makes and resets at once (CVE-2023-44487, CVE-2025-8671).
 const MAX_RESETS: usize = 256;
@@ -53,8 +56,9 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 const AGE_GRACE: Duration = Duration::from_secs(5 * 60);
 /// Time in which the other end can confirm that a connection without requests is being closed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// Handshakes of TLS under way. Those that wait for their turn have `OPENING` too.
-const MAX_HANDSHAKES: usize = 256;
+/// Handshakes of TLS under way, in all and from one address. More are closed.
+const MAX_HANDSHAKES: usize = 1024;
+const MAX_HANDSHAKES_PER_ADDRESS: usize = 256;
 
 /// The way in which a port serves its connections.
 pub(super) struct Connections<S> {
@@ -62,13 +66,13 @@ pub(super) struct Connections<S> {
     tls: Option<TlsConfig>,
     policy: ConnectionPolicy,
     builder: auto::Builder<TokioExecutor>,
-    handshakes: Semaphore,
+    handshakes: Arc<Places<IpAddr>>,
 }
 
 impl<S> Connections<S> {
     pub(super) fn new(service: S, protocol: Protocol, tls: Option<TlsConfig>, policy: ConnectionPolicy) -> Self {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(OPENING);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(OPENING).max_buf_size(MAX_HTTP1_BUFFER);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -83,7 +87,7 @@ impl<S> Connections<S> {
             Protocol::Http2 => builder.http2_only(),
             Protocol::Both => builder,
         };
-        Self { service, tls, policy, builder, handshakes: Semaphore::new(MAX_HANDSHAKES) }
+        Self { service, tls, policy, builder, handshakes: Places::new(MAX_HANDSHAKES, MAX_HANDSHAKES_PER_ADDRESS) }
     }
 
     /// Serves a connection until it ends, or has to. After `stop` it takes no more requests, and ends when those under way
@@ -142,7 +146,7 @@ impl<S> Connections<S> {
         let Some(tls) = &self.tls else {
             return Ok((Either::Left(socket), Peer { addr, certificate: None }));
         };
-        let turn = self.handshakes.acquire().await.map_err(io::Error::other)?;
+        let turn = self.handshakes.take(addr.map(network)).map_err(|_| io::Error::other("too many handshakes"))?;
         let stream = TlsAcceptor::from(tls.current()).accept(socket).await?;
         drop(turn);
         let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
@@ -173,8 +177,11 @@ enum State {
     /// Bytes are expected until then.
     Opening(Instant),
     Open,
-    /// Requests under way may end until then, if there is a limit.
-    Closing(Option<Instant>),
+    /// Requests under way may end, until a moment if there is one.
+    Closing {
+        since: Instant,
+        until: Option<Instant>,
+    },
 }
 
 impl End {
@@ -191,16 +198,18 @@ impl End {
             let now = Instant::now();
             // Whoever is busy is looked at again later: it may have been idle since just after this look.
             let looked_at = |limit: Duration| idle_since.unwrap_or(now) + limit;
-            let closing = matches!(self.state, State::Closing(_));
+            let closing = matches!(self.state, State::Closing { .. });
             let look_at = match self.state {
                 State::Opening(until) => until,
                 State::Open => looked_at(IDLE).min(self.old_at.unwrap_or(now + IDLE)),
-                State::Closing(until) => looked_at(LAST_WORDS).min(until.unwrap_or(now + IDLE)),
+                State::Closing { since, until } => {
+                    (self.quiet_since(since, now) + LAST_WORDS).min(until.unwrap_or(now + IDLE))
+                }
             };
             tokio::select! {
                 () = sleep_until(look_at) => {}
                 () = async { if closing { pending().await } else { stopped(stop.clone()).await } } => {
-                    self.state = State::Closing(None);
+                    self.state = State::Closing { since: Instant::now(), until: None };
                     return Step::Close;
                 }
             }
@@ -210,16 +219,25 @@ impl End {
                 State::Opening(_) if self.requests.bytes() < PREFACE && idle(OPENING) => return Step::Drop,
                 State::Opening(_) => self.state = State::Open,
                 State::Open if self.old_at.is_some_and(|at| at <= now) || idle(IDLE) => {
-                    self.state = State::Closing(Some(now + AGE_GRACE));
+                    self.state = State::Closing { since: now, until: Some(now + AGE_GRACE) };
                     return Step::Close;
                 }
                 State::Open => {}
-                State::Closing(until) if idle(LAST_WORDS) || until.is_some_and(|until| until <= now) => {
-                    return Step::Drop;
+                State::Closing { since, until } => {
+                    let quiet = self.quiet_since(since, now) + LAST_WORDS <= now;
+                    if quiet || until.is_some_and(|until| until <= now) {
+                        return Step::Drop;
+                    }
                 }
-                State::Closing(_) => {}
             }
         }
+    }
+
+    /// The moment since which a connection that is being closed is quiet. No request is under way then, and the other end takes
+    /// no bytes of answers.
+    fn quiet_since(&self, closing_since: Instant, now: Instant) -> Instant {
+        let idle_since = self.requests.idle_since().unwrap_or(now);
+        idle_since.max(closing_since).max(self.requests.written_at())
     }
 }
 

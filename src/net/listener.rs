@@ -1,6 +1,7 @@
 //! Sockets that accept connections.
 
 use std::{
+    collections::BTreeSet,
     fmt, fs,
     future::poll_fn,
     io,
@@ -107,15 +108,21 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
 }
 
 async fn bind_host(host: &str, port: u16) -> io::Result<Vec<Bound>> {
-    let mut bound: Vec<Bound> = Vec::new();
-    for mut addr in lookup_host((host, port)).await? {
+    let (mut bound, mut failed) = (Vec::new(), io::Error::other("the name has no address"));
+    let addrs: BTreeSet<SocketAddr> = lookup_host((host, port)).await?.collect();
+    for mut addr in addrs {
         // A free port of the first address serves for the others.
         if let (0, Some(Bound::Tcp(first))) = (port, bound.first()) {
             addr.set_port(first.local_addr()?.port());
         }
-        bound.push(Bound::Tcp(TcpListener::bind(addr).await?));
+        match TcpListener::bind(addr).await {
+            Ok(tcp) => bound.push(Bound::Tcp(tcp)),
+            // A machine may know a name by a family that it does not speak.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => failed = error,
+            Err(error) => return Err(error),
+        }
     }
-    if bound.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(bound) }
+    if bound.is_empty() { Err(failed) } else { Ok(bound) }
 }
 
 /// Binds the port of IPv6, which takes IPv4 too; that of IPv4 where the machine has no IPv6.

@@ -15,7 +15,7 @@ pub use self::{
     connect::connect,
     listener::Listener,
     peer::{CertificateNames, Peer},
-    places::{Full, Place, Places},
+    places::{Full, Place, Places, network},
     protocol::Protocol,
     tls::{TlsConfig, TlsFiles},
 };

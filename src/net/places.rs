@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::Hash,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -78,6 +79,14 @@ impl<H: Eq + Hash> Drop for Place<H> {
                 taken.by.remove(&holder);
             }
         }
+    }
+}
+
+/// The network that counts as one address: of IPv6 the first 64 bits, which one host may have whole.
+pub fn network(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V4(_) => addr,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{Request, Response};
@@ -24,6 +25,8 @@ use super::peer::Peer;
 pub(super) struct Requests {
     opened_at: Instant,
     bytes: AtomicUsize,
+    /// Milliseconds after the opening when the other end last took bytes.
+    written_at: AtomicU64,
     under_way: AtomicUsize,
     /// Milliseconds after the opening when the last request began or ended.
     changed_at: AtomicU64,
@@ -31,8 +34,13 @@ pub(super) struct Requests {
 
 impl Requests {
     pub(super) fn new() -> Arc<Self> {
-        let (bytes, under_way, changed_at) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicU64::new(0));
-        Arc::new(Self { opened_at: Instant::now(), bytes, under_way, changed_at })
+        Arc::new(Self {
+            opened_at: Instant::now(),
+            bytes: AtomicUsize::new(0),
+            written_at: AtomicU64::new(0),
+            under_way: AtomicUsize::new(0),
+            changed_at: AtomicU64::new(0),
+        })
     }
 
     /// Bytes that the other end has sent.
@@ -43,7 +51,27 @@ impl Requests {
     /// The moment since which no request is under way; None while one is. Before the first, the moment of the opening.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let idle = self.under_way.load(Ordering::Acquire) == 0;
-        idle.then(|| self.opened_at + std::time::Duration::from_millis(self.changed_at.load(Ordering::Acquire)))
+        idle.then(|| self.moment(&self.changed_at))
+    }
+
+    /// The moment when the other end last took bytes; that of the opening before any.
+    pub(super) fn written_at(&self) -> Instant {
+        self.moment(&self.written_at)
+    }
+
+    fn moment(&self, millis: &AtomicU64) -> Instant {
+        self.opened_at + Duration::from_millis(millis.load(Ordering::Acquire))
+    }
+
+    fn note(&self, millis: &AtomicU64) {
+        let now = u64::try_from(self.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        millis.store(now, Ordering::Release);
+    }
+
+    fn note_written(&self, written: &Poll<std::io::Result<usize>>) {
+        if written.is_ready() {
+            self.note(&self.written_at);
+        }
     }
 
     fn begin(self: &Arc<Self>) -> UnderWay {
@@ -58,8 +86,7 @@ struct UnderWay(Arc<Requests>);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let millis = u64::try_from(self.0.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.0.changed_at.store(millis, Ordering::Release);
+        self.0.note(&self.0.changed_at);
         self.0.under_way.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -136,7 +163,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Heard<I> {
 
 impl<I: AsyncWrite + Unpin> AsyncWrite for Heard<I> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.requests.note_written(&written);
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -152,7 +182,10 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Heard<I> {
         cx: &mut Context<'_>,
         bufs: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.requests.note_written(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -8,7 +8,7 @@ use tokio_rustls::rustls::{
     RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use zeroize::Zeroizing;
 
@@ -157,6 +157,11 @@ impl Contents {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .map_err(|error| Error::invalid(KEY, format!("the key and the certificate: {error}")))?;
+        if self.client_ca.is_some() {
+            // Whoever resumes is not asked for its certificate again, which may have expired.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(config)
     }

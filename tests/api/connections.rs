@@ -19,7 +19,7 @@ use tokio::{
 use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::{ServingStatus, server::health_reporter};
 
-use crate::support::{PASSWORD, Process, TestServer, database, violations};
+use crate::support::{PASSWORD, Process, TestServer, database, for_a_while, violations};
 
 /// A request of health over h2 itself, whose connection can be seen to close.
 fn watch_health() -> http::Request<()> {
@@ -90,4 +90,44 @@ async fn a_port_speaks_grpc_web_if_it_is_told_to() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("grpc-status:0"), "{answer}");
     let answer = ask(&[]).await;
     assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
+}
+
+/// A connection that was idle for longer than it is given to confirm its end is told of it, and answered what it had sent before.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_connection_is_told_that_it_ends_and_may_confirm_it() {
+    let (_reporter, health) = health_reporter();
+    let listener = Listener::bind("grpc-addr", &"127.0.0.1:0".parse().expect("an address")).await.expect("bound");
+    let addr = listener.local_addr().expect("TCP");
+    let drain = watch::Sender::new(false);
+    let draining = drain.subscribe();
+    let port = Port::plaintext(listener, Protocol::Http2);
+    let serving = tokio::spawn(async move { serve_routes(port, Routes::new(health), draining).await });
+    let mut socket = TcpStream::connect(addr).await.expect("connected");
+    socket.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+    let mut begin = [0; 9];
+    socket.read_exact(&mut begin).await.expect("its settings");
+    for_a_while(Duration::from_millis(1500)).await;
+    drain.send_replace(true);
+    let mut said = Vec::new();
+    timeout(Duration::from_secs(60), socket.read_to_end(&mut said)).await.expect("it ends").expect("in order");
+    let goaway = said.windows(9).any(|frame| frame[3] == 7 && frame[5..] == [0; 4]);
+    assert!(goaway, "{said:?}");
+    serving.await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_never_whole_does_not_hold_up_a_stop() {
+    let settings = ["--drain-timeout", "10m"];
+    let mut server = Process::start(env!("CARGO_BIN_EXE_countersign"), &database().await, &settings).await;
+    let socket = TcpStream::connect(&server.grpc_addr).await.expect("connected");
+    let (client, connection) = h2::client::handshake(socket).await.expect("a handshake");
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.expect("ready");
+    let request =
+        http::Request::post("http://a/grpc.health.v1.Health/Check").header("content-type", "application/grpc");
+    let sent = client.send_request(request.body(()).expect("a request"), false).expect("sent");
+    AuthServiceClient::new(server.channel()).get_jwks(GetJwksRequest::default()).await.expect("served");
+    server.terminate();
+    assert!(server.ended().await);
+    drop((sent, connection));
 }

@@ -113,7 +113,7 @@ async fn a_start_waits_for_its_database_and_says_so() {
     assert!(get(&http, "/.well-known/jwks.json").await.contains("503"));
     proxy.mend();
     server.logged("serving").await;
-    assert!(get(&http, "/readyz").await.contains("200"), "the port of gRPC opens when it can answer");
+    until_ready_is(&http, "200").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
