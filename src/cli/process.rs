@@ -24,7 +24,7 @@ pub fn block_on(work: impl Future<Output = Result<(), Error>>) -> Result<(), Err
 pub(super) fn allow_connections(connections: usize) {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    // What the system does not let us raise stays.
+    // A limit that the system does not let us raise stays.
     setrlimit(Resource::Nofile, limit).unwrap_or_default();
     let allowed = getrlimit(Resource::Nofile).current;
     let wanted = u64::try_from(connections).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);

@@ -135,7 +135,7 @@ impl Checked {
             };
             // Whoever connects is answered at once.
             let opened = tokio::select! {
-                () = server.ready() => listen_on(&listen).await,
+                () = server.ready() => listen_on(&listen).await.map(Some),
                 () = stop.requested() => Ok(None),
             };
             let Ok(Some((main, admin))) = opened else {
@@ -159,12 +159,12 @@ impl Checked {
 }
 
 /// Listens on the addresses of gRPC: that of callers, and that of administrators if there is one.
-async fn listen_on(listen: &ListenSettings) -> Result<Option<(Listener, Option<Listener>)>, Error> {
+async fn listen_on(listen: &ListenSettings) -> Result<(Listener, Option<Listener>), Error> {
     let main = Listener::bind("grpc-addr", &listen.grpc_addr).await?;
-    Ok(Some(match &listen.admin_addr {
+    Ok(match &listen.admin_addr {
         Some(addr) => (main, Some(Listener::bind("admin-addr", addr).await?)),
         None => (main, None),
-    }))
+    })
 }
 
 /// Builds a server, once its database can be reached.

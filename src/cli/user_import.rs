@@ -129,7 +129,7 @@ impl Progress {
         };
         let said =
             say(format_args!("{imported} {verb}, {skipped} skipped (there already, or twice), {refused} refused"));
-        // Whether or not anybody reads the totals: the exit code is what a script goes by.
+        // Scripts go by the exit code, whether or not anybody reads the totals.
         match refused {
             0 => said,
             refused => Err(Error::invalid("file", format!("{refused} rows were refused"))),

@@ -81,7 +81,7 @@ impl Gate {
             return Err(Refusal::Refused(rpc, self.monitor.refuse(rpc, &identity, peer.addr)));
         }
         self.count(rpc, &identity, grants).map_err(|error| Refusal::Refused(rpc, error))?;
-        // What is called most asks nothing of its caller that is not asked here.
+        // Verify, which is called most, asks nothing of its caller that is not asked here.
         if rpc != Rpc::Verify {
             let (grants, policy, monitor) = (Arc::clone(grants), policy.cloned(), Arc::clone(&self.monitor));
             request.extensions_mut().insert(Caller { rpc, identity, peer: peer.addr, grants, policy, monitor });

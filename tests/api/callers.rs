@@ -299,7 +299,7 @@ async fn tokens_are_rotated_and_callers_changed_while_the_server_runs() {
     client.get_jwks(from("new", GetJwksRequest {})).await.expect("as before");
 }
 
-/// What `countersign policy` says with these arguments, and its exit code.
+/// Runs `countersign policy` with these arguments; gives what it says, and its exit code.
 fn policy(args: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(BINARY).arg("policy").args(args).output().expect("it runs");
     let text = |bytes| String::from_utf8(bytes).expect("text");
