@@ -20,5 +20,19 @@ fn main() -> Result<(), Box<dyn Error>> {
             services.extern_path(format!("{PACKAGE}.{message}"), format!("crate::grpc::verify_response::{message}"));
     }
     services.compile_fds(descriptors)?;
+    tonic_build::manual::Builder::new().build_client(false).compile(&[ext_authz()]);
     Ok(())
+}
+
+/// Envoy's service, over messages that `src/grpc/ext_authz/` declares: those of Envoy are many thousand lines.
+fn ext_authz() -> tonic_build::manual::Service {
+    let check = tonic_build::manual::Method::builder()
+        .name("check")
+        .route_name("Check")
+        .input_type("crate::grpc::ext_authz::messages::CheckRequest")
+        .output_type("crate::grpc::ext_authz::answer::Answer")
+        .codec_path("crate::grpc::ext_authz::codec::Codec")
+        .build();
+    let service = tonic_build::manual::Service::builder().name("Authorization").package("envoy.service.auth.v3");
+    service.method(check).build()
 }

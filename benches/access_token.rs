@@ -115,6 +115,8 @@ fn claims(now: u64) -> Claims {
         sid: id(3),
         epoch: 3,
         roles: vec!["billing.read".to_owned(), "billing.write".to_owned()],
+        scope: Some("billing.read billing.write".to_owned()),
+        preferred_username: None,
     }
 }
 

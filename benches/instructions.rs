@@ -14,6 +14,7 @@ use std::{
 use clap::Parser;
 use countersign::{
     auth::Auth,
+    authz::Authorizer,
     config::{Policies, PolicySettings, checked},
     crypto::{
         refresh_token::{Decoded, RefreshToken, RefreshTokenKey, RefreshTokenKeys},
@@ -54,6 +55,8 @@ use tower::Service as _;
 /// So many sessions have ended, as after a busy hour.
 const ENDED: usize = 100_000;
 const BOUND: Duration = Duration::from_secs(30);
+const VERIFY: &str = "/countersign.v1.AuthService/Verify";
+const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// The runtime in which sockets and pools want to be made; nothing waits in it.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().expect("a runtime"));
@@ -87,6 +90,8 @@ fn token() -> Token {
         sid: id,
         epoch: 3,
         roles: vec!["billing.read".to_owned(), "billing.write".to_owned()],
+        scope: Some("billing.read billing.write".to_owned()),
+        preferred_username: None,
     };
     let text = sign_access_token(&claims, &key).expect("signed").expose().to_owned();
     let keys = KeySet::from_iter([(material.kid, KeyState::Key(key.verifying_key().expect("sound")))]);
@@ -194,30 +199,77 @@ struct Command {
     settings: PolicySettings,
 }
 
-fn handler() -> Handler {
+/// The service, and a token that it accepts.
+fn services() -> (grpc::Services, String) {
     let _guard = RUNTIME.enter();
     let settings = Command::parse_from(["bench"]).settings;
     let url = "postgres://nobody@127.0.0.1:1/none".to_owned();
     let store = Store::new(&StoreSettings { url, connections: 1, deadline: BOUND }).expect("settings");
     let policies = checked(|violations| settings.check(violations)).expect("settings");
-    let Policies { keys, tokens, .. } = policies.clone();
+    let Policies { keys, tokens, authz, .. } = policies.clone();
     let accounts = server::accounts(store, policies, Actor::Administrator, Clock::system()).expect("threads");
     let master = MasterKeys::parse("master-key-file", &MasterKeys::generate().expect("random")).expect("a key");
     let auth = Arc::new(Auth::new(accounts, master, keys, tokens));
     let Token { text, keys } = token();
     auth.verifier.use_keys(keys);
     fill(auth.revocations().state());
-    let mut services = grpc::services(auth, Callers::new(Defaults::Open, None));
-    let message = VerifyRequest { access_token: text, ..VerifyRequest::default() }.encode_to_vec();
-    let answer = serve(&mut services, request(&message));
-    assert!(v1::VerifyResponse::decode(&answer[5..]).expect("an answer").principal.is_some(), "accepted");
-    Handler { services, request: request(&message) }
+    (grpc::services(Authorizer::new(auth, authz, None), Callers::new(Defaults::Open, None)), text)
 }
 
-fn request(message: &[u8]) -> http::Request<Body> {
+fn handler() -> Handler {
+    let (mut services, access_token) = services();
+    let message = VerifyRequest { access_token, ..VerifyRequest::default() }.encode_to_vec();
+    let answer = serve(&mut services, request(VERIFY, &message));
+    assert!(v1::VerifyResponse::decode(&answer[5..]).expect("an answer").principal.is_some(), "accepted");
+    Handler { services, request: request(VERIFY, &message) }
+}
+
+/// The same for Check, with what Envoy sends of a browser's request.
+fn checker() -> Handler {
+    let (mut services, token) = services();
+    let authorization = format!("Bearer {token}");
+    let headers = [
+        (":authority", "shop.example.com"),
+        (":method", "GET"),
+        (":path", "/orders/4711?page=2"),
+        (":scheme", "https"),
+        ("accept", "application/json"),
+        ("accept-encoding", "gzip, deflate, br"),
+        ("accept-language", "en-US,en;q=0.9"),
+        ("authorization", authorization.as_str()),
+        (
+            "user-agent",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+        ),
+        ("x-envoy-internal", "true"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-request-id", "8f8e4c1c-6f0a-4b4e-9c39-6a7f2c7c1b50"),
+    ];
+    let entries = headers.iter().flat_map(|(name, value)| {
+        let entry = [field(1, name.as_bytes()), field(2, value.as_bytes())].concat();
+        field(3, &entry)
+    });
+    let http =
+        [field(2, b"GET"), entries.collect(), field(4, b"/orders/4711?page=2"), field(5, b"shop.example.com")].concat();
+    let message = field(1, &field(4, &field(2, &http)));
+    let answer = serve(&mut services, request(CHECK, &message));
+    assert!(answer.windows(14).any(|window| window == b"x-auth-user-id"), "let in");
+    Handler { services, request: request(CHECK, &message) }
+}
+
+/// A field of bytes, as protobuf has it.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    prost::encode_length_delimiter(content.len(), &mut field).expect("room");
+    field.extend_from_slice(content);
+    field
+}
+
+fn request(path: &str, message: &[u8]) -> http::Request<Body> {
     let length = u32::try_from(message.len()).expect("short").to_be_bytes();
     let framed = [&[0][..], &length, message].concat();
-    let request = http::Request::post("http://localhost/countersign.v1.AuthService/Verify");
+    let request = http::Request::post(format!("http://localhost{path}"));
     let body = Body::new(http_body_util::Full::new(framed.into()));
     request.header("content-type", "application/grpc").header("te", "trailers").body(body).expect("a request")
 }
@@ -239,6 +291,7 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
 #[library_benchmark]
 // With the caller's identity and its grants, a bound on calls, a guard against panics, and what the caller names the call.
 #[bench::verify_warm(setup = handler, config = at_most(21_000))]
+#[bench::check_warm(setup = checker, config = at_most(31_000))]
 fn answer(handler: Handler) -> (Vec<u8>, grpc::Services) {
     let Handler { mut services, request } = handler;
     let answer = black_box(serve(&mut services, black_box(request)));

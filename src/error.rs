@@ -1,5 +1,5 @@
 //! The one error type. Each variant is a decision that a caller can take; libraries' errors are its sources.
-//! What of it reaches the wire is decided in `grpc/status.rs` alone. No message holds a secret.
+//! What of it reaches the wire is decided in `edge/answer.rs` alone. No message holds a secret.
 
 use std::{fmt, time::Duration};
 

@@ -22,9 +22,10 @@ pub use self::{
 use crate::{
     audit::AuditLog,
     auth::{Accounts, Auth, base::Base, passwords::Passwords},
+    authz::Authorizer,
     config::Policies,
     crypto::seal::MasterKeys,
-    domain::audit::Actor,
+    domain::{audit::Actor, policy::AuthzPolicy},
     edge::Callers,
     error::Error,
     grpc::{GrpcPorts, Health},
@@ -55,6 +56,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct Server {
     auth: Arc<Auth>,
+    authz: AuthzPolicy,
     callers: Callers,
     lame_duck: Duration,
     drain_timeout: Duration,
@@ -80,7 +82,7 @@ impl Server {
     /// [`Error::InvalidArgument`] for the blocklist, [`Error::DatabaseUnavailable`], [`Error::Internal`] for keys that do not
     /// open.
     pub async fn build(config: Config) -> Result<Self, Error> {
-        let Policies { keys, tokens, .. } = config.policies.clone();
+        let Policies { keys, tokens, authz, .. } = config.policies.clone();
         let accounts = accounts(config.store, config.policies, Actor::Administrator, config.clock)?;
         if let Some(entries) = accounts.passwords.load_rules()? {
             tracing::info!(entries, "read the blocklist of passwords");
@@ -93,7 +95,7 @@ impl Server {
         }
         let following = Following::start(&auth);
         let Config { callers, lame_duck, drain_timeout, .. } = config;
-        Ok(Self { auth, callers, lame_duck, drain_timeout, following })
+        Ok(Self { auth, authz, callers, lame_duck, drain_timeout, following })
     }
 
     /// The operations, for those who run in the same process.
@@ -119,7 +121,8 @@ impl Server {
     /// [`Error::Internal`] when a port fails.
     pub async fn serve(self, mut ports: Ports, grpc: impl Into<GrpcPorts>, mut stop: Stop) -> Result<(), Error> {
         let health = Health::new().await;
-        ports.open_grpc(grpc.into(), self.auth(), self.callers.clone(), health.clone());
+        let authorizer = Authorizer::new(self.auth(), self.authz, self.callers.policy.clone());
+        ports.open_grpc(grpc.into(), authorizer, self.callers.clone(), health.clone());
         let reporting = background::report_health(&self.auth, &health);
         let mut background = background::start(&self.auth);
         let result = tokio::select! {

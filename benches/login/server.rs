@@ -75,7 +75,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel::<()>();
         let begun = clock.boot();
         let stopping = Stop::when(async move { drop(stopped.await) });
-        let ports = Ports::open(Port::plaintext(http, Protocol::Http1));
+        let ports = Ports::open(Port::plaintext(http, Protocol::Http1), defaults().authz);
         let task = tokio::spawn(server.serve(ports, Port::plaintext(grpc_port, Protocol::Http2), stopping));
         auth.revocations().caught_up(begun).await;
         for number in 0..USERS {

@@ -62,6 +62,7 @@ fn check(index: &Index, sessions: &[SessionId], alive: bool) -> f64 {
         token_id: String::new(),
         roles: vec![],
         audience: vec![],
+        username: None,
         starts_at: 0,
         issued_at: 0,
         expires_at: u64::MAX,

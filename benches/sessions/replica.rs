@@ -58,8 +58,10 @@ impl Replica {
         let clock = Clock::system();
         let mut settings = defaults();
         settings.revocation.notifications = notifications;
+        let policies = checked(|violations| settings.check(violations)).expect("settings");
+        let authz = policies.authz.clone();
         let config = Config {
-            policies: checked(|violations| settings.check(violations)).expect("settings"),
+            policies,
             lame_duck: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             store: Store::new(&store).expect("settings"),
@@ -73,7 +75,7 @@ impl Replica {
         let (stop, stopped) = oneshot::channel::<()>();
         let begun = clock.boot();
         let stopping = Stop::when(async move { drop(stopped.await) });
-        let ports = Ports::open(Port::plaintext(http, Protocol::Http1));
+        let ports = Ports::open(Port::plaintext(http, Protocol::Http1), authz);
         let task = tokio::spawn(server.serve(ports, Port::plaintext(grpc_port, Protocol::Http2), stopping));
         Self { auth, begun, stop, task }
     }

@@ -21,6 +21,9 @@ use crate::{
     error::Error,
 };
 
+/// Bytes of claim scope.
+const MAX_SCOPE: usize = 1024;
+
 /// The tokens of a session.
 #[derive(Debug)]
 pub struct TokenPair {
@@ -59,6 +62,8 @@ impl Auth {
             sid: session.id.to_string(),
             epoch: session.epoch,
             roles: session.roles.clone(),
+            scope: scope(&session.roles),
+            preferred_username: self.token_policy.username.then(|| session.username.clone()),
         };
         let keys = self.keys.ring();
         let refresh_token = RefreshToken { session_id: session.id, generation: session.rotation.generation };
@@ -87,6 +92,11 @@ impl Auth {
             Decoded::Invalid | Decoded::KeyUnknown => None,
         })
     }
+}
+
+/// The roles as claim scope. More than fit are left away, so that the largest token is no larger for it.
+fn scope(roles: &[String]) -> Option<String> {
+    Some(roles.join(" ")).filter(|scope| scope.len() <= MAX_SCOPE)
 }
 
 /// Up to 5% less, so that clients do not refresh in step.

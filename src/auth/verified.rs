@@ -5,8 +5,14 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use countersign_token::{verified_tokens, verifier};
 
-/// The answer for a token, as the edge that answers has encoded it once.
-pub type Kept = OnceLock<Bytes>;
+/// The answers for a token, as the edges that answer have encoded them once.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The principal in the answer of Verify.
+    pub principal: OnceLock<Bytes>,
+    /// The headers in the answer of Check, and the metadata.
+    pub checked: OnceLock<[Bytes; 2]>,
+}
 
 /// Verifies access tokens.
 pub type Verifier = verifier::Verifier<Kept>;

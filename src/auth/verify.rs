@@ -59,6 +59,14 @@ impl Auth {
         Ok(self.verifier.identify(token)?)
     }
 
+    /// True if the session of a token has ended, as this replica knows. False for a token that is none of ours, or whose key was
+    /// killed.
+    pub fn is_of_ended_session(&self, token: &str) -> bool {
+        self.identify(token).is_ok_and(|Principal { session_id, user_id, epoch, opened_at, .. }| {
+            self.revocations().state().has_ended(session_id, user_id, epoch, opened_at)
+        })
+    }
+
     /// Forgets the tokens that have expired.
     pub fn forget_expired_tokens(&self) {
         self.verifier.forget_expired(self.base.clock.now());

@@ -126,6 +126,7 @@ impl Checked {
         }
         let store = store(&DatabaseSettings::local(database_url.clone()))?;
         store.migrate().await?;
+        let authz = self.policies.authz.clone();
         let config = Config {
             master_keys: MasterKeys::parse("data-dir", &read_file("data-dir", &master_key_file)?)?,
             callers,
@@ -151,7 +152,7 @@ impl Checked {
         };
         server.ready().await;
         let port = |listener, protocol| Port { listener, protocol, tls: None, policy: self.connections };
-        let ports = Ports::open(port(http, Protocol::Http1));
+        let ports = Ports::open(port(http, Protocol::Http1), authz);
         facts.write(dir)?;
         say(banner(&facts, dir))?;
         reload.beside(server.serve(ports, port(grpc, Protocol::Http2), stop)).await

@@ -20,11 +20,12 @@ use crate::{
     },
     domain::{
         connection::{ConnectionPolicy, TlsPolicy, Transport},
-        policy::ServerPolicy,
+        policy::{ForwardAuth, ServerPolicy},
     },
     edge::{Callers, Defaults},
     error::Error,
     grpc::GrpcPorts,
+    http::HttpPorts,
     net::{Listener, Port, Protocol, TlsFiles},
     server::{Config, Ports, Server, Stop},
     store::Store,
@@ -86,6 +87,11 @@ impl Serve {
             Transport::Tls(files) => (Some(files), true),
             Transport::TlsOfGrpc(files) => (Some(files), false),
         };
+        let has_rules = policy_file.as_ref().is_some_and(|file| !file.current().load().routes.0.is_empty());
+        if policies.authz.forward_auth == ForwardAuth::Token && has_rules {
+            let expected = "x-original, x-forwarded or path: the policy file has routes, and `token` names no request";
+            return Err(Error::invalid("forward-auth", expected));
+        }
         let admin_token = listen.admin_token_file.clone().map(AdminTokenFile::read).transpose()?;
         let callers = Callers {
             defaults: if files.as_ref().is_some_and(TlsPolicy::knows_clients) {
@@ -126,7 +132,13 @@ impl Checked {
         let listener = Listener::bind("http-addr", &listen.http_addr).await?;
         let http_addr = listener.to_string();
         tracing::info!(http = http_addr, "listening");
-        let ports = Ports::open(Port { listener, protocol: Protocol::Http1, tls: http_tls, policy: connections });
+        let http_port =
+            |listener| Port { listener, protocol: Protocol::Http1, tls: http_tls.clone(), policy: connections };
+        let forward_auth = match &listen.forward_auth_addr {
+            Some(addr) => Some(http_port(Listener::bind("forward-auth-addr", addr).await?)),
+            None => None,
+        };
+        let ports = Ports::open(HttpPorts { main: http_port(listener), forward_auth }, config.policies.authz.clone());
         let port = |listener| Port { listener, protocol, tls: grpc_tls.clone(), policy: connections };
         let serving = async {
             let server = tokio::select! {

@@ -2,6 +2,7 @@
 //! clap reads, the ranges, and one check that makes a policy of it. The violations of all sections are reported together.
 
 mod audit;
+mod authz;
 mod callers;
 mod database;
 mod environment;
@@ -13,6 +14,7 @@ mod passwords;
 mod policy_file;
 mod range;
 mod revocation;
+mod routes;
 mod server;
 mod sessions;
 mod throttling;
@@ -25,6 +27,7 @@ use clap::Args;
 
 pub use self::{
     audit::AuditSettings,
+    authz::AuthzSettings,
     database::DatabaseSettings,
     environment::{Given, Source, given, parse},
     file::{read_file, read_secret_file, warn_if_open},
@@ -42,7 +45,7 @@ pub use self::{
     violations::{Violations, checked},
 };
 use crate::domain::policy::{
-    AuditPolicy, KeyPolicy, PasswordPolicy, RevocationPolicy, SessionPolicy, ThrottlePolicy, TokenPolicy,
+    AuditPolicy, AuthzPolicy, KeyPolicy, PasswordPolicy, RevocationPolicy, SessionPolicy, ThrottlePolicy, TokenPolicy,
 };
 
 /// Settings of what the service promises, and how it behaves: the same in `serve`, `dev` and the commands that change things.
@@ -69,6 +72,9 @@ pub struct PolicySettings {
     /// Audit events
     #[command(flatten)]
     pub audit: AuditSettings,
+    /// Proxies and browsers
+    #[command(flatten)]
+    pub authz: AuthzSettings,
 }
 
 /// Policies of the parts of the service.
@@ -88,6 +94,8 @@ pub struct Policies {
     pub revocation: RevocationPolicy,
     /// Choices of audit events.
     pub audit: AuditPolicy,
+    /// Choices of answers to proxies, and of sessions of browsers.
+    pub authz: AuthzPolicy,
 }
 
 impl PolicySettings {
@@ -101,6 +109,7 @@ impl PolicySettings {
             throttle: self.throttling.check(violations),
             revocation: self.revocation.check(violations),
             audit: self.audit.check(violations),
+            authz: self.authz.check(violations),
             tokens,
         }
     }
@@ -176,6 +185,11 @@ mod tests {
             ("key-publish-lead", "19m"),
             ("key-publish-lead", "31d"),
             ("key-lifetime", "59m"),
+            ("auth-header-prefix", "X-Auth-"),
+            ("access-cookie", "a b"),
+            ("refresh-cookie", "__Host-countersign-access"),
+            ("token-query-parameter", ""),
+            ("allowed-origin", "https://a.example/"),
             ("public-url", "auth.example"),
             ("public-url", "https://"),
             ("public-url", "https://u:p@auth.example"),

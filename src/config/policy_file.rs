@@ -9,18 +9,23 @@ use std::{
 use arc_swap::ArcSwap;
 use zeroize::Zeroizing;
 
-use super::{callers, file::read_file, toml_notes::Notes};
-use crate::{domain::caller_policy::CallerPolicy, error::Error};
+use super::{callers, file::read_file, routes, toml_notes::Notes};
+use crate::{
+    domain::{caller_policy::CallerPolicy, route::RoutePolicy},
+    error::Error,
+};
 
 const SETTING: &str = "policy-file";
 /// The keys of the file itself.
-const KEYS: [&str; 3] = ["callers", "tokens", "trusted_proxies"];
+const KEYS: [&str; 4] = ["callers", "routes", "tokens", "trusted_proxies"];
 
 /// The content of a policy file. A key that is not known is refused: it may be a rule that somebody relies on.
 #[derive(Debug, Default)]
 pub struct FilePolicy {
     /// The policy of callers.
     pub callers: Arc<CallerPolicy>,
+    /// The demands on requests that proxies ask about.
+    pub routes: RoutePolicy,
 }
 
 /// A policy file, and what it said when it could last be used.
@@ -105,7 +110,8 @@ fn parse(path: &Path, text: &str) -> Result<FilePolicy, Error> {
         notes.unknown_key(key, &KEYS);
     }
     let callers = Arc::new(callers::read(&document, &mut notes));
-    notes.finish(FilePolicy { callers })
+    let routes = routes::read(&document, &mut notes);
+    notes.finish(FilePolicy { callers, routes })
 }
 
 #[cfg(test)]
@@ -147,7 +153,7 @@ mod tests {
         for (text, line) in [
             ("callers = 1\n", 1),
             ("\n# one\n[other]\nname = 1\n", 3),
-            ("\r\n\r\n[[routes]]\r\n", 3),
+            ("\r\n\r\n[[rules]]\r\n", 3),
             ("\n\nx = = 1\n", 3),
             ("\n\"open", 2),
         ] {

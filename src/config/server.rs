@@ -31,6 +31,10 @@ pub struct ListenSettings {
     #[arg(long, env = "COUNTERSIGN_ADMIN_ADDR")]
     pub admin_addr: Option<ListenAddr>,
 
+    /// Address of a port of /forward-auth alone, which is not on that of HTTP then
+    #[arg(long, env = "COUNTERSIGN_FORWARD_AUTH_ADDR")]
+    pub forward_auth_addr: Option<ListenAddr>,
+
     /// Speaks gRPC-Web too on the port of gRPC, over HTTP/1.1 and HTTP/2; CORS is for a proxy before it
     #[arg(long, env = "COUNTERSIGN_GRPC_WEB")]
     pub grpc_web: bool,

@@ -54,6 +54,10 @@ pub struct TokenSettings {
     /// such a URL, and else localhost alone
     #[arg(long, env = "COUNTERSIGN_PUBLIC_URL")]
     pub public_url: Option<String>,
+
+    /// Access tokens say the user's name (claim preferred_username); proxies then pass it on
+    #[arg(long, env = "COUNTERSIGN_TOKEN_USERNAME")]
+    pub token_username: bool,
 }
 
 impl TokenSettings {
@@ -75,6 +79,7 @@ impl TokenSettings {
             access_token_ttl: TTL.check(self.access_token_ttl, violations),
             leeway: LEEWAY.check(self.leeway, violations),
             verify_cache: VERIFY_CACHE.check(self.verify_cache, violations),
+            username: self.token_username,
         }
     }
 }

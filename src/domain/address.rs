@@ -38,6 +38,11 @@ impl ClientAddress {
         Some(Self(ipv4_within(ip.to_canonical()).map_or(ip.to_canonical(), IpAddr::V4)))
     }
 
+    /// The address itself.
+    pub fn ip(self) -> IpAddr {
+        self.0
+    }
+
     /// Network that belongs to one client: an IPv4 address, or the IPv6 network of 64 bits (RFC 4291 section 2.5.4).
     pub fn network(self) -> ClientNetwork {
         match self.0 {

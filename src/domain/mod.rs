@@ -18,6 +18,8 @@ pub mod rate;
 pub mod replica;
 pub mod revocation;
 pub mod rotation;
+pub mod route;
+pub mod route_path;
 pub mod rpc;
 pub mod session;
 pub mod text;

@@ -25,6 +25,8 @@ pub struct TokenPolicy {
     pub leeway: Duration,
     /// Number of verified access tokens that are remembered.
     pub verify_cache: usize,
+    /// Do tokens say the user's name?
+    pub username: bool,
 }
 
 /// Choices of keys: how they are made, and rotate.
@@ -125,6 +127,53 @@ pub struct ServerPolicy {
     pub connections: ConnectionPolicy,
     /// The file with the lists and tables that flags cannot say.
     pub policy_file: Option<PathBuf>,
+}
+
+/// Choices of answers to proxies, and of the sessions of browsers.
+#[derive(Clone, Debug)]
+pub struct AuthzPolicy {
+    /// The beginning of the names of headers that say whose a request is.
+    pub header_prefix: String,
+    /// Name of the cookie with an access token.
+    pub access_cookie: String,
+    /// Name of the cookie with a refresh token.
+    pub refresh_cookie: String,
+    /// Name of a query parameter with an access token, if one may be there.
+    pub query_parameter: Option<String>,
+    /// Is the access token removed from what a proxy passes on?
+    pub remove_token: bool,
+    /// Choice of forward auth.
+    pub forward_auth: ForwardAuth,
+    /// Choice of sessions of browsers.
+    pub browser_sessions: BrowserSessions,
+    /// Origins, beside that of a request itself, whose pages may log in and out, and to which a login may return.
+    pub allowed_origins: Vec<String>,
+}
+
+/// Choice of forward auth: how a proxy names the request that it asks about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForwardAuth {
+    /// There is none.
+    Off,
+    /// Not at all: the token alone decides.
+    Token,
+    /// Headers `X-Original-Method`, `X-Original-URI` and `X-Original-Host`.
+    XOriginal,
+    /// Headers `X-Forwarded-Method`, `X-Forwarded-Uri` and `X-Forwarded-Host`.
+    XForwarded,
+    /// The method and host of its own request, and the path behind `/forward-auth`.
+    Path,
+}
+
+/// Choice of sessions that browsers keep in cookies. A later one has what those before it have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BrowserSessions {
+    /// There are none.
+    Off,
+    /// `/session` for scripts of pages.
+    Endpoints,
+    /// A login page too.
+    LoginPage,
 }
 
 /// Limit of the live sessions of a user.
@@ -251,6 +300,7 @@ mod tests {
             access_token_ttl: Duration::from_secs(600),
             leeway: Duration::ZERO,
             verify_cache: 0,
+            username: false,
         };
         assert_eq!(policy.choose_audience(vec![]).expect("all"), ["a", "b"]);
         assert_eq!(policy.choose_audience(names(&["b", "b"])).expect("some"), ["b"]);

@@ -1,4 +1,4 @@
-//! The RPCs of the contract, by their names, and sets of them.
+//! The RPCs of the contract and that of Envoy's ext_authz, by their names, and sets of them.
 
 /// The RPCs, each with its name: service and method.
 macro_rules! rpcs {
@@ -27,6 +27,7 @@ macro_rules! rpcs {
 // Those that are called most come first: a name is looked for in this order.
 rpcs! {
     Verify = "AuthService/Verify",
+    Check = "Authorization/Check",
     VerifyBatch = "AuthService/VerifyBatch",
     Refresh = "AuthService/Refresh",
     Login = "AuthService/Login",

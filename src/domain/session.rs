@@ -13,6 +13,8 @@ pub struct Session {
     pub id: SessionId,
     /// The user of the session.
     pub user_id: UserId,
+    /// The user's name now.
+    pub username: String,
     /// The user's revocation epoch when it was opened; a session of an older epoch has ended.
     pub epoch: i64,
     /// The user's roles now.

@@ -22,8 +22,8 @@ use crate::{
     net::Peer,
 };
 
-/// The RPCs that the gate is for. Those of other packages (health, reflection) are open to everybody.
-const PACKAGE: &str = "/countersign.v1.";
+/// The packages of the RPCs that the gate is for. Those of others (health, reflection) are open to everybody.
+const PACKAGES: [&str; 2] = ["/countersign.v1.", "/envoy.service.auth.v3."];
 
 /// The gate before the handlers.
 #[derive(Clone, Debug)]
@@ -69,7 +69,8 @@ impl Gate {
     /// # Errors
     /// [`Error::CallerNotAllowed`], [`Error::CallerThrottled`]; an RPC of ours that the contract does not have.
     pub fn authorize<B>(&self, peer: &Peer, request: &mut Request<B>) -> Result<(), Refusal> {
-        let Some(called) = request.uri().path().strip_prefix(PACKAGE) else {
+        let path = request.uri().path();
+        let Some(called) = PACKAGES.iter().find_map(|package| path.strip_prefix(package)) else {
             return Ok(());
         };
         let rpc = Rpc::find(called).filter(|rpc| self.offered.contains(*rpc)).ok_or(Refusal::UnknownRpc)?;
@@ -81,8 +82,8 @@ impl Gate {
             return Err(Refusal::Refused(rpc, self.monitor.refuse(rpc, &identity, peer.addr)));
         }
         self.count(rpc, &identity, grants).map_err(|error| Refusal::Refused(rpc, error))?;
-        // Verify, which is called most, asks nothing of its caller that is not asked here.
-        if rpc != Rpc::Verify {
+        // Those that are called most ask nothing of their caller that is not asked here.
+        if !matches!(rpc, Rpc::Verify | Rpc::Check) {
             let (grants, policy, monitor) = (Arc::clone(grants), policy.cloned(), Arc::clone(&self.monitor));
             request.extensions_mut().insert(Caller { rpc, identity, peer: peer.addr, grants, policy, monitor });
         }
@@ -109,7 +110,7 @@ impl Gate {
     /// Counts a call against the limits of the caller. The tokens of a batch are counted when they have been read.
     fn count(&self, rpc: Rpc, caller: &Identity, grants: &Grants) -> Result<(), Error> {
         let (what, limit) = match rpc {
-            Rpc::Verify => (Limited::Verify, grants.verify_rate),
+            Rpc::Verify | Rpc::Check => (Limited::Verify, grants.verify_rate),
             Rpc::Login => (Limited::Login, grants.login_rate),
             _ => return Ok(()),
         };
@@ -148,6 +149,13 @@ mod tests {
         let services = files.iter().filter(|file| file.package() == "countersign.v1").flat_map(|file| &file.service);
         let rpcs = services.flat_map(|s| s.method.iter().map(|method| format!("{}/{}", s.name(), method.name())));
         rpcs.collect()
+    }
+
+    /// The RPCs of all packages that the gate is for, each with its path.
+    fn all() -> Vec<(Rpc, String)> {
+        let of_envoy = ["Authorization/Check".to_owned()];
+        let all = contract().into_iter().map(|rpc| (0, rpc)).chain(of_envoy.into_iter().map(|rpc| (1, rpc)));
+        all.map(|(package, rpc)| (Rpc::find(&rpc).expect("known"), format!("{}{rpc}", PACKAGES[package]))).collect()
     }
 
     /// A class of callers: the other end of its connection, and the headers of its requests.
@@ -204,7 +212,10 @@ mod tests {
             vec![ServiceToken { id: CallerId::token("deploy").expect("a name"), sha256: sha256(b"deploy-token") }];
         let networks = vec![Network::parse("10.0.0.0/8").expect("a network")];
         let proxies = TrustedProxies { networks, ..TrustedProxies::default() };
-        FilePolicy { callers: Arc::new(CallerPolicy { callers: Some(callers), tokens, proxies }) }
+        FilePolicy {
+            callers: Arc::new(CallerPolicy { callers: Some(callers), tokens, proxies }),
+            ..FilePolicy::default()
+        }
     }
 
     fn gate(defaults: Defaults, policy: Option<FilePolicy>) -> Gate {
@@ -224,8 +235,9 @@ mod tests {
     }
 
     // The RPCs that a class of callers may call, by patterns.
-    const VERIFYING: &[&str] = &["Verify", "VerifyBatch", "GetJwks", "WatchRevocations"];
-    const OPEN: &[&str] = &["Verify", "VerifyBatch", "GetJwks", "WatchRevocations", "Login", "Refresh", "Revoke"];
+    const VERIFYING: &[&str] = &["Verify", "Check", "VerifyBatch", "GetJwks", "WatchRevocations"];
+    const OPEN: &[&str] =
+        &["Verify", "Check", "VerifyBatch", "GetJwks", "WatchRevocations", "Login", "Refresh", "Revoke"];
     const ALL: &[&str] = &["*"];
     const NONE: &[&str] = &[];
 
@@ -263,13 +275,12 @@ mod tests {
             for (gate, patterns) in gates.iter().zip(columns) {
                 let allowed = patterns.iter().filter_map(|pattern| RpcSet::parse(pattern));
                 let allowed = allowed.fold(RpcSet::default(), RpcSet::with);
-                for rpc in contract() {
-                    let (authorized, caller) = authorize(gate, class, &format!("{PACKAGE}{rpc}"));
-                    let found = Rpc::find(&rpc).expect("known");
-                    let case = format!("{name}, {rpc}, {:?}", gate.callers.defaults);
+                for (found, path) in all() {
+                    let (authorized, caller) = authorize(gate, class, &path);
+                    let case = format!("{name}, {path}, {:?}", gate.callers.defaults);
                     if allowed.contains(found) {
                         assert!(authorized.is_ok(), "{case}");
-                        assert_eq!(caller.is_some(), found != Rpc::Verify, "{case}");
+                        assert_eq!(caller.is_some(), ![Rpc::Verify, Rpc::Check].contains(&found), "{case}");
                     } else {
                         assert!(matches!(authorized, Err(Refusal::Refused(_, Error::CallerNotAllowed))), "{case}");
                         assert!(caller.is_none(), "{case}");
@@ -283,6 +294,7 @@ mod tests {
     fn the_rpcs_that_are_known_are_those_of_the_contract() {
         let (mut known, mut contract) =
             (Rpc::ALL.iter().map(|rpc| rpc.name().to_owned()).collect::<Vec<_>>(), contract());
+        contract.push("Authorization/Check".to_owned());
         known.sort();
         contract.sort();
         assert_eq!(known, contract);
@@ -302,12 +314,10 @@ mod tests {
         let administrator = with(class("", "192.0.2.1", None), "authorization", &format!("Bearer {ADMIN}"));
         let own = gate(Defaults::Open, None);
         let beside = own.without_administration();
-        for rpc in contract() {
-            let path = format!("{PACKAGE}{rpc}");
-            assert!(authorize(&own, &administrator, &path).0.is_ok(), "{rpc}");
-            let kind = permission(Rpc::find(&rpc).expect("known"));
+        for (rpc, path) in all() {
+            assert!(authorize(&own, &administrator, &path).0.is_ok(), "{path}");
             let refused = matches!(authorize(&beside, &administrator, &path).0, Err(Refusal::UnknownRpc));
-            assert_eq!(refused, kind == Permission::Administer, "{rpc}");
+            assert_eq!(refused, permission(rpc) == Permission::Administer, "{path}");
         }
     }
 
@@ -323,6 +333,7 @@ mod tests {
         assert!(may_log_in() && !is_open());
         replace(FilePolicy {
             callers: Arc::new(CallerPolicy { callers: Some(Patterns::default()), ..Default::default() }),
+            ..FilePolicy::default()
         });
         assert!(!may_log_in() && !is_open());
         replace(FilePolicy::default());
@@ -336,18 +347,18 @@ mod tests {
         let grants = Grants { login_rate: rate, verify_rate: rate, ..Grants::everything() };
         callers.insert(CallerPattern::parse("spiffe://e/*").expect("a pattern"), Arc::new(grants));
         let policy = CallerPolicy { callers: Some(callers), ..CallerPolicy::default() };
-        let gate = gate(Defaults::Open, Some(FilePolicy { callers: Arc::new(policy) }));
+        let gate = gate(Defaults::Open, Some(FilePolicy { callers: Arc::new(policy), ..FilePolicy::default() }));
         let (one, other) =
             (class("one", "", Some(&["spiffe://e/one"])), class("other", "", Some(&["spiffe://e/other"])));
         for rpc in ["Login", "Verify"] {
-            let call = |class| authorize(&gate, class, &format!("{PACKAGE}AuthService/{rpc}")).0;
+            let call = |class| authorize(&gate, class, &format!("{}AuthService/{rpc}", PACKAGES[0])).0;
             assert!(call(&one).is_ok() && call(&other).is_ok());
             let Err(Refusal::Refused(_, Error::CallerThrottled { retry_after })) = call(&one) else {
                 panic!("{rpc} passed");
             };
             assert_eq!(retry_after.as_secs(), 1);
         }
-        let batch = authorize(&gate, &one, &format!("{PACKAGE}AuthService/VerifyBatch")).1.expect("a caller");
+        let batch = authorize(&gate, &one, &format!("{}AuthService/VerifyBatch", PACKAGES[0])).1.expect("a caller");
         assert!(
             matches!(batch.count_verified(1), Err(Error::CallerThrottled { .. })),
             "its tokens count as those of Verify"

@@ -56,7 +56,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
 }
 
-fn is_trusted_proxy(policy: &CallerPolicy, peer: &Peer) -> bool {
+/// True if a peer is believed when it names its client.
+pub(super) fn is_trusted_proxy(policy: &CallerPolicy, peer: &Peer) -> bool {
     let proxies = &policy.proxies;
     let is_listed = |id: &CallerId| proxies.ids.find_named(id).is_some();
     proxies.has_address(peer.addr)

@@ -1,8 +1,10 @@
 //! The edge: who calls, and what the policy of callers lets them do. It is asked before a handler is reached, whatever the
 //! protocol. Knows HTTP's headers, and no server of either protocol.
 
+mod answer;
 mod caller;
 mod callers;
+mod client_address;
 mod forwarded;
 mod gate;
 mod identity;
@@ -10,7 +12,9 @@ mod monitor;
 mod permission;
 
 pub use self::{
+    answer::{Answer, Class, retry_after},
     caller::Caller,
     callers::{Callers, Defaults},
+    client_address::client_address,
     gate::{Gate, Refusal},
 };

@@ -37,7 +37,7 @@ pub(super) fn principal(principal: &Principal) -> v1::Principal {
         audience: principal.audience.clone(),
         issued_at: seconds(principal.issued_at),
         expires_at: seconds(principal.expires_at),
-        username: String::new(),
+        username: principal.username.clone().unwrap_or_default(),
     }
 }
 

@@ -10,6 +10,8 @@ use tower::Service;
 pub(super) const SMALL: usize = 64 * 1024;
 /// Bytes of a message of an RPC that is in [`OF_LARGE`]: room for 1000 tokens or users.
 const LARGE: usize = 1024 * 1024;
+/// Bytes of a question of Envoy, which may send the body of the request along. We read over it.
+pub(super) const WITH_BODY: usize = LARGE + SMALL;
 /// The RPCs whose messages may be large.
 const OF_LARGE: [&str; 2] = ["/countersign.v1.AuthService/VerifyBatch", "/countersign.v1.UserService/ImportUsers"];
 

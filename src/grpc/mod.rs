@@ -7,6 +7,7 @@ mod deadline;
 mod decode;
 mod drain;
 mod encode;
+mod ext_authz;
 mod health_check;
 mod import;
 mod message_size;

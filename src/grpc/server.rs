@@ -19,12 +19,14 @@ use tower::{Layer as _, ServiceExt as _};
 use super::{
     contract::{Contract, ContractLayer},
     drain::UntilDrain,
-    message_size::{BySize, SMALL},
+    ext_authz::{self, AuthorizationServer, ExtAuthz},
+    message_size::{BySize, SMALL, WITH_BODY},
     service::Service,
     services::{auth_service_server::AuthServiceServer, user_service_server::UserServiceServer},
 };
 use crate::{
     auth::Auth,
+    authz::Authorizer,
     edge::{Callers, Defaults, Gate},
     error::Error,
     net::{self, Port, Protocol},
@@ -55,9 +57,9 @@ impl Health {
         self.set(ServingStatus::NotServing).await;
     }
 
-    /// Sets the status of the server (`""`) and of both services.
+    /// Sets the status of the server (`""`) and of each service.
     async fn set(&self, status: ServingStatus) {
-        for name in ["", "countersign.v1.AuthService", "countersign.v1.UserService"] {
+        for name in ["", "countersign.v1.AuthService", "countersign.v1.UserService", ext_authz::SERVICE] {
             self.0.set_service_status(name, status).await;
         }
     }
@@ -90,14 +92,13 @@ impl From<Port> for GrpcPorts {
 /// [`Error::Internal`] for descriptors that cannot be read.
 pub async fn serve(
     ports: GrpcPorts,
-    auth: Arc<Auth>,
+    authorizer: Authorizer,
     callers: Callers,
     health: Health,
     drain: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let gate = gate(&auth, callers);
-    let service = Service::new(auth, drain.clone());
-    let routes = routes(&service, health)?;
+    let gate = gate(&authorizer.auth, callers);
+    let routes = routes(authorizer, health, &drain)?;
     match ports {
         GrpcPorts { main, admin: None } => serve_behind(gate, main, routes, drain).await,
         GrpcPorts { main, admin: Some(admin) } => {
@@ -129,19 +130,22 @@ async fn serve_behind(gate: Arc<Gate>, port: Port, routes: Routes, drain: watch:
     }
 }
 
-/// The RPCs of the contract, as they are called without a port.
+/// The RPCs of the contract and Check, as they are called without a port.
 pub type Services = Contract<Routes>;
 
 /// The RPCs of the contract, for whoever calls them in the same process. Streams go on until they are dropped.
-pub fn services(auth: Arc<Auth>, callers: Callers) -> Services {
-    let gate = gate(&auth, callers);
+pub fn services(authorizer: Authorizer, callers: Callers) -> Services {
+    let gate = gate(&authorizer.auth, callers);
     let mut routes = Routes::builder();
-    add_contract(&mut routes, &Service::new(auth, watch::Sender::new(false).subscribe()));
+    add_contract(&mut routes, authorizer, watch::Sender::new(false).subscribe());
     ContractLayer::new(gate).layer(routes.routes())
 }
 
-fn add_contract(routes: &mut RoutesBuilder, service: &Service) {
+fn add_contract(routes: &mut RoutesBuilder, authorizer: Authorizer, drain: watch::Receiver<bool>) {
+    let service = Service::new(Arc::clone(&authorizer.auth), drain);
+    let ext_authz = AuthorizationServer::new(ExtAuthz::new(authorizer)).accept_compressed(GZIP);
     routes
+        .add_service(ext_authz.max_decoding_message_size(WITH_BODY))
         .add_service(BySize::new(|max| {
             AuthServiceServer::new(service.clone()).max_decoding_message_size(max).accept_compressed(GZIP)
         }))
@@ -150,7 +154,7 @@ fn add_contract(routes: &mut RoutesBuilder, service: &Service) {
         }));
 }
 
-fn routes(service: &Service, health: Health) -> Result<Routes, Error> {
+fn routes(authorizer: Authorizer, health: Health, drain: &watch::Receiver<bool>) -> Result<Routes, Error> {
     let health = tonic_health::server::HealthService::from_health_reporter(health.0);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
@@ -158,12 +162,12 @@ fn routes(service: &Service, health: Health) -> Result<Routes, Error> {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
     };
-    let drain = || service.drain.clone();
+    let drain = || drain.clone();
     let health = tonic_health::pb::health_server::HealthServer::new(health).max_decoding_message_size(SMALL);
     let v1 = reflection().build_v1().map_err(Error::internal)?.max_decoding_message_size(SMALL);
     let v1alpha = reflection().build_v1alpha().map_err(Error::internal)?.max_decoding_message_size(SMALL);
     let mut routes = Routes::builder();
-    add_contract(&mut routes, service);
+    add_contract(&mut routes, authorizer, drain());
     routes
         .add_service(UntilDrain::new(health, drain()))
         .add_service(UntilDrain::new(v1, drain()))

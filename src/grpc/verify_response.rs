@@ -71,7 +71,7 @@ impl VerifyResult {
 
 fn principal(verified: &VerifiedToken) -> Bytes {
     let encode = || encode::principal(&verified.principal).encode_to_vec().into();
-    verified.kept.get_or_init(encode).clone()
+    verified.kept.principal.get_or_init(encode).clone()
 }
 
 #[cfg(test)]
@@ -93,6 +93,7 @@ mod tests {
             token_id: "the token's".to_owned(),
             roles: vec!["reader".to_owned(), "writer".to_owned()],
             audience: vec!["orders".to_owned()],
+            username: None,
             issued_at: 1_000,
             starts_at: 1_000,
             expires_at: 1_600,

@@ -3,16 +3,21 @@
 //! are claimed.
 
 use axum::{
-    http::{HeaderMap, StatusCode, header, uri::Authority},
+    Router,
+    http::{HeaderMap, Method, StatusCode, Uri, header, uri::Authority},
     response::{IntoResponse, Response},
+    routing::get,
 };
 use serde::Serialize;
 
-use super::readiness::Built;
+use super::{
+    jwks::{CACHED, jwks},
+    readiness::{Built, Readiness},
+};
 
-pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
-/// The header Cache-Control, with the time that `domain::key::JWKS_MAX_AGE` counts on.
-pub(super) const CACHED: &str = "public, max-age=300";
+const JWKS_PATH: &str = "/.well-known/jwks.json";
+/// OpenID Connect Discovery 1.0 section 4, RFC 8414 section 3.
+const METADATA_PATHS: [&str; 2] = ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"];
 
 /// Names that mean the machine of whoever uses them.
 const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -29,8 +34,38 @@ struct Metadata<'a> {
     id_token_signing_alg_values_supported: Vec<&'a str>,
 }
 
-pub(super) async fn metadata(Built(auth): Built, request: HeaderMap) -> Response {
-    let policy = &auth.token_policy;
+pub(super) fn routes() -> Router<Readiness> {
+    let routes = Router::new().route(JWKS_PATH, get(jwks));
+    METADATA_PATHS.into_iter().fold(routes, |routes, path| routes.route(path, get(metadata)))
+}
+
+/// The same for an issuer whose name has a path, which comes before the well-known name in OpenID Connect, and after it in RFC 8414.
+pub(super) async fn by_issuer(method: Method, uri: Uri, built: Built, request: HeaderMap) -> Response {
+    let base = built.0.auth.token_policy.public_url.as_deref().map(path_of).unwrap_or_default();
+    let reads = method == Method::GET || method == Method::HEAD;
+    let asked = uri.path();
+    if base.is_empty() || !reads {
+        StatusCode::NOT_FOUND.into_response()
+    } else if asked.strip_prefix(base) == Some(JWKS_PATH) {
+        jwks(built, request).await
+    } else if METADATA_PATHS
+        .iter()
+        .any(|name| asked.strip_prefix(base) == Some(name) || asked.strip_prefix(name) == Some(base))
+    {
+        metadata(built, request).await
+    } else {
+        StatusCode::NOT_FOUND.into_response()
+    }
+}
+
+/// The path of an absolute URL that does not end with a slash; empty without one.
+fn path_of(url: &str) -> &str {
+    let host = url.split_once("://").map_or(url, |(_, host)| host);
+    host.find('/').and_then(|at| host.get(at..)).unwrap_or_default()
+}
+
+async fn metadata(Built(built): Built, request: HeaderMap) -> Response {
+    let (auth, policy) = (&built.auth, &built.auth.token_policy);
     // What depends on the asked host must not be kept for those who ask for another.
     let (base, cache) = match (&policy.public_url, asked_host(&request)) {
         (Some(url), _) => (url.clone(), CACHED),

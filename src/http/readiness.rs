@@ -8,7 +8,7 @@ use axum::{
 };
 use tokio::sync::watch;
 
-use crate::auth::Auth;
+use crate::authz::Authorizer;
 
 pub(super) const STARTING: &str = "starting\n";
 
@@ -16,18 +16,18 @@ pub(super) const STARTING: &str = "starting\n";
 #[derive(Clone, Debug)]
 pub struct Readiness {
     /// The operations, once there are any.
-    pub auth: Arc<OnceLock<Arc<Auth>>>,
+    pub built: Arc<OnceLock<Authorizer>>,
     /// Says that the service stops, and that requests are better sent elsewhere.
     pub stopping: watch::Receiver<bool>,
 }
 
 /// The operations, for handlers that cannot do without: before there are any, the answer is 503.
-pub(super) struct Built(pub Arc<Auth>);
+pub(super) struct Built(pub Authorizer);
 
 impl FromRequestParts<Readiness> for Built {
     type Rejection = (StatusCode, &'static str);
 
     async fn from_request_parts(_: &mut Parts, readiness: &Readiness) -> Result<Self, Self::Rejection> {
-        readiness.auth.get().map(|auth| Self(Arc::clone(auth))).ok_or((StatusCode::SERVICE_UNAVAILABLE, STARTING))
+        readiness.built.get().map(|built| Self(built.clone())).ok_or((StatusCode::SERVICE_UNAVAILABLE, STARTING))
     }
 }

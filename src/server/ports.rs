@@ -5,41 +5,41 @@ use std::sync::{Arc, OnceLock};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    auth::Auth,
+    authz::Authorizer,
+    domain::policy::AuthzPolicy,
     edge::Callers,
     error::Error,
     grpc::{self, GrpcPorts, Health},
-    http::{self, Readiness},
-    net::Port,
+    http::{self, HttpPorts, Readiness},
 };
 
 /// The open ports of a server. They close when this is dropped.
 #[derive(Debug)]
 pub struct Ports {
     serving: JoinSet<Result<(), Error>>,
-    auth: Arc<OnceLock<Arc<Auth>>>,
+    built: Arc<OnceLock<Authorizer>>,
     stopping: watch::Sender<bool>,
     drain: watch::Sender<bool>,
 }
 
 impl Ports {
-    /// Opens the port of HTTP: `/livez` is 200, everything else 503 until the service is built.
-    pub fn open(http: Port) -> Self {
-        let (auth, stopping, drain) = (Arc::default(), watch::Sender::new(false), watch::Sender::new(false));
-        let readiness = Readiness { auth: Arc::clone(&auth), stopping: stopping.subscribe() };
+    /// Opens the ports of HTTP: `/livez` is 200, everything else 503 until the service is built.
+    pub fn open(http: impl Into<HttpPorts>, policy: AuthzPolicy) -> Self {
+        let (built, stopping, drain) = (Arc::default(), watch::Sender::new(false), watch::Sender::new(false));
+        let readiness = Readiness { built: Arc::clone(&built), stopping: stopping.subscribe() };
         let mut serving = JoinSet::new();
-        let draining = drain.subscribe();
+        let (http, draining) = (http.into(), drain.subscribe());
         serving.spawn(async move {
-            http::serve(http, readiness, draining).await;
+            http::serve(http, &policy, readiness, draining).await;
             Ok(())
         });
-        Self { serving, auth, stopping, drain }
+        Self { serving, built, stopping, drain }
     }
 
     /// Opens the ports of gRPC, and answers HTTP by these operations.
-    pub(super) fn open_grpc(&mut self, ports: GrpcPorts, auth: Arc<Auth>, callers: Callers, health: Health) {
-        let built = self.auth.get_or_init(|| auth);
-        self.serving.spawn(grpc::serve(ports, Arc::clone(built), callers, health, self.drain.subscribe()));
+    pub(super) fn open_grpc(&mut self, ports: GrpcPorts, authorizer: Authorizer, callers: Callers, health: Health) {
+        let built = self.built.get_or_init(|| authorizer);
+        self.serving.spawn(grpc::serve(ports, built.clone(), callers, health, self.drain.subscribe()));
     }
 
     /// Says at `/readyz` that requests are better sent elsewhere.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use countersign::{
+    authz::Authorizer,
     domain::{
         key::{Purpose, Stage},
         policy::PepperMode,
@@ -68,7 +69,8 @@ impl Callers {
         // The database does not end by itself what was left behind.
         setup.database_deadline = 2 * AT_LAST;
         let server = setup.start().await;
-        let services = grpc::services(server.auth.clone(), edge::Callers::new(Defaults::Loopback, None));
+        let authorizer = Authorizer::new(server.auth.clone(), server.authz.clone(), None);
+        let services = grpc::services(authorizer, edge::Callers::new(Defaults::Loopback, None));
         let mut callers = Self { server, services, proxy, database_url, idle: usize::MAX };
         callers.settle().await;
         callers

@@ -48,6 +48,12 @@ pub struct Claims {
     pub epoch: i64,
     /// The user's roles at the issue.
     pub roles: Vec<String>,
+    /// The roles joined by spaces (RFC 8693 section 4.2), for proxies that cannot read arrays. Written, and not read.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The user's name at the issue, where tokens say it (OpenID Connect Core 1.0 section 5.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferred_username: Option<String>,
 }
 
 /// The user and session that a valid access token stands for.
@@ -67,6 +73,8 @@ pub struct Principal {
     pub roles: Vec<String>,
     /// The services that the token is for.
     pub audience: Vec<String>,
+    /// The user's name at the issue, where tokens say it.
+    pub username: Option<String>,
     /// Issued at, seconds since 1970.
     pub issued_at: u64,
     /// The moment before which the token is not valid, in seconds since 1970.
@@ -96,6 +104,7 @@ impl Claims {
             token_id: self.jti,
             roles: self.roles,
             audience: self.aud,
+            username: self.preferred_username,
             issued_at: self.iat,
             starts_at: self.nbf.map_or(self.iat, |nbf| nbf.max(self.iat)),
             expires_at: self.exp,

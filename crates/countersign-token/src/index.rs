@@ -230,6 +230,7 @@ mod tests {
             token_id: "t".into(),
             roles: vec![],
             audience: vec![],
+            username: None,
             starts_at: unix(T0),
             issued_at: 0,
             expires_at: 600,

@@ -128,6 +128,7 @@ mod tests {
             token_id: "j".to_owned(),
             roles: vec![],
             audience: vec![],
+            username: None,
             issued_at: 0,
             starts_at: 0,
             expires_at,

@@ -42,6 +42,7 @@ impl Sessions {
         Session {
             id: SessionId::new(now),
             user_id: credentials.user.id,
+            username: credentials.user.username.as_str().to_owned(),
             epoch: credentials.user.epoch,
             roles: credentials.user.roles.clone(),
             audience: wish.audience.to_vec(),

@@ -16,7 +16,7 @@ macro_rules! columns {
     () => {
         "s.session_id, s.user_id, s.generation, s.previous_generation, s.rotated_at, s.created_at, \
      s.expires_at, s.idle_expires_at, s.revoked_at, s.client_id, s.audience, s.client_ip, s.client_user_agent, \
-     s.client_device, s.epoch, u.roles, u.disabled_at IS NULL AND u.epoch = s.epoch AS user_allows"
+     s.client_device, s.epoch, u.username, u.roles, u.disabled_at IS NULL AND u.epoch = s.epoch AS user_allows"
     };
 }
 
@@ -39,6 +39,7 @@ pub(super) struct Row {
     client_user_agent: String,
     client_device: String,
     epoch: i64,
+    username: String,
     roles: Vec<String>,
     user_allows: bool,
     /// True if the floor of sessions has ended this one. A session that was just rotated is neither below it nor undecided.
@@ -60,6 +61,7 @@ impl TryFrom<Row> for Session {
         Ok(Self {
             id: SessionId(row.session_id),
             user_id: UserId(row.user_id),
+            username: row.username,
             epoch: row.epoch,
             roles: row.roles,
             audience: row.audience,

@@ -7,7 +7,7 @@ use countersign::{
     auth::Auth,
     config::{Policies, PolicySettings, checked},
     crypto::{seal::MasterKeys, service_token::ServiceTokenHash},
-    domain::audit::Actor,
+    domain::{audit::Actor, policy::AuthzPolicy},
     edge::{Callers, Defaults},
     error::Error,
     grpc::v1::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
@@ -113,8 +113,10 @@ impl Setup {
     /// Starts it without waiting until it knows of revocations.
     pub(crate) async fn launch(self) -> Result<TestServer, Error> {
         let store = StoreSettings { url: self.database_url.clone(), connections: 16, deadline: self.database_deadline };
+        let policies = checked(|violations| self.settings.check(violations))?;
+        let (authz, routed) = (policies.authz.clone(), policies.authz.clone());
         let server = Server::build(Config {
-            policies: checked(|violations| self.settings.check(violations))?,
+            policies,
             lame_duck: Duration::ZERO,
             drain_timeout: Duration::from_secs(10),
             store: Store::new(&store)?,
@@ -127,7 +129,7 @@ impl Setup {
         let (grpc, http) = (listener().await, listener().await);
         let (grpc_addr, http_addr) = (addr(&grpc), addr(&http));
         let (stop, stopped) = oneshot::channel::<()>();
-        let ports = Ports::open(Port::plaintext(http, Protocol::Http1));
+        let ports = Ports::open(Port::plaintext(http, Protocol::Http1), routed);
         let stopping = Stop::when(async move { drop(stopped.await) });
         let task = tokio::spawn(server.serve(ports, Port::plaintext(grpc, Protocol::Http2), stopping));
         let channel = Endpoint::from_shared(format!("http://{grpc_addr}")).expect("endpoint");
@@ -136,6 +138,7 @@ impl Setup {
             grpc_addr,
             http_addr,
             auth,
+            authz,
             clock: self.clock,
             database_url: self.database_url,
             stop,
@@ -157,6 +160,7 @@ pub(crate) struct TestServer {
     pub grpc_addr: SocketAddr,
     pub http_addr: SocketAddr,
     pub auth: Arc<Auth>,
+    pub authz: AuthzPolicy,
     pub clock: Clock,
     pub database_url: String,
     channel: Channel,

@@ -1,0 +1,244 @@
+//! The decision about a request that a proxy asks about: by the route, and by the same memory as Verify. Only where a browser's
+//! access token has expired is the database asked: its session then goes on within the call.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use countersign_token::{error::Rejection, verifier::Requirements};
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    cookies::Cookies,
+    credentials::{self, Credentials, TokenPlace},
+    denial::{Denial, TOKEN_MISSING},
+    extensions::Extensions,
+    identity::encoded,
+    request::AskedRequest,
+};
+use crate::{
+    auth::{Auth, refresh::RefreshRequest, tokens::TokenPair, verified::VerifiedToken},
+    config::FilePolicy,
+    crypto::secret::Secret,
+    domain::{
+        caller_policy::RefreshingCaller,
+        policy::{AuthzPolicy, BrowserSessions},
+        route::{Access, Demand},
+    },
+    edge::Class,
+    error::Error,
+};
+
+/// Claim client_id of sessions that browsers open by themselves.
+pub const BROWSER_CLIENT_ID: &str = "browser";
+/// The longest time that a session may take to go on within a call. Proxies wait for about as long.
+const RENEWED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Decides about requests.
+#[derive(Clone, Debug)]
+pub struct Authorizer {
+    /// The operations.
+    pub auth: Arc<Auth>,
+    /// The choices of the deployment.
+    pub policy: Arc<AuthzPolicy>,
+    file: Option<Arc<ArcSwap<FilePolicy>>>,
+}
+
+/// A decision about a request. There is none by default.
+#[derive(Debug)]
+pub enum Decision {
+    /// The request may pass.
+    Allowed(Box<Allowed>),
+    /// The request may not pass.
+    Denied(Box<Denial>),
+}
+
+/// A request that may pass.
+#[derive(Debug)]
+pub struct Allowed {
+    /// The token by which it passes; None for a request without one.
+    pub token: Option<Arc<VerifiedToken>>,
+    /// The place where the token came; None for a request without one.
+    pub place: Option<TokenPlace>,
+    /// The tokens with which the browser's session went on within the call.
+    pub renewed: Option<TokenPair>,
+    /// Are the browser's cookies worth nothing any more, so that they are taken away?
+    pub clears_cookies: bool,
+}
+
+/// A token that is accepted, or why none is.
+type Found = Result<(Arc<VerifiedToken>, Option<TokenPair>), Denial>;
+
+impl Authorizer {
+    /// An authorizer by these choices, and the policy file if there is one.
+    pub fn new(auth: Arc<Auth>, policy: AuthzPolicy, file: Option<Arc<ArcSwap<FilePolicy>>>) -> Self {
+        Self { auth, policy: Arc::new(policy), file }
+    }
+
+    /// Decides about a request, whose route demands this. Whoever asks waits until then for an answer.
+    ///
+    /// # Errors
+    /// What is no fault of the client: [`Error::RevocationsStale`], [`Error::KeyUnusable`]. For a session that should go on
+    /// within the call also [`Error::DatabaseUnavailable`], [`Error::ClockWrong`], [`Error::RestoreUndecided`].
+    pub async fn authorize(
+        &self,
+        request: &AskedRequest<'_>,
+        route: Extensions,
+        until: Option<Instant>,
+    ) -> Result<Decision, Error> {
+        match self.demand(request, route) {
+            Ok(demand) => self.decide(request, &demand, until).await,
+            Err(denial) => Ok(Decision::Denied(Box::new(denial))),
+        }
+    }
+
+    /// Decides about a request by a demand alone.
+    ///
+    /// # Errors
+    /// Those of [`Authorizer::authorize`].
+    pub async fn decide(
+        &self,
+        request: &AskedRequest<'_>,
+        demand: &Demand,
+        until: Option<Instant>,
+    ) -> Result<Decision, Error> {
+        if demand.access == Access::Public {
+            return Ok(Decision::nobody(false));
+        }
+        let (found, place) = match credentials::read(request, &self.policy) {
+            Err(credentials::Malformed) => (Err(Denial::token_malformed()), None),
+            Ok(Credentials::None) => (Err(Denial::token_missing()), None),
+            Ok(Credentials::Presented(token, place)) => (self.verify(token, demand)?.map(|t| (t, None)), Some(place)),
+            Ok(Credentials::Cookies(cookies)) => {
+                (self.verify_cookies(cookies, demand, until).await?, Some(TokenPlace::Cookie))
+            }
+        };
+        Ok(match found {
+            Ok((token, renewed)) => {
+                Decision::Allowed(Box::new(Allowed { token: Some(token), place, renewed, clears_cookies: false }))
+            }
+            // Who has shown a token by itself is to hear that it is none.
+            Err(denial) if demand.access == Access::Optional && is_anonymous(&denial, place) => {
+                Decision::nobody(denial.clears_cookies)
+            }
+            Err(denial) => Decision::Denied(Box::new(self.with_login(denial, request))),
+        })
+    }
+
+    fn demand(&self, request: &AskedRequest<'_>, route: Extensions) -> Result<Demand, Denial> {
+        let file = self.file.as_ref().map(|file| file.load());
+        let rule = match &file {
+            Some(file) => file.routes.find(request.host, request.path(), request.method),
+            None => Ok(None),
+        };
+        let rule = rule.map_err(|_| Denial::route_ambiguous())?;
+        Ok(route.with(rule.map(|rule| &rule.demand)))
+    }
+
+    /// Verifies an access token, and what the route demands of it.
+    ///
+    /// # Errors
+    /// What is no fault of the client.
+    fn verify(&self, token: &str, demand: &Demand) -> Result<Result<Arc<VerifiedToken>, Denial>, Error> {
+        let requirements = Requirements { audience: demand.audiences.first().map(String::as_str), max_staleness: None };
+        let verified = match self.auth.verify(token, requirements) {
+            Ok((verified, _)) => verified,
+            Err(Error::Rejected(Rejection::AudienceMismatch)) => return Ok(Err(Denial::audience_missing())),
+            Err(error) => return Denial::of(error).map(Err),
+        };
+        let principal = &verified.principal;
+        Ok(if !demand.audiences.iter().all(|audience| principal.audience.contains(audience)) {
+            Err(Denial::audience_missing())
+        } else if !demand.is_met_by(&principal.roles) {
+            Err(Denial::role_missing())
+        } else {
+            Ok(verified)
+        })
+    }
+
+    /// Verifies the access tokens of a browser. If none is valid any more, the session goes on by its refresh token.
+    async fn verify_cookies(
+        &self,
+        cookies: Cookies<'_>,
+        demand: &Demand,
+        until: Option<Instant>,
+    ) -> Result<Found, Error> {
+        let mut denial = Denial::token_missing();
+        let mut has_ended = false;
+        for token in [cookies.access, cookies.carried].into_iter().flatten() {
+            match self.verify(token, demand)? {
+                Ok(verified) => return Ok(Ok((verified, None))),
+                // No other token of the session has what this one lacks.
+                Err(lacking) if lacking.class != Class::Unauthenticated => return Ok(Err(lacking)),
+                Err(invalid) => {
+                    has_ended |= self.auth.is_of_ended_session(token);
+                    denial = invalid;
+                }
+            }
+        }
+        match cookies.refresh {
+            // Rare, and large: what is decided by memory alone is not to carry it.
+            Some(token) if !has_ended => Box::pin(self.renew(token, demand, until)).await,
+            _ => Ok(Err(denial)),
+        }
+    }
+
+    /// Refreshes a browser's session, and verifies its new access token.
+    async fn renew(&self, token: &str, demand: &Demand, until: Option<Instant>) -> Result<Found, Error> {
+        let latest = Instant::now() + RENEWED_WITHIN;
+        let until = until.map_or(latest, |until| until.min(latest));
+        let refresh = self.auth.refresh(RefreshRequest {
+            refresh_token: Secret::new(token.to_owned()),
+            access_token: None,
+            client: None,
+            caller: self.browser(),
+        });
+        // It goes on by itself if it is late, and the same cookie is good for the next request (promise P2).
+        let refreshed = timeout_at(until, refresh).await.map_err(|_| late())?;
+        match refreshed {
+            Ok(refreshed) => {
+                let verified = self.verify(refreshed.tokens.access_token.expose(), demand)?;
+                Ok(verified.map(|token| (token, Some(refreshed.tokens))))
+            }
+            // The session is another client's own; for this one its token is none.
+            Err(Error::CallerNotAllowed) => Denial::of(Error::RefreshTokenInvalid).map(Err),
+            Err(error) => {
+                let clears_cookies = matches!(error, Error::RefreshTokenReused);
+                Ok(Err(Denial { clears_cookies, ..Denial::of(error)? }))
+            }
+        }
+    }
+
+    /// The browsers, as a caller that refreshes.
+    pub fn browser(&self) -> RefreshingCaller {
+        let policy = self.file.as_ref().map(|file| Arc::clone(&file.load().callers));
+        RefreshingCaller { client_id: BROWSER_CLIENT_ID.to_owned(), policy }
+    }
+
+    /// A denial that leads a browser to the login page, if there is one.
+    fn with_login(&self, denial: Denial, request: &AskedRequest<'_>) -> Denial {
+        let leads = self.policy.browser_sessions == BrowserSessions::LoginPage
+            && denial.class == Class::Unauthenticated
+            && request.navigates
+            && request.method == "GET";
+        let login = leads.then(|| match request.target {
+            "" => "/login".to_owned(),
+            target => format!("/login?return_to={}", encoded(target, b"%&+#=?;")),
+        });
+        Denial { login, ..denial }
+    }
+}
+
+impl Decision {
+    fn nobody(clears_cookies: bool) -> Self {
+        Self::Allowed(Box::new(Allowed { token: None, place: None, renewed: None, clears_cookies }))
+    }
+}
+
+/// True if an optional route lets a request in without its token: it showed none, or cookies that a browser sends by itself.
+fn is_anonymous(denial: &Denial, place: Option<TokenPlace>) -> bool {
+    denial.class == Class::Unauthenticated && (place == Some(TokenPlace::Cookie) || denial.reason == TOKEN_MISSING)
+}
+
+fn late() -> Error {
+    Error::DatabaseUnavailable("a session could not go on before the proxy would have given up".into())
+}

@@ -1,0 +1,16 @@
+//! The choices of a deployment that chooses nothing, for tests.
+
+use crate::domain::policy::{AuthzPolicy, BrowserSessions, ForwardAuth};
+
+pub(super) fn policy() -> AuthzPolicy {
+    AuthzPolicy {
+        header_prefix: "x-auth-".to_owned(),
+        access_cookie: "__Host-countersign-access".to_owned(),
+        refresh_cookie: "__Host-countersign-refresh".to_owned(),
+        query_parameter: None,
+        remove_token: false,
+        forward_auth: ForwardAuth::Off,
+        browser_sessions: BrowserSessions::Off,
+        allowed_origins: Vec::new(),
+    }
+}

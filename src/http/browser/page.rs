@@ -1,0 +1,125 @@
+//! The login page as HTML: one document with its style, and no script.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::language::Texts;
+use crate::crypto::service_token::sha256;
+
+const STYLE: &str = include_str!("page.css");
+
+/// A page.
+#[derive(Debug)]
+pub(super) struct Page<'p> {
+    pub texts: &'static Texts,
+    /// The message above the form; None for none.
+    pub message: Option<&'static str>,
+    pub form: Form<'p>,
+}
+
+/// The form on a page.
+#[derive(Debug)]
+pub(super) enum Form<'p> {
+    /// Name and password.
+    LogIn {
+        /// The name as it was typed before.
+        username: &'p str,
+        /// The place to go to afterwards.
+        return_to: &'p str,
+    },
+    /// A button to log out.
+    LogOut,
+}
+
+impl Page<'_> {
+    /// The answer with this page. A form may lead to listed origins alone.
+    pub(super) fn respond(&self, status: StatusCode, origins: &[String]) -> Response {
+        let mut response = (status, self.html()).into_response();
+        let headers = response.headers_mut();
+        let style = STANDARD.encode(sha256(STYLE.as_bytes()));
+        let targets: String = origins.iter().map(|origin| format!(" {origin}")).collect();
+        let policy = format!(
+            "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'"
+        );
+        for (name, value) in [
+            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+            (header::CONTENT_SECURITY_POLICY, policy.as_str()),
+            (header::CACHE_CONTROL, "no-store"),
+            (header::REFERRER_POLICY, "no-referrer"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::X_FRAME_OPTIONS, "DENY"),
+            (header::CONTENT_LANGUAGE, self.texts.language),
+            (header::VARY, "accept-language, cookie"),
+        ] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+
+    fn html(&self) -> String {
+        let Texts { language, title, .. } = self.texts;
+        let message = self.message.map(|text| format!("<p role=\"alert\">{}</p>\n", escaped(text))).unwrap_or_default();
+        let form = self.form_html();
+        format!(
+            "<!doctype html>\n<html lang=\"{language}\">\n<head>\n<meta charset=\"utf-8\">\n\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+             <style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{message}{form}</main>\n</body>\n</html>\n"
+        )
+    }
+
+    fn form_html(&self) -> String {
+        let Texts { username: name_label, password, log_in, log_out, .. } = self.texts;
+        match self.form {
+            Form::LogOut => format!("<form method=\"post\" action=\"/logout\">\n<button>{log_out}</button>\n</form>\n"),
+            Form::LogIn { username, return_to } => {
+                // Who has typed a name types the password next.
+                let (first, second) = if username.is_empty() { (" autofocus", "") } else { ("", " autofocus") };
+                let (username, return_to) = (escaped(username), escaped(return_to));
+                format!(
+                    "<form method=\"post\" action=\"/login\">\n\
+                     <label for=\"username\">{name_label}</label>\n\
+                     <input id=\"username\" name=\"username\" value=\"{username}\" autocomplete=\"username\" autocapitalize=\"none\" \
+                     spellcheck=\"false\" required{first}>\n\
+                     <label for=\"password\">{password}</label>\n\
+                     <input id=\"password\" name=\"password\" type=\"password\" autocomplete=\"current-password\" required{second}>\n\
+                     <input type=\"hidden\" name=\"return_to\" value=\"{return_to}\">\n<button>{log_in}</button>\n</form>\n"
+                )
+            }
+        }
+    }
+}
+
+/// Text as it may stand in an element or in a quoted attribute.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            other => escaped.push(other),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_typed_is_text_and_no_markup() {
+        let typed = "\"><script>alert('x')</script>&";
+        let form = Form::LogIn { username: typed, return_to: typed };
+        let html = Page { texts: Texts::of("en"), message: None, form }.html();
+        assert!(!html.contains("<script") && !html.contains("\"\">"), "{html}");
+        assert_eq!(html.matches("&quot;&gt;&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;").count(), 2);
+    }
+}
