@@ -13,7 +13,7 @@ use super::{
     Auth,
     verified::{Verdicts, VerifiedToken},
 };
-use crate::error::Error;
+use crate::{crypto::refresh_token::Decoded, error::Error};
 
 /// The number of signatures of a batch that are verified before other calls have their turn: some 0.2 ms.
 const SIGNATURES: usize = 4;
@@ -59,12 +59,16 @@ impl Auth {
         Ok(self.verifier.identify(token)?)
     }
 
-    /// True if the session of a token has ended, as this replica knows. False for a token that is none of ours, or whose key was
-    /// killed.
-    pub fn is_of_ended_session(&self, token: &str) -> bool {
-        self.identify(token).is_ok_and(|Principal { session_id, user_id, epoch, opened_at, .. }| {
-            self.revocations().state().has_ended(session_id, user_id, epoch, opened_at)
-        })
+    /// True if this replica knows that the session has ended to which both tokens belong. False if either is none of ours.
+    pub fn has_ended(&self, access_token: &str, refresh_token: &str) -> bool {
+        let Ok(Principal { session_id, user_id, epoch, opened_at, .. }) = self.identify(access_token) else {
+            return false;
+        };
+        let of_same = matches!(
+            self.keys.ring().decode_refresh(refresh_token),
+            Ok(Decoded::Token(token)) if token.session_id == session_id
+        );
+        of_same && self.revocations().state().has_ended(session_id, user_id, epoch, opened_at)
     }
 
     /// Forgets the tokens that have expired.

@@ -163,22 +163,22 @@ impl Authorizer {
         until: Option<Instant>,
     ) -> Result<Found, Error> {
         let mut denial = Denial::token_missing();
-        let mut has_ended = false;
         for token in [cookies.access, cookies.carried].into_iter().flatten() {
             match self.verify(token, demand)? {
                 Ok(verified) => return Ok(Ok((verified, None))),
                 // No other token of the session has what this one lacks.
                 Err(lacking) if lacking.class != Class::Unauthenticated => return Ok(Err(lacking)),
-                Err(invalid) => {
-                    has_ended |= self.auth.is_of_ended_session(token);
-                    denial = invalid;
-                }
+                Err(invalid) => denial = invalid,
+            }
+            // What memory knows need not be asked of the database.
+            if cookies.refresh.is_some_and(|refresh| self.auth.has_ended(token, refresh)) {
+                return Denial::of(Error::Rejected(Rejection::Revoked)).map(Err);
             }
         }
         match cookies.refresh {
             // Rare, and large: what is decided by memory alone is not to carry it.
-            Some(token) if !has_ended => Box::pin(self.renew(token, demand, until)).await,
-            _ => Ok(Err(denial)),
+            Some(token) => Box::pin(self.renew(token, demand, until)).await,
+            None => Ok(Err(denial)),
         }
     }
 

@@ -1,4 +1,4 @@
-//! `countersign policy`: checks a policy file and explains what it lets callers do, and makes service tokens.
+//! `countersign policy`: checks a policy file and explains what it lets callers do and requests need, and makes service tokens.
 
 use std::path::{Path, PathBuf};
 
@@ -6,11 +6,12 @@ use clap::{Args, Subcommand};
 
 use super::output::say;
 use crate::{
-    config::{PolicyFile, read_secret_file},
+    config::{FilePolicy, PolicyFile, read_secret_file},
     crypto::service_token,
     domain::{
         caller::CallerId,
         caller_policy::{CallerPolicy, Grants},
+        route::{Access, Route, RoutePolicy},
         rpc::{Rpc, RpcSet},
     },
     error::Error,
@@ -49,6 +50,18 @@ struct Check {
     /// RPC that the caller wants to call, as `Verify` or `AuthService/Verify`
     #[arg(long, requires = "caller")]
     rpc: Option<String>,
+
+    /// Path of a request that a proxy asks about, without its query
+    #[arg(long, conflicts_with = "caller")]
+    path: Option<String>,
+
+    /// Host of the request
+    #[arg(long, requires = "path", default_value = "")]
+    host: String,
+
+    /// Method of the request
+    #[arg(long, requires = "path", default_value = "GET")]
+    method: String,
 }
 
 impl Policy {
@@ -73,8 +86,11 @@ impl Check {
             Err(error) => return Err(error),
         };
         let policy = &file.callers;
+        if let Some(path) = self.path.as_deref() {
+            return say(decided(&file.routes, &self.host, path, &self.method)?);
+        }
         let Some(caller) = self.caller.as_deref() else {
-            return say(summary(policy));
+            return say(summary(&file));
         };
         let id =
             match caller {
@@ -87,13 +103,40 @@ impl Check {
     }
 }
 
-fn summary(policy: &CallerPolicy) -> String {
+fn summary(file: &FilePolicy) -> String {
+    let (policy, routes) = (&file.callers, file.routes.0.len());
     let callers = match &policy.callers {
         Some(callers) => format!("{} identities and patterns of callers", callers.len()),
         None => "no list of callers, so that the server's defaults hold".to_owned(),
     };
     let proxies = policy.proxies.ids.len() + policy.proxies.networks.len();
-    format!("it can be used: {callers}, {} hashes of tokens, {proxies} trusted proxies", policy.tokens.len())
+    let tokens = policy.tokens.len();
+    format!("it can be used: {callers}, {tokens} hashes of tokens, {proxies} trusted proxies, {routes} routes")
+}
+
+/// The rule that decides about a request, and what it demands.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] for a path that servers may read in different ways: such a request is denied.
+fn decided(routes: &RoutePolicy, host: &str, path: &str, method: &str) -> Result<String, Error> {
+    let ambiguous = "servers may read this path in different ways: the request is denied with ROUTE_AMBIGUOUS";
+    let rule = routes.find(host, path, method).map_err(|_| Error::invalid("path", ambiguous))?;
+    let Some(Route { demand, line, .. }) = rule else {
+        return Ok("no rule means the request: a valid token is needed".to_owned());
+    };
+    let access = match demand.access {
+        Access::Public => "nothing: no token is looked at",
+        Access::Optional => "no token, or a valid one",
+        Access::Authenticated => "a valid token",
+    };
+    let any: Vec<String> = demand.roles_any.iter().map(|roles| roles.join(" or ")).collect();
+    let list = |names: &[String]| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+    Ok(format!(
+        "the rule of line {line} decides\n  needed: {access}\n  audience: {}\n  one of the roles: {}\n  all of the roles: {}",
+        list(&demand.audiences),
+        list(&any),
+        list(&demand.roles_all),
+    ))
 }
 
 /// Says which entry decides about a caller, and what it grants.

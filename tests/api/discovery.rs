@@ -54,7 +54,8 @@ async fn an_ordinary_jwt_library_accepts_our_tokens() {
     assert_eq!(decoded.header.typ.as_deref(), Some("at+jwt"));
     let mut names: Vec<&str> = decoded.claims.as_object().expect("claims").keys().map(String::as_str).collect();
     names.sort_unstable();
-    let expected = ["aud", "auth_time", "client_id", "epoch", "exp", "iat", "iss", "jti", "roles", "sid", "sub"];
+    let expected =
+        ["aud", "auth_time", "client_id", "epoch", "exp", "iat", "iss", "jti", "roles", "scope", "sid", "sub"];
     assert_eq!(names, expected);
     assert_eq!(decoded.claims["sub"], alice.id);
 }

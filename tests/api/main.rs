@@ -12,7 +12,9 @@
 mod admin;
 mod audit;
 mod bounds;
+mod browser;
 mod callers;
+mod check;
 mod clocks;
 mod command_line;
 mod confirm;
@@ -23,6 +25,7 @@ mod dev;
 mod discovery;
 mod dropped;
 mod failover;
+mod forward_auth;
 mod hash;
 mod history;
 mod hostile;
