@@ -5,7 +5,10 @@ use std::time::Duration;
 use countersign::domain::policy::BrowserSessions;
 use serde_json::json;
 
-use crate::support::{HttpAnswer, PASSWORD, Proxy, Setup, TestServer, http, live_sessions};
+use crate::{
+    http_client::{HttpAnswer, http},
+    support::{PASSWORD, Proxy, Setup, TestServer, live_sessions},
+};
 
 const ACCESS: &str = "__Host-countersign-access";
 const REFRESH: &str = "__Host-countersign-refresh";

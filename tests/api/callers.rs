@@ -338,6 +338,34 @@ fn the_command_line_explains_a_policy_and_names_all_that_is_wrong_with_one() {
 }
 
 #[test]
+fn the_command_line_explains_which_route_decides() {
+    let file = Scratch::of(
+        "[[routes]]\npath = \"/public\"\nmethods = [\"GET\"]\naccess = \"public\"\n\n\
+         [[routes]]\nhost = \"*.example.com\"\naudience = \"shop\"\nroles_any = [\"a\", \"b\"]\n",
+    );
+    for (args, expected) in [
+        (&["--path", "/public/x"][..], "the rule of line 1 decides\n  needed: nothing: no token is looked at\n"),
+        (&["--path", "/public", "--method", "POST"], "no rule means the request: a valid token is needed\n"),
+        (&["--path", "/x", "--host", "a.example.com"], "  audience: shop\n  one of the roles: a or b\n"),
+    ] {
+        let (code, said, error) = policy(&[&["check", file.text()], args].concat());
+        assert!(code == Some(0) && said.contains(expected), "{args:?}: {said}{error}");
+    }
+    let (code, _, error) = policy(&["check", file.text(), "--path", "/public/../x"]);
+    assert!(code == Some(1) && error.contains("ROUTE_AMBIGUOUS"), "{error}");
+    let (code, said, _) = policy(&["check", file.text()]);
+    assert!(code == Some(0) && said.ends_with("0 trusted proxies, 2 routes\n"), "{said}");
+    // A proxy that names no request would have every rule passed over.
+    let args = ["serve", "--plaintext", "--database-url", "postgres://x/x", "--forward-auth", "token"];
+    let output = Command::new(BINARY).args(args).args(["--policy-file", file.text()]).output().expect("it runs");
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(
+        output.status.code() == Some(1) && said.contains("forward-auth: x-original, x-forwarded or path"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_token_that_the_command_line_makes_goes_into_the_policy_file_as_a_hash() {
     let (code, made, _) = policy(&["token"]);
     let made = made.trim_end();

@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::support::{
-    HttpAnswer, PASSWORD, Proxy, Scratch, Setup, TestServer,
+use crate::{
     envoy::{Allowed, CheckRequest, Verdict, ask, check, cookie, question, set},
-    http, live_sessions, refusal,
+    http_client::http,
+    support::{PASSWORD, Proxy, Scratch, Setup, TestServer, live_sessions, refusal},
 };
 
 const ACCESS: &str = "__Host-countersign-access";
@@ -99,7 +99,7 @@ async fn a_denial_is_401_with_its_reason_and_a_role_or_an_audience_that_is_missi
     ] {
         let denied = verdict(&server, get(headers)).await;
         assert_eq!(denied.denied(), (401, reason.to_owned()), "{headers:?}");
-        let Verdict::Denied(_, denied) = denied else { unreachable!() };
+        let Verdict::Denied(_, denied) = denied else { panic!("it passes") };
         let challenge = set(&denied.headers, "www-authenticate").expect("a challenge");
         match reason {
             "TOKEN_MISSING" => assert_eq!(challenge, "Bearer"),
@@ -422,7 +422,7 @@ async fn a_browser_that_asks_for_a_page_is_led_to_the_login_page_where_there_is_
     };
     let location = set(&denied.headers, "location").expect("a place");
     assert_eq!(location, "/login?return_to=/orders%3Fa%3D1%26b%3D%252F");
-    let page: HttpAnswer = http(server.http_addr, &format!("GET {location}"), &[b"host: h"], b"").await;
+    let page = http(server.http_addr, &format!("GET {location}"), &[b"host: h"], b"").await;
     assert!(page.status == 200 && page.body.contains("value=\"/orders?a=1&amp;b=%2F\""), "{}", page.body);
     for (method, headers) in [("POST", &navigates[..]), ("GET", &[("sec-fetch-mode", "cors")]), ("GET", &[])] {
         assert_eq!(verdict(&server, question(method, target, headers)).await.denied().0, 401);

@@ -108,6 +108,29 @@ async fn the_key_set_is_the_same_over_grpc_and_holds_no_private_member() {
     }
 }
 
+/// RFC 8414 section 3.1 puts the well-known name before the path of the issuer, OpenID Connect Discovery 1.0 section 4 behind it.
+#[tokio::test]
+async fn an_issuer_with_a_path_is_found_where_both_specifications_look() {
+    let mut setup = Setup::new().await;
+    setup.settings.tokens.issuer = "https://auth.example/tenants/one".into();
+    let server = setup.start().await;
+    for path in [
+        "/tenants/one/.well-known/openid-configuration",
+        "/.well-known/oauth-authorization-server/tenants/one",
+        "/.well-known/openid-configuration/tenants/one",
+        "/.well-known/openid-configuration",
+    ] {
+        let answer = http_get(server.http_addr, path).await;
+        assert_eq!(body(&answer)["issuer"], "https://auth.example/tenants/one", "{path}");
+        let jwks = body(&answer)["jwks_uri"].as_str().expect("an address").replace("https://auth.example", "");
+        assert_eq!(jwks, "/tenants/one/.well-known/jwks.json");
+        assert!(http_get(server.http_addr, &jwks).await.starts_with("HTTP/1.1 200"), "it is there");
+    }
+    for path in ["/tenants/.well-known/openid-configuration", "/tenants/one/", "/tenants/one/livez", "/x"] {
+        assert!(http_get(server.http_addr, path).await.starts_with("HTTP/1.1 404"), "{path}");
+    }
+}
+
 #[tokio::test]
 async fn discovery_says_what_is_true() {
     let mut setup = Setup::new().await;

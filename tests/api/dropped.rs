@@ -33,6 +33,7 @@ use tokio::{runtime::Handle, sync::Mutex, task::yield_now, time::timeout};
 use tonic::Code;
 
 use crate::{
+    envoy,
     keys::{kid, stored},
     support::{MASTER_KEY, PASSWORD, Proxy, Setup, TestServer, User, refusal},
 };
@@ -207,13 +208,16 @@ async fn what_waits_for_nothing_has_no_await() {
     let access_token = callers.server.user("alice").await.login().await.access_token;
     let one = VerifyRequest { access_token: access_token.clone(), ..Default::default() };
     let many = VerifyBatchRequest { access_tokens: vec![access_token], ..Default::default() };
+    let bearer = format!("Bearer {}", one.access_token);
+    let question = envoy::question("GET", "h/", &[("authorization", &bearer)]);
     let nothing = async || ();
     let counts = [
+        callers.at_each_await(async || envoy::check(callers.services.clone(), question.clone()).await, nothing).await,
         callers.at_each_await(async || callers.auth().verify(one.clone()).await, nothing).await,
         callers.at_each_await(async || callers.auth().verify_batch(many.clone()).await, nothing).await,
         callers.at_each_await(async || callers.auth().get_jwks(GetJwksRequest {}).await, nothing).await,
     ];
-    assert_eq!(counts, [1, 1, 1]);
+    assert_eq!(counts, [1; 4]);
     callers.assert_nothing_is_held().await;
 }
 
@@ -253,6 +257,24 @@ async fn p2_a_refresh_whose_caller_leaves_logs_nobody_out() {
         };
         callers.at_each_await(call, look).await;
     }
+    callers.assert_nothing_is_held().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn p2_a_browser_whose_proxy_gives_up_is_not_logged_out() {
+    let callers = Callers::new(Setup::new().await).await;
+    let alice = callers.server.user("alice").await;
+    let token = Mutex::new(alice.login().await.refresh_token);
+    let call = async || {
+        let cookie = format!("{}={}", callers.server.authz.refresh_cookie, token.lock().await);
+        let question = envoy::question("GET", "h/", &[("cookie", &cookie)]);
+        envoy::check(callers.services.clone(), question).await.map(envoy::Verdict::passes)
+    };
+    let look = async || {
+        let mut token = token.lock().await;
+        *token = alice.rotate(&token).await.refresh_token;
+    };
+    assert!(callers.at_each_await(call, look).await > 1, "it waits for the database");
     callers.assert_nothing_is_held().await;
 }
 

@@ -8,7 +8,10 @@ use countersign::{
     grpc::v1::{TokenPair, revoke_request::Target},
 };
 
-use crate::support::{HttpAnswer, Proxy, Scratch, Setup, TestServer, http};
+use crate::{
+    http_client::{HttpAnswer, http},
+    support::{Proxy, Scratch, Setup, TestServer},
+};
 
 const ACCESS: &str = "__Host-countersign-access";
 const REFRESH: &str = "__Host-countersign-refresh";

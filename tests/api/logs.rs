@@ -6,7 +6,7 @@ use std::{
 };
 
 use countersign::{
-    domain::policy::PepperMode,
+    domain::policy::{BrowserSessions, ForwardAuth, PepperMode},
     grpc::v1::{
         CreateUserRequest, ImportUsersRequest, ImportedUser, LoginRequest, SetPasswordRequest, revoke_request::Target,
         user_service_client::UserServiceClient,
@@ -15,8 +15,13 @@ use countersign::{
 use tonic::Request;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::support::{
-    ADMIN_TOKEN, MASTER_KEY, PASSWORD, Process, Proxy, Scratch, Setup, administering, bearer, database, refusal,
+use crate::{
+    envoy,
+    http_client::http,
+    support::{
+        ADMIN_TOKEN, MASTER_KEY, PASSWORD, Process, Proxy, Scratch, Setup, TestServer, administering, bearer, database,
+        refusal,
+    },
 };
 
 const BCRYPT: &str = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
@@ -66,6 +71,8 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let proxy = Proxy::before(&setup.database_url);
     setup.database_url = proxy.url();
     setup.settings.passwords.password_pepper = PepperMode::On;
+    setup.settings.authz.browser_sessions = BrowserSessions::Endpoints;
+    setup.settings.authz.forward_auth = ForwardAuth::Token;
     let server = setup.start().await;
     let pepper = server.auth.keys.export_peppers().await.expect("read").peppers.remove(0).export();
     let alice = server.user("alice").await;
@@ -85,6 +92,7 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
     let bob = ImportedUser { username: "bob".into(), password_hash: BCRYPT.into(), ..Default::default() };
     let import = ImportUsersRequest { dry_run: false, users: vec![bob.clone(), bob] };
     server.user_client().import_users(administering(tokio_stream::once(import))).await.expect("imported");
+    let mut cookies = a_browser(&server).await;
     proxy.cut();
     assert_eq!(refusal(alice.login_with(PASSWORD).await).1, "DATABASE_UNAVAILABLE");
     let log = captured.text();
@@ -103,12 +111,40 @@ async fn r63_no_log_line_holds_a_secret_even_at_trace() {
         pepper.expose().to_owned(),
         "another horse battery staple".to_owned(),
     ];
+    secrets.append(&mut cookies);
     for tokens in [first, second, third] {
         secrets.extend([tokens.access_token, tokens.refresh_token]);
     }
     for secret in secrets {
         assert!(!log.contains(&secret), "the log holds a secret that begins with {:.8}", secret);
     }
+}
+
+/// Logs a browser in, lets a proxy ask about it until its session goes on, and misspells a route. Gives the cookies that it had.
+async fn a_browser(server: &TestServer) -> Vec<String> {
+    let carol = server.user("carol").await;
+    let names = [&server.authz.access_cookie, &server.authz.refresh_cookie];
+    let form = format!("username={}&password={}", carol.name, PASSWORD.replace(' ', "+"));
+    let headers: [&[u8]; 2] = [b"host: h", b"content-type: application/x-www-form-urlencoded"];
+    let opened = http(server.http_addr, "POST /session", &headers, form.as_bytes()).await;
+    let mut seen: Vec<String> = names.iter().map(|name| opened.cookie(name).expect("set").to_owned()).collect();
+    seen.push(opened.cookie("__Host-countersign-device").expect("set").to_owned());
+    let bearer = format!("Bearer {}", seen[0]);
+    let cookie = format!("{}={}", names[1], seen[1]);
+    for (name, value) in [("authorization", &bearer), ("cookie", &cookie)] {
+        let asked = envoy::question("GET", "h/", &[(name, value)]);
+        let passes = envoy::check(server.channel(), asked.clone()).await.expect("an answer").passes();
+        seen.extend(
+            names.iter().filter_map(|name| envoy::cookie(&passes.response_headers_to_add, name)).map(str::to_owned),
+        );
+        let misspelt = envoy::check(server.channel(), asked.with(&[("x", "y")])).await.expect("an answer");
+        assert_eq!(misspelt.denied().0, 403);
+    }
+    let asked = format!("cookie: {cookie}");
+    let passes = http(server.http_addr, "GET /forward-auth", &[b"host: h", asked.as_bytes()], b"").await;
+    seen.push(passes.cookie(names[1]).expect("it goes on").to_owned());
+    assert_eq!(seen.len(), 6);
+    seen
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,12 @@
 
 use prost::{Message, Oneof};
 use prost_types::Struct;
-use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
+use tonic::{
+    Code, Request, Status,
+    body::Body,
+    client::{Grpc, GrpcService},
+    codegen::{self, Bytes},
+};
 
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct CheckRequest {
@@ -192,15 +197,25 @@ pub(crate) fn cookie<'h>(headers: &'h [HeaderOption], name: &str) -> Option<&'h 
 }
 
 /// Asks.
-pub(crate) async fn check(channel: Channel, question: CheckRequest) -> Result<Verdict, Status> {
-    ask(channel, Request::new(question)).await
+pub(crate) async fn check<S>(service: S, question: CheckRequest) -> Result<Verdict, Status>
+where
+    S: GrpcService<Body>,
+    S::ResponseBody: codegen::Body<Data = Bytes> + Send + 'static,
+    <S::ResponseBody as codegen::Body>::Error: Into<codegen::StdError>,
+{
+    ask(service, Request::new(question)).await
 }
 
 /// Asks with metadata. Holds each answer against what Envoy would do with it: that no status, or one that does not go with the
 /// rest, opens a door.
-pub(crate) async fn ask(channel: Channel, question: Request<CheckRequest>) -> Result<Verdict, Status> {
-    let mut client = Grpc::new(channel).max_decoding_message_size(1 << 20);
-    client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+pub(crate) async fn ask<S>(service: S, question: Request<CheckRequest>) -> Result<Verdict, Status>
+where
+    S: GrpcService<Body>,
+    S::ResponseBody: codegen::Body<Data = Bytes> + Send + 'static,
+    <S::ResponseBody as codegen::Body>::Error: Into<codegen::StdError>,
+{
+    let mut client = Grpc::new(service);
+    client.ready().await.map_err(|error| Status::unavailable(error.into().to_string()))?;
     let path = http::uri::PathAndQuery::from_static("/envoy.service.auth.v3.Authorization/Check");
     let codec = tonic_prost::ProstCodec::<CheckRequest, CheckResponse>::default();
     let answer = client.unary(question, path, codec).await?.into_inner();
