@@ -7,7 +7,11 @@ use std::{
 };
 
 use countersign::{
-    auth::{Auth, refresh::RefreshRequest, tokens::TokenPair},
+    auth::{
+        Auth,
+        refresh::{Delivery, RefreshRequest},
+        tokens::TokenPair,
+    },
     domain::{caller_policy::RefreshingCaller, policy::Notifications, rotation::GenerationChange},
     store::sessions::{self, RotationUpdate},
 };
@@ -155,6 +159,7 @@ async fn shared(auth: &Arc<Auth>, pair: TokenPair) -> TokenPair {
         access_token: None,
         client: None,
         caller: RefreshingCaller::default(),
+        delivery: Delivery::Answer,
     };
     auth.refresh(request).await.expect("refreshed").tokens
 }

@@ -35,7 +35,22 @@ pub struct RefreshRequest {
     pub client: Option<ClientInfo>,
     /// The caller, which may not refresh the bound sessions of others.
     pub caller: RefreshingCaller,
+    /// The way of the new tokens to the client.
+    pub delivery: Delivery,
 }
+
+/// The way of new tokens to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The answer to a request of the client.
+    Answer,
+    /// The answer to a proxy, which may be set up so that it hands no cookie on. Then the client shows its old token again and
+    /// again: that is no sign of theft, and must not end its session (promise P2).
+    ByProxy,
+}
+
+/// Successors that nobody has used after which a proxy is taken for one that hands no cookies on.
+const UNDELIVERED: u32 = 2;
 
 /// The result of a Refresh.
 #[derive(Debug)]
@@ -103,7 +118,7 @@ impl Auth {
         request: RefreshRequest,
         now: OffsetDateTime,
     ) -> Result<(Session, Exchange), Error> {
-        let RefreshRequest { client, caller, .. } = request;
+        let RefreshRequest { client, caller, delivery, .. } = request;
         // Nearly every token is the current one, and comes from the client that logged in: try that first, without a look.
         let mut only_of = caller.only();
         let mut step = GenerationChange::rotation(token.generation).ok_or(Error::RefreshTokenInvalid)?;
@@ -130,7 +145,16 @@ impl Auth {
             if matches!(session.rotation.liveness, Liveness::Until(end) if end <= self.base.clock.now()) {
                 return Err(Error::RefreshTokenInvalid);
             }
-            match decide(&session.rotation, token.generation, self.sessions.policy().rotation, now) {
+            let rotation = &session.rotation;
+            let unused = rotation.generation.saturating_sub(rotation.previous_generation);
+            let is_former = token.generation == rotation.previous_generation;
+            match decide(rotation, token.generation, self.sessions.policy().rotation, now) {
+                Decision::Skip(_) | Decision::Reuse
+                    if delivery == Delivery::ByProxy && is_former && unused > UNDELIVERED =>
+                {
+                    tracing::debug!(session_id = %session.id, "no successor was used: is Set-Cookie handed on?");
+                    return Err(Error::RefreshTokenInvalid);
+                }
                 Decision::Rotate(next) | Decision::Skip(next) => step = next,
                 Decision::Replay => return Ok((session, Exchange::Replayed)),
                 Decision::Reuse => return Err(self.end_reused(&session, client).await),

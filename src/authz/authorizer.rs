@@ -16,7 +16,12 @@ use super::{
     request::AskedRequest,
 };
 use crate::{
-    auth::{Auth, refresh::RefreshRequest, tokens::TokenPair, verified::VerifiedToken},
+    auth::{
+        Auth,
+        refresh::{Delivery, RefreshRequest},
+        tokens::TokenPair,
+        verified::VerifiedToken,
+    },
     config::FilePolicy,
     crypto::secret::Secret,
     domain::{
@@ -41,6 +46,15 @@ pub struct Authorizer {
     /// The choices of the deployment.
     pub policy: Arc<AuthzPolicy>,
     file: Option<Arc<ArcSwap<FilePolicy>>>,
+}
+
+/// The conditions under which a browser's session may go on within a call.
+#[derive(Clone, Copy, Debug)]
+pub struct Renewal {
+    /// The moment until which an answer is waited for; None if nobody has said.
+    pub until: Option<Instant>,
+    /// The way of the new tokens to the browser.
+    pub delivery: Delivery,
 }
 
 /// A decision about a request. There is none by default.
@@ -74,7 +88,7 @@ impl Authorizer {
         Self { auth, policy: Arc::new(policy), file }
     }
 
-    /// Decides about a request, whose route demands this. Whoever asks waits until then for an answer.
+    /// Decides about a request of a proxy, whose route demands this. The proxy waits until then for an answer.
     ///
     /// # Errors
     /// What is no fault of the client: [`Error::RevocationsStale`], [`Error::KeyUnusable`]. For a session that should go on
@@ -86,7 +100,7 @@ impl Authorizer {
         until: Option<Instant>,
     ) -> Result<Decision, Error> {
         match self.demand(request, route) {
-            Ok(demand) => self.decide(request, &demand, until).await,
+            Ok(demand) => self.decide(request, &demand, Renewal { until, delivery: Delivery::ByProxy }).await,
             Err(denial) => Ok(Decision::Denied(Box::new(denial))),
         }
     }
@@ -99,7 +113,7 @@ impl Authorizer {
         &self,
         request: &AskedRequest<'_>,
         demand: &Demand,
-        until: Option<Instant>,
+        renewal: Renewal,
     ) -> Result<Decision, Error> {
         if demand.access == Access::Public {
             return Ok(Decision::nobody(false));
@@ -109,7 +123,7 @@ impl Authorizer {
             Ok(Credentials::None) => (Err(Denial::token_missing()), None),
             Ok(Credentials::Presented(token, place)) => (self.verify(token, demand)?.map(|t| (t, None)), Some(place)),
             Ok(Credentials::Cookies(cookies)) => {
-                (self.verify_cookies(cookies, demand, until).await?, Some(TokenPlace::Cookie))
+                (self.verify_cookies(cookies, demand, renewal).await?, Some(TokenPlace::Cookie))
             }
         };
         Ok(match found {
@@ -156,12 +170,7 @@ impl Authorizer {
     }
 
     /// Verifies the access tokens of a browser. If none is valid any more, the session goes on by its refresh token.
-    async fn verify_cookies(
-        &self,
-        cookies: Cookies<'_>,
-        demand: &Demand,
-        until: Option<Instant>,
-    ) -> Result<Found, Error> {
+    async fn verify_cookies(&self, cookies: Cookies<'_>, demand: &Demand, renewal: Renewal) -> Result<Found, Error> {
         let mut denial = Denial::token_missing();
         for token in [cookies.access, cookies.carried].into_iter().flatten() {
             match self.verify(token, demand)? {
@@ -177,28 +186,29 @@ impl Authorizer {
         }
         match cookies.refresh {
             // Rare, and large: what is decided by memory alone is not to carry it.
-            Some(token) => Box::pin(self.renew(token, demand, until)).await,
+            Some(token) => Box::pin(self.renew(token, demand, renewal)).await,
             None => Ok(Err(denial)),
         }
     }
 
     /// Refreshes a browser's session, and verifies its new access token.
-    async fn renew(&self, token: &str, demand: &Demand, until: Option<Instant>) -> Result<Found, Error> {
+    async fn renew(&self, token: &str, demand: &Demand, renewal: Renewal) -> Result<Found, Error> {
         let latest = Instant::now() + RENEWED_WITHIN;
-        let until = until.map_or(latest, |until| until.min(latest));
+        let until = renewal.until.map_or(latest, |until| until.min(latest));
         let refresh = self.auth.refresh(RefreshRequest {
             refresh_token: Secret::new(token.to_owned()),
             access_token: None,
             client: None,
             caller: self.browser(),
+            delivery: renewal.delivery,
         });
         // It goes on by itself if it is late, and the same cookie is good for the next request (promise P2).
         let refreshed = timeout_at(until, refresh).await.map_err(|_| late())?;
         match refreshed {
-            Ok(refreshed) => {
-                let verified = self.verify(refreshed.tokens.access_token.expose(), demand)?;
-                Ok(verified.map(|token| (token, Some(refreshed.tokens))))
-            }
+            Ok(refreshed) => Ok(match self.verify(refreshed.tokens.access_token.expose(), demand)? {
+                Ok(token) => Ok((token, Some(refreshed.tokens))),
+                Err(denial) => Err(Denial { renewed: Some(Box::new(refreshed.tokens)), ..denial }),
+            }),
             // The session is another client's own; for this one its token is none.
             Err(Error::CallerNotAllowed) => Denial::of(Error::RefreshTokenInvalid).map(Err),
             Err(error) => {

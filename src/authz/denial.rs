@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::{
+    auth::tokens::TokenPair,
     edge::{Answer, Class, retry_after},
     error::Error,
 };
 
 /// A denial of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Denial {
     /// The class: [`Class::Unauthenticated`], [`Class::PermissionDenied`] or [`Class::ResourceExhausted`].
     pub class: Class,
@@ -22,6 +23,8 @@ pub struct Denial {
     pub clears_cookies: bool,
     /// The login page, for a browser that wants to show a page.
     pub login: Option<String>,
+    /// The tokens with which the browser's session went on within the call; the former ones are used up.
+    pub renewed: Option<Box<TokenPair>>,
 }
 
 /// The reason of a request without a token.
@@ -29,7 +32,7 @@ pub(super) const TOKEN_MISSING: &str = "TOKEN_MISSING";
 
 impl Denial {
     fn new(class: Class, reason: &'static str, message: &'static str) -> Self {
-        Self { class, reason, message, retry_after: None, clears_cookies: false, login: None }
+        Self { class, reason, message, retry_after: None, clears_cookies: false, login: None, renewed: None }
     }
 
     /// No token came.

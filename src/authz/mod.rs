@@ -12,7 +12,7 @@ mod request;
 mod testing;
 
 pub use self::{
-    authorizer::{Allowed, Authorizer, BROWSER_CLIENT_ID, Decision},
+    authorizer::{Allowed, Authorizer, BROWSER_CLIENT_ID, Decision, Renewal},
     credentials::TokenPlace,
     denial::Denial,
     extensions::Extensions,

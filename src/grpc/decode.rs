@@ -16,7 +16,7 @@ use crate::{
     auth::{
         Page,
         login::LoginRequest,
-        refresh::RefreshRequest,
+        refresh::{Delivery, RefreshRequest},
         revoke::{CONFIRM_WITHIN, Target},
         users::{
             AccountStatus, LiveSessions, PasswordChange, UserChange, UserKey,
@@ -84,6 +84,7 @@ pub(super) fn refresh(request: v1::RefreshRequest) -> Result<RefreshRequest, Err
         access_token: Some(request.access_token).filter(|token| !token.is_empty()).map(Secret::new),
         client: client(request.client)?,
         caller: RefreshingCaller::default(),
+        delivery: Delivery::Answer,
     })
 }
 

@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::any,
 };
+use countersign_token::claims::Principal;
 use tokio::time::Instant;
 
 use super::{
@@ -16,7 +17,12 @@ use super::{
     refusal,
 };
 use crate::{
-    authz::{AskedRequest, Authorizer, Decision, Denial, Extensions, cookies, identity},
+    auth::tokens::TokenPair,
+    authz::{
+        AskedRequest, Authorizer, Decision, Denial, Extensions,
+        cookies::{self, SetCookies},
+        identity,
+    },
     crypto::secret::Secret,
     domain::policy::ForwardAuth,
     error::Error,
@@ -39,10 +45,8 @@ async fn answer(Built(authorizer): Built, request: Parts) -> Response {
     let until = waits(&request.headers).map(|time| Instant::now() + time);
     match authorizer.authorize(&asked, Extensions::default(), until).await {
         Ok(Decision::Allowed(allowed)) => {
-            let now = authorizer.auth.base.clock.now();
-            let set = allowed.renewed.as_ref().map(|tokens| cookies::set_in_one(tokens, &authorizer.policy, now));
-            let cleared = allowed.clears_cookies.then(|| cleared(&authorizer));
-            pass(&authorizer, &allowed.token.as_ref().map(|token| &token.principal), set.or(cleared))
+            let set = one_cookie(&authorizer, allowed.renewed.as_ref(), allowed.clears_cookies);
+            pass(&authorizer, allowed.token.as_ref().map(|token| &token.principal), &set)
         }
         Ok(Decision::Denied(denial)) => deny(&authorizer, &denial),
         Err(error) => unavailable(&error),
@@ -50,21 +54,17 @@ async fn answer(Built(authorizer): Built, request: Parts) -> Response {
 }
 
 /// The answer that lets a request pass: all headers that say whose it is.
-fn pass(
-    authorizer: &Authorizer,
-    principal: &Option<&countersign_token::claims::Principal>,
-    set_cookies: Option<cookies::SetCookies>,
-) -> Response {
+fn pass(authorizer: &Authorizer, principal: Option<&Principal>, set_cookies: &[Secret]) -> Response {
     let mut response = (StatusCode::OK, [(header::CACHE_CONTROL, "no-store")]).into_response();
     let headers = response.headers_mut();
-    for (name, value) in identity::NAMES.into_iter().zip(identity::values(*principal)) {
+    for (name, value) in identity::NAMES.into_iter().zip(identity::values(principal)) {
         let name = HeaderName::try_from(format!("{}{name}", authorizer.policy.header_prefix));
         // Both were checked, or are made of visible ASCII.
         if let (Ok(name), Ok(value)) = (name, HeaderValue::try_from(value)) {
             headers.insert(name, value);
         }
     }
-    set_cookie(headers, &set_cookies.unwrap_or_default());
+    set_cookie(headers, set_cookies);
     response
 }
 
@@ -74,15 +74,19 @@ fn deny(authorizer: &Authorizer, denial: &Denial) -> Response {
     if let Some(Ok(login)) = denial.login.as_deref().map(HeaderValue::from_str) {
         headers.insert(header::LOCATION, login);
     }
-    if denial.clears_cookies {
-        set_cookie(headers, &cleared(authorizer));
-    }
+    set_cookie(headers, &one_cookie(authorizer, denial.renewed.as_deref(), denial.clears_cookies));
     response
 }
 
-/// The refresh cookie taken away: without it, what is left lives for as long as an access token.
-fn cleared(authorizer: &Authorizer) -> cookies::SetCookies {
-    cookies::clear(&authorizer.policy).into_iter().next_back().into_iter().collect()
+/// The one cookie of an answer: new tokens, or none where they are worth nothing any more.
+fn one_cookie(authorizer: &Authorizer, renewed: Option<&TokenPair>, clears: bool) -> SetCookies {
+    let policy = &authorizer.policy;
+    match renewed {
+        Some(tokens) => cookies::set_in_one(tokens, policy, authorizer.auth.base.clock.now()),
+        // Without the refresh cookie, what is left lives for as long as an access token.
+        None if clears => cookies::clear(policy).into_iter().next_back().into_iter().collect(),
+        None => SetCookies::new(),
+    }
 }
 
 /// Trouble of ours is 503, whatever it is: a proxy must not take it for a denial.

@@ -235,6 +235,54 @@ async fn p2_what_is_late_or_ended_clears_no_cookies_and_what_was_used_twice_does
 }
 
 #[tokio::test]
+async fn p4_what_memory_knows_is_not_asked_of_the_database() {
+    let mut setup = Setup::new().await;
+    let proxy = Proxy::before(&setup.database_url);
+    setup.database_url = proxy.url();
+    let server = setup.start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    alice.revoke(Target::SessionId(tokens.session_id.clone())).await.expect("revoked");
+    proxy.cut();
+    let asked = get(&[("cookie", &cookies(&tokens))]);
+    assert_eq!(verdict(&server, asked).await.denied(), (401, "TOKEN_REVOKED".to_owned()));
+}
+
+/// The former tokens are used up, whatever the answer is.
+#[tokio::test]
+async fn p2_a_page_that_is_forbidden_costs_no_session() {
+    let server = TestServer::start().await;
+    let mut sent = cookies(&server.user("alice").await.login().await);
+    for _ in 0..12 {
+        server.advance(Duration::from_secs(600)).await;
+        let asked = get(&[("cookie", &sent)]).with(&[("roles_all", "admin")]);
+        let Verdict::Denied(403, denied) = verdict(&server, asked).await else { panic!("not forbidden") };
+        let kept = [ACCESS, REFRESH].map(|name| format!("{name}={}", cookie(&denied.headers, name).expect("set")));
+        sent = kept.join("; ");
+    }
+    verdict(&server, get(&[("cookie", &sent)])).await.passes();
+}
+
+/// As behind Caddy's `forward_auth`, which hands no cookie on: the browser shows its first refresh token for ever.
+#[tokio::test]
+async fn p2_a_proxy_that_hands_no_cookie_on_ends_no_session() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let mut statuses = Vec::new();
+    for _ in 0..20 {
+        server.advance(Duration::from_secs(600)).await;
+        statuses.push(match verdict(&server, get(&[("cookie", &cookies(&tokens))])).await {
+            Verdict::Passes(..) => 200,
+            denied => denied.denied().0,
+        });
+    }
+    assert_eq!((&statuses[..3], &statuses[19..]), (&[200; 3][..], &[401][..]), "{statuses:?}");
+    alice.rotate(&tokens.refresh_token).await;
+    assert_eq!(live_sessions(&server).await, 1);
+}
+
+#[tokio::test]
 async fn p4_a_session_that_cannot_go_on_in_an_outage_is_undecided_and_goes_on_afterwards() {
     let mut setup = Setup::new().await;
     let proxy = Proxy::before(&setup.database_url);

@@ -106,9 +106,9 @@ impl Answers<'_> {
         if let Some(pause) = denial.retry_after {
             headers.push(HeaderValueOption::set("retry-after", pause.as_secs().max(1).to_string()));
         }
-        if denial.clears_cookies {
-            headers.extend(cookies::clear(self.policy).iter().map(set_cookie));
-        }
+        let renewed = denial.renewed.as_deref().map(|tokens| cookies::set(tokens, self.policy, self.now));
+        let cleared = denial.clears_cookies.then(|| cookies::clear(self.policy));
+        headers.extend(renewed.or(cleared).iter().flatten().map(set_cookie));
         let (mut http, mut body) = (http, json!({ "error": reason, "message": message }).to_string());
         if self.is_grpc {
             // Envoy sends the body as the message, and clients compare it with that in the details.

@@ -6,11 +6,11 @@ use super::{super::forward_auth::set_cookie, client::Browser, credentials::Crede
 use crate::{
     auth::{
         login::{LoggedIn, LoginRequest},
-        refresh::RefreshRequest,
+        refresh::{Delivery, RefreshRequest},
         revoke::{CONFIRM_WITHIN, Target},
         tokens::TokenPair,
     },
-    authz::{AskedRequest, BROWSER_CLIENT_ID, Decision, cookies},
+    authz::{AskedRequest, BROWSER_CLIENT_ID, Decision, Renewal, cookies},
     crypto::secret::Secret,
     domain::route::Demand,
     error::Error,
@@ -51,6 +51,7 @@ impl Browser {
             access_token: None,
             client: Some(self.client.clone()),
             caller: self.authorizer.browser(),
+            delivery: Delivery::Answer,
         };
         match self.authorizer.auth.refresh(request).await {
             Ok(refreshed) => {
@@ -99,7 +100,7 @@ impl Browser {
         for (name, value) in &self.headers {
             asked.note(name.as_str().as_bytes(), value.as_bytes());
         }
-        self.authorizer.decide(&asked, &Demand::default(), None).await
+        self.authorizer.decide(&asked, &Demand::default(), Renewal { until: None, delivery: Delivery::Answer }).await
     }
 
     /// Puts tokens into cookies.
