@@ -1,0 +1,132 @@
+"""Servers and proxies that all tests of a run share."""
+
+import pytest
+
+from actors import User
+from app import App
+from processes import Job
+from proxies import Caddy, Envoy, Haproxy, HttpService, Nginx
+
+AUDIENCES = ["--audience", "internal,billing"]
+POLICY = """
+[[routes]]
+path = "/open"
+methods = ["GET", "HEAD"]
+access = "public"
+
+[[routes]]
+path = "/guests"
+access = "optional"
+
+[[routes]]
+path = "/staff"
+roles_any = ["staff", "admin"]
+
+[[routes]]
+path = "/both"
+roles_all = ["staff", "auditor"]
+
+[[routes]]
+host = "billing.example.com"
+audience = "billing"
+"""
+# How each proxy that asks by HTTP names the request.
+NAMES = {"nginx": "x-original", "haproxy": "x-original", "caddy": "x-forwarded", "http_service": "path"}
+KINDS = {"nginx": Nginx, "haproxy": Haproxy, "caddy": Caddy, "http_service": HttpService}
+
+
+def pytest_addoption(parser):
+    parser.addoption("--binary", required=True, help="path of the countersign binary")
+
+
+@pytest.fixture(scope="session")
+def job(request):
+    job = Job(request.config.getoption("--binary"))
+    yield job
+    job.finish()
+
+
+@pytest.fixture(scope="session")
+def dev(job):
+    """Without a route policy; Envoy says what a route needs."""
+    return job.dev("dev", *AUDIENCES, "--browser-sessions", "login-page", "--token-username")
+
+
+@pytest.fixture(scope="session")
+def policy_file(job):
+    file = job.dir / "policy.toml"
+    file.write_text(POLICY)
+    return file
+
+
+@pytest.fixture(scope="session")
+def by_name(job, dev, policy_file):
+    """Servers with a route policy, by how they are told of requests; each is started when it is first needed."""
+    servers = {}
+
+    def server(name):
+        if name not in servers:
+            settings = [*AUDIENCES, "--forward-auth", name, "--browser-sessions", "login-page", "--token-username"]
+            servers[name] = job.serve(name, dev, *settings, "--policy-file", str(policy_file))
+        return servers[name]
+
+    return server
+
+
+@pytest.fixture(scope="session")
+def hasty(job, dev):
+    """Its access tokens are as short-lived as they may be."""
+    settings = [*AUDIENCES, "--forward-auth", "x-original", "--browser-sessions", "login-page"]
+    return job.serve("hasty", dev, *settings, "--access-token-ttl", "10s")
+
+
+@pytest.fixture(scope="session")
+def app():
+    app = App()
+    yield app
+    app.end()
+
+
+@pytest.fixture(scope="session")
+def start(job, app):
+    """Starts proxies that live until the end: `start(Envoy, server)`."""
+    started = []
+
+    def start(kind, server, *changes):
+        started.append(kind(job, app, server.facts, changes))
+        return started[-1]
+
+    yield start
+    for proxy in reversed(started):
+        proxy.end()
+
+
+@pytest.fixture(scope="session")
+def envoy(start, dev):
+    return start(Envoy, dev)
+
+
+@pytest.fixture(scope="session")
+def client(dev):
+    return dev.client
+
+
+@pytest.fixture(scope="session")
+def alice(client):
+    return User(client, "alice", roles=["reader"])
+
+
+@pytest.fixture(scope="session")
+def boss(client):
+    return User(client, "boss", roles=["staff", "auditor"])
+
+
+@pytest.fixture(scope="session")
+def token(alice):
+    """An access token of alice that stays valid."""
+    return alice.login().access_token
+
+
+@pytest.fixture(scope="session")
+def boss_token(boss):
+    return boss.login().access_token
