@@ -1,5 +1,5 @@
 -- Asks Countersign whether a request may pass, and says whose it is. Anything but an answer of Countersign is 503.
-local url = ...
+local url = os.getenv("FORWARD_AUTH")
 
 local identity = { "user-id", "session-id", "roles", "audience", "username" }
 -- What a client gets to see of a denial.
@@ -35,7 +35,7 @@ core.register_action("forward-auth", { "http-req" }, function(txn)
     end
 
     -- One object for each request: it is not for several.
-    local answer = core.httpclient():get({ url = url, headers = headers, timeout = 2000 })
+    local answer = core.httpclient():get({ url = url, headers = headers, timeout = 1000 })
     local status = answer and answer.status or 0
     if status == 200 then
         for _, name in ipairs(identity) do
@@ -46,6 +46,7 @@ core.register_action("forward-auth", { "http-req" }, function(txn)
         if cookie then
             txn:set_var("txn.auth_cookie", cookie[0])
         end
+        txn:set_var("txn.auth_passed", true)
     elseif status == 401 and answer.headers["location"] then
         -- A browser's navigation goes to the login page.
         deny(txn, 302, answer.headers, "")
