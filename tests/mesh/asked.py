@@ -1,7 +1,10 @@
 """What clients send through a proxy, and what they get."""
 
+import html
 import http.client
 import json
+import re
+import urllib.parse
 
 ACCESS, REFRESH = "__Host-countersign-access", "__Host-countersign-refresh"
 IDENTITY = ["x-auth-user-id", "x-auth-session-id", "x-auth-roles", "x-auth-audience", "x-auth-username"]
@@ -76,7 +79,9 @@ def denied(answer, status, reason=None):
         assert "no-store" in (answer.get("cache-control") or ""), answer
     if status == 401:
         error = f'Bearer error="invalid_token", error_description="{reason}"'
-        assert answer.get("www-authenticate") == ("Bearer" if reason in (None, "TOKEN_MISSING") else error), answer
+        challenge = answer.get("www-authenticate")
+        assert challenge == ("Bearer" if reason == "TOKEN_MISSING" else error if reason else challenge), answer
+        assert challenge and challenge.startswith("Bearer"), answer
     return answer
 
 
@@ -86,6 +91,12 @@ def allowed(answer, user=None):
     if user is not None:
         assert answer.seen("x-auth-user-id") == [user.id], answer
     return answer
+
+
+def hidden_fields(page):
+    """What a form sends without being asked."""
+    found = re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)">', page.body.decode())
+    return {name: html.unescape(value) for name, value in found}
 
 
 class Browser:
@@ -106,3 +117,11 @@ class Browser:
             else:
                 self.held[name] = value
         return answer
+
+    def post(self, path, fields):
+        """Sends a form of a page of ours."""
+        own = [("origin", f"http://127.0.0.1:{self.port}"), ("content-type", "application/x-www-form-urlencoded")]
+        return self.ask(path, NAVIGATION + own, method="POST", body=urllib.parse.urlencode(fields).encode())
+
+    def tokens(self):
+        return {name: value for name, value in self.held.items() if name in (ACCESS, REFRESH)}

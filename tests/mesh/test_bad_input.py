@@ -100,28 +100,26 @@ def test_a_body_in_the_question_is_no_part_of_it(start, dev, alice, token):
 
 
 def test_a_question_beyond_the_limit_of_messages_lets_nobody_in(start, dev, alice, token, channel):
-    """A message is at most 1 MiB, with the body in it."""
-    envoy = start(Envoy, dev, ("              transport_api_version: V3\n", BODY.format(2 << 20, "true")))
-    answer = ask(envoy.port, "/orders", bearer(token), method="POST", body=b"x" * (1 << 20))
+    """A message is at most 1 MiB of body with the rest of the request; larger limits in Envoy make an outage of large requests."""
+    envoy = start(Envoy, dev, ("              transport_api_version: V3\n", BODY.format(4 << 20, "true")))
+    allowed(ask(envoy.port, "/orders", bearer(token), method="POST", body=b"x" * (1 << 20)), alice)
+    denied(ask(envoy.port, "/orders", method="POST", body=b"x" * (1 << 20)), 401, "TOKEN_MISSING")
+    answer = ask(envoy.port, "/orders", bearer(token), method="POST", body=b"x" * (2 << 20))
     assert answer.status == 503 and not answer.from_app, answer
-    allowed(ask(envoy.port, "/orders", bearer(token), method="POST", body=b"x" * 100_000), alice)
     with pytest.raises(grpc.RpcError):
-        check(channel, request({"authorization": f"Bearer {token}"}, raw_body=b"x" * (1 << 20)))
+        check(channel, request({"authorization": f"Bearer {token}"}, raw_body=b"x" * (2 << 20)))
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        external_auth_pb2.CheckRequest(attributes={}).SerializeToString(),
-        external_auth_pb2.CheckRequest(attributes={"request": {}}).SerializeToString(),
-        request().SerializeToString(),
-        request({"authorization": ""}).SerializeToString(),
-        request(path="").SerializeToString(),
-    ],
-)
-def test_a_question_without_a_token_lets_nobody_in(channel, data):
-    assert_refused(check(channel, data))
+def test_a_question_without_a_token_lets_nobody_in(channel):
+    for asked in (request(), request({"authorization": ""}), request(path="")):
+        assert_refused(check(channel, asked), "TOKEN")
+
+
+def test_a_question_that_asks_nothing_is_an_error(channel):
+    """Envoy takes it as an outage: nobody gets in."""
+    for fields in ({}, {"attributes": {}}, {"attributes": {"request": {}}}):
+        with pytest.raises(grpc.RpcError):
+            check(channel, external_auth_pb2.CheckRequest(**fields))
 
 
 def test_a_question_that_is_no_message_lets_nobody_in(channel, token):
