@@ -67,6 +67,11 @@ clients *arguments:
     cargo build --locked
     tests/clients/run target/debug/countersign {{ arguments }}
 
+# Envoy, nginx, Caddy and HAProxy with the files of deploy/ before a running server.
+mesh *arguments:
+    cargo build --locked
+    tests/mesh/run target/debug/countersign {{ arguments }}
+
 # Failovers with Patroni, etcd and haproxy under load; takes six minutes. With --short what CI runs.
 drill *arguments:
     cargo build --locked

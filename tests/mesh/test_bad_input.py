@@ -60,7 +60,8 @@ def test_an_authorization_of_64_kib_lets_nobody_in(proxies, channel, token):
         for size in (7_000, 50_000, 65_536):
             for value in (b"Bearer " + b"x" * size, b"x" * size, b"Bearer " + token.encode() + b" " * 10 + b"x" * size):
                 answer = ask(proxy.port, "/orders", [("authorization", value)])
-                assert answer.status in (400, 401, 431) and not answer.from_app, (name, size, answer)
+                # A server that hangs up on a head of that size looks like an outage to some proxies.
+                assert answer.status in (400, 401, 431, 503) and not answer.from_app, (name, size, answer)
         assert ask(proxy.port, "/orders").status == 401
     assert_refused(check(channel, request({"authorization": "Bearer " + "x" * 65536})), "TOKEN_MALFORMED")
     assert_refused(check(channel, request(raw=[("authorization", b"Bearer " + b"x" * 65536)])), "TOKEN_MALFORMED")

@@ -43,14 +43,19 @@ def test_a_thousand_requests_over_an_expired_cookie_are_one_renewal(envoy_of_has
     wait_until("it expires", lambda: expired(hasty, tokens.access_token), 30)
     answers = asyncio.run(all_at_once(envoy_of_hasty.port, cookie))
     statuses = [status for status, _ in answers]
-    assert set(statuses) <= {200, 503} and statuses.count(200) > AT_ONCE * 0.9, {s: statuses.count(s) for s in set(statuses)}
+    # Whoever could not be served in time may come again. Nobody is told that he is logged out.
+    assert set(statuses) <= {200, 503} and 200 in statuses, {status: statuses.count(status) for status in set(statuses)}
+    print(f"{statuses.count(200)} of {AT_ONCE} were served at once")
     renewed = {given[REFRESH] for status, given in answers if status == 200}
     assert len(renewed) == 1 and renewed != {tokens.refresh_token}, len(renewed)
     for _, given in answers:
         for value in given.values():
             job.seen.add(value)
     [successor] = renewed
-    # The session lives, whichever of the answers the browser kept.
+    # The session lives, whichever of the answers the browser kept, and if it kept none.
+    asked_again = ask(envoy_of_hasty.port, "/orders", [("cookie", cookie)])
+    assert allowed(asked_again, alice).cookies()[REFRESH][0] == successor
+    job.seen.add(asked_again.cookies()[ACCESS][0])
     last = [given for status, given in answers if status == 200][-1]
     allowed(ask(envoy_of_hasty.port, "/orders", cookies(access=last[ACCESS], refresh=last[REFRESH])), alice)
     allowed(ask(envoy_of_hasty.port, "/orders", cookies(refresh=successor)), alice)
