@@ -34,8 +34,8 @@ core.register_action("forward-auth", { "http-req" }, function(txn)
         end
     end
 
-    -- One object for each request: it is not for several.
-    local answer = core.httpclient():get({ url = url, headers = headers, timeout = 1000 })
+    -- One object for each request: it is not for several. HAProxy asks four times before it gives up.
+    local answer = core.httpclient():get({ url = url, headers = headers, timeout = 1500 })
     local status = answer and answer.status or 0
     if status == 200 then
         for _, name in ipairs(identity) do

@@ -11,7 +11,7 @@ from app import COOKIES
 from asked import ACCESS, IDENTITY, NAVIGATION, REFRESH, SPOOFED, Browser, allowed, ask, bearer, cookies, denied, hidden_fields
 from conftest import KINDS, NAMES
 from processes import wait_until
-from proxies import Envoy, Nginx, free_port, port_of
+from proxies import Envoy, Haproxy, Nginx, free_port, port_of
 from test_envoy import broken_signature, connect
 from websockets.exceptions import InvalidStatus
 
@@ -177,6 +177,18 @@ def test_no_spelling_of_a_path_gets_past_the_route_policy(proxy, token):
             assert not got.startswith("/staff") and ".." not in got and "%" not in got, (path, got)
 
 
+def test_the_host_in_the_line_of_a_request_is_the_host(proxy, alice, token):
+    """A target may name a host of its own (RFC 9112 section 3.2.2), and a request may name two."""
+    narrow = alice.login(audience=["internal"]).access_token
+    assert not ask(proxy.port, f"http://127.0.0.1:{proxy.port}/staff", bearer(token)).from_app
+    assert not ask(proxy.port, "http://127.0.0.1/open/../staff", bearer(token)).from_app
+    assert not ask(proxy.port, "http://billing.example.com/", bearer(narrow), host="shop.example.com").from_app
+    assert not ask(proxy.port, "http://shop.example.com/", bearer(narrow), host="billing.example.com").from_app
+    for hosts in (["shop.example.com", "billing.example.com"], ["billing.example.com", "shop.example.com"]):
+        answer = ask(proxy.port, "/", [("host", hosts[1])] + bearer(narrow), host=hosts[0])
+        assert not answer.from_app, (hosts, answer)
+
+
 def test_a_session_is_renewed_on_the_way(kind, proxy, job, alice, client):
     tokens = alice.login()
     answer = allowed(ask(proxy.port, "/", cookies(basket=1, refresh=tokens.refresh_token, other=2)), alice)
@@ -239,7 +251,17 @@ def test_an_outage_of_the_database_is_no_denial(kind, start, dev, by_name, alice
         allowed(ask(proxy.port, "/orders", bearer(token)), alice)
         answer = ask(proxy.port, "/orders", cookies(refresh=tokens.refresh_token))
         assert answer.status == 503 and not answer.from_app and answer.cookies() == {}, answer
+        # Envoy makes its own answer of an outage.
+        assert kind == "http_service" or int(answer.get("retry-after")) >= 1, answer
     allowed(ask(proxy.port, "/orders", cookies(refresh=tokens.refresh_token)), alice)
+
+
+def test_a_script_of_haproxy_that_fails_lets_nobody_in(start, by_name, token):
+    haproxy = start(Haproxy, by_name("x-original"), ("setenv FORWARD_AUTH", "setenv SOMETHING_ELSE"))
+    for headers in ([], bearer(token)):
+        answer = ask(haproxy.port, "/orders", headers)
+        assert answer.status == 503 and not answer.from_app, answer
+    assert "runtime error" in haproxy.log.read_text()
 
 
 def test_nginx_with_grpc(start, by_name, alice, token, boss_token):

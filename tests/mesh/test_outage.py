@@ -77,12 +77,19 @@ def test_countersign_is_slow(by_name, start, token):
             relay.end()
 
 
-def test_a_stopping_server_says_so_and_refuses_nobody(job, dev, start, token):
-    """As an orchestrator stops it: while it drains it goes on answering, and then nobody is there. No 401 in between."""
-    server = job.serve("stopping", dev, "--audience", "internal,billing", "--forward-auth", "token", "--lame-duck", "1s")
+def test_what_is_too_old_lets_nobody_in_and_logs_nobody_out(job, dev, start, token):
+    """A server that hears of no revocations for longer than its bound cannot say yes, and does not say no."""
+    server = job.serve("stale", dev, "--audience", "internal,billing", "--forward-auth", "token", "--max-staleness", "2s")
     proxies = {name: start(kind, server) for name, kind in ALL.items()}
     lets_in(proxies, token)
-    server.process.send_signal(signal.SIGTERM)
+    with dev.frozen_database():
+        statuses = until_refused(proxies, token)
+    assert all(set(seen) <= {200, 503} for seen in statuses.values()), statuses
+    lets_in(proxies, token)
+
+
+def until_refused(proxies, token):
+    """Asks all of them until none lets in; what each has said."""
     statuses = {name: [] for name in proxies}
 
     def all_are_refused():
@@ -90,7 +97,17 @@ def test_a_stopping_server_says_so_and_refuses_nobody(job, dev, start, token):
             statuses[name].append(ask(proxy.port, "/orders", bearer(token)).status)
         return all(seen[-1] == 503 for seen in statuses.values())
 
-    wait_until("nobody answers", all_are_refused, 30)
+    wait_until("nobody is let in", all_are_refused, 60)
+    return statuses
+
+
+def test_a_stopping_server_says_so_and_refuses_nobody(job, dev, start, token):
+    """As an orchestrator stops it: while it drains it goes on answering, and then nobody is there. No 401 in between."""
+    server = job.serve("stopping", dev, "--audience", "internal,billing", "--forward-auth", "token", "--lame-duck", "1s")
+    proxies = {name: start(kind, server) for name, kind in ALL.items()}
+    lets_in(proxies, token)
+    server.process.send_signal(signal.SIGTERM)
+    statuses = until_refused(proxies, token)
     server.ended = server.process.wait(30) == 0
     assert server.ended
     for name, seen in statuses.items():

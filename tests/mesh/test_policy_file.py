@@ -2,10 +2,10 @@
 
 import pytest
 
-from asked import ask, bearer
+from asked import allowed, ask, bearer
 from conftest import POLICY
 from processes import wait_until
-from proxies import HttpService, port_of
+from proxies import Envoy, HttpService, port_of
 
 BROKEN = POLICY + '\n[[routes]]\npath = "/late"\nacces = "public"\n'
 LINE = 1 + BROKEN[: BROKEN.index("acces =")].count("\n")
@@ -58,3 +58,20 @@ def test_a_new_file_is_in_force_and_a_broken_one_is_not(start, by_name, policy_f
         wait_until("the first file is in force again", lambda: ask(proxy.port, "/late").status == 401, 30)
     finally:
         policy_file.write_text(POLICY)
+
+
+def test_a_proxy_that_may_not_ask_lets_nobody_in(job, dev, start, alice, token):
+    """A list of callers is for proxies too. Users are not told that they are logged out because their proxy is not listed."""
+    file = job.dir / "callers.toml"
+    entry = '[[callers]]\nid = "anyone"\nrpcs = ["{}"]\n'
+    file.write_text(entry.format("Authorization/Check"))
+    server = job.serve("callers", dev, "--policy-file", str(file))
+    envoy = start(Envoy, server)
+    allowed(ask(envoy.port, "/orders", bearer(token)), alice)
+    file.write_text(entry.format("Verify"))
+    answer = wait_until("the list is in force", lambda: not_let_in(ask(envoy.port, "/orders", bearer(token))), 30)
+    assert answer.status == 503, answer
+
+
+def not_let_in(answer):
+    return answer if answer.status != 200 else None
