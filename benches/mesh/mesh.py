@@ -1,7 +1,7 @@
-"""Envoy with the files of deploy/, before an application that answers at once (a second Envoy), and a server of its own.
+"""Envoy with the files of deploy/, before an application that answers at once (a second Envoy), and a server.
 
-Each way is measured by wrk in turns, so that other work on the machine takes from all: at one connection for latency, and at 64
-for throughput. What a check adds is the difference to a route of the same Envoy where nobody is asked.
+Each way is measured by wrk in turns, so that other work on the machine takes from all: at one connection for latency,
+and at 64 for throughput. What a check adds is the difference to a route of the same Envoy where nobody is asked.
 """
 
 import argparse
@@ -80,11 +80,22 @@ class Application:
 
 def wrk(url, token, connections, seconds):
     """Requests a second, and the latencies of half and of 99 % of them in milliseconds."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-H", f"authorization: Bearer {token}", url]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--latency",
+        "-H",
+        f"authorization: Bearer {token}",
+        url,
+    ]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     if "Non-2xx" in said or "Socket errors" in said:
         raise SystemExit(f"{url} was not answered with 200:\n{said}")
-    latency = {share: float(value) * UNITS[unit] for share, value, unit in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)", said)}
+    latency = {
+        share: float(value) * UNITS[unit] for share, value, unit in re.findall(r"(50|99)%\s+([\d.]+)(us|ms|s)", said)
+    }
     return float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]), latency["50"], latency["99"]
 
 
@@ -140,7 +151,8 @@ def report(runs, options):
         added = ["", ""] if base == (p50, p99) else [number(max(0, p50 - base[0])), number(max(0, p99 - base[1]))]
         rows.append([way, number(rate), number(p50), number(p99), *added])
     facts = machine()
-    how = f"{facts['date']}, commit {facts['commit']}, {facts['cores']} cores ({facts['cpu']}), load before {facts['load_before']:.1f}, "
+    how = f"{facts['date']}, commit {facts['commit']}, {facts['cores']} cores ({facts['cpu']}), "
+    how += f"load before {facts['load_before']:.1f}, "
     how += f"median of {options.rounds} rounds of {options.seconds} s. All processes share these cores."
     head = ["", "requests/s at 64 connections", "p50 at 1, ms", "p99 at 1, ms", "added p50, ms", "added p99, ms"]
     return f"{table(head, rows)}\n\n{how}"

@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
             self.echo()
 
     def socket(self):
-        """Greets with what it got, and then gives each text back. Texts are short, and a client's are masked (RFC 6455)."""
+        """Greets with who it is, and then gives each text back. Texts are short; a client's are masked (RFC 6455)."""
         key = self.headers["sec-websocket-key"].encode()
         self.send_response(101)
         self.send_header("upgrade", "websocket")

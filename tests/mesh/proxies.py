@@ -1,4 +1,4 @@
-"""Proxies with the files of deploy/, in which only places are replaced: those of listeners and of what is behind them."""
+"""Proxies with the files of deploy/, in which only addresses are replaced: of listeners, and of what is behind them."""
 
 import shutil
 import socket
@@ -52,7 +52,9 @@ class Proxy:
         self.prepare(ours)
         with open(self.log, "wb") as log:
             command = [str(word) for word in self.command()]
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment())
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.environment()
+            )
         wait_until(f"{name} listens", lambda: self.runs() and self.is_ready(), STARTS_WITHIN)
 
     def prepare(self, ours):

@@ -12,7 +12,8 @@ from conftest import KINDS, NAMES
 from proxies import Envoy, port_of
 
 CHECK = "/envoy.service.auth.v3.Authorization/Check"
-BODY = "              transport_api_version: V3\n              with_request_body: {{ max_request_bytes: {}, pack_as_bytes: {} }}\n"
+FILTER = "              transport_api_version: V3\n"
+BODY = FILTER + "              with_request_body: {{ max_request_bytes: {}, pack_as_bytes: {} }}\n"
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,10 @@ def test_bytes_that_are_no_text_change_nothing(proxies, channel, alice, token):
 def test_forty_cookies_of_one_name_let_nobody_in(proxies, channel, token):
     many = "; ".join([f"{ACCESS}={token}"] * 40)
     for name, proxy in proxies.items():
-        for header in (many.replace(token, "x"), "; ".join([f"{ACCESS}=x{n}" for n in range(40)] + [f"{ACCESS}={token}"])):
+        for header in (
+            many.replace(token, "x"),
+            "; ".join([f"{ACCESS}=x{n}" for n in range(40)] + [f"{ACCESS}={token}"]),
+        ):
             answer = ask(proxy.port, "/orders", [("cookie", header)])
             assert answer.status == 401 and not answer.from_app, (name, answer)
     assert_refused(check(channel, request({"cookie": many})), "TOKEN_MALFORMED")
@@ -92,8 +96,7 @@ def test_forty_cookies_of_one_name_let_nobody_in(proxies, channel, token):
 
 def test_a_body_in_the_question_is_no_part_of_it(start, dev, alice, token):
     for size, as_bytes in ((500_000, "true"), (500_000, "false")):
-        filter = BODY.format(size, as_bytes)
-        envoy = start(Envoy, dev, ("              transport_api_version: V3\n", filter))
+        envoy = start(Envoy, dev, (FILTER, BODY.format(size, as_bytes)))
         answer = allowed(ask(envoy.port, "/orders", bearer(token), method="POST", body=b"x" * 400_000), alice)
         assert b'"body": 400000' in answer.body
         denied(ask(envoy.port, "/orders", method="POST", body=b"x" * 400_000), 401, "TOKEN_MISSING")
@@ -101,8 +104,8 @@ def test_a_body_in_the_question_is_no_part_of_it(start, dev, alice, token):
 
 
 def test_a_question_beyond_the_limit_of_messages_lets_nobody_in(start, dev, alice, token, channel):
-    """A message is at most 1 MiB of body with the rest of the request; larger limits in Envoy make an outage of large requests."""
-    envoy = start(Envoy, dev, ("              transport_api_version: V3\n", BODY.format(4 << 20, "true")))
+    """A message is at most 1 MiB of body and the rest of the request. With a larger limit at Envoy, more is an outage."""
+    envoy = start(Envoy, dev, (FILTER, BODY.format(4 << 20, "true")))
     allowed(ask(envoy.port, "/orders", bearer(token), method="POST", body=b"x" * (1 << 20)), alice)
     denied(ask(envoy.port, "/orders", method="POST", body=b"x" * (1 << 20)), 401, "TOKEN_MISSING")
     answer = ask(envoy.port, "/orders", bearer(token), method="POST", body=b"x" * (2 << 20))
@@ -163,7 +166,13 @@ def test_forward_auth_survives_what_is_no_request(by_name, token):
             answer = b"".join(iter(lambda: wire.recv(65536), b""))
         assert b" 200 " not in answer.partition(b"\r\n")[0], (said, answer)
     assert ask(port, "/forward-auth", bearer(token)).status == 200
-    for value in (cookies(access=""), cookies(refresh=""), cookies(refresh="~"), cookies(refresh="~~~"), [("cookie", "=;;=")]):
+    for value in (
+        cookies(access=""),
+        cookies(refresh=""),
+        cookies(refresh="~"),
+        cookies(refresh="~~~"),
+        [("cookie", "=;;=")],
+    ):
         assert ask(port, "/forward-auth", value).status == 401, value
 
 

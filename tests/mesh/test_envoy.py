@@ -1,4 +1,4 @@
-"""Envoy asks by gRPC (deploy/envoy/envoy.yaml): who gets in, whose the request then is, and what the answers look like."""
+"""Envoy asks by gRPC (deploy/envoy/envoy.yaml): who gets in, whose the request is, and what the answers look like."""
 
 import json
 import urllib.parse
@@ -107,7 +107,10 @@ def test_nobody_says_who_he_is(either, alice, boss_token, path):
 
 
 def test_roles_and_audiences_are_those_of_the_route(either, alice, boss):
-    reader, staff = alice.login(audience=["internal"]).access_token, boss.login(audience=["internal", "billing"]).access_token
+    reader, staff = (
+        alice.login(audience=["internal"]).access_token,
+        boss.login(audience=["internal", "billing"]).access_token,
+    )
     denied(ask(either.port, "/admin/users", bearer(reader)), 403, "ROLE_MISSING")
     allowed(ask(either.port, "/admin/users", bearer(staff)), boss)
     denied(ask(either.port, "/billing", bearer(reader)), 403, "TOKEN_AUDIENCE_MISMATCH")
@@ -151,6 +154,17 @@ def test_a_session_is_renewed_on_the_way(either, job, alice, client):
     again = allowed(ask(either.port, "/", cookies(access=given[ACCESS][0], refresh=given[REFRESH][0])), alice)
     assert again.cookies() == {}
     assert all("csr_" not in cookie for cookie in again.seen("cookie"))
+
+
+def test_a_session_is_renewed_with_a_denial_too(either, job, alice):
+    """The token that came is spent: without its successor the browser would lose its session by a forbidden page."""
+    tokens = alice.login()
+    answer = denied(ask(either.port, "/admin", cookies(refresh=tokens.refresh_token)), 403, "ROLE_MISSING")
+    given = {name: value for name, (value, _) in answer.cookies().items()}
+    for value in given.values():
+        job.seen.add(value)
+    assert set(given) == {ACCESS, REFRESH}
+    allowed(ask(either.port, "/", cookies(access=given[ACCESS], refresh=given[REFRESH])), alice)
 
 
 def test_a_stolen_refresh_token_ends_the_session_and_both_cookies(envoy, alice, client):

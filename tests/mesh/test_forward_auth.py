@@ -1,4 +1,4 @@
-"""nginx, Caddy, HAProxy and Envoy ask by HTTP, with the files of deploy/: who gets in, and whose the request then is."""
+"""nginx, Caddy, HAProxy and Envoy ask by HTTP, with the files of deploy/: who gets in, and whose the request is."""
 
 import json
 import urllib.parse
@@ -8,7 +8,20 @@ import pytest
 
 from actors import User
 from app import COOKIES
-from asked import ACCESS, IDENTITY, NAVIGATION, REFRESH, SPOOFED, Browser, allowed, ask, bearer, cookies, denied, hidden_fields
+from asked import (
+    ACCESS,
+    IDENTITY,
+    NAVIGATION,
+    REFRESH,
+    SPOOFED,
+    Browser,
+    allowed,
+    ask,
+    bearer,
+    cookies,
+    denied,
+    hidden_fields,
+)
 from conftest import KINDS, NAMES
 from processes import wait_until
 from proxies import Envoy, Haproxy, Nginx, free_port, port_of
@@ -41,7 +54,9 @@ def test_a_token_lets_in_and_says_whose_the_request_is(kind, proxy, alice, clien
     tokens = alice.login(audience=["internal"])
     session = client.call("Verify", access_token=tokens.access_token).principal.session_id
     for headers in (bearer(tokens.access_token), cookies(basket=1, access=tokens.access_token)):
-        answer = allowed(ask(proxy.port, "/orders/7?full=1", SPOOFED + headers, method="POST", body=b"x" * 70_000), alice)
+        answer = allowed(
+            ask(proxy.port, "/orders/7?full=1", SPOOFED + headers, method="POST", body=b"x" * 70_000), alice
+        )
         assert identity(kind, answer)[:4] == [[alice.id], [session], ["reader"], ["internal"]]
         assert json.loads(answer.body) | {"headers": 0} == {
             "method": "POST",
@@ -115,7 +130,10 @@ def test_the_route_policy_decides(proxy, alice, token, boss, boss_token):
 
 
 def test_the_route_policy_knows_the_host(proxy, alice):
-    narrow, wide = alice.login(audience=["internal"]).access_token, alice.login(audience=["internal", "billing"]).access_token
+    narrow, wide = (
+        alice.login(audience=["internal"]).access_token,
+        alice.login(audience=["internal", "billing"]).access_token,
+    )
     for host in ("billing.example.com", "Billing.Example.COM:8443"):
         answer = ask(proxy.port, "/", bearer(narrow), host=host)
         assert answer.status == 403 and not answer.from_app, answer
@@ -130,7 +148,9 @@ def test_what_a_client_says_of_the_request_counts_for_nothing(proxy):
         for name, value in (("Method", "GET"), ("Uri", "/open"), ("URI", "/open"), ("URL", "/open"), ("Host", "x"))
     ]
     assert ask(proxy.port, "/orders", lies).status == 401
-    assert ask(proxy.port, "/staff", lies + [("x-envoy-original-path", "/open"), ("x-rewrite-url", "/open")]).status == 401
+    assert (
+        ask(proxy.port, "/staff", lies + [("x-envoy-original-path", "/open"), ("x-rewrite-url", "/open")]).status == 401
+    )
 
 
 def test_no_spelling_of_a_path_gets_past_the_route_policy(proxy, token):
@@ -206,6 +226,18 @@ def test_a_session_is_renewed_on_the_way(kind, proxy, job, alice, client):
         for cookie in answer.seen("cookie") + again.seen("cookie"):
             assert "csr_" not in cookie and "basket=1" in cookie and "other=2" in cookie
     assert client.call("Verify", access_token=value.partition("~")[2]).principal.user_id == alice.id
+
+
+def test_a_session_is_renewed_with_a_denial_too(proxy, job, alice):
+    """The token that came is spent: without its successor the browser would lose its session by a forbidden page."""
+    tokens = alice.login()
+    answer = ask(proxy.port, "/staff", cookies(refresh=tokens.refresh_token))
+    assert answer.status == 403 and not answer.from_app, answer
+    [(name, (value, _))] = answer.cookies().items()
+    for part in value.split("~"):
+        job.seen.add(part)
+    assert name == REFRESH and value.count("~") == 1
+    allowed(ask(proxy.port, "/", cookies(refresh=value)), alice)
 
 
 def test_a_stolen_refresh_token_ends_the_session_and_its_cookie(proxy, alice, client):
@@ -285,7 +317,9 @@ def test_the_route_policy_decides_for_envoy_by_grpc(start, by_name, token, boss,
     for headers in ([], bearer(token)):
         allowed(ask(envoy.port, "/open", headers))
         allowed(ask(envoy.port, "/guests", headers))
-        denied(ask(envoy.port, "/open", headers, method="POST", body=b""), 401, "TOKEN_MISSING") if not headers else None
+        denied(
+            ask(envoy.port, "/open", headers, method="POST", body=b""), 401, "TOKEN_MISSING"
+        ) if not headers else None
     denied(ask(envoy.port, "/staff", bearer(token)), 403, "ROLE_MISSING")
     allowed(ask(envoy.port, "/staff", bearer(boss_token)), boss)
     denied(ask(envoy.port, "/both", bearer(token)), 403, "ROLE_MISSING")

@@ -1,4 +1,4 @@
-"""Countersign is frozen, slow, away: every proxy says 503 then, lets nobody in, and tells nobody that he is logged out."""
+"""Countersign is frozen, slow, away: every proxy says 503, lets nobody in, and tells nobody that he is logged out."""
 
 import signal
 import time
@@ -79,7 +79,9 @@ def test_countersign_is_slow(by_name, start, token):
 
 def test_what_is_too_old_lets_nobody_in_and_logs_nobody_out(job, dev, start, token):
     """A server that hears of no revocations for longer than its bound cannot say yes, and does not say no."""
-    server = job.serve("stale", dev, "--audience", "internal,billing", "--forward-auth", "token", "--max-staleness", "2s")
+    server = job.serve(
+        "stale", dev, "--audience", "internal,billing", "--forward-auth", "token", "--max-staleness", "2s"
+    )
     proxies = {name: start(kind, server) for name, kind in ALL.items()}
     lets_in(proxies, token)
     with dev.frozen_database():
@@ -102,8 +104,10 @@ def until_refused(proxies, token):
 
 
 def test_a_stopping_server_says_so_and_refuses_nobody(job, dev, start, token):
-    """As an orchestrator stops it: while it drains it goes on answering, and then nobody is there. No 401 in between."""
-    server = job.serve("stopping", dev, "--audience", "internal,billing", "--forward-auth", "token", "--lame-duck", "1s")
+    """As an orchestrator stops it: for a while it goes on answering, and then nobody is there. No 401 in between."""
+    server = job.serve(
+        "stopping", dev, "--audience", "internal,billing", "--forward-auth", "token", "--lame-duck", "1s"
+    )
     proxies = {name: start(kind, server) for name, kind in ALL.items()}
     lets_in(proxies, token)
     server.process.send_signal(signal.SIGTERM)

@@ -61,7 +61,7 @@ def test_a_new_file_is_in_force_and_a_broken_one_is_not(start, by_name, policy_f
 
 
 def test_a_proxy_that_may_not_ask_lets_nobody_in(job, dev, start, alice, token):
-    """A list of callers is for proxies too. Users are not told that they are logged out because their proxy is not listed."""
+    """A list of callers is for proxies too. Users are not logged out because their proxy is not listed."""
     file = job.dir / "callers.toml"
     entry = '[[callers]]\nid = "anyone"\nrpcs = ["{}"]\n'
     file.write_text(entry.format("Authorization/Check"))

@@ -1,4 +1,4 @@
-"""Sessions of browsers: many requests at once over an access token that has expired, and the endpoints for scripts of pages."""
+"""Sessions of browsers: many requests at once over an access token that has expired, and what pages call."""
 
 import asyncio
 import json
@@ -69,7 +69,9 @@ def test_scripts_of_pages_log_in_renew_and_log_out(envoy, dev, job, alice):
     sent = origin + [("content-type", "application/json")]
     user = json.dumps({"username": alice.name, "password": alice.password}).encode()
 
-    answer = browser.ask("/session", sent, method="POST", body=json.dumps({"username": alice.name, "password": "wrong" * 5}).encode())
+    answer = browser.ask(
+        "/session", sent, method="POST", body=json.dumps({"username": alice.name, "password": "wrong" * 5}).encode()
+    )
     assert answer.status == 401 and browser.tokens() == {}, answer
     answer = browser.ask("/session", sent, method="POST", body=user)
     assert answer.status in (200, 201, 204) and set(browser.tokens()) == {ACCESS, REFRESH}, answer
@@ -98,7 +100,11 @@ def test_pages_of_others_start_and_end_no_session(envoy, dev, job, alice):
     user = json.dumps({"username": alice.name, "password": alice.password}).encode()
     for origin in ("https://evil.example", "null"):
         theirs = [("origin", origin), ("sec-fetch-site", "cross-site"), ("content-type", "application/json")]
-        for method, path, body in (("POST", "/session", user), ("POST", "/session/refresh", b""), ("DELETE", "/session", b"")):
+        for method, path, body in (
+            ("POST", "/session", user),
+            ("POST", "/session/refresh", b""),
+            ("DELETE", "/session", b""),
+        ):
             answer = ask(envoy.port, path, theirs + ours, method=method, body=body)
             assert answer.status == 403 and answer.cookies() == {}, (origin, method, path, answer)
             assert answer.get("access-control-allow-origin") in (None, ""), answer
@@ -106,7 +112,14 @@ def test_pages_of_others_start_and_end_no_session(envoy, dev, job, alice):
 
 
 def test_a_login_returns_to_pages_of_ours_alone(envoy, job, alice):
-    for there in ("https://evil.example/", "//evil.example", "/\\evil.example", "\\/evil.example", "javascript:alert(1)", "/\t/evil.example"):
+    for there in (
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "\\/evil.example",
+        "javascript:alert(1)",
+        "/\t/evil.example",
+    ):
         browser = Browser(job.seen, envoy.port)
         answer = browser.post("/login", {"username": alice.name, "password": alice.password, "return_to": there})
         place = answer.get("location")
@@ -117,5 +130,11 @@ def test_a_login_returns_to_pages_of_ours_alone(envoy, job, alice):
 
 def test_without_the_setting_there_are_no_sessions_of_browsers(by_name, job, dev):
     port = port_of(job.serve("plain", dev).facts["http_addr"])
-    for method, path in (("GET", "/session"), ("POST", "/session"), ("GET", "/login"), ("POST", "/logout"), ("POST", "/session/refresh")):
+    for method, path in (
+        ("GET", "/session"),
+        ("POST", "/session"),
+        ("GET", "/login"),
+        ("POST", "/logout"),
+        ("POST", "/session/refresh"),
+    ):
         assert ask(port, path, method=method, body=b"" if method == "POST" else None).status == 404, (method, path)
