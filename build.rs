@@ -29,7 +29,7 @@ fn ext_authz() -> tonic_build::manual::Service {
     let check = tonic_build::manual::Method::builder()
         .name("check")
         .route_name("Check")
-        .input_type("crate::grpc::ext_authz::messages::CheckRequest")
+        .input_type("crate::grpc::ext_authz::question::CheckRequest")
         .output_type("crate::grpc::ext_authz::answer::Answer")
         .codec_path("crate::grpc::ext_authz::codec::Codec")
         .build();

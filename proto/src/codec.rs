@@ -13,6 +13,11 @@ use tonic_prost::ProstEncoder;
 const BUFFER: usize = 1024;
 const YIELD_AT: usize = 32 * 1024;
 
+/// The settings of the buffers of each call.
+pub fn small_buffers() -> BufferSettings {
+    BufferSettings::new(BUFFER, YIELD_AT)
+}
+
 /// Encodes `T`, decodes `U`.
 #[derive(Debug)]
 pub struct Codec<T, U>(PhantomData<(T, U)>);
@@ -34,7 +39,7 @@ where
     type Decoder = Decoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        ProstEncoder::new(BufferSettings::new(BUFFER, YIELD_AT))
+        ProstEncoder::new(small_buffers())
     }
 
     fn decoder(&mut self) -> Self::Decoder {
@@ -56,6 +61,6 @@ impl<U: Message + Default> tonic::codec::Decoder for Decoder<U> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(BUFFER, YIELD_AT)
+        small_buffers()
     }
 }

@@ -1,84 +1,10 @@
-//! The messages of Envoy that we read and write: package `envoy.service.auth.v3` and those that it imports. They have its numbers
-//! of fields, and not the fields that we do not need. Texts are bytes, which are not copied when they are read.
+//! The messages of Envoy that we write: of package `envoy.service.auth.v3` and of those that it imports. They have its numbers of
+//! fields, and not the fields that we do not need.
 
 use std::fmt;
 
 use bytes::Bytes;
 use prost::Message;
-
-/// `CheckRequest`.
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-pub(in crate::grpc) struct CheckRequest {
-    #[prost(message, optional, tag = "1")]
-    pub attributes: Option<AttributeContext>,
-}
-
-/// `AttributeContext`.
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-pub(in crate::grpc) struct AttributeContext {
-    #[prost(message, optional, tag = "4")]
-    pub request: Option<AttributeRequest>,
-    /// A map, which is a list of entries on the wire.
-    #[prost(message, repeated, tag = "10")]
-    pub context_extensions: Vec<Entry>,
-}
-
-/// `AttributeContext.Request`.
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-pub(in crate::grpc) struct AttributeRequest {
-    #[prost(message, optional, tag = "2")]
-    pub http: Option<HttpRequest>,
-}
-
-/// `AttributeContext.HttpRequest`.
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-pub(in crate::grpc) struct HttpRequest {
-    #[prost(bytes = "bytes", tag = "2")]
-    pub method: Bytes,
-    #[prost(message, repeated, tag = "3")]
-    pub headers: Vec<Entry>,
-    #[prost(bytes = "bytes", tag = "4")]
-    pub path: Bytes,
-    #[prost(bytes = "bytes", tag = "5")]
-    pub host: Bytes,
-    /// The headers of an Envoy that encodes them raw.
-    #[prost(message, optional, tag = "13")]
-    pub header_map: Option<HeaderMap>,
-}
-
-/// An entry of a map from text to text.
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-pub(in crate::grpc) struct Entry {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub key: Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub value: Bytes,
-}
-
-/// `config.core.v3.HeaderMap`.
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-pub(in crate::grpc) struct HeaderMap {
-    #[prost(message, repeated, tag = "1")]
-    pub headers: Vec<RawHeader>,
-}
-
-/// `config.core.v3.HeaderValue`, as it is read: one of both values is empty.
-#[derive(Clone, PartialEq, Message)]
-#[prost(skip_debug)]
-pub(in crate::grpc) struct RawHeader {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub key: Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    pub value: Bytes,
-    #[prost(bytes = "bytes", tag = "3")]
-    pub raw_value: Bytes,
-}
 
 /// `CheckResponse` of a request that may pass. The parts are encoded before, as each is known.
 #[derive(Clone, PartialEq, Message)]
@@ -203,5 +129,4 @@ macro_rules! redacted {
     };
 }
 
-redacted!(CheckRequest, AttributeContext, AttributeRequest, HttpRequest, Entry, HeaderMap, RawHeader);
 redacted!(OkResponse, OkHttpResponse, DeniedResponse, DeniedHttpResponse, HeaderValueOption, HeaderValue);

@@ -3,6 +3,7 @@
 mod answer;
 mod codec;
 mod messages;
+mod question;
 mod service;
 mod services;
 

@@ -5,16 +5,15 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bytes::Bytes;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{
     answer::{Answer, Answers},
-    messages::{AttributeContext, CheckRequest, Entry, HttpRequest},
+    question::{CheckRequest, Question},
     services::authorization_server::Authorization,
 };
 use crate::{
-    authz::{AskedRequest, Authorizer, Decision, Denial, Extensions},
+    authz::{Authorizer, Decision, Denial, Extensions},
     error::Error,
     grpc::service::{deadline, respond},
 };
@@ -38,18 +37,15 @@ impl ExtAuthz {
 
     async fn answer(&self, request: Request<CheckRequest>) -> Result<Answer, Error> {
         let until = deadline(request.metadata());
-        let AttributeContext { request: asked, context_extensions } =
-            request.into_inner().attributes.unwrap_or_default();
-        let http =
-            asked.and_then(|asked| asked.http).ok_or_else(|| Error::invalid("attributes.request.http", "a request"))?;
-        let asked = read(&http);
+        let request = request.into_inner();
+        let Question { asked, extensions, .. } = request.read()?;
         let answers = Answers {
             policy: &self.authorizer.policy,
             cookies: &asked.cookies,
             is_grpc: asked.is_grpc,
             now: self.authorizer.auth.base.clock.now(),
         };
-        let route = match Extensions::read(context_extensions.iter().map(pair)) {
+        let route = match Extensions::read(extensions.into_iter()) {
             Ok(route) => route,
             Err(name) => {
                 self.say_misconfigured(name);
@@ -79,29 +75,4 @@ impl Authorization for ExtAuthz {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<Answer>, Status> {
         respond("check", self.answer(request)).await
     }
-}
-
-fn read(http: &HttpRequest) -> AskedRequest<'_> {
-    let mut asked = AskedRequest {
-        method: text(&http.method),
-        host: text(&http.host),
-        target: text(&http.path),
-        ..AskedRequest::default()
-    };
-    for Entry { key, value } in &http.headers {
-        asked.note(key, value);
-    }
-    for header in http.header_map.iter().flat_map(|map| &map.headers) {
-        asked.note(&header.key, if header.raw_value.is_empty() { &header.value } else { &header.raw_value });
-    }
-    asked
-}
-
-fn pair(entry: &Entry) -> (&str, &str) {
-    (text(&entry.key), text(&entry.value))
-}
-
-/// A text; what is none is as if it were empty, which means nothing anywhere.
-fn text(bytes: &Bytes) -> &str {
-    std::str::from_utf8(bytes).unwrap_or_default()
 }
