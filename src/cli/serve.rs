@@ -123,22 +123,24 @@ impl Serve {
 impl Checked {
     async fn serve(self) -> Result<(), Error> {
         let Self { config, listen, connections, tls, http_speaks_tls, policy_file, admin_token } = self;
-        let ports = if listen.admin_addr.is_some() { 3 } else { 2 };
+        let ports = 2 + [&listen.admin_addr, &listen.forward_auth_addr].into_iter().flatten().count();
         allow_connections(connections.max_connections.saturating_mul(ports));
         let config_of = |protocol| tls.as_ref().map(|files| files.config(protocol));
         let protocol = if listen.grpc_web { Protocol::Both } else { Protocol::Http2 };
         let (grpc_tls, http_tls) = (config_of(protocol), config_of(Protocol::Http1).filter(|_| http_speaks_tls));
         let mut stop = stop_signals()?;
         let listener = Listener::bind("http-addr", &listen.http_addr).await?;
-        let http_addr = listener.to_string();
-        tracing::info!(http = http_addr, "listening");
-        let http_port =
-            |listener| Port { listener, protocol: Protocol::Http1, tls: http_tls.clone(), policy: connections };
         let forward_auth = match &listen.forward_auth_addr {
-            Some(addr) => Some(http_port(Listener::bind("forward-auth-addr", addr).await?)),
+            Some(addr) => Some(Listener::bind("forward-auth-addr", addr).await?),
             None => None,
         };
-        let ports = Ports::open(HttpPorts { main: http_port(listener), forward_auth }, config.policies.authz.clone());
+        let http_addr = listener.to_string();
+        let asked = forward_auth.as_ref().map(tracing::field::display);
+        tracing::info!(http = http_addr, forward_auth = asked, "listening");
+        let http_port =
+            |listener| Port { listener, protocol: Protocol::Http1, tls: http_tls.clone(), policy: connections };
+        let http = HttpPorts { main: http_port(listener), forward_auth: forward_auth.map(http_port) };
+        let ports = Ports::open(http, config.policies.authz.clone());
         let port = |listener| Port { listener, protocol, tls: grpc_tls.clone(), policy: connections };
         let serving = async {
             let server = tokio::select! {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use countersign::domain::policy::BrowserSessions;
+use countersign::{config::PolicyFile, domain::policy::BrowserSessions, grpc::v1::ListSessionsRequest};
 use serde_json::json;
 
 use crate::{
     http_client::{HttpAnswer, http},
-    support::{PASSWORD, Proxy, Setup, TestServer, live_sessions},
+    support::{PASSWORD, Proxy, Scratch, Setup, TestServer, live_sessions},
 };
 
 const ACCESS: &str = "__Host-countersign-access";
@@ -116,6 +116,39 @@ async fn each_refusal_of_a_login_is_told_apart_and_keeps_what_the_browser_has() 
         assert!(answer.all("set-cookie").is_empty(), "{request}");
     }
     assert_eq!(send(&server, "GET /session", &[&cookies], "").await.status, 200, "it is known in memory");
+}
+
+/// Of a proxy that is not listed, or of the client itself, the header says nothing.
+#[tokio::test]
+async fn the_address_of_a_browser_is_what_trusted_proxies_say() {
+    let file = Scratch::of("[trusted_proxies]\naddresses = [\"127.0.0.0/8\"]\n");
+    for trusted in [true, false] {
+        let mut setup = setup().await;
+        if trusted {
+            setup.callers.policy = Some(PolicyFile::read(file.text().into()).expect("read").current());
+        }
+        setup.settings.throttling.login_failures_per_source = 2;
+        let server = setup.start().await;
+        let alice = server.user("alice").await;
+        let from = async |forwarded: &str, password: &str| {
+            let forwarded = format!("x-forwarded-for: {forwarded}");
+            send(&server, "POST /session", &[JSON, &forwarded, "user-agent: a browser"], &credentials(password))
+                .await
+                .status
+        };
+        for name in ["bob", "carol", "dave"] {
+            let body = json!({ "username": name, "password": "wrong" }).to_string();
+            send(&server, "POST /session", &[JSON, "x-forwarded-for: 1.2.3.4, 203.0.113.9"], &body).await;
+        }
+        assert_eq!(from("203.0.113.9", PASSWORD).await, 429, "who guessed is held up");
+        assert_eq!(from("203.0.113.10, 127.0.0.2", PASSWORD).await, if trusted { 200 } else { 429 });
+        if trusted {
+            let request = ListSessionsRequest { user_id: alice.id.clone(), ..Default::default() };
+            let sessions = server.auth_client().list_sessions(request).await.expect("listed").into_inner().sessions;
+            let client = sessions[0].client.clone().expect("a client");
+            assert_eq!((client.ip.as_str(), client.user_agent.as_str()), ("203.0.113.10", "a browser"));
+        }
+    }
 }
 
 #[tokio::test]

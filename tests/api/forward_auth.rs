@@ -10,7 +10,7 @@ use countersign::{
 
 use crate::{
     http_client::{HttpAnswer, http},
-    support::{Proxy, Scratch, Setup, TestServer},
+    support::{Process, Proxy, Scratch, Setup, TestServer, database},
 };
 
 const ACCESS: &str = "__Host-countersign-access";
@@ -66,6 +66,18 @@ async fn any_method_and_any_path_below_has_one_of_five_answers() {
 async fn it_is_off_unless_a_setting_turns_it_on() {
     let server = TestServer::start().await;
     assert_eq!(asked(&server, "GET /forward-auth", &[]).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_port_of_its_own_has_nothing_else_and_the_other_one_has_not_it() {
+    let settings = ["--forward-auth", "token", "--forward-auth-addr", "127.0.0.1:0", "--browser-sessions", "endpoints"];
+    let process = Process::start(env!("CARGO_BIN_EXE_countersign"), &database().await, &settings).await;
+    let own = process.start.iter().find_map(|line| line["forward_auth"].as_str()).expect("it is said");
+    for (addr, expected) in [(own, [401, 404, 404]), (&process.http_addr, [404, 401, 200])] {
+        let status = async |request| http(addr.parse().expect("an address"), request, &[b"host: h"], b"").await.status;
+        let found = [status("GET /forward-auth").await, status("GET /session").await, status("GET /readyz").await];
+        assert_eq!(found, expected, "{addr}");
+    }
 }
 
 #[tokio::test]
