@@ -3,12 +3,13 @@
 //! are claimed.
 
 use axum::{
+    extract::State,
     http::{HeaderMap, StatusCode, header, uri::Authority},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
-use super::readiness::Built;
+use super::readiness::{Built, Readiness};
 
 pub(super) const JWKS_PATH: &str = "/.well-known/jwks.json";
 /// The header Cache-Control, with the time that `domain::key::JWKS_MAX_AGE` counts on.
@@ -29,12 +30,12 @@ struct Metadata<'a> {
     id_token_signing_alg_values_supported: Vec<&'a str>,
 }
 
-pub(super) async fn metadata(Built(auth): Built, request: HeaderMap) -> Response {
+pub(super) async fn metadata(State(readiness): State<Readiness>, Built(auth): Built, request: HeaderMap) -> Response {
     let policy = &auth.token_policy;
     // What depends on the asked host must not be kept for those who ask for another.
     let (base, cache) = match (&policy.public_url, asked_host(&request)) {
         (Some(url), _) => (url.clone(), CACHED),
-        (None, Some(host)) => (format!("http://{host}"), "no-store"),
+        (None, Some(host)) => (format!("{}://{host}", if readiness.speaks_tls { "https" } else { "http" }), "no-store"),
         (None, None) => return (StatusCode::MISDIRECTED_REQUEST, UNKNOWN_HOST).into_response(),
     };
     let metadata = Metadata {

@@ -26,7 +26,8 @@ impl Ports {
     /// Opens the port of HTTP: `/livez` is 200, everything else 503 until the service is built.
     pub fn open(http: Port) -> Self {
         let (auth, stopping, drain) = (Arc::default(), watch::Sender::new(false), watch::Sender::new(false));
-        let readiness = Readiness { auth: Arc::clone(&auth), stopping: stopping.subscribe() };
+        let speaks_tls = http.tls.is_some();
+        let readiness = Readiness { auth: Arc::clone(&auth), stopping: stopping.subscribe(), speaks_tls };
         let mut serving = JoinSet::new();
         let draining = drain.subscribe();
         serving.spawn(async move {
