@@ -59,12 +59,13 @@ pub async fn connect(addr: &ListenAddr, security: Security) -> io::Result<TokioI
 /// True if the other end is on this machine, which the system reaches by the same address or a loopback one.
 fn is_own(socket: &Socket) -> io::Result<bool> {
     Ok(match socket {
-        Either::Left(tcp) => {
-            let (own, peer) = (tcp.local_addr()?.ip(), tcp.peer_addr()?.ip());
-            own == peer || peer.to_canonical().is_loopback()
-        }
+        Either::Left(tcp) => is_same_machine(tcp.local_addr()?.ip(), tcp.peer_addr()?.ip()),
         Either::Right(_) => true,
     })
+}
+
+fn is_same_machine(own: IpAddr, peer: IpAddr) -> bool {
+    own == peer || peer.to_canonical().is_loopback()
 }
 
 async fn secured(socket: Socket) -> io::Result<TlsStream<Socket>> {
@@ -115,5 +116,25 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_reached_by_the_same_address_or_a_loopback_one() {
+        for (own, peer, expected) in [
+            ("127.0.0.1", "127.0.0.2", true),
+            ("::1", "::1", true),
+            ("::ffff:127.0.0.1", "::ffff:127.0.0.1", true),
+            ("10.0.0.5", "10.0.0.5", true),
+            ("10.0.0.5", "10.0.0.6", false),
+            ("2001:db8::1", "2001:db8::2", false),
+        ] {
+            let [own_addr, peer_addr] = [own, peer].map(|addr| addr.parse().expect("an address"));
+            assert_eq!(is_same_machine(own_addr, peer_addr), expected, "{own} {peer}");
+        }
     }
 }

@@ -221,3 +221,28 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Heard<I> {
         self.io.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Empty;
+    use tower::service_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_is_under_way_until_its_answer_has_been_sent() {
+        let requests = Requests::new();
+        let service = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new())) });
+        let mut service = Counted { service, peer: Peer::default(), requests: Arc::clone(&requests) };
+        let asked = service.call(Request::new(()));
+        assert!(requests.idle_since().is_none() && !requests.all_answered());
+        let answer = asked.await.expect("an answer");
+        assert!(requests.idle_since().is_none() && requests.all_answered(), "its bytes are on their way");
+        drop(answer);
+        assert!(requests.idle_since().is_some());
+        drop(service.call(Request::new(())));
+        assert!(requests.idle_since().is_some() && requests.all_answered(), "given up");
+    }
+}
