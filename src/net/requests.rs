@@ -28,7 +28,7 @@ pub(super) struct Requests {
     /// Milliseconds after the opening when the other end last took bytes.
     written_at: AtomicU64,
     under_way: AtomicUsize,
-    /// Those of them whose answer has not begun.
+    /// Requests whose answer has not begun.
     unanswered: AtomicUsize,
     /// Milliseconds after the opening when the last answer began or ended.
     changed_at: AtomicU64,

@@ -1,5 +1,5 @@
-//! The names of kind URI in a certificate (RFC 5280 section 4.2.1.6), every one. webpki gives those that are text, and none after
-//! a name of a kind that it does not know: a certificate with several could pass for one with a single name.
+//! The names of kind URI in a certificate (RFC 5280 section 4.2.1.6), every one. webpki gives those that are text, and none
+//! after a name of a kind that it does not know. A certificate with several could pass for one with a single name.
 
 /// The tags that are looked for (X.690, and RFC 5280 sections 4.1 and 4.2.1.6).
 const EXTENSIONS: u8 = 0xa3;
