@@ -277,3 +277,19 @@ async fn a_flood_of_connections_is_said_once_though_others_come_between() {
     assert_eq!(said.count(), 1, "{lines:?}");
     drop(held);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_end_that_nobody_reads_does_not_hold_up_a_stop_whatever_was_closing_before() {
+    for max_age in [None, Some(Duration::from_millis(300))] {
+        let piece = || Ok(http_body::Frame::data(bytes::Bytes::from_static(&[7; 16 * 1024])));
+        let server =
+            Answering::with(max_age, move || StreamBody::new(tokio_stream::iter(std::iter::repeat_with(piece)))).await;
+        let (client, body, _closed) = server.ask().await;
+        if max_age.is_some() {
+            timeout(Duration::from_secs(60), refused(client.clone())).await.expect("it is being closed");
+        }
+        server.drain.send_replace(true);
+        timeout(Duration::from_secs(60), server.serving).await.expect("it stops").expect("joined");
+        drop((client, body));
+    }
+}
