@@ -37,6 +37,11 @@ impl Ports {
         Self { serving, auth, stopping, drain }
     }
 
+    /// Answers HTTP by these operations from now on: `/readyz` can be 200.
+    pub fn answer_by(&self, auth: Arc<Auth>) {
+        self.auth.get_or_init(|| auth);
+    }
+
     /// Opens the ports of gRPC, and answers HTTP by these operations.
     pub(super) fn open_grpc(&mut self, ports: GrpcPorts, auth: Arc<Auth>, callers: Callers, health: Health) {
         let built = self.auth.get_or_init(|| auth);
