@@ -103,6 +103,11 @@ impl Server {
         Arc::clone(&self.auth)
     }
 
+    /// The decisions about requests that proxies ask about.
+    pub fn authorizer(&self) -> Authorizer {
+        Authorizer::new(self.auth(), self.authz.clone(), self.callers.policy.clone())
+    }
+
     /// Waits until Verify can answer.
     pub async fn ready(&self) {
         self.auth.revocations().caught_up(self.auth.base.clock.boot()).await;
@@ -121,8 +126,7 @@ impl Server {
     /// [`Error::Internal`] when a port fails.
     pub async fn serve(self, mut ports: Ports, grpc: impl Into<GrpcPorts>, mut stop: Stop) -> Result<(), Error> {
         let health = Health::new().await;
-        let authorizer = Authorizer::new(self.auth(), self.authz, self.callers.policy.clone());
-        ports.open_grpc(grpc.into(), authorizer, self.callers.clone(), health.clone());
+        ports.open_grpc(grpc.into(), self.authorizer(), self.callers.clone(), health.clone());
         let reporting = background::report_health(&self.auth, &health);
         let mut background = background::start(&self.auth);
         let result = tokio::select! {

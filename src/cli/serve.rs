@@ -156,6 +156,8 @@ impl Checked {
                 server.leave().await;
                 return opened.map(drop);
             };
+            // Whoever is told that it serves may ask whether it is ready.
+            ports.answer_by(server.authorizer());
             tracing::info!(
                 grpc = %main,
                 http = http_addr,

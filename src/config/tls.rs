@@ -35,9 +35,9 @@ pub struct TlsSettings {
     #[arg(long, env = "COUNTERSIGN_TLS_CLIENT_CA_FILE")]
     pub tls_client_ca_file: Option<PathBuf>,
 
-    /// Demand on clients of gRPC where there is a client CA
-    #[arg(long, env = "COUNTERSIGN_TLS_CLIENT_AUTH", default_value = "required")]
-    pub tls_client_auth: ClientAuthSetting,
+    /// Demand on clients of gRPC, where there is a client CA; required if nothing is said
+    #[arg(long, env = "COUNTERSIGN_TLS_CLIENT_AUTH")]
+    pub tls_client_auth: Option<ClientAuthSetting>,
 
     /// Serves plaintext on addresses that others can reach: a mesh or a proxy does TLS
     #[arg(long, env = "COUNTERSIGN_PLAINTEXT")]
@@ -51,6 +51,12 @@ pub struct TlsSettings {
 impl TlsSettings {
     /// Checks them, for ports at these addresses.
     pub fn check(self, listen: &ListenSettings, violations: &mut Violations) -> Transport {
+        let asks_nobody = self.tls_client_auth.is_some() && self.tls_client_ca_file.is_none();
+        violations.require(
+            !asks_nobody,
+            "tls-client-auth",
+            "only with tls-client-ca-file, whose certificates clients show",
+        );
         let files = match (self.tls_cert_file, self.tls_key_file) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
@@ -74,8 +80,8 @@ impl TlsSettings {
         };
         violations.require(!self.plaintext, "plaintext", "not with tls-cert-file; http-plaintext is for HTTP alone");
         let client_auth = match self.tls_client_auth {
-            ClientAuthSetting::Required => ClientAuth::Required,
-            ClientAuthSetting::Optional => ClientAuth::Optional,
+            Some(ClientAuthSetting::Required) | None => ClientAuth::Required,
+            Some(ClientAuthSetting::Optional) => ClientAuth::Optional,
         };
         let tls = TlsPolicy { certificate, key, client_ca: self.tls_client_ca_file, client_auth };
         if self.http_plaintext { Transport::TlsOfGrpc(tls) } else { Transport::Tls(tls) }

@@ -185,9 +185,7 @@ impl Watcher {
                 position
             }
             News::Everything(all, position) => {
-                let event = |revocations, position| Event::Snapshot(v1::RevocationSnapshot { revocations, position });
-                let sent = self.outbox.send_parts(&all, position, event);
-                timeout(SNAPSHOT_PATIENCE, sent).await.unwrap_or(Err(End::Gone))?;
+                self.outbox.send_snapshot(&all, position, SNAPSHOT_PATIENCE).await?;
                 position
             }
         };
@@ -206,6 +204,12 @@ impl Watcher {
 }
 
 impl Outbox {
+    /// Sends everything. Gives up a reader that takes longer for it all, however often it takes a part.
+    async fn send_snapshot(&self, all: &[Revocation], position: Position, patience: Duration) -> Result<(), End> {
+        let event = |revocations, position| Event::Snapshot(v1::RevocationSnapshot { revocations, position });
+        timeout(patience, self.send_parts(all, position, event)).await.unwrap_or(Err(End::Gone))
+    }
+
     /// Sends revocations in parts of a size that fits a message; the last part carries the position. There is always a
     /// last part.
     async fn send_parts(
@@ -295,5 +299,26 @@ mod tests {
             })
             .collect();
         assert_eq!(parts, [(PART, None), (PART, None), (1, Some(position))]);
+    }
+
+    /// A snapshot stays in memory while it is read, so that it is not enough to read it now and then.
+    #[tokio::test]
+    async fn a_snapshot_that_is_read_slowly_is_given_up() {
+        let session = Subject::Session(SessionId(Uuid::nil()));
+        let all = vec![Revocation { subject: session, expires_at: time::OffsetDateTime::UNIX_EPOCH }; 1000 * PART];
+        let position = Position { seq: 7, id: None };
+        let (outbox, mut events) = channel(&place(&Places::new(1, 1)));
+        // The reader takes each part at once, and all of them take longer than this nevertheless.
+        let reading = async { while events.next().await.is_some() {} };
+        tokio::select! {
+            sent = outbox.send_snapshot(&all, position, Duration::from_millis(1)) => {
+                assert!(matches!(sent, Err(End::Gone)), "a thousand parts take longer");
+            }
+            () = reading => panic!("it goes on"),
+        }
+        let (outbox, events) = channel(&place(&Places::new(1, 1)));
+        let sending = tokio::spawn(async move { outbox.send_snapshot(&all, position, Duration::from_secs(60)).await });
+        assert_eq!(events.collect::<Vec<_>>().await.len(), 1000);
+        sending.await.expect("joined").expect("taken in time");
     }
 }

@@ -4,6 +4,7 @@
 
 use axum::{
     Router,
+    extract::State,
     http::{HeaderMap, Method, StatusCode, Uri, header, uri::Authority},
     response::{IntoResponse, Response},
     routing::get,
@@ -40,7 +41,13 @@ pub(super) fn routes() -> Router<Readiness> {
 }
 
 /// The same for an issuer whose name has a path, which comes before the well-known name in OpenID Connect, and after it in RFC 8414.
-pub(super) async fn by_issuer(method: Method, uri: Uri, built: Built, request: HeaderMap) -> Response {
+pub(super) async fn by_issuer(
+    readiness: State<Readiness>,
+    method: Method,
+    uri: Uri,
+    built: Built,
+    request: HeaderMap,
+) -> Response {
     let base = built.0.auth.token_policy.public_url.as_deref().map(path_of).unwrap_or_default();
     let reads = method == Method::GET || method == Method::HEAD;
     let asked = uri.path();
@@ -52,7 +59,7 @@ pub(super) async fn by_issuer(method: Method, uri: Uri, built: Built, request: H
         .iter()
         .any(|name| asked.strip_prefix(base) == Some(name) || asked.strip_prefix(name) == Some(base))
     {
-        metadata(built, request).await
+        metadata(readiness, built, request).await
     } else {
         StatusCode::NOT_FOUND.into_response()
     }
@@ -64,12 +71,12 @@ fn path_of(url: &str) -> &str {
     host.find('/').and_then(|at| host.get(at..)).unwrap_or_default()
 }
 
-async fn metadata(Built(built): Built, request: HeaderMap) -> Response {
+async fn metadata(State(readiness): State<Readiness>, Built(built): Built, request: HeaderMap) -> Response {
     let (auth, policy) = (&built.auth, &built.auth.token_policy);
     // What depends on the asked host must not be kept for those who ask for another.
     let (base, cache) = match (&policy.public_url, asked_host(&request)) {
         (Some(url), _) => (url.clone(), CACHED),
-        (None, Some(host)) => (format!("http://{host}"), "no-store"),
+        (None, Some(host)) => (format!("{}://{host}", if readiness.speaks_tls { "https" } else { "http" }), "no-store"),
         (None, None) => return (StatusCode::MISDIRECTED_REQUEST, UNKNOWN_HOST).into_response(),
     };
     let metadata = Metadata {

@@ -19,6 +19,8 @@ pub struct Readiness {
     pub built: Arc<OnceLock<Authorizer>>,
     /// Says that the service stops, and that requests are better sent elsewhere.
     pub stopping: watch::Receiver<bool>,
+    /// True if the port speaks TLS.
+    pub speaks_tls: bool,
 }
 
 /// The operations, for handlers that cannot do without: before there are any, the answer is 503.

@@ -7,7 +7,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{domain::listen::ListenAddr, error::Error, net};
+use crate::{
+    domain::listen::ListenAddr,
+    error::Error,
+    net::{self, Security},
+};
 
 const REQUEST: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 ";
@@ -16,9 +20,9 @@ const OK: &[u8] = b"HTTP/1.1 200 ";
 ///
 /// # Errors
 /// [`Error::Internal`] when it says anything else or nothing.
-pub async fn check_ready(addr: &ListenAddr, limit: Duration) -> Result<(), Error> {
+pub async fn check_ready(addr: &ListenAddr, security: Security, limit: Duration) -> Result<(), Error> {
     let asked = async {
-        let mut socket = net::connect(addr).await?.into_inner();
+        let mut socket = net::connect(addr, security).await?.into_inner();
         socket.write_all(REQUEST).await?;
         let mut answer = Vec::new();
         socket.read_to_end(&mut answer).await?;

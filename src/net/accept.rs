@@ -4,7 +4,11 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use http_body::Body;
 use hyper::body::Incoming;
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 use tower::Service;
 
 use super::{
@@ -18,6 +22,9 @@ use crate::domain::connection::ConnectionPolicy;
 
 /// The pauses after a connection could not be accepted: the first, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_secs(1)];
+
+/// Time without a refusal after which the next one begins another flood.
+const CALM: Duration = Duration::from_secs(60);
 
 /// A port: the sockets that it listens on, and what is spoken there.
 #[derive(Debug)]
@@ -117,25 +124,45 @@ impl Trouble {
 #[derive(Debug)]
 struct Admission {
     places: Arc<Places<IpAddr>>,
-    /// True from a refusal until there is room again, so that a flood is one line in the log.
-    refusing: bool,
+    max_connections: usize,
+    /// The last refusal because the port is full.
+    flood: Flood,
+    /// The last refusal because one address has too many.
+    flood_of_one: Flood,
+}
+
+/// Refusals one after the other, which are one line in the log.
+#[derive(Debug, Default)]
+struct Flood {
+    last: Option<Instant>,
+}
+
+impl Flood {
+    /// Notes a refusal. Says whether a flood begins with it: others may be admitted between two of the same flood.
+    fn begins(&mut self, now: Instant) -> bool {
+        self.last.replace(now).is_none_or(|last| now.duration_since(last) >= CALM)
+    }
 }
 
 impl Admission {
     fn new(policy: ConnectionPolicy) -> Self {
         let places = Places::new(policy.max_connections, policy.max_connections_per_address);
-        Self { places, refusing: false }
+        let max_connections = policy.max_connections;
+        Self { places, max_connections, flood: Flood::default(), flood_of_one: Flood::default() }
     }
 
     /// Counts one more connection from this address; None if there are too many.
     fn admit(&mut self, addr: Option<IpAddr>) -> Option<Place<IpAddr>> {
-        let admitted = self.places.take(addr.map(network));
-        if let (Err(Full { all, own }), false) = (&admitted, self.refusing) {
+        let Full { all, own } = match self.places.take(addr.map(network)) {
+            Ok(place) => return Some(place),
+            Err(full) => full,
+        };
+        let flood = if all < self.max_connections { &mut self.flood_of_one } else { &mut self.flood };
+        if flood.begins(Instant::now()) {
             let peer = addr.map(tracing::field::display);
             tracing::warn!(all, from_there = own, peer, "too many connections: new ones are closed");
         }
-        self.refusing = admitted.is_err();
-        admitted.ok()
+        None
     }
 }
 
@@ -150,8 +177,15 @@ mod tests {
         let [one, same, other, mapped] = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "192.0.2.1"]
             .map(|addr| Some(addr.parse().expect("an address")));
         let held = [admission.admit(one), admission.admit(same)];
-        assert!(held.iter().all(Option::is_some) && admission.admit(one).is_none() && admission.refusing);
-        assert!(admission.admit(other).is_some() && admission.admit(mapped).is_some() && !admission.refusing);
+        assert!(held.iter().all(Option::is_some) && admission.admit(one).is_none());
+        assert!(admission.admit(other).is_some() && admission.admit(mapped).is_some());
+    }
+
+    #[test]
+    fn a_flood_ends_when_nobody_was_refused_for_a_while() {
+        let (mut flood, begun) = (Flood::default(), Instant::now());
+        let begins = [0, 1, 60, 119, 179, 180].map(|second| flood.begins(begun + Duration::from_secs(second)));
+        assert_eq!(begins, [true, false, false, false, true, false]);
     }
 
     #[test]

@@ -56,6 +56,8 @@ const IDLE: Duration = Duration::from_secs(15 * 60);
 const AGE_GRACE: Duration = Duration::from_secs(5 * 60);
 /// Time in which the other end can confirm that a connection without requests is being closed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Time for which answers that the other end does not take hold up a stop.
+const UNREAD: Duration = Duration::from_secs(5);
 /// Handshakes of TLS under way, in all and from one address. More are closed.
 const MAX_HANDSHAKES: usize = 1024;
 const MAX_HANDSHAKES_PER_ADDRESS: usize = 256;
@@ -177,11 +179,17 @@ enum State {
     /// Bytes are expected until then.
     Opening(Instant),
     Open,
-    /// Requests under way may end, until a moment if there is one.
-    Closing {
-        since: Instant,
-        until: Option<Instant>,
-    },
+    Closing(Closing),
+}
+
+/// The time in which requests under way may end.
+#[derive(Clone, Copy)]
+struct Closing {
+    since: Instant,
+    /// The moment when it is over, if there is one.
+    until: Option<Instant>,
+    /// True if the port stops, and with it all that is answered for ever.
+    stopping: bool,
 }
 
 impl End {
@@ -198,19 +206,22 @@ impl End {
             let now = Instant::now();
             // Whoever is busy is looked at again later: it may have been idle since just after this look.
             let looked_at = |limit: Duration| idle_since.unwrap_or(now) + limit;
-            let closing = matches!(self.state, State::Closing { .. });
             let look_at = match self.state {
                 State::Opening(until) => until,
                 State::Open => looked_at(IDLE).min(self.old_at.unwrap_or(now + IDLE)),
-                State::Closing { since, until } => {
-                    (self.quiet_since(since, now) + LAST_WORDS).min(until.unwrap_or(now + IDLE))
-                }
+                State::Closing(closing) => self.over_at(closing, now),
             };
+            let closing = if let State::Closing(closing) = self.state { Some(closing) } else { None };
+            let stopping = closing.is_some_and(|closing| closing.stopping);
             tokio::select! {
                 () = sleep_until(look_at) => {}
-                () = async { if closing { pending().await } else { stopped(stop.clone()).await } } => {
-                    self.state = State::Closing { since: Instant::now(), until: None };
-                    return Step::Close;
+                () = async { if stopping { pending().await } else { stopped(stop.clone()).await } } => {
+                    let until = closing.and_then(|closing| closing.until);
+                    self.state = State::Closing(Closing { since: Instant::now(), until, stopping: true });
+                    if closing.is_none() {
+                        return Step::Close;
+                    }
+                    continue;
                 }
             }
             let now = Instant::now();
@@ -219,25 +230,28 @@ impl End {
                 State::Opening(_) if self.requests.bytes() < PREFACE && idle(OPENING) => return Step::Drop,
                 State::Opening(_) => self.state = State::Open,
                 State::Open if self.old_at.is_some_and(|at| at <= now) || idle(IDLE) => {
-                    self.state = State::Closing { since: now, until: Some(now + AGE_GRACE) };
+                    self.state = State::Closing(Closing { since: now, until: Some(now + AGE_GRACE), stopping: false });
                     return Step::Close;
                 }
                 State::Open => {}
-                State::Closing { since, until } => {
-                    let quiet = self.quiet_since(since, now) + LAST_WORDS <= now;
-                    if quiet || until.is_some_and(|until| until <= now) {
-                        return Step::Drop;
-                    }
-                }
+                State::Closing(closing) if self.over_at(closing, now) <= now => return Step::Drop,
+                State::Closing(_) => {}
             }
         }
     }
 
-    /// The moment since which a connection that is being closed is quiet. No request is under way then, and the other end takes
-    /// no bytes of answers.
-    fn quiet_since(&self, closing_since: Instant, now: Instant) -> Instant {
-        let idle_since = self.requests.idle_since().unwrap_or(now);
-        idle_since.max(closing_since).max(self.requests.written_at())
+    /// The moment when a connection that is being closed is over, if nothing happens until then. Whoever is to be waited for is
+    /// looked at again after a while.
+    fn over_at(&self, Closing { since, until, stopping }: Closing, now: Instant) -> Instant {
+        let patience = if self.requests.idle_since().is_some() {
+            Some(LAST_WORDS)
+        } else {
+            Some(UNREAD).filter(|_| stopping && self.requests.all_answered())
+        };
+        // Read after what it belongs to: the last answer may have ended just now.
+        let quiet_since = since.max(self.requests.changed_at()).max(self.requests.written_at());
+        let quiet_until = patience.map_or(now + LAST_WORDS, |patience| quiet_since + patience);
+        until.map_or(quiet_until, |until| until.min(quiet_until))
     }
 }
 

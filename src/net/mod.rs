@@ -9,10 +9,11 @@ mod places;
 mod protocol;
 mod requests;
 mod tls;
+mod uri_names;
 
 pub use self::{
     accept::{Port, serve},
-    connect::connect,
+    connect::{Security, connect},
     listener::Listener,
     peer::{CertificateNames, Peer},
     places::{Full, Place, Places, network},

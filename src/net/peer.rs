@@ -5,6 +5,8 @@ use std::{io, net::IpAddr, sync::Arc};
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
+use super::uri_names::uri_names;
+
 /// The other end of a connection. Each request of the connection carries it among its extensions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
@@ -17,7 +19,7 @@ pub struct Peer {
 /// The names in a client certificate (subjectAltName, RFC 5280 section 4.2.1.6).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CertificateNames {
-    /// Names of kind URI, as written. A SPIFFE certificate has exactly one (X.509-SVID section 2).
+    /// Names of kind URI, all of them, as far as they are text. A SPIFFE certificate has exactly one (X.509-SVID section 2).
     pub uris: Vec<String>,
     /// Names of kind DNS, as written.
     pub dns: Vec<String>,
@@ -27,12 +29,10 @@ impl CertificateNames {
     /// Reads them from a certificate that was checked.
     ///
     /// # Errors
-    /// An [`io::Error`] if it is no certificate.
+    /// An [`io::Error`] if it is no certificate, or its names cannot be read.
     pub(super) fn of(certificate: &CertificateDer<'_>) -> io::Result<Self> {
+        let uris = uri_names(certificate).ok_or_else(|| io::Error::other("names that cannot be read"))?;
         let certificate = EndEntityCert::try_from(certificate).map_err(io::Error::other)?;
-        Ok(Self {
-            uris: certificate.valid_uri_names().map(str::to_owned).collect(),
-            dns: certificate.valid_dns_names().map(str::to_owned).collect(),
-        })
+        Ok(Self { uris, dns: certificate.valid_dns_names().map(str::to_owned).collect() })
     }
 }

@@ -28,7 +28,9 @@ pub(super) struct Requests {
     /// Milliseconds after the opening when the other end last took bytes.
     written_at: AtomicU64,
     under_way: AtomicUsize,
-    /// Milliseconds after the opening when the last request began or ended.
+    /// Requests whose answer has not begun.
+    unanswered: AtomicUsize,
+    /// Milliseconds after the opening when the last answer began or ended.
     changed_at: AtomicU64,
 }
 
@@ -39,6 +41,7 @@ impl Requests {
             bytes: AtomicUsize::new(0),
             written_at: AtomicU64::new(0),
             under_way: AtomicUsize::new(0),
+            unanswered: AtomicUsize::new(0),
             changed_at: AtomicU64::new(0),
         })
     }
@@ -51,7 +54,17 @@ impl Requests {
     /// The moment since which no request is under way; None while one is. Before the first, the moment of the opening.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let idle = self.under_way.load(Ordering::Acquire) == 0;
-        idle.then(|| self.moment(&self.changed_at))
+        idle.then(|| self.changed_at())
+    }
+
+    /// The moment when an answer last began or ended; that of the opening before any.
+    pub(super) fn changed_at(&self) -> Instant {
+        self.moment(&self.changed_at)
+    }
+
+    /// True if each request has its answer, or the beginning of one.
+    pub(super) fn all_answered(&self) -> bool {
+        self.unanswered.load(Ordering::Acquire) == 0
     }
 
     /// The moment when the other end last took bytes; that of the opening before any.
@@ -74,9 +87,21 @@ impl Requests {
         }
     }
 
-    fn begin(self: &Arc<Self>) -> UnderWay {
+    fn begin(self: &Arc<Self>) -> (UnderWay, Unanswered) {
         self.under_way.fetch_add(1, Ordering::AcqRel);
-        UnderWay(Arc::clone(self))
+        self.unanswered.fetch_add(1, Ordering::AcqRel);
+        (UnderWay(Arc::clone(self)), Unanswered(Arc::clone(self)))
+    }
+}
+
+/// A request whose answer has not begun; it has when this is dropped.
+#[derive(Debug)]
+struct Unanswered(Arc<Requests>);
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        self.0.note(&self.0.changed_at);
+        self.0.unanswered.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -114,9 +139,13 @@ where
 
     fn call(&mut self, mut request: Request<In>) -> Self::Future {
         request.extensions_mut().insert(self.peer.clone());
-        let under_way = self.requests.begin();
+        let (under_way, unanswered) = self.requests.begin();
         let response = self.service.call(request);
-        Box::pin(async move { Ok(response.await?.map(|body| CountedBody { body, _under_way: under_way })) })
+        Box::pin(async move {
+            let response = response.await;
+            drop(unanswered);
+            Ok(response?.map(|body| CountedBody { body, _under_way: under_way }))
+        })
     }
 }
 
@@ -190,5 +219,30 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Heard<I> {
 
     fn is_write_vectored(&self) -> bool {
         self.io.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http_body_util::Empty;
+    use tower::service_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_is_under_way_until_its_answer_has_been_sent() {
+        let requests = Requests::new();
+        let service = service_fn(|_: Request<()>| async { Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new())) });
+        let mut service = Counted { service, peer: Peer::default(), requests: Arc::clone(&requests) };
+        let asked = service.call(Request::new(()));
+        assert!(requests.idle_since().is_none() && !requests.all_answered());
+        let answer = asked.await.expect("an answer");
+        assert!(requests.idle_since().is_none() && requests.all_answered(), "its bytes are on their way");
+        drop(answer);
+        assert!(requests.idle_since().is_some());
+        drop(service.call(Request::new(())));
+        assert!(requests.idle_since().is_some() && requests.all_answered(), "given up");
     }
 }

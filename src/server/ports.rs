@@ -26,14 +26,21 @@ impl Ports {
     /// Opens the ports of HTTP: `/livez` is 200, everything else 503 until the service is built.
     pub fn open(http: impl Into<HttpPorts>, policy: AuthzPolicy) -> Self {
         let (built, stopping, drain) = (Arc::default(), watch::Sender::new(false), watch::Sender::new(false));
-        let readiness = Readiness { built: Arc::clone(&built), stopping: stopping.subscribe() };
+        let http = http.into();
+        let speaks_tls = http.main.tls.is_some();
+        let readiness = Readiness { built: Arc::clone(&built), stopping: stopping.subscribe(), speaks_tls };
         let mut serving = JoinSet::new();
-        let (http, draining) = (http.into(), drain.subscribe());
+        let draining = drain.subscribe();
         serving.spawn(async move {
             http::serve(http, &policy, readiness, draining).await;
             Ok(())
         });
         Self { serving, built, stopping, drain }
+    }
+
+    /// Answers HTTP by these operations from now on: `/readyz` can be 200.
+    pub fn answer_by(&self, authorizer: Authorizer) {
+        self.built.get_or_init(|| authorizer);
     }
 
     /// Opens the ports of gRPC, and answers HTTP by these operations.

@@ -211,3 +211,16 @@ fn the_settings_of_serve_are_checked_and_printed_without_secrets() {
     let said = String::from_utf8(output.stderr).expect("text");
     assert!(said.contains("grpc-addr: ") && said.contains("http-addr: ") && !output.status.success(), "{said}");
 }
+
+#[test]
+fn a_demand_on_clients_without_a_client_ca_is_refused_whatever_it_is() {
+    let database = [("COUNTERSIGN_DATABASE_URL", "postgres://x/x"), ("COUNTERSIGN_MASTER_KEY", MASTER_KEY)];
+    let certificate = ["--tls-cert-file", "/no/certificate", "--tls-key-file", "/no/key"];
+    for files in [&[][..], &certificate] {
+        for auth in ["optional", "required"] {
+            let (code, said) = run(&[&["serve", "--tls-client-auth", auth], files].concat(), &database);
+            let names_both = said.contains("tls-client-auth: only with tls-client-ca-file");
+            assert_eq!((code, names_both), (Some(1), true), "{auth}: {said}");
+        }
+    }
+}

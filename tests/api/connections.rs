@@ -1,6 +1,11 @@
 //! Connections that grow old, and what is said over them.
 
-use std::time::Duration;
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use countersign::{
     domain::connection::ConnectionPolicy,
@@ -8,14 +13,17 @@ use countersign::{
         serve_routes,
         v1::{GetJwksRequest, LoginRequest, VerifyBatchRequest, auth_service_client::AuthServiceClient},
     },
-    net::{Listener, Port, Protocol},
+    net::{self, Listener, Port, Protocol},
 };
+use http_body_util::{Full, StreamBody};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    sync::watch,
+    net::{TcpSocket, TcpStream},
+    sync::{mpsc, watch},
+    task::JoinHandle,
     time::timeout,
 };
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{codec::CompressionEncoding, service::Routes};
 use tonic_health::{ServingStatus, server::health_reporter};
 
@@ -130,4 +138,158 @@ async fn a_request_that_is_never_whole_does_not_hold_up_a_stop() {
     server.terminate();
     assert!(server.ended().await);
     drop((sent, connection));
+}
+
+/// A port that answers everything in the same way.
+struct Answering {
+    addr: SocketAddr,
+    drain: watch::Sender<bool>,
+    serving: JoinHandle<()>,
+}
+
+impl Answering {
+    async fn with<B>(max_age: Option<Duration>, answer: impl Fn() -> B + Clone + Send + Sync + 'static) -> Self
+    where
+        B: http_body::Body<Data = bytes::Bytes, Error = Infallible> + Unpin + Send + 'static,
+    {
+        let listener = Listener::bind("grpc-addr", &"127.0.0.1:0".parse().expect("an address")).await.expect("bound");
+        let addr = listener.local_addr().expect("TCP");
+        let policy = ConnectionPolicy { max_age, ..ConnectionPolicy::default() };
+        let port = Port { policy, ..Port::plaintext(listener, Protocol::Http2) };
+        let drain = watch::Sender::new(false);
+        let draining = drain.subscribe();
+        let service = tower::service_fn(move |_| {
+            let answer = http::Response::new(answer());
+            async move { Ok::<_, Infallible>(answer) }
+        });
+        let serving = tokio::spawn(async move { net::serve(port, service, draining).await });
+        Self { addr, drain, serving }
+    }
+
+    /// Asks, and gives the answer, and a task that ends with the connection.
+    async fn ask(&self) -> (h2::client::SendRequest<bytes::Bytes>, h2::RecvStream, JoinHandle<Result<(), h2::Error>>) {
+        let socket = TcpStream::connect(self.addr).await.expect("connected");
+        let (client, connection) = h2::client::handshake(socket).await.expect("a handshake");
+        let closed = tokio::spawn(connection);
+        let mut client = client.ready().await.expect("ready");
+        let (answer, _) = client.send_request(http::Request::new(()), true).expect("sent");
+        (client, answer.await.expect("an answer").into_body(), closed)
+    }
+}
+
+/// Waits until a connection takes no more requests.
+async fn refused(mut client: h2::client::SendRequest<bytes::Bytes>) {
+    while let Ok(ready) = client.clone().ready().await {
+        client = ready;
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_still_being_sent_outlives_the_close_of_its_connection() {
+    for max_age in [None, Some(Duration::from_millis(300))] {
+        let (say, said) = mpsc::channel(1);
+        let said = Arc::new(Mutex::new(Some(said)));
+        let server = Answering::with(max_age, move || {
+            let said = said.lock().expect("not poisoned").take().expect("asked once");
+            StreamBody::new(ReceiverStream::new(said))
+        })
+        .await;
+        let (client, mut body, closed) = server.ask().await;
+        let piece = |text: &'static str| Ok(http_body::Frame::data(bytes::Bytes::from_static(text.as_bytes())));
+        say.send(piece("one")).await.expect("taken");
+        assert_eq!(body.data().await.expect("a piece").expect("its bytes"), "one");
+        server.drain.send_replace(max_age.is_none());
+        timeout(Duration::from_secs(60), refused(client)).await.expect("it is being closed");
+        // Longer than a connection without requests is given to end.
+        for_a_while(Duration::from_millis(1500)).await;
+        say.send(piece("two")).await.expect("taken");
+        drop(say);
+        assert_eq!(body.data().await.expect("a piece").expect("its bytes"), "two", "{max_age:?}");
+        while let Some(piece) = body.data().await {
+            assert_eq!(piece.expect("the end"), "");
+        }
+        timeout(Duration::from_secs(60), closed).await.expect("it closes").expect("joined").expect("in order");
+        server.drain.send_replace(true);
+        server.serving.await.expect("stopped");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_read_slowly_is_sent_to_its_end_while_its_connection_closes() {
+    const LENGTH: usize = 512 * 1024;
+    let answer = || Full::new(bytes::Bytes::from_static(&[7; LENGTH]));
+    let server = Answering::with(None, answer).await;
+    let (_client, mut body, closed) = server.ask().await;
+    server.drain.send_replace(true);
+    let mut read = 0;
+    while let Some(piece) = body.data().await {
+        let piece = piece.unwrap_or_else(|error| panic!("after {read} bytes: {error}"));
+        read += piece.len();
+        body.flow_control().release_capacity(piece.len()).expect("released");
+        // All of it takes longer than a connection without requests is given to end.
+        for_a_while(Duration::from_millis(80)).await;
+    }
+    assert_eq!(read, LENGTH);
+    timeout(Duration::from_secs(60), closed).await.expect("it closes").expect("joined").expect("in order");
+    server.serving.await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_of_http1_is_bounded() {
+    let server = Process::start(env!("CARGO_BIN_EXE_countersign"), &database().await, &[]).await;
+    let answer = async |length: usize| {
+        let mut http = TcpStream::connect(&server.http_addr).await.expect("connected");
+        let header = "y".repeat(length);
+        let request = format!("GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx: {header}\r\n\r\n");
+        http.write_all(request.as_bytes()).await.expect("sent");
+        let mut answer = Vec::new();
+        // What is not read of it may make the end a reset one.
+        drop(http.read_to_end(&mut answer).await);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    assert!(answer(15 * 1024).await.starts_with("HTTP/1.1 200"));
+    let refused = answer(17 * 1024).await;
+    assert!(refused.is_empty() || refused.starts_with("HTTP/1.1 431"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_connections_is_said_once_though_others_come_between() {
+    let settings = ["--max-connections-per-address", "2"];
+    let mut server = Process::start(env!("CARGO_BIN_EXE_countersign"), &database().await, &settings).await;
+    let addr: SocketAddr = server.grpc_addr.parse().expect("an address");
+    let from = async |own: &str| {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(own.parse().expect("an address")).expect("bound");
+        socket.connect(addr).await.expect("connected")
+    };
+    let held = [from("127.0.0.1:0").await, from("127.0.0.1:0").await];
+    for _ in 0..3 {
+        let mut refused = from("127.0.0.1:0").await;
+        assert_eq!(refused.read(&mut [0; 16]).await.unwrap_or_default(), 0, "closed");
+        let mut other = from("127.0.0.2:0").await;
+        other.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+        other.read_exact(&mut [0; 9]).await.expect("it is served");
+    }
+    server.terminate();
+    let lines = server.logged("stopped").await;
+    let said = lines.iter().filter(|line| line["message"] == "too many connections: new ones are closed");
+    assert_eq!(said.count(), 1, "{lines:?}");
+    drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_end_that_nobody_reads_does_not_hold_up_a_stop_whatever_was_closing_before() {
+    for max_age in [None, Some(Duration::from_millis(300))] {
+        let piece = || Ok(http_body::Frame::data(bytes::Bytes::from_static(&[7; 16 * 1024])));
+        let server =
+            Answering::with(max_age, move || StreamBody::new(tokio_stream::iter(std::iter::repeat_with(piece)))).await;
+        let (client, body, _closed) = server.ask().await;
+        if max_age.is_some() {
+            timeout(Duration::from_secs(60), refused(client.clone())).await.expect("it is being closed");
+        }
+        server.drain.send_replace(true);
+        timeout(Duration::from_secs(60), server.serving).await.expect("it stops").expect("joined");
+        drop((client, body));
+    }
 }

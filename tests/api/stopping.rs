@@ -6,10 +6,12 @@ use countersign::grpc::v1::{
     GetJwksRequest, ImportUsersRequest, ListUsersRequest, WatchRevocationsRequest,
     auth_service_client::AuthServiceClient, user_service_client::UserServiceClient,
 };
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpStream, UnixDatagram, UnixStream},
+    net::{TcpListener, TcpStream, UnixDatagram, UnixStream},
     sync::mpsc,
+    time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, transport::Endpoint};
@@ -19,7 +21,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest,
 };
 
-use crate::support::{ADMIN_TOKEN, Process, Proxy, Scratch, administering, database, for_a_while};
+use crate::support::{ADMIN_TOKEN, Process, Proxy, Scratch, administering, database, for_a_while, refusal};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 
@@ -229,4 +231,82 @@ async fn systemd_is_told_when_a_server_is_ready_and_when_it_stops() {
     assert_eq!(told().await, "STOPPING=1");
     assert!(server.ended().await);
     std::fs::remove_file(path).expect("removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_nobody_reads_do_not_hold_up_a_stop() {
+    let mut server = Process::start(BINARY, &database().await, &["--drain-timeout", "10m"]).await;
+    let socket = TcpStream::connect(&server.grpc_addr).await.expect("connected");
+    let (client, connection) =
+        h2::client::Builder::new().initial_window_size(0).handshake(socket).await.expect("a handshake");
+    let connection = tokio::spawn(connection);
+    let mut client = client.ready().await.expect("ready");
+    let mut unread = Vec::new();
+    for path in ["grpc.health.v1.Health/Watch", "countersign.v1.AuthService/WatchRevocations"] {
+        let request = http::Request::post(format!("http://a/{path}")).header("content-type", "application/grpc");
+        let request = request.body(()).expect("a request");
+        let (answer, mut body) = client.send_request(request, false).expect("sent");
+        body.send_data(bytes::Bytes::from_static(&[0; 5]), true).expect("sent");
+        unread.push(answer.await.expect("it begins"));
+    }
+    server.terminate();
+    assert!(server.ended().await);
+    drop((unread, connection));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_port_is_taken_leaves_the_list_of_replicas_at_once() {
+    let url = database().await;
+    let taken = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let addr = taken.local_addr().expect("an address").to_string();
+    let mut listed = PgConnection::connect(&url).await.expect("connected");
+    // What was ever on the list is seen, too.
+    listed
+        .execute(
+            "CREATE TABLE listed (id uuid); \
+             CREATE FUNCTION list() RETURNS trigger LANGUAGE plpgsql AS \
+               'BEGIN INSERT INTO listed VALUES (NEW.id); RETURN NEW; END'; \
+             CREATE TRIGGER list AFTER INSERT ON replicas FOR EACH ROW EXECUTE FUNCTION list()",
+        )
+        .await
+        .expect("watched");
+    let mut server = Process::launch(Command::new(BINARY), &url, &["--grpc-addr", &addr], &[]);
+    assert!(!server.ended().await);
+    let counted = "SELECT (SELECT count(*) FROM listed), (SELECT count(*) FROM replicas)";
+    let (before, now): (i64, i64) = sqlx::query_as(counted).fetch_one(&mut listed).await.expect("counted");
+    assert!(before > 0 && now == 0, "{before} were on it, {now} are");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_a_bound_on_streams_of_health_and_of_reflection() {
+    const OF_ONE_ADDRESS: usize = 1024;
+    let server = Process::start(BINARY, &database().await, &[]).await;
+    let (mut health, mut reflection, mut asking) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut no_health, mut no_reflection) = (None, None);
+    while no_health.is_none() || no_reflection.is_none() {
+        let channel = Endpoint::from_shared(format!("http://{}", server.grpc_addr)).expect("endpoint");
+        let channel = channel.connect().await.expect("connected");
+        let mut watching = HealthClient::new(channel.clone());
+        let mut reflecting = ServerReflectionClient::new(channel);
+        for _ in 0..100 {
+            match watching.watch(HealthCheckRequest::default()).await {
+                Ok(stream) => health.push(stream),
+                refused => no_health = Some(refusal(refused.map(drop))),
+            }
+            let (ask, asked) = mpsc::channel::<ServerReflectionRequest>(1);
+            asking.push(ask);
+            match reflecting.server_reflection_info(ReceiverStream::new(asked)).await {
+                Ok(stream) => reflection.push(stream),
+                refused => no_reflection = Some(refusal(refused.map(drop))),
+            }
+        }
+    }
+    assert_eq!((health.len(), reflection.len()), (OF_ONE_ADDRESS, OF_ONE_ADDRESS));
+    let overloaded = Some((Code::ResourceExhausted, "OVERLOADED".to_owned()));
+    assert_eq!((&no_health, &no_reflection), (&overloaded, &overloaded));
+    AuthServiceClient::new(server.channel()).get_jwks(GetJwksRequest::default()).await.expect("calls are served");
+    health.clear();
+    let mut again = HealthClient::new(server.channel());
+    let again = async { while again.check(HealthCheckRequest::default()).await.is_err() {} };
+    timeout(Duration::from_secs(60), again).await.expect("there is room again");
 }

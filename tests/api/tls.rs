@@ -1,12 +1,27 @@
 //! TLS of the ports, and certificates of clients.
 
-use std::time::Duration;
+use std::{
+    process::{Command, Output},
+    sync::Arc,
+    time::Duration,
+};
 
 use countersign::grpc::v1::{GetJwksRequest, LoginRequest, VerifyRequest, auth_service_client::AuthServiceClient};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
     time::timeout,
+};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        ClientConfig, HandshakeKind, RootCertStore, SupportedProtocolVersion,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+        version::{TLS12, TLS13},
+    },
 };
 use tonic::{
     Code, Status,
@@ -54,6 +69,25 @@ impl Tls {
         }
         let endpoint = Endpoint::from_shared(format!("https://{}", self.process.grpc_addr)).expect("endpoint");
         endpoint.tls_config(tls).expect("configured")
+    }
+
+    /// A client that speaks this version, and resumes its sessions.
+    fn client(&self, identity: Option<&Certificate>, version: &'static SupportedProtocolVersion) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.servers.pem.as_bytes()).expect("a certificate")).expect("added");
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[version])
+            .expect("a version")
+            .with_root_certificates(roots);
+        let config = match identity {
+            None => config.with_no_client_auth(),
+            Some(Certificate { pem, key }) => {
+                let chain = vec![CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate")];
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+                config.with_client_auth_cert(chain, key).expect("configured")
+            }
+        };
+        TlsConnector::from(Arc::new(config))
     }
 
     /// Calls over a connection of its own.
@@ -191,4 +225,116 @@ async fn silent_clients_take_no_turn_in_a_handshake() {
         silent.push(TcpStream::connect(&server.process.grpc_addr).await.expect("connected"));
     }
     timeout(Duration::from_secs(5), server.call(None)).await.expect("in time").expect("served");
+}
+
+/// Connects, and reads the first bytes, with which tickets of TLS 1.3 come.
+async fn begin(client: &TlsConnector, socket: TcpStream) -> TlsStream<TcpStream> {
+    let mut stream = client.connect(NAME.try_into().expect("a name"), socket).await.expect("a handshake");
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("sent");
+    stream.read_exact(&mut [0; 9]).await.expect("its settings");
+    stream
+}
+
+/// Whoever resumes shows no certificate, and the one of before may have expired, or its CA be trusted no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_session_is_resumed_where_clients_have_certificates() {
+    for (auth, expected) in
+        [(&[][..], HandshakeKind::Resumed), (&["--tls-client-auth", "required"], HandshakeKind::Full)]
+    {
+        let server = Tls::start(auth).await;
+        let identity = server.clients.issue(&[CALLER]);
+        for version in [&TLS12, &TLS13] {
+            let client = server.client(Some(&identity), version);
+            let mut kinds = Vec::new();
+            for _ in 0..2 {
+                let socket = TcpStream::connect(&server.process.grpc_addr).await.expect("connected");
+                kinds.extend(begin(&client, socket).await.get_ref().1.handshake_kind());
+            }
+            assert_eq!(kinds, [HandshakeKind::Full, expected], "{version:?} {auth:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_does_not_take_all_turns_of_handshakes() {
+    const TURNS: usize = 256;
+    let server = Tls::start(&[]).await;
+    let addr = server.process.grpc_addr.parse().expect("an address");
+    let (mut held, mut closed) = (JoinSet::new(), 0);
+    for _ in 0..TURNS + 8 {
+        let mut socket = TcpStream::connect(&server.process.grpc_addr).await.expect("connected");
+        // The type of a record with a handshake, and no more.
+        socket.write_all(&[22]).await.expect("sent");
+        held.spawn(async move { socket.read_to_end(&mut Vec::new()).await.is_ok() });
+    }
+    // Long before the time of a handshake is over.
+    let surplus = async {
+        while closed < 8 {
+            drop(held.join_next().await.expect("there are more"));
+            closed += 1;
+        }
+    };
+    timeout(Duration::from_secs(8), surplus).await.expect("the surplus is closed at once");
+    let elsewhere = TcpSocket::new_v4().expect("a socket");
+    elsewhere.bind("127.0.0.2:0".parse().expect("an address")).expect("bound");
+    let elsewhere = elsewhere.connect(addr).await.expect("connected");
+    drop(begin(&server.client(None, &TLS13), elsewhere).await);
+    assert_eq!(held.len(), TURNS, "those that have a turn keep it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_with_a_second_uri_names_nobody_even_if_that_is_no_text() {
+    let policy = Scratch::of(&format!("[[callers]]\nid = \"{CALLER}\"\nrpcs = [\"GetJwks\"]\n"));
+    let server = Tls::start(&["--tls-client-auth", "required", "--policy-file", policy.text()]).await;
+    let caller = CALLER.as_bytes();
+    server.call(Some(&server.clients.issue_uris(&[caller]))).await.expect("one name");
+    for uris in [&[caller, b"\xff\xfe"][..], &[b"\xff\xfe", caller], &[caller, b""], &[b"\xff"]] {
+        let refused = server.call(Some(&server.clients.issue_uris(uris))).await.expect_err("ambiguous");
+        assert_eq!(refused.code(), Code::PermissionDenied, "{uris:?}");
+    }
+}
+
+async fn get(mut stream: impl AsyncRead + tokio::io::AsyncWrite + Unpin, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost:8443\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn discovery_says_https_where_http_speaks_tls() {
+    for (settings, scheme) in [(&[][..], "https"), (&["--http-plaintext"], "http")] {
+        let server = Tls::start(settings).await;
+        let socket = TcpStream::connect(&server.process.http_addr).await.expect("connected");
+        let path = "/.well-known/openid-configuration";
+        let answer = if scheme == "https" {
+            let client = server.client(None, &TLS13);
+            get(client.connect(NAME.try_into().expect("a name"), socket).await.expect("a handshake"), path).await
+        } else {
+            get(socket, path).await
+        };
+        let expected = format!("\"jwks_uri\":\"{scheme}://localhost:8443/.well-known/jwks.json\"");
+        assert!(answer.contains(&expected), "{answer}");
+    }
+}
+
+fn healthcheck(args: &[&str]) -> Output {
+    Command::new(BINARY).arg("healthcheck").args(["--timeout", "60s"]).args(args).output().expect("it runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_is_asked_for_its_health_over_tls() {
+    let server = Tls::start(&[]).await;
+    let (grpc, http) =
+        (["--grpc-addr", &server.process.grpc_addr], ["--http", "--http-addr", &server.process.http_addr]);
+    for addr in [&grpc[..], &http] {
+        let asked = healthcheck(&[addr, &["--tls-no-verify"]].concat());
+        assert!(asked.status.success() && asked.stdout == b"serving\n", "{asked:?}");
+        let plain = healthcheck(addr);
+        assert!(!plain.status.success(), "in plaintext: {plain:?}");
+    }
+    let mutual = Tls::start(&["--tls-client-auth", "required"]).await;
+    let asked = healthcheck(&["--tls-no-verify", "--http", "--http-addr", &mutual.process.http_addr]);
+    assert!(asked.status.success(), "HTTP asks for no certificate: {asked:?}");
 }

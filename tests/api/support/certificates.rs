@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair, SanType};
 
 /// A certificate authority.
 pub(crate) struct Authority {
@@ -36,6 +36,15 @@ impl Authority {
         let mut params = CertificateParams::default();
         params.not_after = params.not_before + Duration::from_secs(3600);
         self.sign(params, names)
+    }
+
+    /// A certificate with these names of kind URI, which need not be text.
+    pub(crate) fn issue_uris(&self, uris: &[&[u8]]) -> Certificate {
+        let element = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).expect("short")], content].concat();
+        let names: Vec<u8> = uris.iter().flat_map(|uri| element(0x86, uri)).collect();
+        let mut params = CertificateParams::default();
+        params.custom_extensions = vec![CustomExtension::from_oid_content(&[2, 5, 29, 17], element(0x30, &names))];
+        self.sign(params, &[])
     }
 
     fn sign(&self, mut params: CertificateParams, names: &[&str]) -> Certificate {
