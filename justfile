@@ -48,6 +48,11 @@ bench-scale *arguments:
     cargo build --release --locked
     benches/scale/run target/release/countersign {{ arguments }}
 
+# What a question costs at Envoy, beside Envoy alone and beside jwt_authn; needs `wrk`.
+bench-mesh *arguments:
+    cargo build --release --locked
+    benches/mesh/run target/release/countersign {{ arguments }}
+
 # What has become dearer than in a former build, whose binary is given: both in turns.
 bench-beside former *arguments:
     cargo build --release --locked

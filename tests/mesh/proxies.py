@@ -1,5 +1,6 @@
 """Proxies with the files of deploy/, in which only addresses are replaced: of listeners, and of what is behind them."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -130,6 +131,13 @@ class Nginx(Proxy):
         ("app", 8080): "app",
         ("grpc-app", 50051): "grpc_app",
     }
+
+    def prepare(self, ours):
+        """Debian's places for what does not fit into memory are root's."""
+        if os.getuid() != 0:
+            kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+            paths = "".join(f"    {kind}_temp_path {self.dir}/{kind};\n" for kind in kinds)
+            self.config.write_text(replaced(self.config.read_text(), "http {\n", "http {\n" + paths))
 
     def command(self):
         settings = f"daemon off; pid {self.dir}/pid; error_log stderr;"

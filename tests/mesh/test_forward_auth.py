@@ -296,6 +296,13 @@ def test_a_script_of_haproxy_that_fails_lets_nobody_in(start, by_name, token):
     assert "runtime error" in haproxy.log.read_text()
 
 
+def test_the_access_log_of_nginx_says_whose_a_request_was(start, by_name, alice, token):
+    nginx = start(Nginx, by_name("x-original"))
+    allowed(ask(nginx.port, "/named-in-the-log?secret=1", bearer(token)), alice)
+    wait_until("the log", lambda: f"GET /named-in-the-log 200 user={alice.id} " in nginx.log.read_text(), 20)
+    assert "secret" not in nginx.log.read_text()
+
+
 def test_nginx_with_grpc(start, by_name, alice, token, boss_token):
     nginx = start(Nginx, by_name("x-original"))
 
