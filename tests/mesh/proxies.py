@@ -112,6 +112,11 @@ class Envoy(Proxy):
         except urllib.error.URLError:
             return False
 
+    def stat(self, name):
+        """The value of a counter; one that there is not yet is 0."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.more_port}/stats?filter=^{name}$", timeout=5) as answer:
+            return int(answer.read().rpartition(b": ")[2] or 0)
+
 
 class HttpService(Envoy):
     file = "envoy/http_service.yaml"
