@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from actors import User
 from asked import ACCESS, REFRESH
 from chromium import Chromium
 from processes import wait_until
@@ -22,6 +23,12 @@ def browser(job):
     for cookie in browser.cookies().values():
         job.seen.add(cookie["value"])
     browser.end()
+
+
+@pytest.fixture(scope="module")
+def alice(client):
+    """Not the one of the other tests, whose tokens stay valid: here all sessions of the user are ended."""
+    return User(client, "alice", roles=["reader"])
 
 
 @pytest.fixture(scope="module")
