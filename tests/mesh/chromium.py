@@ -31,7 +31,9 @@ class Chromium:
             "binary": shutil.which("chromium"),
             "prefs": {"intl.accept_languages": language},
         }
-        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+        # A click does not wait for the page that it leads to, so a look at that page does.
+        waits = {"implicit": 10_000}
+        wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options, "timeouts": waits}}}
         self.session = self.call("POST", "/session", wanted)["sessionId"]
 
     def is_ready(self):
