@@ -87,6 +87,13 @@ impl Error {
             Self::DatabaseUnavailable(source) => Self::DatabaseUnavailable(source.to_string().into()),
             Self::Conflict => Self::Conflict,
             Self::ShuttingDown => Self::ShuttingDown,
+            Self::RefreshTokenInvalid => Self::RefreshTokenInvalid,
+            Self::RefreshTokenReused => Self::RefreshTokenReused,
+            Self::CallerNotAllowed => Self::CallerNotAllowed,
+            Self::RevocationsStale => Self::RevocationsStale,
+            Self::ClockWrong => Self::ClockWrong,
+            Self::RestoreUndecided => Self::RestoreUndecided,
+            Self::Overloaded { retry_after } => Self::Overloaded { retry_after: *retry_after },
             other => Self::internal(other.to_string()),
         }
     }

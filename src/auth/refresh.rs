@@ -40,7 +40,7 @@ pub struct RefreshRequest {
 }
 
 /// The way of new tokens to the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Delivery {
     /// The answer to a request of the client.
     Answer,

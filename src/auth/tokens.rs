@@ -25,7 +25,7 @@ use crate::{
 const MAX_SCOPE: usize = 1024;
 
 /// The tokens of a session.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct TokenPair {
     /// The access token, a JWT.
     pub access_token: Secret,

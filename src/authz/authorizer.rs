@@ -13,6 +13,7 @@ use super::{
     denial::{Denial, TOKEN_MISSING},
     extensions::Extensions,
     identity::encoded,
+    renewals::Renewals,
     request::AskedRequest,
 };
 use crate::{
@@ -46,6 +47,7 @@ pub struct Authorizer {
     /// The choices of the deployment.
     pub policy: Arc<AuthzPolicy>,
     file: Option<Arc<ArcSwap<FilePolicy>>>,
+    renewals: Arc<Renewals>,
 }
 
 /// The conditions under which a browser's session may go on within a call.
@@ -85,7 +87,7 @@ type Found = Result<(Arc<VerifiedToken>, Option<TokenPair>), Denial>;
 impl Authorizer {
     /// An authorizer by these choices, and the policy file if there is one.
     pub fn new(auth: Arc<Auth>, policy: AuthzPolicy, file: Option<Arc<ArcSwap<FilePolicy>>>) -> Self {
-        Self { auth, policy: Arc::new(policy), file }
+        Self { auth, policy: Arc::new(policy), file, renewals: Arc::default() }
     }
 
     /// Decides about a request of a proxy, whose route demands this. The proxy waits until then for an answer.
@@ -195,19 +197,21 @@ impl Authorizer {
     async fn renew(&self, token: &str, demand: &Demand, renewal: Renewal) -> Result<Found, Error> {
         let latest = Instant::now() + RENEWED_WITHIN;
         let until = renewal.until.map_or(latest, |until| until.min(latest));
-        let refresh = self.auth.refresh(RefreshRequest {
+        let request = RefreshRequest {
             refresh_token: Secret::new(token.to_owned()),
             access_token: None,
             client: None,
             caller: self.browser(),
             delivery: renewal.delivery,
-        });
+        };
+        let refresh = async { Ok(self.auth.refresh(request).await?.tokens) };
+        let refresh = self.renewals.share(token, renewal.delivery, refresh);
         // It goes on by itself if it is late, and the same cookie is good for the next request (promise P2).
         let refreshed = timeout_at(until, refresh).await.map_err(|_| late())?;
         match refreshed {
-            Ok(refreshed) => Ok(match self.verify(refreshed.tokens.access_token.expose(), demand)? {
-                Ok(token) => Ok((token, Some(refreshed.tokens))),
-                Err(denial) => Err(Denial { renewed: Some(Box::new(refreshed.tokens)), ..denial }),
+            Ok(tokens) => Ok(match self.verify(tokens.access_token.expose(), demand)? {
+                Ok(token) => Ok((token, Some(tokens))),
+                Err(denial) => Err(Denial { renewed: Some(Box::new(tokens)), ..denial }),
             }),
             // The session is another client's own; for this one its token is none.
             Err(Error::CallerNotAllowed) => Denial::of(Error::RefreshTokenInvalid).map(Err),

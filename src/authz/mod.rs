@@ -7,6 +7,7 @@ mod credentials;
 mod denial;
 mod extensions;
 pub mod identity;
+mod renewals;
 mod request;
 #[cfg(test)]
 mod testing;

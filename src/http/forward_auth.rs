@@ -37,7 +37,8 @@ const X_ORIGINAL: [&str; 3] = ["x-original-method", "x-original-uri", "x-origina
 const X_FORWARDED: [&str; 3] = ["x-forwarded-method", "x-forwarded-uri", "x-forwarded-host"];
 
 pub(super) fn routes() -> Router<Readiness> {
-    Router::new().route(PATH, any(answer)).route(&format!("{PATH}/{{*rest}}"), any(answer))
+    let below = [format!("{PATH}/"), format!("{PATH}/{{*rest}}")];
+    below.iter().fold(Router::new().route(PATH, any(answer)), |routes, path| routes.route(path, any(answer)))
 }
 
 async fn answer(Built(authorizer): Built, request: Parts) -> Response {

@@ -42,7 +42,9 @@ const MAX_HTTP1_BUFFER: usize = 16 * 1024;
 const MAX_STREAMS: u32 = 256;
 /// Streams that a client makes and resets at once (CVE-2023-44487, CVE-2025-8671).
 const MAX_RESETS: usize = 256;
-const MAX_PENDING_RESETS: usize = 20;
+/// Such streams that wait for their turn. A proxy resets a question whenever one of its clients hangs up, and closing its connection
+/// would cost all the others theirs.
+const MAX_PENDING_RESETS: usize = 1024;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -43,9 +43,14 @@ async fn any_method_and_any_path_below_has_one_of_five_answers() {
     let alice = server.user("alice").await;
     let (valid, revoked) = (alice.login().await, alice.login().await);
     alice.revoke(Target::SessionId(revoked.session_id.clone())).await.expect("revoked");
-    for request in
-        ["GET /forward-auth", "POST /forward-auth/orders?x=1", "DELETE /forward-auth/a//b", "OPTIONS /forward-auth"]
-    {
+    for request in [
+        "GET /forward-auth",
+        "GET /forward-auth/",
+        "GET /forward-auth/?x",
+        "POST /forward-auth/orders?x=1",
+        "DELETE /forward-auth/a//b",
+        "OPTIONS /forward-auth",
+    ] {
         let passes = asked(&server, request, &[&bearer(&valid), "x-auth-user-id: spoofed"]).await;
         assert_eq!((passes.status, passes.header("x-auth-user-id")), (200, Some(alice.id.as_str())), "{request}");
         let always = ["x-auth-session-id", "x-auth-roles", "x-auth-audience", "x-auth-username"];
