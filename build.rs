@@ -20,8 +20,28 @@ fn main() -> Result<(), Box<dyn Error>> {
             services.extern_path(format!("{PACKAGE}.{message}"), format!("crate::grpc::verify_response::{message}"));
     }
     services.compile_fds(descriptors)?;
-    tonic_build::manual::Builder::new().build_client(false).compile(&[ext_authz()]);
+    let of_envoy = [
+        ext_authz(),
+        discovery("extension", "ExtensionConfigDiscoveryService", "DeltaExtensionConfigs"),
+        discovery("discovery", "AggregatedDiscoveryService", "DeltaAggregatedResources"),
+    ];
+    tonic_build::manual::Builder::new().build_client(false).compile(&of_envoy);
     Ok(())
+}
+
+/// A service of Envoy by which it is told of resources and of their changes.
+fn discovery(package: &str, name: &str, method: &str) -> tonic_build::manual::Service {
+    let delta = tonic_build::manual::Method::builder()
+        .name(snake(method))
+        .route_name(method)
+        .input_type("crate::grpc::xds::messages::DeltaDiscoveryRequest")
+        .output_type("crate::grpc::xds::messages::DeltaDiscoveryResponse")
+        .codec_path("::countersign_proto::codec::Codec")
+        .client_streaming()
+        .server_streaming()
+        .build();
+    let service = tonic_build::manual::Service::builder().name(name).package(format!("envoy.service.{package}.v3"));
+    service.method(delta).build()
 }
 
 /// Envoy's service, over messages that `src/grpc/ext_authz/` declares: those of Envoy are many thousand lines.
@@ -35,4 +55,10 @@ fn ext_authz() -> tonic_build::manual::Service {
         .build();
     let service = tonic_build::manual::Service::builder().name("Authorization").package("envoy.service.auth.v3");
     service.method(check).build()
+}
+
+/// A name in lower case, with underscores before what were capitals.
+fn snake(name: &str) -> String {
+    let lower = name.chars().flat_map(|c| c.is_uppercase().then_some('_').into_iter().chain(c.to_lowercase()));
+    lower.collect::<String>().trim_start_matches('_').to_owned()
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// What each part of `src/` may import from this crate. What is missing is deliberately absent.
-const IMPORTS: [(&str, &[&str]); 19] = [
+const IMPORTS: [(&str, &[&str]); 20] = [
     ("error", &[]),
     ("clock", &[]),
     ("domain", &["error"]),
@@ -27,7 +27,8 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("net", &["config", "domain", "error"]),
     ("edge", &["audit", "config", "crypto", "domain", "error", "net"]),
     ("authz", &["auth", "config", "crypto", "domain", "edge", "error"]),
-    ("grpc", &["auth", "authz", "clock", "crypto", "domain", "edge", "error", "net", "revocation"]),
+    ("xds", &["auth", "domain", "error", "revocation"]),
+    ("grpc", &["xds", "auth", "authz", "clock", "crypto", "domain", "edge", "error", "net", "revocation"]),
     ("http", &["auth", "authz", "crypto", "domain", "edge", "error", "net"]),
     (
         "server",

@@ -1,5 +1,7 @@
 //! The choices of a deployment that chooses nothing, for tests.
 
+use std::time::Duration;
+
 use crate::domain::policy::{AuthzPolicy, BrowserSessions, ForwardAuth};
 
 pub(super) fn policy() -> AuthzPolicy {
@@ -8,6 +10,7 @@ pub(super) fn policy() -> AuthzPolicy {
         access_cookie: "__Host-countersign-access".to_owned(),
         refresh_cookie: "__Host-countersign-refresh".to_owned(),
         query_parameter: None,
+        proxy_ttl: Duration::from_secs(10),
         remove_token: false,
         forward_auth: ForwardAuth::Off,
         browser_sessions: BrowserSessions::Off,

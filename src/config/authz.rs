@@ -1,8 +1,10 @@
 //! Proxies that ask about requests (Envoy's ext_authz, forward auth), and browsers that keep sessions in cookies.
 
+use std::time::Duration;
+
 use clap::Args;
 
-use super::{names::one_of, violations::Violations};
+use super::{names::one_of, range::Range, violations::Violations};
 use crate::domain::policy::{AuthzPolicy, BrowserSessions, ForwardAuth};
 
 const FORWARD_AUTH: [(&str, ForwardAuth); 5] = [
@@ -17,6 +19,7 @@ const BROWSER_SESSIONS: [(&str, BrowserSessions); 3] = [
     ("endpoints", BrowserSessions::Endpoints),
     ("login-page", BrowserSessions::LoginPage),
 ];
+const PROXY_TTL: Range<Duration> = Range::time("proxy-ttl", Duration::from_secs(2), Duration::from_secs(300));
 const NAME: &str = "1 to 64 letters, digits and - _";
 const ORIGIN: &str =
     "http(s)://host[:port] each, as browsers write it: lower case, no default port, no slash at the end";
@@ -44,6 +47,15 @@ pub struct AuthzSettings {
     /// Query parameter that may hold an access token, for WebSockets of pages without cookies
     #[arg(long, env = "COUNTERSIGN_TOKEN_QUERY_PARAMETER")]
     pub token_query_parameter: Option<String>,
+
+    #[arg(
+        long,
+        env = "COUNTERSIGN_PROXY_TTL",
+        default_value = "10s",
+        value_parser = humantime::parse_duration,
+        help = PROXY_TTL.help("Time after which a proxy that verifies tokens by itself refuses them, if it hears nothing")
+    )]
+    pub proxy_ttl: Duration,
 
     /// Removes the access token from the requests that Envoy passes on
     #[arg(long, env = "COUNTERSIGN_REMOVE_TOKEN")]
@@ -76,6 +88,7 @@ impl AuthzSettings {
             access_cookie: self.access_cookie,
             refresh_cookie: self.refresh_cookie,
             query_parameter: self.token_query_parameter,
+            proxy_ttl: PROXY_TTL.check(self.proxy_ttl, violations),
             remove_token: self.remove_token,
             forward_auth: self.forward_auth,
             browser_sessions: self.browser_sessions,

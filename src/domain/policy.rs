@@ -140,6 +140,8 @@ pub struct AuthzPolicy {
     pub refresh_cookie: String,
     /// Name of a query parameter with an access token, if one may be there.
     pub query_parameter: Option<String>,
+    /// Time after which a proxy that verifies tokens by itself refuses them, if nothing is confirmed to it.
+    pub proxy_ttl: Duration,
     /// Is the access token removed from what a proxy passes on?
     pub remove_token: bool,
     /// Choice of forward auth.

@@ -1,4 +1,4 @@
-//! The RPCs of the contract and that of Envoy's ext_authz, by their names, and sets of them.
+//! The RPCs of the contract, and those by which Envoy asks and is told, by their names, and sets of them.
 
 /// The RPCs, each with its name: service and method.
 macro_rules! rpcs {
@@ -35,6 +35,8 @@ rpcs! {
     ListSessions = "AuthService/ListSessions",
     GetJwks = "AuthService/GetJwks",
     WatchRevocations = "AuthService/WatchRevocations",
+    DeltaExtensionConfigs = "ExtensionConfigDiscoveryService/DeltaExtensionConfigs",
+    DeltaAggregatedResources = "AggregatedDiscoveryService/DeltaAggregatedResources",
     CreateUser = "UserService/CreateUser",
     GetUser = "UserService/GetUser",
     ListUsers = "UserService/ListUsers",

@@ -23,7 +23,8 @@ use crate::{
 };
 
 /// The packages of the RPCs that the gate is for. Those of others (health, reflection) are open to everybody.
-const PACKAGES: [&str; 2] = ["/countersign.v1.", "/envoy.service.auth.v3."];
+const PACKAGES: [&str; 4] =
+    ["/countersign.v1.", "/envoy.service.auth.v3.", "/envoy.service.extension.v3.", "/envoy.service.discovery.v3."];
 
 /// The gate before the handlers.
 #[derive(Clone, Debug)]
@@ -151,10 +152,17 @@ mod tests {
         rpcs.collect()
     }
 
+    /// The RPCs of the packages of Envoy, in their order.
+    const OF_ENVOY: [&str; 3] = [
+        "Authorization/Check",
+        "ExtensionConfigDiscoveryService/DeltaExtensionConfigs",
+        "AggregatedDiscoveryService/DeltaAggregatedResources",
+    ];
+
     /// The RPCs of all packages that the gate is for, each with its path.
     fn all() -> Vec<(Rpc, String)> {
-        let of_envoy = ["Authorization/Check".to_owned()];
-        let all = contract().into_iter().map(|rpc| (0, rpc)).chain(of_envoy.into_iter().map(|rpc| (1, rpc)));
+        let of_envoy = OF_ENVOY.into_iter().zip(1..).map(|(rpc, package)| (package, rpc.to_owned()));
+        let all = contract().into_iter().map(|rpc| (0, rpc)).chain(of_envoy);
         all.map(|(package, rpc)| (Rpc::find(&rpc).expect("known"), format!("{}{rpc}", PACKAGES[package]))).collect()
     }
 
@@ -235,9 +243,27 @@ mod tests {
     }
 
     // The RPCs that a class of callers may call, by patterns.
-    const VERIFYING: &[&str] = &["Verify", "Check", "VerifyBatch", "GetJwks", "WatchRevocations"];
-    const OPEN: &[&str] =
-        &["Verify", "Check", "VerifyBatch", "GetJwks", "WatchRevocations", "Login", "Refresh", "Revoke"];
+    const VERIFYING: &[&str] = &[
+        "Verify",
+        "Check",
+        "VerifyBatch",
+        "GetJwks",
+        "WatchRevocations",
+        "DeltaExtensionConfigs",
+        "DeltaAggregatedResources",
+    ];
+    const OPEN: &[&str] = &[
+        "Verify",
+        "Check",
+        "VerifyBatch",
+        "GetJwks",
+        "WatchRevocations",
+        "DeltaExtensionConfigs",
+        "DeltaAggregatedResources",
+        "Login",
+        "Refresh",
+        "Revoke",
+    ];
     const ALL: &[&str] = &["*"];
     const NONE: &[&str] = &[];
 
@@ -294,7 +320,7 @@ mod tests {
     fn the_rpcs_that_are_known_are_those_of_the_contract() {
         let (mut known, mut contract) =
             (Rpc::ALL.iter().map(|rpc| rpc.name().to_owned()).collect::<Vec<_>>(), contract());
-        contract.push("Authorization/Check".to_owned());
+        contract.extend(OF_ENVOY.map(str::to_owned));
         known.sort();
         contract.sort();
         assert_eq!(known, contract);

@@ -16,7 +16,13 @@ pub(super) enum Permission {
 /// The kind of each RPC.
 pub(super) const fn permission(rpc: Rpc) -> Permission {
     match rpc {
-        Rpc::Verify | Rpc::Check | Rpc::VerifyBatch | Rpc::GetJwks | Rpc::WatchRevocations => Permission::Verify,
+        Rpc::Verify
+        | Rpc::Check
+        | Rpc::VerifyBatch
+        | Rpc::GetJwks
+        | Rpc::WatchRevocations
+        | Rpc::DeltaExtensionConfigs
+        | Rpc::DeltaAggregatedResources => Permission::Verify,
         // A Revoke by id asks for more: `Caller::may_revoke_by_id`.
         Rpc::Login | Rpc::Refresh | Rpc::Revoke => Permission::Session,
         Rpc::ListSessions

@@ -13,7 +13,9 @@ const OF_WAITING: Duration = MAX_STALENESS.saturating_add(BY_DEFAULT);
 /// The RPC whose requests say how long to wait.
 const WAITING: &str = "/countersign.v1.AuthService/Revoke";
 /// The RPCs that go on for as long as their caller likes.
-const STREAMING: [&str; 5] = [
+const STREAMING: [&str; 7] = [
+    "/envoy.service.extension.v3.ExtensionConfigDiscoveryService/DeltaExtensionConfigs",
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
     "/countersign.v1.AuthService/WatchRevocations",
     "/countersign.v1.UserService/ImportUsers",
     "/grpc.health.v1.Health/Watch",

@@ -21,6 +21,7 @@ mod user_service;
 pub mod v1;
 pub mod verify_response;
 mod watch;
+mod xds;
 
 pub use health_check::check_health;
 pub use server::{GrpcPorts, Health, Services, serve, serve_routes, services};

@@ -16,6 +16,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_web::GrpcWebLayer;
 use tower::{Layer as _, ServiceExt as _};
 
+use super::xds::{AggregatedDiscoveryServiceServer, ExtensionConfigDiscoveryServiceServer, Xds};
 use super::{
     contract::{Contract, ContractLayer},
     drain::UntilDrain,
@@ -142,10 +143,13 @@ pub fn services(authorizer: Authorizer, callers: Callers) -> Services {
 }
 
 fn add_contract(routes: &mut RoutesBuilder, authorizer: Authorizer, drain: watch::Receiver<bool>) {
-    let service = Service::new(Arc::clone(&authorizer.auth), drain);
+    let service = Service::new(Arc::clone(&authorizer.auth), drain.clone());
+    let xds = Xds::new(&authorizer, Arc::clone(&service.streams), drain);
     let ext_authz = AuthorizationServer::new(ExtAuthz::new(authorizer)).accept_compressed(GZIP);
     routes
         .add_service(ext_authz.max_decoding_message_size(WITH_BODY))
+        .add_service(ExtensionConfigDiscoveryServiceServer::new(xds.clone()).max_decoding_message_size(WITH_BODY))
+        .add_service(AggregatedDiscoveryServiceServer::new(xds).max_decoding_message_size(WITH_BODY))
         .add_service(BySize::new(|max| {
             AuthServiceServer::new(service.clone()).max_decoding_message_size(max).accept_compressed(GZIP)
         }))

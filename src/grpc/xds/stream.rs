@@ -1,0 +1,180 @@
+//! A stream of a proxy: hears what it wants and confirms, and sends what `xds` says is due.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep, timeout},
+};
+use tokio_stream::{Stream, wrappers::ReceiverStream};
+use tonic::{Status, Streaming};
+
+use super::messages::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
+use crate::{
+    auth::Auth,
+    error::Error,
+    grpc::status::status,
+    net::Place,
+    xds::{Ack, Catalogue, Name, Push, Pushed, Subscriber, resource_of},
+};
+
+/// The one kind of resources that there are.
+const KIND: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
+/// Messages that wait for a proxy that reads slowly, and for how long it may take none.
+const BUFFERED: usize = 4;
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Duration of a stream: proxies find new replicas.
+const LIFE: Duration = Duration::from_secs(3600);
+
+/// What all streams need.
+#[derive(Clone, Debug)]
+pub(super) struct Proxies {
+    pub auth: Arc<Auth>,
+    /// Time after which a proxy refuses if nothing is confirmed to it.
+    pub ttl: Duration,
+}
+
+type Told = Result<DeltaDiscoveryResponse, Status>;
+
+/// The messages that a proxy receives.
+#[derive(Debug)]
+pub(in crate::grpc) struct Pushes(ReceiverStream<Told>);
+
+impl Stream for Pushes {
+    type Item = Told;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Told>> {
+        Pin::new(&mut self.0).poll_next(cx)
+    }
+}
+
+/// Begins a stream, which ends when `drain` says so.
+pub(super) fn open(
+    proxies: Proxies,
+    catalogue: Arc<Catalogue>,
+    heard: Streaming<DeltaDiscoveryRequest>,
+    mut drain: watch::Receiver<bool>,
+    place: Place<String>,
+) -> Pushes {
+    let (outbox, received) = mpsc::channel(BUFFERED);
+    let subscriber = Subscriber::new(proxies.ttl);
+    tokio::spawn(async move {
+        let mut session = Session { proxies, catalogue, subscriber, outbox: outbox.clone(), proxy: String::new() };
+        let error = tokio::select! {
+            () = session.run(heard) => None,
+            () = sleep(LIFE) => None,
+            Ok(_) = drain.wait_for(|drain| *drain) => Some(Error::ShuttingDown),
+        };
+        tracing::info!(proxy = session.proxy, "a proxy is told no more");
+        if let Some(error) = error {
+            drop(timeout(PATIENCE, outbox.send(Err(status("xds", error)))).await);
+        }
+        drop(place);
+    });
+    Pushes(ReceiverStream::new(received))
+}
+
+struct Session {
+    proxies: Proxies,
+    catalogue: Arc<Catalogue>,
+    subscriber: Subscriber,
+    outbox: mpsc::Sender<Told>,
+    /// The name that the proxy has given itself.
+    proxy: String,
+}
+
+impl Session {
+    async fn run(&mut self, mut heard: Streaming<DeltaDiscoveryRequest>) {
+        let mut changes = self.catalogue.changes();
+        loop {
+            tokio::select! {
+                message = heard.message() => match message {
+                    Ok(Some(message)) => {
+                        let unknown = self.hear(message);
+                        if !unknown.is_empty() && !self.tell(removed(unknown)).await {
+                            return;
+                        }
+                    }
+                    Ok(None) | Err(_) => return,
+                },
+                // The sender lives as long as the catalogue.
+                _ = changes.changed() => {}
+                () = sleep(self.proxies.ttl / 6) => {}
+            }
+            for push in self.due() {
+                if !self.tell(response(push)).await {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Notes what the proxy says. Gives the names that there are not.
+    fn hear(&mut self, message: DeltaDiscoveryRequest) -> Vec<String> {
+        if message.type_url != KIND {
+            return Vec::new();
+        }
+        if let Some(node) = message.node.filter(|_| self.proxy.is_empty()) {
+            // A name of somebody else is to forge no line of the log.
+            self.proxy = node.id.chars().filter(|c| c.is_ascii_graphic()).take(128).collect();
+            tracing::info!(proxy = self.proxy, "a proxy wants to be told of revocations");
+        }
+        if let Ok(nonce) = message.response_nonce.parse() {
+            let refusal = message.error_detail.map(|detail| detail.message);
+            let ack = Ack { nonce, refusal };
+            let refused = self.subscriber.hear(&ack);
+            if let Some(reason) = ack.refusal {
+                let resources = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                tracing::error!(
+                    proxy = self.proxy,
+                    resources,
+                    reason,
+                    "a proxy refuses what it is told of revocations"
+                );
+            }
+        }
+        let wanted = message.resource_names_subscribe;
+        let unknown = wanted.iter().filter(|name| Name::parse(name).is_none()).cloned().collect();
+        let known = wanted.iter().filter_map(|name| Name::parse(name));
+        self.subscriber
+            .subscribe(known, message.resource_names_unsubscribe.iter().filter_map(|name| Name::parse(name)));
+        unknown
+    }
+
+    fn due(&mut self) -> Vec<Push> {
+        let contents = self.catalogue.contents();
+        let Some(as_of) = contents.complete_as_of() else {
+            return Vec::new();
+        };
+        let age = self.proxies.auth.base.clock.boot().since(as_of);
+        let fresh = age < self.proxies.ttl && self.proxies.auth.revocations().state().fresh(None).is_ok();
+        self.subscriber.due(&contents, fresh, Instant::now())
+    }
+
+    /// Sends a message. False if the proxy reads nothing, or has gone.
+    async fn tell(&self, message: DeltaDiscoveryResponse) -> bool {
+        matches!(timeout(PATIENCE, self.outbox.send(Ok(message))).await, Ok(Ok(())))
+    }
+}
+
+fn response(push: Push) -> DeltaDiscoveryResponse {
+    let resources = push.resources.into_iter().map(resource).collect();
+    DeltaDiscoveryResponse { resources, type_url: KIND.to_owned(), nonce: push.nonce.to_string(), ..Default::default() }
+}
+
+fn resource(pushed: Pushed) -> Resource {
+    let name = pushed.name.to_string();
+    let resource = pushed.content.map(|content| resource_of(&name, &content).into());
+    let ttl = pushed.ttl.and_then(|ttl| ttl.try_into().ok());
+    Resource { version: pushed.version, resource, name, ttl }
+}
+
+/// Says that resources are not there.
+fn removed(names: Vec<String>) -> DeltaDiscoveryResponse {
+    DeltaDiscoveryResponse { removed_resources: names, type_url: KIND.to_owned(), ..Default::default() }
+}

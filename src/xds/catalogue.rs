@@ -1,0 +1,170 @@
+//! The contents for all proxies: made once, by one task that follows the feed of revocations, and read by each stream.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use countersign_token::clock::BootInstant;
+use tokio::{sync::watch, time::timeout};
+
+use super::{lists::Lists, matchers, matchers::TokenRules, names::Name, wire::Encoded};
+use crate::{auth::Auth, domain::revocation::Position, error::Error, revocation::feed::News};
+
+/// Time between two looks at what is due, if nothing has changed.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// The contents at a moment.
+#[derive(Debug, Default)]
+pub struct Contents {
+    lists: Lists,
+    opened: Versioned,
+    tokens: Versioned,
+    rules: Option<TokenRules>,
+    complete_as_of: Option<BootInstant>,
+    recent: Option<((u64, u64), Arc<Encoded>)>,
+}
+
+/// A content with the number of its changes.
+#[derive(Debug, Default)]
+struct Versioned {
+    version: u64,
+    content: Arc<Encoded>,
+}
+
+impl Versioned {
+    fn set(&mut self, content: Encoded) -> bool {
+        let changed = *self.content != content || self.version == 0;
+        if changed {
+            self.version += 1;
+            self.content = Arc::new(content);
+        }
+        changed
+    }
+}
+
+impl Contents {
+    /// The content of a resource, for a proxy that has this base.
+    pub(super) fn content(&self, name: Name, base: Option<u64>) -> Option<Arc<Encoded>> {
+        match name {
+            Name::Recent => match &self.recent {
+                Some((key, content)) if *key == (base.unwrap_or(0), self.lists.end()) => Some(Arc::clone(content)),
+                _ => self.lists.since(base).map(Arc::new),
+            },
+            Name::Base(part, parts) => self.lists.part(part, parts),
+            Name::Opened => Some(Arc::clone(&self.opened.content)),
+            Name::Tokens => Some(Arc::clone(&self.tokens.content)),
+        }
+    }
+
+    pub(super) fn is_kept(&self, base: u64) -> bool {
+        self.lists.is_kept(base)
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.lists.end()
+    }
+
+    pub(super) fn newest_base(&self) -> u64 {
+        self.lists.newest()
+    }
+
+    pub(super) fn opened_version(&self) -> u64 {
+        self.opened.version
+    }
+
+    pub(super) fn tokens_version(&self) -> u64 {
+        self.tokens.version
+    }
+
+    /// The moment as of which they are complete; None before the first load.
+    pub fn complete_as_of(&self) -> Option<BootInstant> {
+        self.complete_as_of
+    }
+}
+
+/// The contents, and the news of their changes.
+#[derive(Debug)]
+pub struct Catalogue {
+    auth: Arc<Auth>,
+    cookie: String,
+    contents: Mutex<Contents>,
+    changes: watch::Sender<u64>,
+}
+
+impl Catalogue {
+    /// An empty catalogue of these operations; tokens may be in this cookie.
+    pub fn new(auth: Arc<Auth>, cookie: String) -> Self {
+        Self { auth, cookie, contents: Mutex::default(), changes: watch::Sender::new(0) }
+    }
+
+    /// The contents as they are now.
+    pub fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Each time there is something new, or it is known to be complete as of a later moment.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Follows the feed until it is dropped.
+    pub async fn follow(&self) {
+        let mut position = None;
+        let mut published = self.auth.revocations().freshness_changes();
+        loop {
+            published.mark_unchanged();
+            if let Err(error) = self.read_on(&mut position).await {
+                // Proxies refuse once what they have has expired.
+                tracing::debug!(%error, "the lists for proxies are not fresh");
+            }
+            // The sender lives as long as the server.
+            drop(timeout(PAUSE, published.changed()).await);
+        }
+    }
+
+    /// Reads what is new. What was fresh before is complete afterwards.
+    async fn read_on(&self, position: &mut Option<Position>) -> Result<(), Error> {
+        let fresh = self.auth.revocations().state().fresh(None)?;
+        let now = self.auth.base.clock.now();
+        let ring = self.auth.keys.ring().jwks()?.json;
+        loop {
+            let news = self.auth.revocations().changes_since(*position).await;
+            let mut contents = self.contents();
+            match news {
+                News::Nothing => break,
+                News::Added(added, upto) => {
+                    contents.lists.add(&added);
+                    *position = Some(upto);
+                }
+                News::Everything(all, upto) => {
+                    contents.lists.replace(&all, now);
+                    *position = Some(upto);
+                }
+            }
+        }
+        let policy = &self.auth.token_policy;
+        let rules = TokenRules {
+            issuer: policy.issuer.clone(),
+            audiences: policy.audiences.clone(),
+            jwks: ring,
+            cookie: self.cookie.clone(),
+        };
+        let mut contents = self.contents();
+        contents.lists.look_after(now);
+        let opened = matchers::opened_before(contents.lists.opened_before());
+        contents.opened.set(opened);
+        if contents.rules.as_ref() != Some(&rules) {
+            contents.tokens.set(matchers::tokens(&rules));
+            contents.rules = Some(rules);
+        }
+        let key = (contents.lists.newest(), contents.lists.end());
+        if contents.recent.as_ref().is_none_or(|(known, _)| *known != key) {
+            contents.recent = contents.lists.since(Some(key.0)).map(|content| (key, Arc::new(content)));
+        }
+        contents.complete_as_of = Some(fresh.as_of_boot());
+        drop(contents);
+        self.changes.send_modify(|count| *count += 1);
+        Ok(())
+    }
+}
