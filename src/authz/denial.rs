@@ -57,7 +57,7 @@ impl Denial {
 
     /// Servers may read the path in different ways.
     pub(super) fn route_ambiguous() -> Self {
-        Self::new(Class::PermissionDenied, "ROUTE_AMBIGUOUS", "the path can be read in two ways")
+        Self::new(Class::PermissionDenied, "ROUTE_AMBIGUOUS", "the path or the host can be read in two ways")
     }
 
     /// The route asks for what we do not know.

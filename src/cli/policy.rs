@@ -56,7 +56,7 @@ struct Check {
     path: Option<String>,
 
     /// Host of the request
-    #[arg(long, requires = "path", default_value = "")]
+    #[arg(long, requires = "path", default_value = "localhost")]
     host: String,
 
     /// Method of the request
@@ -119,7 +119,7 @@ fn summary(file: &FilePolicy) -> String {
 /// # Errors
 /// [`Error::InvalidArgument`] for a path that servers may read in different ways: such a request is denied.
 fn decided(routes: &RoutePolicy, host: &str, path: &str, method: &str) -> Result<String, Error> {
-    let ambiguous = "servers may read this path in different ways: the request is denied with ROUTE_AMBIGUOUS";
+    let ambiguous = "servers may read this path or host in different ways: the request is denied with ROUTE_AMBIGUOUS";
     let rule = routes.find(host, path, method).map_err(|_| Error::invalid("path", ambiguous))?;
     let Some(Route { demand, line, .. }) = rule else {
         return Ok("no rule means the request: a valid token is needed".to_owned());

@@ -47,7 +47,7 @@ pub struct Route {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RoutePolicy(pub Vec<Route>);
 
-/// A path that servers may read in different ways, so that no rule can be relied on.
+/// A path or a host that servers may read in different ways, so that no rule can be relied on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ambiguous;
 
@@ -59,6 +59,10 @@ impl RoutePolicy {
     pub fn find(&self, host: &str, path: &str, method: &str) -> Result<Option<&Route>, Ambiguous> {
         if self.0.is_empty() {
             return Ok(None);
+        }
+        // Two headers Host are one list by the time that they are seen here.
+        if self.0.iter().any(|route| !route.hosts.is_empty()) && !is_host(host) {
+            return Err(Ambiguous);
         }
         let (host, path) = (host_name(host), RoutePath::parse(path).ok_or(Ambiguous)?);
         Ok(self.0.iter().find(|route| route.means(&host, &path, method)))
@@ -109,8 +113,7 @@ impl HostPattern {
     /// Reads `shop.example.com` or `*.example.com`, without a port.
     pub fn parse(text: &str) -> Option<Self> {
         let name = text.strip_prefix('*').unwrap_or(text);
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-        let is_name = !name.is_empty() && name.chars().all(plain) && host_name(name) == name.to_ascii_lowercase();
+        let is_name = is_host(name) && host_name(name) == name.to_ascii_lowercase();
         match (is_name, text.starts_with('*')) {
             (true, false) if !name.starts_with('.') => Some(Self::Exact(name.to_ascii_lowercase())),
             (true, true) if name.len() > 1 && name.starts_with('.') => Some(Self::Below(name.to_ascii_lowercase())),
@@ -124,6 +127,12 @@ impl HostPattern {
             Self::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
         }
     }
+}
+
+/// True for one host, perhaps with a port.
+fn is_host(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    !text.is_empty() && text.chars().all(plain)
 }
 
 /// The name of a host without its port and the dot at its end, in lower case.
@@ -172,7 +181,7 @@ mod tests {
             ("badexample.com", "/public", "GET", None),
             ("shop.example.com", "/publicity", "GET", None),
             ("shop.example.com", "/Public", "GET", None),
-            ("", "/admin/", "DELETE", Some(3)),
+            ("other", "/admin/", "DELETE", Some(3)),
             ("[::1]:8080", "/x", "GET", Some(4)),
             ("[::1]", "/x", "GET", Some(4)),
         ] {
@@ -182,7 +191,12 @@ mod tests {
 
     #[test]
     fn an_ambiguous_path_is_refused_where_there_are_rules() {
+        let by_host = RoutePolicy(vec![route("a.example.com", "", &[], 1)]);
+        for host in ["", "a.example.com,b.example.com", "a.example.com b", "a@b"] {
+            assert_eq!(found(&by_host, host, "/", "GET"), Err(Ambiguous), "{host}");
+        }
         let rules = RoutePolicy(vec![route("", "/public", &[], 1)]);
+        assert_eq!(found(&rules, "", "/public", "GET"), Ok(Some(1)), "no rule asks for it");
         assert_eq!(found(&rules, "h", "/public/../admin", "GET"), Err(Ambiguous));
         assert_eq!(found(&RoutePolicy::default(), "h", "/public/../admin", "GET"), Ok(None));
     }
