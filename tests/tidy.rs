@@ -68,6 +68,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
             "server",
             "store",
             "telemetry",
+            "xds",
         ],
     ),
     ("main", &[]),

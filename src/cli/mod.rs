@@ -7,6 +7,7 @@ mod dev;
 mod hash;
 mod healthcheck;
 mod keys;
+mod mesh;
 mod migrate;
 mod output;
 mod policy;
@@ -71,6 +72,8 @@ enum Command {
     Audit(audit::Audit),
     /// Check a policy file and explain it, and make service tokens
     Policy(policy::Policy),
+    /// Print configuration of proxies that verify tokens by themselves
+    Mesh(mesh::Mesh),
     /// Find out what a password hash may cost on this machine
     Hash(hash::Hash),
     /// Check the settings of serve, and print them
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => block_on(command.run()),
         Command::Audit(command) => block_on(command.run()),
         Command::Policy(command) => command.run(),
+        Command::Mesh(command) => command.run(),
         Command::Hash(command) => block_on(command.run()),
         Command::Config(command) => block_on(command.run(&given::<Cli>())),
         Command::Healthcheck(command) => block_on(command.run()),

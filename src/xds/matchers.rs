@@ -17,8 +17,8 @@ const JWT_AUTHN: &str = "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentic
 const JWT_FILTER: &str = "envoy.filters.http.jwt_authn";
 const ALLOW: u32 = 0;
 const DENY: u32 = 1;
-/// A name that no token has: a list needs one.
-const NOBODY: &str = "none.invalid";
+/// Names that no token has: a list needs one, and no name may be on two of the same matcher.
+const NOBODY: [&str; 3] = ["no-session.invalid", "no-user.invalid", "no-epoch.invalid"];
 /// Epochs of a user, from the least one that lives on, that pass. Who logs in at once after a logout everywhere is not to wait until
 /// this has spread.
 const EPOCHS: i64 = 4;
@@ -53,9 +53,9 @@ pub(super) fn refused<'e>(
             put(&mut alive, 1, format!("e{epoch}.{user}").as_bytes());
         }
     }
-    for list in [&mut ended, &mut banned, &mut alive] {
+    for (list, nobody) in [&mut ended, &mut banned, &mut alive].into_iter().zip(NOBODY) {
         if list.is_empty() {
-            put(list, 1, NOBODY.as_bytes());
+            put(list, 1, nobody.as_bytes());
         }
     }
     // Of the names that match, the longest counts: an epoch that lives on before all of its user.

@@ -1,0 +1,139 @@
+//! `countersign mesh`: configuration of proxies that verify tokens by themselves.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::output::say;
+use crate::{error::Error, xds::Name};
+
+const ENVOY: &str = include_str!("envoy.yaml");
+
+#[derive(Args)]
+pub(super) struct Mesh {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Print the configuration of an Envoy that verifies tokens by itself, and is told of revocations
+    EnvoyConfig(EnvoyConfig),
+}
+
+#[derive(Args)]
+struct EnvoyConfig {
+    /// Addresses of Countersign's gRPC port: HOST:PORT, several with commas
+    #[arg(long, default_value = "countersign:50051", value_delimiter = ',')]
+    countersign: Vec<String>,
+
+    /// Address of the application behind the proxy
+    #[arg(long, default_value = "app:8080")]
+    app: String,
+
+    /// Address on which the proxy listens
+    #[arg(long, default_value = "0.0.0.0:8000")]
+    listen: String,
+
+    /// Name of the proxy, by which Countersign's log calls it
+    #[arg(long, default_value = "edge-1")]
+    node: String,
+
+    /// Behaviour of the proxy when its lists have expired
+    #[arg(long, default_value = "closed")]
+    fail: Fail,
+
+    /// Lists that older revocations are spread over: one for each 50,000 that are to be expected
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    bases: u16,
+}
+
+/// The behaviour of a proxy that does not know any more what has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Fail {
+    /// It refuses all tokens
+    Closed,
+    /// It accepts tokens that were revoked
+    Open,
+}
+
+impl Mesh {
+    pub(super) fn run(self) -> Result<(), Error> {
+        match self.action {
+            Action::EnvoyConfig(config) => say(config.text()?.trim_end()),
+        }
+    }
+}
+
+impl EnvoyConfig {
+    fn text(&self) -> Result<String, Error> {
+        let bases = (0..self.bases).map(|part| Name::Base(part, self.bases));
+        let names: Vec<Name> = bases.chain([Name::Recent, Name::Opened]).collect();
+        let lists: Vec<String> = names.into_iter().map(|name| list(name, self.fail)).collect();
+        let endpoints: Result<Vec<String>, Error> = self.countersign.iter().map(|addr| endpoint(addr)).collect();
+        let (listen, app) = (split("listen", &self.listen)?, split("app", &self.app)?);
+        let fallback = match self.fail {
+            Fail::Closed => "every token is refused",
+            Fail::Open => "tokens that were revoked pass",
+        };
+        if !self.node.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) || self.node.is_empty() {
+            return Err(Error::invalid("node", "letters, digits and - . _"));
+        }
+        Ok(ENVOY
+            .replace("@FALLBACK@", fallback)
+            .replace("@NODE@", &self.node)
+            .replace("@LISTEN_HOST@", listen.0)
+            .replace("@LISTEN_PORT@", listen.1)
+            .replace("@APP_HOST@", app.0)
+            .replace("@APP_PORT@", app.1)
+            .replace("@LISTS@", &lists.join("\n"))
+            .replace("@ENDPOINTS@", &endpoints?.join("\n")))
+    }
+}
+
+fn endpoint(addr: &str) -> Result<String, Error> {
+    let (host, port) = split("countersign", addr)?;
+    let place = format!("{{ socket_address: {{ address: {host}, port_value: {port} }} }}");
+    Ok(format!("        - {{ endpoint: {{ address: {place} }} }}"))
+}
+
+/// The host and the port of an address.
+fn split<'a>(setting: &'static str, addr: &'a str) -> Result<(&'a str, &'a str), Error> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let found = addr.rsplit_once(':').filter(|(host, port)| {
+        !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    found.ok_or_else(|| Error::invalid(setting, "HOST:PORT"))
+}
+
+/// The filter of a list. Until it has come, and when it has expired, what the mode says holds for whoever has a token.
+fn list(name: Name, fail: Fail) -> String {
+    let kind = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
+    let verdict = if fail == Fail::Closed { "DENY" } else { "ALLOW" };
+    let action = |name: &str, verdict: &str| {
+        format!(
+            "{{ action: {{ name: {name}, typed_config: {{ \"@type\": type.googleapis.com/envoy.config.rbac.v3.Action, \
+             name: {name}, action: {verdict} }} }} }}"
+        )
+    };
+    format!(
+        r#"          - name: {name}
+            config_discovery:
+              type_urls: [{kind}]
+              apply_default_config_without_warming: true
+              config_source: {{ resource_api_version: V3, ads: {{}} }}
+              default_config:
+                "@type": {kind}
+                matcher:
+                  matcher_tree:
+                    input: {{ name: key, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.matching.common_inputs.network.v3.FilterStateInput, key: countersign.session }} }}
+                    custom_match:
+                      name: everybody
+                      typed_config:
+                        "@type": type.googleapis.com/xds.type.matcher.v3.ServerNameMatcher
+                        domain_matchers:
+                        - domains: ["*"]
+                          on_match: {stale}
+                  on_no_match: {passes}"#,
+        stale = action("stale", verdict),
+        passes = action("passes", "ALLOW"),
+    )
+}

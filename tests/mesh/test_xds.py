@@ -1,0 +1,153 @@
+"""Envoy verifies tokens by itself, and Countersign tells it what has ended: no call for a request."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from actors import User
+from asked import ask, bearer
+from processes import environment, wait_until
+from proxies import Envoy, free_port
+
+TTL = 3
+
+
+class Told(Envoy):
+    """An Envoy with the configuration that the binary prints."""
+
+    file = "envoy/envoy.yaml"
+
+    def __init__(self, job, app, addresses, *settings):
+        self.port, self.more_port = free_port(), free_port()
+        self.dir = job.dir / f"told-{self.port}"
+        self.dir.mkdir()
+        command = [job.binary, "mesh", "envoy-config", "--countersign", ",".join(addresses)]
+        command += ["--app", f"127.0.0.1:{app.port}", "--listen", f"127.0.0.1:{self.port}", *settings]
+        made = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
+        self.config = self.dir / "envoy.yaml"
+        self.config.write_text(made.stdout.replace("port_value: 9901", f"port_value: {self.more_port}"))
+        self.log = self.dir / "log"
+        with open(self.log, "wb") as log:
+            words = [str(word) for word in self.command()]
+            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
+        wait_until("Envoy listens", lambda: self.runs() and self.is_ready(), 30)
+
+
+@pytest.fixture(scope="module")
+def source(job, dev):
+    return job.serve("told-by", dev, "--audience", "internal,billing", "--proxy-ttl", f"{TTL}s")
+
+
+@pytest.fixture(scope="module")
+def told(job, app, source):
+    proxy = Told(job, app, [source.facts["grpc_addr"]])
+    yield proxy
+    proxy.end()
+
+
+@pytest.fixture
+def stranger_of(job):
+    server = job.dev("of-others", "--proxy-ttl", f"{TTL}s")
+    return server, User(server.client, "carol", roles=["reader"])
+
+
+def status(proxy, token, path="/orders"):
+    return ask(proxy.port, path, bearer(token) if token else []).status
+
+
+def passes(proxy, token):
+    return wait_until("the token passes", lambda: status(proxy, token) == 200, 30)
+
+
+def refused(proxy, token, seconds=10):
+    begun = time.monotonic()
+    wait_until("the token is refused", lambda: status(proxy, token) == 401, seconds)
+    return time.monotonic() - begun
+
+
+def test_tokens_are_verified_and_sessions_refused_that_have_ended(told, source, alice, client):
+    one, other = alice.login(), alice.login()
+    passes(told, one.access_token)
+    answer = ask(told.port, "/orders", bearer(one.access_token) + [("x-auth-user-id", "spoofed")])
+    assert (answer.seen("x-auth-user-id"), answer.seen("x-auth-session-id")) == ([alice.id], [one.session_id])
+    assert answer.seen("x-auth-scope") == ["reader"]
+    assert ask(told.port, "/public", [("x-auth-user-id", "spoofed")]).seen("x-auth-user-id") == []
+    assert status(told, None) == 401 and status(told, one.access_token[:-4] + "AAAA") == 401
+    client.call("Revoke", session_id=one.session_id)
+    took = refused(told, one.access_token)
+    print(f"refused {took * 1000:.1f} ms after Revoke was answered")
+    answer = ask(told.port, "/orders", bearer(one.access_token))
+    assert "TOKEN_REVOKED" in answer.get("www-authenticate"), answer
+    assert status(told, other.access_token) == 200
+
+
+def test_all_sessions_of_a_user_end_and_new_ones_pass(told, alice, client):
+    before = [alice.login() for _ in range(3)]
+    passes(told, before[0].access_token)
+    for again in range(6):
+        client.call("Revoke", user_id=alice.id)
+        for tokens in before:
+            refused(told, tokens.access_token)
+        after = alice.login()
+        assert status(told, after.access_token) == 200, f"after {again + 1} times"
+        before = [after]
+    kept = alice.login()
+    client.call("Revoke", user_id=alice.id, keep_session_id=kept.session_id)
+    refused(told, before[0].access_token)
+    assert status(told, kept.access_token) == 200
+
+
+def test_a_user_who_is_disabled_and_a_reused_token(told, alice, client):
+    tokens = alice.login()
+    passes(told, tokens.access_token)
+    client.call("UpdateUser", user_id=alice.id, disabled=True)
+    refused(told, tokens.access_token)
+    client.call("UpdateUser", user_id=alice.id, disabled=False)
+    tokens = alice.login()
+    passes(told, tokens.access_token)
+
+
+def test_a_proxy_that_hears_nothing_refuses_and_goes_on_when_it_hears_again(told, source, alice):
+    tokens = alice.login()
+    passes(told, tokens.access_token)
+    os.kill(source.process.pid, signal.SIGSTOP)
+    try:
+        took = refused(told, tokens.access_token, 4 * TTL)
+        assert took < 2 * TTL + 1, took
+        assert ask(told.port, "/public").status == 200
+    finally:
+        os.kill(source.process.pid, signal.SIGCONT)
+    passes(told, tokens.access_token)
+
+
+def test_a_replica_that_is_cut_from_the_database_confirms_nothing(told, source, dev, alice):
+    tokens = alice.login()
+    passes(told, tokens.access_token)
+    with dev.frozen_database():
+        took = refused(told, tokens.access_token, 5 * TTL)
+        assert took < 3 * TTL, took
+    passes(told, tokens.access_token)
+
+
+def test_a_killed_key_dies_at_the_proxy(job, app, stranger_of):
+    server, user = stranger_of
+    proxy = Told(job, app, [server.facts["grpc_addr"]])
+    try:
+        tokens = user.login()
+        passes(proxy, tokens.access_token)
+        facts = server.facts
+        database = ["--database-url", facts["database_url"], "--master-key-file", facts["master_key_file"]]
+        header = tokens.access_token.partition(".")[0]
+        kid = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))["kid"]
+        killed = job.command("keys", "kill", kid, *database)
+        assert killed.returncode == 0, killed.stderr
+        took = refused(proxy, tokens.access_token)
+        print(f"its token was refused {took * 1000:.0f} ms after the kill")
+        passes(proxy, user.login().access_token)
+    finally:
+        proxy.end()
