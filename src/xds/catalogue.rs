@@ -77,6 +77,12 @@ impl Contents {
         self.tokens.version
     }
 
+    /// The lists, for tests that change them.
+    #[cfg(test)]
+    pub(super) fn lists(&mut self) -> &mut Lists {
+        &mut self.lists
+    }
+
     /// The moment as of which they are complete; None before the first load.
     pub fn complete_as_of(&self) -> Option<BootInstant> {
         self.complete_as_of

@@ -61,7 +61,8 @@ struct Held {
     acked: Option<Version>,
     /// The push under way, and its version.
     sent: Option<(u64, Version)>,
-    refused: Option<Version>,
+    /// The version that the proxy refused, and until when it is not sent again.
+    refused: Option<(Version, Instant)>,
     expires_at: Option<Instant>,
 }
 
@@ -93,7 +94,7 @@ impl Subscriber {
     }
 
     /// Notes what it says of a push. Gives the names that it has refused.
-    pub fn hear(&mut self, ack: &Ack) -> Vec<Name> {
+    pub fn hear(&mut self, ack: &Ack, now: Instant) -> Vec<Name> {
         if self.confirming == Some(ack.nonce) {
             self.confirming = None;
             if ack.refusal.is_some() {
@@ -111,7 +112,7 @@ impl Subscriber {
                 if ack.refusal.is_none() {
                     held.acked = Some(version);
                 } else {
-                    held.refused = Some(version);
+                    held.refused = Some((version, now + self.ttl));
                     refused.push(*name);
                 }
             }
@@ -125,7 +126,8 @@ impl Subscriber {
         let names: Vec<Name> = self.held.keys().copied().collect();
         for name in names {
             let Some(wanted) = self.wanted(name, contents) else { continue };
-            let is_current = |held: &Held| held.acked == Some(wanted) || held.refused == Some(wanted);
+            let was_refused = |held: &Held| held.refused.is_some_and(|(version, end)| version == wanted && now < end);
+            let is_current = |held: &Held| held.acked == Some(wanted) || was_refused(held);
             if self.held.get(&name).is_none_or(|held| held.sent.is_some() || is_current(held)) {
                 continue;
             }
@@ -202,5 +204,204 @@ impl Subscriber {
             Name::Opened => Some(Version { base: contents.opened_version(), end: 0 }),
             Name::Tokens => Some(Version { base: contents.tokens_version(), end: 0 }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_token::{
+        ids::SessionId,
+        revocation::{Revocation, Subject},
+    };
+    use proptest::prelude::*;
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const TTL: Duration = Duration::from_secs(10);
+    const T0: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    /// What happens next.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Sessions end.
+        End(u8),
+        /// Time passes, in seconds.
+        Pass(u8),
+        /// A new base is made.
+        Rebase,
+        /// All is read anew.
+        Replace,
+        /// The proxy takes the oldest message that is on its way, or refuses it.
+        Take(bool),
+        /// The proxy loses its stream, and comes back.
+        Reconnect,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (1..20_u8).prop_map(Step::End),
+            4 => (0..7_u8).prop_map(Step::Pass),
+            1 => Just(Step::Rebase),
+            1 => Just(Step::Replace),
+            8 => prop::bool::weighted(0.9).prop_map(Step::Take),
+            1 => Just(Step::Reconnect),
+        ]
+    }
+
+    /// A proxy as Envoy is one, the lists, and what is on the way between them.
+    struct World {
+        contents: Contents,
+        subscriber: Subscriber,
+        names: Vec<Name>,
+        now: Instant,
+        ended: u128,
+        on_the_way: Vec<(Push, u128)>,
+        /// The content of each resource that the proxy has, and when it expires.
+        has: BTreeMap<Name, (Arc<Encoded>, Option<Instant>)>,
+        /// The sessions that had ended when the newest message that the proxy took was sent, and confirmed all.
+        told: u128,
+    }
+
+    fn revocation(number: u128) -> Revocation {
+        let expires_at = T0 + Duration::from_secs(1 << 32);
+        Revocation { subject: Subject::Session(SessionId(Uuid::from_u128(number))), expires_at }
+    }
+
+    impl World {
+        fn new(names: &[Name]) -> Self {
+            let mut contents = Contents::default();
+            contents.lists().replace(&[], T0);
+            let mut subscriber = Subscriber::new(TTL);
+            subscriber.subscribe(names.iter().copied(), []);
+            let (on_the_way, has) = (Vec::new(), BTreeMap::new());
+            Self {
+                contents,
+                subscriber,
+                names: names.to_vec(),
+                now: Instant::now(),
+                ended: 0,
+                on_the_way,
+                has,
+                told: 0,
+            }
+        }
+
+        fn go(&mut self, step: &Step) {
+            match step {
+                Step::End(count) => {
+                    let more = (self.ended..self.ended + u128::from(*count)).map(revocation).collect::<Vec<_>>();
+                    self.ended += u128::from(*count);
+                    self.contents.lists().add(&more);
+                }
+                Step::Pass(seconds) => self.now += Duration::from_secs(u64::from(*seconds)),
+                Step::Rebase => drop(self.contents.lists().look_after(T0 + Duration::from_secs(1 << 31))),
+                Step::Replace => {
+                    let all: Vec<_> = (0..self.ended).map(revocation).collect();
+                    self.contents.lists().replace(&all, T0);
+                }
+                Step::Take(takes) if !self.on_the_way.is_empty() => self.take(*takes),
+                Step::Take(_) => {}
+                Step::Reconnect => {
+                    self.on_the_way.clear();
+                    self.subscriber = Subscriber::new(TTL);
+                    self.subscriber.subscribe(self.names.iter().copied(), []);
+                }
+            }
+            let due = self.subscriber.due(&self.contents, true, self.now);
+            self.on_the_way.extend(due.into_iter().map(|push| (push, self.ended)));
+        }
+
+        /// As Envoy does: what has expired cannot be confirmed, and is refused.
+        fn take(&mut self, takes: bool) {
+            let (push, ended) = self.on_the_way.remove(0);
+            self.has.retain(|_, (_, end)| end.is_none_or(|end| self.now < end));
+            let lacks = push.resources.iter().any(|it| it.content.is_none() && !self.has.contains_key(&it.name));
+            if !takes || lacks {
+                let refusal = Some("no".to_owned());
+                self.subscriber.hear(&Ack { nonce: push.nonce, refusal }, self.now);
+                return;
+            }
+            for Pushed { name, content, ttl, .. } in push.resources {
+                let end = ttl.map(|ttl| self.now + ttl);
+                match (content, self.has.get_mut(&name)) {
+                    (Some(content), _) => drop(self.has.insert(name, (content, end))),
+                    (None, Some(held)) => held.1 = end,
+                    (None, None) => {}
+                }
+                if name == Name::Recent {
+                    self.told = self.told.max(ended);
+                }
+            }
+            self.subscriber.hear(&Ack { nonce: push.nonce, refusal: None }, self.now);
+        }
+
+        /// True if the proxy lets tokens pass: it has all that it wants, and none of it has expired.
+        fn is_open(&self) -> bool {
+            self.names
+                .iter()
+                .all(|name| self.has.get(name).is_some_and(|(_, end)| end.is_none_or(|end| self.now < end)))
+        }
+
+        fn refuses(&self, number: u128) -> bool {
+            let text = Uuid::from_u128(number).to_string();
+            let lists = self.has.iter().filter(|(name, _)| matches!(name, Name::Recent | Name::Base(..)));
+            lists.into_iter().any(|(_, (content, _))| content.windows(text.len()).any(|at| at == text.as_bytes()))
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever is refused, lost, late or made anew: an open proxy refuses all that had ended when it was last told.
+        #[test]
+        fn p1_an_open_proxy_refuses_all_that_it_was_told_of(
+            steps in prop::collection::vec(step(), 1..80),
+            parts in 0..3_u16,
+        ) {
+            let bases = (0..parts).map(|part| Name::Base(part, parts));
+            let names: Vec<Name> = bases.chain([Name::Recent]).collect();
+            let mut world = World::new(&names);
+            for step in &steps {
+                world.go(step);
+                if world.is_open() {
+                    for number in 0..world.told {
+                        prop_assert!(world.refuses(number), "{} of {} after {:?}", number, world.told, step);
+                    }
+                }
+            }
+        }
+
+        /// And if the proxy takes what it is sent, it is told of everything.
+        #[test]
+        fn a_proxy_that_takes_everything_is_told_of_everything(steps in prop::collection::vec(step(), 1..60)) {
+            let mut world = World::new(&[Name::Base(0, 2), Name::Base(1, 2), Name::Recent, Name::Opened]);
+            for step in &steps {
+                world.go(step);
+            }
+            world.go(&Step::End(1));
+            for _ in 0..40 {
+                world.go(&Step::Take(true));
+                world.go(&Step::Pass(1));
+            }
+            prop_assert!(world.is_open());
+            prop_assert_eq!(world.told, world.ended);
+        }
+    }
+
+    #[test]
+    fn nothing_is_confirmed_to_a_proxy_by_a_replica_that_is_not_fresh() {
+        let mut world = World::new(&[Name::Recent]);
+        for _ in 0..3 {
+            world.go(&Step::Pass(0));
+            world.go(&Step::Take(true));
+        }
+        let confirms = |world: &mut World, fresh| {
+            world.now += TTL / HEARTBEATS;
+            let due = world.subscriber.due(&world.contents, fresh, world.now);
+            due.iter().any(|push| push.resources.iter().any(|it| it.content.is_none()))
+        };
+        assert!(!confirms(&mut world, false) && confirms(&mut world, true));
     }
 }

@@ -151,3 +151,59 @@ def test_a_killed_key_dies_at_the_proxy(job, app, stranger_of):
         passes(proxy, user.login().access_token)
     finally:
         proxy.end()
+
+
+def test_the_time_from_revoke_to_the_refusal(told, alice, client):
+    """Revoked at another replica than the one that tells the proxy."""
+    sessions = [alice.login() for _ in range(50)]
+    passes(told, sessions[-1].access_token)
+    times = []
+    for tokens in sessions:
+        assert status(told, tokens.access_token) == 200
+        client.call("Revoke", session_id=tokens.session_id)
+        times.append(refused(told, tokens.access_token) * 1000)
+    times.sort()
+    print(f"p50 {times[25]:.1f} ms, longest of 50 {times[-1]:.1f} ms from the answer of Revoke to the refusal")
+    assert times[25] < 100, times
+
+
+def test_a_replica_that_stops_is_left_for_another_with_no_wrong_answer(job, app, dev, alice, client):
+    settings = ["--audience", "internal,billing", "--proxy-ttl", f"{TTL}s"]
+    one, other = (job.serve(name, dev, *settings) for name in ("told-by-one", "told-by-other"))
+    proxy = Told(job, app, [one.facts["grpc_addr"], other.facts["grpc_addr"]])
+    try:
+        alive, dead = alice.login(), alice.login()
+        passes(proxy, alive.access_token)
+        client.call("Revoke", session_id=dead.session_id)
+        refused(proxy, dead.access_token)
+        for server in (one, other):
+            assert server.end() == []
+            passes(proxy, alive.access_token)
+            # Whichever replica tells it, what has ended has ended.
+            begun, statuses = time.monotonic(), []
+            while time.monotonic() - begun < TTL:
+                statuses.append((status(proxy, alive.access_token), status(proxy, dead.access_token)))
+            assert {dead for _, dead in statuses} == {401}
+            print(f"{sum(alive != 200 for alive, _ in statuses)} of {len(statuses)} live requests were refused")
+            again = job.serve(f"{server.name}-again", dev, *settings, "--grpc-addr", server.facts["grpc_addr"])
+            passes(proxy, alive.access_token)
+            assert again.runs()
+    finally:
+        proxy.end()
+
+
+def test_many_revocations_are_spread_over_bases(job, app, source, dev, alice, client):
+    """More than are recent: they are in bases, which each proxy has confirmed before they leave the recent list."""
+    proxy = Told(job, app, [source.facts["grpc_addr"]], "--bases", "4")
+    try:
+        alive = alice.login()
+        dead = [alice.login() for _ in range(1200)]
+        passes(proxy, alive.access_token)
+        for tokens in dead:
+            client.call("Revoke", session_id=tokens.session_id, wait={"nanos": 1})
+        for tokens in [*dead[:50], *dead[-50:]]:
+            refused(proxy, tokens.access_token)
+        assert status(proxy, alive.access_token) == 200
+        assert "refuses what it is told" not in source.err.read_text()
+    finally:
+        proxy.end()

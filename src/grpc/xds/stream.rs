@@ -127,7 +127,7 @@ impl Session {
         if let Ok(nonce) = message.response_nonce.parse() {
             let refusal = message.error_detail.map(|detail| detail.message);
             let ack = Ack { nonce, refusal };
-            let refused = self.subscriber.hear(&ack);
+            let refused = self.subscriber.hear(&ack, Instant::now());
             if let Some(reason) = ack.refusal {
                 let resources = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 tracing::error!(
