@@ -1,5 +1,5 @@
-//! The lists of what has ended, for proxies. New entries go to the end; from time to time all are put together into a base, so that
-//! what has to be sent for each new one stays short.
+//! The lists of what has ended, for proxies. New entries go to the end. From time to time all are put together into
+//! a base, so that what has to be sent for each new one stays short.
 
 use std::{
     collections::{HashMap, VecDeque},

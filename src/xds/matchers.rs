@@ -24,7 +24,7 @@ const NOBODY: [&str; 3] = ["no-session.invalid", "no-user.invalid", "no-epoch.in
 const EPOCHS: i64 = 4;
 const TOKEN_LEEWAY_SECONDS: u32 = 5;
 
-/// What the extension that verifies tokens needs to know.
+/// The facts that the extension that verifies tokens needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TokenRules {
     /// The claim `iss`.

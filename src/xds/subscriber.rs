@@ -222,7 +222,7 @@ mod tests {
     const TTL: Duration = Duration::from_secs(10);
     const T0: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
-    /// What happens next.
+    /// An event.
     #[derive(Clone, Debug)]
     enum Step {
         /// Sessions end.
@@ -313,7 +313,7 @@ mod tests {
             self.on_the_way.extend(due.into_iter().map(|push| (push, self.ended)));
         }
 
-        /// As Envoy does: what has expired cannot be confirmed, and is refused.
+        /// Takes a message as Envoy does: what has expired cannot be confirmed, and is refused.
         fn take(&mut self, takes: bool) {
             let (push, ended) = self.on_the_way.remove(0);
             self.has.retain(|_, (_, end)| end.is_none_or(|end| self.now < end));
@@ -354,7 +354,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// Whatever is refused, lost, late or made anew: an open proxy refuses all that had ended when it was last told.
+        /// An open proxy refuses all that had ended when it was last told, whatever was refused, lost, late or made anew.
         #[test]
         fn p1_an_open_proxy_refuses_all_that_it_was_told_of(
             steps in prop::collection::vec(step(), 1..80),

@@ -49,9 +49,9 @@ struct EnvoyConfig {
 /// The behaviour of a proxy that does not know any more what has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Fail {
-    /// It refuses all tokens
+    /// Refuses all tokens
     Closed,
-    /// It accepts tokens that were revoked
+    /// Accepts tokens that were revoked
     Open,
 }
 

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Duration of a stream: proxies find new replicas.
 const LIFE: Duration = Duration::from_secs(3600);
 
-/// What all streams need.
+/// The things that all streams need.
 #[derive(Clone, Debug)]
 pub(super) struct Proxies {
     pub auth: Arc<Auth>,
