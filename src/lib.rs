@@ -1,7 +1,7 @@
 //! Countersign: an authentication service that internal microservices delegate to over gRPC.
 //!
 //! The folders are layers and imports go one way, which `tests/tidy.rs` checks. The way is `main -> cli -> server ->
-//! {grpc, http} -> authz -> {edge, auth} -> {net, revocation, crypto, store} -> domain`. `revocation` reads and writes the log
+//! {grpc, http} -> {authz, xds} -> {edge, auth} -> {net, revocation, crypto, store} -> domain`. `revocation` reads and writes the log
 //! through `store`; `crypto` and `store` never see each other; `clock`, `config`, `error` and `telemetry` are leaves.
 //! ARCHITECTURE.md has the walkthroughs.
 
