@@ -50,7 +50,7 @@ pub enum Delivery {
 }
 
 /// Successors that nobody has used after which a proxy is taken for one that hands no cookies on.
-const UNDELIVERED: u32 = 2;
+const UNDELIVERED: u32 = 6;
 
 /// The result of a Refresh.
 #[derive(Debug)]

@@ -39,6 +39,9 @@ pub const BROWSER_CLIENT_ID: &str = "browser";
 /// The longest time that a session may take to go on within a call. Proxies wait for about as long.
 const RENEWED_WITHIN: Duration = Duration::from_secs(1);
 
+/// Bytes of a path with its query that a login leads back to.
+pub const MAX_RETURN_TO: usize = 2048;
+
 /// Decides about requests.
 #[derive(Clone, Debug)]
 pub struct Authorizer {
@@ -73,8 +76,6 @@ pub enum Decision {
 pub struct Allowed {
     /// The token by which it passes; None for a request without one.
     pub token: Option<Arc<VerifiedToken>>,
-    /// The place where the token came; None for a request without one.
-    pub place: Option<TokenPlace>,
     /// The tokens with which the browser's session went on within the call.
     pub renewed: Option<TokenPair>,
     /// Are the browser's cookies worth nothing any more, so that they are taken away?
@@ -124,13 +125,19 @@ impl Authorizer {
             Err(credentials::Malformed) => (Err(Denial::token_malformed()), None),
             Ok(Credentials::None) => (Err(Denial::token_missing()), None),
             Ok(Credentials::Presented(token, place)) => (self.verify(token, demand)?.map(|t| (t, None)), Some(place)),
-            Ok(Credentials::Cookies(cookies)) => {
-                (self.verify_cookies(cookies, demand, renewal).await?, Some(TokenPlace::Cookie))
+            Ok(Credentials::Cookies(cookies, query)) => {
+                match (self.verify_cookies(cookies, demand, renewal).await?, query) {
+                    // Cookies that mean nothing any more are not to hide a token that the page has put into the query.
+                    (Err(denial), Some(token)) if denial.class == Class::Unauthenticated && !denial.clears_cookies => {
+                        (self.verify(token, demand)?.map(|token| (token, None)), Some(TokenPlace::Query))
+                    }
+                    (found, _) => (found, Some(TokenPlace::Cookie)),
+                }
             }
         };
         Ok(match found {
             Ok((token, renewed)) => {
-                Decision::Allowed(Box::new(Allowed { token: Some(token), place, renewed, clears_cookies: false }))
+                Decision::Allowed(Box::new(Allowed { token: Some(token), renewed, clears_cookies: false }))
             }
             // Who has shown a token by itself is to hear that it is none.
             Err(denial) if demand.access == Access::Optional && is_anonymous(&denial, place) => {
@@ -233,9 +240,11 @@ impl Authorizer {
         let leads = self.policy.browser_sessions == BrowserSessions::LoginPage
             && denial.class == Class::Unauthenticated
             && request.navigates
-            && request.method == "GET";
+            // A proxy that names no method names no path either.
+            && ["GET", ""].contains(&request.method);
         let login = leads.then(|| match request.target {
-            "" => "/login".to_owned(),
+            // What the page would not lead back to is left away.
+            target if target.is_empty() || target.len() > MAX_RETURN_TO => "/login".to_owned(),
             target => format!("/login?return_to={}", encoded(target, b"%&+#=?;")),
         });
         Denial { login, ..denial }
@@ -244,7 +253,7 @@ impl Authorizer {
 
 impl Decision {
     fn nobody(clears_cookies: bool) -> Self {
-        Self::Allowed(Box::new(Allowed { token: None, place: None, renewed: None, clears_cookies }))
+        Self::Allowed(Box::new(Allowed { token: None, renewed: None, clears_cookies }))
     }
 }
 

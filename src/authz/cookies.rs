@@ -3,7 +3,7 @@
 //! A refresh cookie may carry the access token that came with it, behind a `~`: then one cookie is a whole session. Proxies that
 //! hand on a single Set-Cookie of an answer (nginx) are given that one.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use time::OffsetDateTime;
 
@@ -13,10 +13,12 @@ use crate::{auth::tokens::TokenPair, crypto::secret::Secret, domain::policy::Aut
 pub const DEVICE_COOKIE: &str = "__Host-countersign-device";
 /// Time for which browsers keep a cookie at most.
 const DEVICE_LIFETIME: Duration = Duration::from_secs(400 * 86_400);
+/// Tokens whose sessions a logout ends at most: browsers have two.
+const MOST_ENDED: usize = 12;
 const SEPARATOR: char = '~';
 
 /// The cookies of ours in a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cookies<'r> {
     /// The access token.
     pub access: Option<&'r str>,
@@ -26,6 +28,13 @@ pub struct Cookies<'r> {
     pub carried: Option<&'r str>,
     /// The hint of a known device.
     pub device: Option<&'r str>,
+}
+
+/// Prints nothing of them: they are secrets.
+impl fmt::Debug for Cookies<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cookies(..)")
+    }
 }
 
 /// Several cookies of one name: which one counts, nobody can say.
@@ -61,6 +70,33 @@ impl<'r> Cookies<'r> {
         }
         Ok(cookies)
     }
+}
+
+/// A token in a cookie, of which there may be several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HeldToken {
+    /// A refresh token.
+    Refresh(Secret),
+    /// An access token.
+    Access(Secret),
+}
+
+/// All tokens in cookies, for whoever ends the sessions of all: where there are several, nobody knows which one counts.
+pub fn all_tokens(headers: &[&[u8]], policy: &AuthzPolicy) -> Vec<HeldToken> {
+    let mut found = Vec::new();
+    for (name, value) in headers.iter().flat_map(|header| pairs(header)) {
+        let Ok(value) = std::str::from_utf8(value) else { continue };
+        let secret = |text: &str| Secret::new(text.to_owned());
+        if name == policy.access_cookie.as_bytes() {
+            found.push(HeldToken::Access(secret(value)));
+        } else if name == policy.refresh_cookie.as_bytes() {
+            let (refresh, carried) = value.split_once(SEPARATOR).unwrap_or((value, ""));
+            found.push(HeldToken::Refresh(secret(refresh)));
+            found.push(HeldToken::Access(secret(carried)));
+        }
+    }
+    found.truncate(MOST_ENDED);
+    found
 }
 
 /// The cookies of a header: names and values without the spaces around them.
@@ -121,8 +157,9 @@ pub fn passed_on(headers: &[&[u8]], policy: &AuthzPolicy, access: PassedOn<'_>) 
     }
     let mut rest = String::new();
     let mut add = |name: &str, value: &str| {
-        let separator = if rest.is_empty() { "" } else { "; " };
-        rest = format!("{rest}{separator}{name}={value}");
+        for part in [if rest.is_empty() { "" } else { "; " }, name, "=", value] {
+            rest.push_str(part);
+        }
     };
     let kept = headers.iter().flat_map(|header| pairs(header)).filter(|(name, _)| !changes(name));
     // An answer can say text alone.

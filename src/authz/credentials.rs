@@ -10,19 +10,19 @@ use crate::domain::policy::AuthzPolicy;
 const BEARER: &str = "bearer";
 
 /// The tokens of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Credentials<'r> {
     /// There are none.
     None,
     /// An access token that the client has put into this place by itself.
     Presented(&'r str, TokenPlace),
-    /// The cookies of a browser.
-    Cookies(Cookies<'r>),
+    /// The cookies of a browser, and the token in the query beside them.
+    Cookies(Cookies<'r>, Option<&'r str>),
 }
 
 /// A place of an access token in a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenPlace {
+pub(super) enum TokenPlace {
     /// Header Authorization.
     Authorization,
     /// A cookie.
@@ -47,12 +47,15 @@ pub(super) fn read<'r>(request: &AskedRequest<'r>, policy: &AuthzPolicy) -> Resu
         return Ok(Credentials::Presented(token, TokenPlace::Authorization));
     }
     let cookies = Cookies::read(&request.cookies, policy)?;
-    if cookies != Cookies::default() {
-        return Ok(Credentials::Cookies(cookies));
-    }
-    let parameter =
-        policy.query_parameter.as_deref().map(|name| parameter(request.query(), name)).transpose()?.flatten();
-    Ok(parameter.map_or(Credentials::None, |token| Credentials::Presented(token, TokenPlace::Query)))
+    let name = policy.query_parameter.as_deref();
+    let parameter = name.map(|name| parameter(request.query(), name)).transpose()?.flatten();
+    // The hint of a device is no token, and stays for longer than any.
+    let has_session = cookies.access.or(cookies.refresh).is_some();
+    Ok(match parameter {
+        Some(token) if !has_session => Credentials::Presented(token, TokenPlace::Query),
+        _ if has_session => Credentials::Cookies(cookies, parameter),
+        _ => Credentials::None,
+    })
 }
 
 /// The bearer token (RFC 6750 section 2.1). Another scheme says nothing. Proxies join headers with commas.
@@ -114,7 +117,7 @@ mod tests {
         Ok(match read(request, &policy)? {
             Credentials::None => None,
             Credentials::Presented(token, place) => Some((token.to_owned(), Some(place))),
-            Credentials::Cookies(cookies) => Some((cookies.access.unwrap_or_default().to_owned(), None)),
+            Credentials::Cookies(cookies, _) => Some((cookies.access.unwrap_or_default().to_owned(), None)),
         })
     }
 

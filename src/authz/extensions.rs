@@ -16,8 +16,8 @@ impl Extensions {
         for (name, value) in pairs {
             let list = || value.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
             match name {
-                _ if value.trim().is_empty() => return Err(name),
-                "audience" => demand.audiences.push(value.to_owned()),
+                _ if value.split(',').any(|item| item.trim().is_empty()) => return Err(name),
+                "audience" => demand.audiences.push(value.trim().to_owned()),
                 "roles_any" => demand.roles_any.push(list()),
                 "roles_all" => demand.roles_all = list(),
                 "optional" if value == "true" => demand.access = Access::Optional,
@@ -58,6 +58,8 @@ mod tests {
             ("Audience", "x"),
             ("optional", "yes"),
             ("roles_all", " "),
+            ("roles_any", ","),
+            ("roles_all", "a,,b"),
             ("", "x"),
             ("audience", ""),
         ] {

@@ -13,8 +13,7 @@ mod request;
 mod testing;
 
 pub use self::{
-    authorizer::{Allowed, Authorizer, BROWSER_CLIENT_ID, Decision, Renewal},
-    credentials::TokenPlace,
+    authorizer::{Allowed, Authorizer, BROWSER_CLIENT_ID, Decision, MAX_RETURN_TO, Renewal},
     denial::Denial,
     extensions::Extensions,
     request::{AskedRequest, Field},

@@ -1,7 +1,9 @@
 //! A request that a proxy asks about, as the edges read it.
 
+use std::fmt;
+
 /// A header field of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Field<'r> {
     /// There is none.
     #[default]
@@ -13,7 +15,7 @@ pub enum Field<'r> {
 }
 
 /// A request that a proxy asks about, as far as it matters. Nothing of it has been checked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct AskedRequest<'r> {
     /// The method.
     pub method: &'r str,
@@ -31,6 +33,24 @@ pub struct AskedRequest<'r> {
     pub navigates: bool,
 }
 
+/// Prints nothing of the value: it may be a token.
+impl fmt::Debug for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Absent => "Absent",
+            Self::One(_) => "One(..)",
+            Self::Several => "Several",
+        })
+    }
+}
+
+/// Prints nothing of it: headers and queries hold tokens.
+impl fmt::Debug for AskedRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AskedRequest(..)")
+    }
+}
+
 impl<'r> AskedRequest<'r> {
     /// The path without the query.
     pub fn path(&self) -> &'r str {
@@ -40,6 +60,15 @@ impl<'r> AskedRequest<'r> {
     /// The query; empty without one.
     pub fn query(&self) -> &'r str {
         self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+
+    /// True if header Authorization may hold a bearer token.
+    pub fn has_bearer(&self) -> bool {
+        match self.authorization {
+            Field::Absent => false,
+            Field::Several => true,
+            Field::One(value) => value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer")),
+        }
     }
 
     /// Notes a header, by its name in lower case.

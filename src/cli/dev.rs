@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     auth::users::UserKey,
-    config::{DatabaseSettings, Policies, PolicyFile, PolicySettings, ServerSettings, checked, read_file},
+    config::{DatabaseSettings, Policies, PolicyFile, PolicySettings, Routes, ServerSettings, checked, read_file},
     crypto::{
         random,
         seal::MasterKeys,
@@ -101,7 +101,8 @@ impl Dev {
             }
         }
         let ServerPolicy { lame_duck, drain_timeout, connections, policy_file } = server;
-        let policy_file = policy_file.map(PolicyFile::read).transpose()?;
+        let policy_file =
+            policy_file.map(|path| PolicyFile::read(path, Routes::of(policies.authz.forward_auth))).transpose()?;
         let dir = data_dir.map_or_else(default_data_dir, Ok)?;
         let mut cluster = Cluster::start(&dir, Durability::Durable).map_err(start_failed)?;
         let dir = dir.canonicalize().map_err(Error::internal)?;

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::output::say;
 use crate::{
-    config::{FilePolicy, PolicyFile, read_secret_file},
+    config::{FilePolicy, PolicyFile, Routes, read_secret_file},
     crypto::service_token,
     domain::{
         caller::CallerId,
@@ -76,7 +76,7 @@ impl Policy {
 
 impl Check {
     fn run(self) -> Result<(), Error> {
-        let file = match PolicyFile::read(self.file.clone()) {
+        let file = match PolicyFile::read(self.file.clone(), Routes::Matched) {
             Ok(file) => file.current().load_full(),
             Err(Error::InvalidArgument(violations)) => {
                 violations.iter().try_for_each(|violation| say(&violation.description))?;
@@ -87,6 +87,8 @@ impl Check {
         };
         let policy = &file.callers;
         if let Some(path) = self.path.as_deref() {
+            // The query decides nothing.
+            let path = path.split('?').next().unwrap_or_default();
             return say(decided(&file.routes, &self.host, path, &self.method)?);
         }
         let Some(caller) = self.caller.as_deref() else {

@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{
     config::{
-        DatabaseSettings, ListenSettings, MasterKeySettings, PolicyFile, PolicySettings, ServerSettings, TlsSettings,
-        checked,
+        DatabaseSettings, ListenSettings, MasterKeySettings, PolicyFile, PolicySettings, Routes, ServerSettings,
+        TlsSettings, checked,
     },
     domain::{
         connection::{ConnectionPolicy, TlsPolicy, Transport},
-        policy::{ForwardAuth, ServerPolicy},
+        policy::ServerPolicy,
     },
     edge::{Callers, Defaults},
     error::Error,
@@ -81,17 +81,13 @@ impl Serve {
             (policy.check(violations), server.check(LAME_DUCK, violations), transport)
         })?;
         let ServerPolicy { lame_duck, drain_timeout, connections, policy_file } = server;
-        let policy_file = policy_file.map(PolicyFile::read).transpose()?;
+        let policy_file =
+            policy_file.map(|path| PolicyFile::read(path, Routes::of(policies.authz.forward_auth))).transpose()?;
         let (files, http_speaks_tls) = match transport {
             Transport::Plaintext => (None, false),
             Transport::Tls(files) => (Some(files), true),
             Transport::TlsOfGrpc(files) => (Some(files), false),
         };
-        let has_rules = policy_file.as_ref().is_some_and(|file| !file.current().load().routes.0.is_empty());
-        if policies.authz.forward_auth == ForwardAuth::Token && has_rules {
-            let expected = "x-original, x-forwarded or path: the policy file has routes, and `token` names no request";
-            return Err(Error::invalid("forward-auth", expected));
-        }
         let admin_token = listen.admin_token_file.clone().map(AdminTokenFile::read).transpose()?;
         let callers = Callers {
             defaults: if files.as_ref().is_some_and(TlsPolicy::knows_clients) {

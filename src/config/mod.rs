@@ -34,7 +34,7 @@ pub use self::{
     keys::{KeySettings, MasterKeySettings},
     log::{LogFormat, LogSettings},
     passwords::{HASH_THREADS, PasswordSettings, hash_threads},
-    policy_file::{FilePolicy, Occasion, PolicyFile, Reread},
+    policy_file::{FilePolicy, Occasion, PolicyFile, Reread, Routes},
     range::Range,
     revocation::RevocationSettings,
     server::{ListenSettings, ServerSettings},

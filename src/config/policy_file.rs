@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{callers, file::read_file, routes, toml_notes::Notes};
 use crate::{
-    domain::{caller_policy::CallerPolicy, route::RoutePolicy},
+    domain::{caller_policy::CallerPolicy, policy::ForwardAuth, route::RoutePolicy},
     error::Error,
 };
 
@@ -34,7 +34,24 @@ pub struct PolicyFile {
     path: PathBuf,
     /// The content at the last look, usable or not; None if it could not be read.
     seen: Option<Zeroizing<String>>,
+    routes: Routes,
     current: Arc<ArcSwap<FilePolicy>>,
+}
+
+/// The use of rules for routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Routes {
+    /// Rules are matched.
+    Matched,
+    /// A proxy asks that names no request: rules would deny everything.
+    Unknown,
+}
+
+impl Routes {
+    /// The use that they have beside this forward auth.
+    pub fn of(forward_auth: ForwardAuth) -> Self {
+        if forward_auth == ForwardAuth::Token { Self::Unknown } else { Self::Matched }
+    }
 }
 
 /// The reason for reading a file again.
@@ -62,10 +79,10 @@ impl PolicyFile {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] names the file, and the line that cannot be used.
-    pub fn read(path: PathBuf) -> Result<Self, Error> {
+    pub fn read(path: PathBuf, routes: Routes) -> Result<Self, Error> {
         let text = read_file(SETTING, &path)?;
-        let current = Arc::new(ArcSwap::from_pointee(parse(&path, &text)?));
-        Ok(Self { path, seen: Some(text), current })
+        let current = Arc::new(ArcSwap::from_pointee(parse(&path, &text, routes)?));
+        Ok(Self { path, seen: Some(text), routes, current })
     }
 
     /// The policy in force, also after it has changed.
@@ -77,7 +94,7 @@ impl PolicyFile {
     pub fn read_again(&mut self, occasion: Occasion) -> Reread {
         let (seen, parsed) = match read_file(SETTING, &self.path) {
             Ok(text) => {
-                let parsed = parse(&self.path, &text);
+                let parsed = parse(&self.path, &text, self.routes);
                 (Some(text), parsed)
             }
             Err(error) => (None, Err(error)),
@@ -100,7 +117,7 @@ impl PolicyFile {
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<FilePolicy, Error> {
+fn parse(path: &Path, text: &str, rules: Routes) -> Result<FilePolicy, Error> {
     let mut notes = Notes::new(SETTING, path, text);
     let document = notes.document();
     if !notes.is_empty() {
@@ -111,6 +128,12 @@ fn parse(path: &Path, text: &str) -> Result<FilePolicy, Error> {
     }
     let callers = Arc::new(callers::read(&document, &mut notes));
     let routes = routes::read(&document, &mut notes);
+    if let (Routes::Unknown, Some(value)) = (rules, document.get("routes")) {
+        notes.add(
+            &value.span(),
+            "with --forward-auth=token the request is not known: x-original, x-forwarded or path say it",
+        );
+    }
     notes.finish(FilePolicy { callers, routes })
 }
 
@@ -144,12 +167,14 @@ mod tests {
     }
 
     fn refused(text: &str) -> String {
-        parse(Path::new("p.toml"), text).expect_err("refused").to_string()
+        parse(Path::new("p.toml"), text, Routes::Matched).expect_err("refused").to_string()
     }
 
     #[test]
     fn what_cannot_be_used_is_said_with_its_line() {
-        assert!(parse(Path::new("p.toml"), "# nothing\r\n\r\n").expect("empty").callers.callers.is_none());
+        assert!(
+            parse(Path::new("p.toml"), "# nothing\r\n\r\n", Routes::Matched).expect("empty").callers.callers.is_none()
+        );
         for (text, line) in [
             ("callers = 1\n", 1),
             ("\n# one\n[other]\nname = 1\n", 3),
@@ -165,10 +190,21 @@ mod tests {
     }
 
     #[test]
+    fn rules_are_refused_where_no_request_is_known() {
+        let text = "\n[[routes]]\npath = \"/x\"\n";
+        let refused = parse(Path::new("p.toml"), text, Routes::Unknown).expect_err("refused").to_string();
+        assert!(refused.starts_with("policy-file: p.toml:2: with --forward-auth=token"), "{refused}");
+        assert!(
+            parse(Path::new("p.toml"), "[[tokens]]\n", Routes::Unknown).is_err()
+                && parse(Path::new("p"), text, Routes::Matched).is_ok()
+        );
+    }
+
+    #[test]
     fn a_file_is_read_again_when_its_content_changes_or_somebody_asks() {
         let directory = Directory::new("changes");
         let path = directory.write("policy.toml", "\u{feff}# one\r\n");
-        let mut file = PolicyFile::read(path.clone()).expect("read");
+        let mut file = PolicyFile::read(path.clone(), Routes::Matched).expect("read");
         assert_eq!(file.read_again(Occasion::Look), Reread::Unchanged);
         assert_eq!(file.read_again(Occasion::Request), Reread::Used);
         directory.write("policy.toml", "caller = []\n");
@@ -186,7 +222,7 @@ mod tests {
         let (one, two) = (directory.write("one", "# one\n"), directory.write("two", "# two\n"));
         let (link, draft) = (directory.0.join("policy.toml"), directory.0.join("draft"));
         symlink(one, &link).expect("linked");
-        let mut file = PolicyFile::read(link.clone()).expect("read");
+        let mut file = PolicyFile::read(link.clone(), Routes::Matched).expect("read");
         symlink(two, &draft).expect("linked");
         fs::rename(draft, link).expect("swapped");
         assert_eq!(file.read_again(Occasion::Look), Reread::Used);

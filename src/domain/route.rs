@@ -131,8 +131,17 @@ impl HostPattern {
 
 /// True for one host, perhaps with a port.
 fn is_host(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
-    !text.is_empty() && text.chars().all(plain)
+    let (name, port) = match text.rsplit_once(':') {
+        Some((name, port)) if !text.ends_with(']') => (name, Some(port)),
+        _ => (text, None),
+    };
+    let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok() && port.bytes().all(|b| b.is_ascii_digit()));
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let is_name = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !name.is_empty() && name.chars().all(plain) && !name.contains(".."),
+    };
+    is_port && is_name
 }
 
 /// The name of a host without its port and the dot at its end, in lower case.
@@ -192,7 +201,17 @@ mod tests {
     #[test]
     fn an_ambiguous_path_is_refused_where_there_are_rules() {
         let by_host = RoutePolicy(vec![route("a.example.com", "", &[], 1)]);
-        for host in ["", "a.example.com,b.example.com", "a.example.com b", "a@b"] {
+        for host in [
+            "",
+            "a.example.com,b.example.com",
+            "a.example.com b",
+            "a@b",
+            "a.example.com..",
+            "a:80:80",
+            "a:x",
+            "[::1",
+            "a:",
+        ] {
             assert_eq!(found(&by_host, host, "/", "GET"), Err(Ambiguous), "{host}");
         }
         let rules = RoutePolicy(vec![route("", "/public", &[], 1)]);

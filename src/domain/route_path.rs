@@ -33,8 +33,10 @@ fn escapes_are_plain(path: &str) -> bool {
         let digits = rest.get(..2).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
         let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         let known = |digits: &str| ESCAPED.contains(&digits.to_ascii_lowercase().as_str());
-        byte.is_some_and(|byte| !byte.is_ascii_alphanumeric() && !b"-_~".contains(&byte))
-            && digits.is_some_and(|digits| !known(digits))
+        // Some servers cut a blank off the end of a name.
+        let ends = rest.get(2..).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte.is_ascii_control() || b"-_~?#".contains(&byte);
+        byte.is_some_and(|byte| !plain(byte) && (byte != b' ' || !ends)) && digits.is_some_and(|digits| !known(digits))
     })
 }
 
@@ -74,6 +76,12 @@ mod tests {
             "/a%3Bx",
             "/a%5cb",
             "/a%00",
+            "/a%3Fx",
+            "/a%23",
+            "/a%20",
+            "/a%20/b",
+            "/a%0a",
+            "/a%7F",
             "/%61dmin",
             "/a%252f",
             "/a%",

@@ -1,6 +1,8 @@
 //! The address of an end user's client, as trusted proxies report it in header X-Forwarded-For. Each proxy adds the address of who is
 //! connected to it at the end. So the last one that is no trusted proxy's is the client's.
 
+use std::sync::Once;
+
 use http::HeaderMap;
 
 use super::identity::is_trusted_proxy;
@@ -11,9 +13,22 @@ use crate::{
 
 const HEADER: &str = "x-forwarded-for";
 
-/// The address of the client behind a request; None if a trusted proxy did not say one that can be read.
+/// The address of the client behind a request; None if a trusted proxy did not say one that can be read. Without any trusted
+/// proxies, a peer that names a client is a proxy that nobody has listed: its own address would be taken for everybody's.
 pub fn client_address(policy: Option<&CallerPolicy>, peer: &Peer, headers: &HeaderMap) -> Option<ClientAddress> {
     let direct = peer.addr.and_then(|addr| ClientAddress::parse(&addr.to_string()));
+    let proxies = policy.map(|policy| &policy.proxies);
+    if proxies.is_none_or(|proxies| proxies.ids.is_empty() && proxies.networks.is_empty())
+        && headers.contains_key(HEADER)
+    {
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            tracing::warn!(
+                "a proxy that is not among the trusted_proxies of the policy file passes on logins: guesses are not counted by address"
+            );
+        });
+        return None;
+    }
     let Some(policy) = policy.filter(|policy| is_trusted_proxy(policy, peer)) else {
         return direct;
     };
@@ -45,6 +60,16 @@ mod tests {
             headers.append(HEADER, value.parse().expect("a header"));
         }
         client_address(Some(&policy), &peer, &headers).map(|address| address.to_string())
+    }
+
+    #[test]
+    fn a_proxy_that_nobody_has_listed_does_not_make_all_its_clients_one() {
+        let peer = Peer { addr: "192.0.2.1".parse().ok(), ..Peer::default() };
+        let mut headers = HeaderMap::new();
+        let of = |headers: &HeaderMap| client_address(None, &peer, headers).map(|address| address.to_string());
+        assert_eq!(of(&headers).as_deref(), Some("192.0.2.1"));
+        headers.append(HEADER, "203.0.113.9".parse().expect("a header"));
+        assert_eq!(of(&headers), None);
     }
 
     #[test]

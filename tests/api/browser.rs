@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use countersign::{config::PolicyFile, domain::policy::BrowserSessions, grpc::v1::ListSessionsRequest};
+use countersign::{
+    config::{PolicyFile, Routes},
+    domain::policy::BrowserSessions,
+    grpc::v1::ListSessionsRequest,
+};
 use serde_json::json;
 
 use crate::{
@@ -121,12 +125,12 @@ async fn each_refusal_of_a_login_is_told_apart_and_keeps_what_the_browser_has() 
 /// Of a proxy that is not listed, or of the client itself, the header says nothing.
 #[tokio::test]
 async fn the_address_of_a_browser_is_what_trusted_proxies_say() {
-    let file = Scratch::of("[trusted_proxies]\naddresses = [\"127.0.0.0/8\"]\n");
+    let file = Scratch::of("");
     for trusted in [true, false] {
+        let networks = if trusted { "127.0.0.0/8" } else { "10.0.0.0/8" };
+        file.write(&format!("[trusted_proxies]\naddresses = [\"{networks}\"]\n"));
         let mut setup = setup().await;
-        if trusted {
-            setup.callers.policy = Some(PolicyFile::read(file.text().into()).expect("read").current());
-        }
+        setup.callers.policy = Some(PolicyFile::read(file.text().into(), Routes::Matched).expect("read").current());
         setup.settings.throttling.login_failures_per_source = 2;
         let server = setup.start().await;
         let alice = server.user("alice").await;
@@ -187,6 +191,7 @@ async fn the_login_page_says_each_failure_in_words() {
     setup.settings.throttling.login_failures = 1;
     let server = setup.start().await;
     server.user("alice").await;
+    let known = send(&server, "POST /session", &[JSON], &credentials(PASSWORD)).await;
     let page = send(&server, "GET /login?return_to=%2Forders", &["accept-language: ko-KR,ko;q=0.9"], "").await;
     assert_eq!((page.status, page.header("content-language")), (200, Some("ko")));
     assert!(
@@ -194,7 +199,7 @@ async fn the_login_page_says_each_failure_in_words() {
     );
     let policy = page.header("content-security-policy").expect("a policy");
     assert!(policy.starts_with("default-src 'none'; style-src 'sha256-") && policy.contains("frame-ancestors 'none'"));
-    assert!(policy.contains("form-action 'self' https://app.example;"), "{policy}");
+    assert_eq!(page.header("referrer-policy"), Some("same-origin"), "else our own form has Origin: null");
     let form = |password: &str| format!("username=alice&password={}&return_to=%2Forders", password.replace(' ', "+"));
     for (body, status, words) in [
         (form("wrong"), 401, "The username or the password is wrong."),
@@ -219,6 +224,12 @@ async fn the_login_page_says_each_failure_in_words() {
     let outage = send(&server, "POST /login", &[FORM], &form(PASSWORD)).await;
     assert!(outage.status == 503 && outage.body.contains("Nobody can log in at the moment."), "{}", outage.body);
     assert_eq!(send(&server, "GET /login", &[], "").await.status, 200, "the page is there");
+    let unknown =
+        send(&server, "GET /login", &[&format!("cookie: {REFRESH}={}", known.cookie(REFRESH).expect("set"))], "").await;
+    assert!(unknown.status == 503 && unknown.body.contains("Nobody can log in at the moment."), "{}", unknown.body);
+    let out = send(&server, "POST /logout", &[FORM, &kept(&known)], "").await;
+    assert!(out.status == 503 && out.body.contains("You are still logged in."), "{}", out.body);
+    assert!(out.body.contains("action=\"/logout\"") && out.all("set-cookie").is_empty(), "{}", out.body);
 }
 
 #[tokio::test]
@@ -237,6 +248,28 @@ async fn who_is_logged_in_is_led_on_and_can_log_out_without_a_script() {
     assert_eq!((out.status, out.header("location"), out.cookie(REFRESH)), (303, Some("/login?logged_out"), Some("")));
     assert!(send(&server, "GET /login?logged_out", &[&cookies], "").await.body.contains("You are logged out."));
     assert_eq!(live_sessions(&server).await, 0);
+}
+
+/// Whichever of them a server would take: a logout that says so has ended all.
+#[tokio::test]
+async fn a_logout_ends_the_session_of_each_cookie() {
+    let server = setup().await.start().await;
+    server.user("alice").await;
+    for request in ["DELETE /session", "POST /logout"] {
+        let (one, other) = (
+            send(&server, "POST /session", &[JSON], &credentials(PASSWORD)).await,
+            send(&server, "POST /session", &[JSON], &credentials(PASSWORD)).await,
+        );
+        let both = format!("{}; {}", kept(&one), kept(&other).replace("cookie: ", ""));
+        let garbled = format!("cookie: {REFRESH}=garbage; {ACCESS}={}", one.cookie(ACCESS).expect("set"));
+        let more = send(&server, "POST /session", &[JSON], &credentials(PASSWORD)).await;
+        let carried = format!("cookie: {REFRESH}=x~{}", more.cookie(ACCESS).expect("set"));
+        for cookies in [&both, &garbled, &carried] {
+            let out = send(&server, request, &[FORM, cookies], "").await;
+            assert!(out.status == 200 || out.status == 303, "{request}: {}", out.status);
+        }
+        assert_eq!(live_sessions(&server).await, 0, "{request}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use countersign::{
-    config::PolicyFile,
+    config::{PolicyFile, Routes},
     grpc::v1::{TokenPair, revoke_request::Target},
 };
 use prost::Message as _;
@@ -14,7 +14,7 @@ use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
-    envoy::{Allowed, CheckRequest, Verdict, ask, check, cookie, question, set},
+    envoy::{Allowed, CheckRequest, HeaderOption, Verdict, ask, check, cookie, question, set},
     http_client::http,
     support::{PASSWORD, Proxy, Scratch, Setup, TestServer, live_sessions, refusal},
 };
@@ -136,6 +136,25 @@ async fn an_optional_route_lets_in_who_has_no_token_and_nobody_with_headers_of_i
     assert_eq!(verdict(&server, shown).await.denied(), (401, "TOKEN_REVOKED".to_owned()));
 }
 
+/// The hint of a device stays for a year after a logout, and so may a cookie of a session that has ended.
+#[tokio::test]
+async fn cookies_that_mean_nothing_hide_no_token_in_the_query() {
+    let mut setup = Setup::new().await;
+    setup.settings.authz.token_query_parameter = Some("t".to_owned());
+    let server = setup.start().await;
+    let alice = server.user("alice").await;
+    let (ended, live) = (alice.login().await, alice.login().await);
+    alice.revoke(Target::SessionId(ended.session_id.clone())).await.expect("revoked");
+    let target = format!("h/ws?t={}", live.access_token);
+    let refresh = format!("{REFRESH}={}", ended.refresh_token);
+    for cookie in ["__Host-countersign-device=x", &refresh, &cookies(&ended), "a=1"] {
+        let allowed = verdict(&server, question("GET", &target, &[("cookie", cookie)])).await.passes();
+        assert_eq!(identity(&allowed)[1], live.session_id, "{cookie:.40}");
+    }
+    let both = question("GET", "h/ws?t=garbage", &[("cookie", &cookies(&live))]);
+    assert_eq!(identity(&verdict(&server, both).await.passes())[1], live.session_id, "a good cookie comes first");
+}
+
 #[tokio::test]
 async fn a_denied_call_of_grpc_carries_our_error_info() {
     let server = TestServer::start().await;
@@ -188,10 +207,10 @@ async fn p2_a_browsers_session_goes_on_within_the_call() {
     let (access, refresh) =
         (cookie(&allowed.response_headers_to_add, ACCESS), cookie(&allowed.response_headers_to_add, REFRESH));
     let (access, refresh) = (access.expect("set"), refresh.expect("set"));
-    assert!(
-        allowed.response_headers_to_add.iter().all(|option| option.append_action == 0),
-        "beside the upstream's own"
-    );
+    let beside = |option: &&HeaderOption| option.append_action == 0;
+    assert_eq!(allowed.response_headers_to_add.iter().filter(beside).count(), 2, "beside the upstream's own");
+    let cached = set(&allowed.response_headers_to_add, "cache-control");
+    assert_eq!(cached, Some("private, no-store"), "whatever the upstream lets caches keep");
     alice.verify(access).await.expect("a new access token");
     assert_eq!(
         set(&allowed.headers, "cookie"),
@@ -277,7 +296,7 @@ async fn p2_a_proxy_that_hands_no_cookie_on_ends_no_session() {
             denied => denied.denied().0,
         });
     }
-    assert_eq!((&statuses[..3], &statuses[19..]), (&[200; 3][..], &[401][..]), "{statuses:?}");
+    assert_eq!((&statuses[..7], &statuses[19..]), (&[200; 7][..], &[401][..]), "{statuses:?}");
     alice.rotate(&tokens.refresh_token).await;
     assert_eq!(live_sessions(&server).await, 1);
 }
@@ -334,7 +353,13 @@ async fn the_token_is_removed_from_what_is_passed_on_where_a_setting_says_so() {
     let alone = verdict(&server, get(&[("cookie", &alone)])).await.passes();
     assert_eq!(alone.headers_to_remove, ["cookie"]);
     let target = format!("h/ws?t={}", tokens.access_token);
-    assert_eq!(verdict(&server, question("GET", &target, &[])).await.passes().query_parameters_to_remove, ["t"]);
+    let everywhere = question("GET", &target, &[("authorization", &bearer(&tokens)), ("cookie", &cookies(&tokens))]);
+    for question in [question("GET", &target, &[]), everywhere.clone()] {
+        assert_eq!(verdict(&server, question).await.passes().query_parameters_to_remove, ["t"]);
+    }
+    let everywhere = verdict(&server, everywhere).await.passes();
+    assert_eq!(everywhere.headers_to_remove, ["authorization"], "whichever counted");
+    assert_eq!(set(&everywhere.headers, "cookie"), Some("a=1; b=2"));
 }
 
 #[tokio::test]
@@ -345,7 +370,7 @@ async fn the_route_policy_decides_by_host_path_and_method() {
          [[routes]]\npath = \"/maybe\"\naccess = \"optional\"\n",
     );
     let mut setup = Setup::new().await;
-    setup.callers.policy = Some(PolicyFile::read(file.text().into()).expect("read").current());
+    setup.callers.policy = Some(PolicyFile::read(file.text().into(), Routes::Matched).expect("read").current());
     let server = setup.start().await;
     let tokens = server.user("alice").await.login().await;
     let bearer = bearer(&tokens);

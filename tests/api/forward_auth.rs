@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use countersign::{
-    config::PolicyFile,
+    config::{PolicyFile, Routes},
     domain::policy::{BrowserSessions, ForwardAuth},
     grpc::v1::{TokenPair, revoke_request::Target},
 };
@@ -141,7 +141,7 @@ async fn the_request_is_named_as_the_setting_says_and_not_by_what_a_client_sends
         (ForwardAuth::Path, &[]),
     ] {
         let mut setup = setup(by).await;
-        setup.callers.policy = Some(PolicyFile::read(file.text().into()).expect("read").current());
+        setup.callers.policy = Some(PolicyFile::read(file.text().into(), Routes::Matched).expect("read").current());
         let server = setup.start().await;
         let tokens = server.user("alice").await.login().await;
         let bearer = bearer(&tokens);

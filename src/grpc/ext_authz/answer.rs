@@ -13,7 +13,7 @@ use super::messages::{
     DeniedHttpResponse, DeniedResponse, HeaderValueOption, HttpStatus, OkHttpResponse, OkResponse, RpcStatus,
 };
 use crate::{
-    authz::{Allowed, Denial, TokenPlace, cookies, identity},
+    authz::{Allowed, AskedRequest, Denial, cookies, identity},
     crypto::secret::Secret,
     domain::policy::AuthzPolicy,
     edge::Class,
@@ -28,10 +28,8 @@ pub(in crate::grpc) struct Answer(Bytes);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Answers<'p> {
     pub policy: &'p AuthzPolicy,
-    /// The headers Cookie of the request.
-    pub cookies: &'p [&'p [u8]],
-    /// Is the request a call of gRPC?
-    pub is_grpc: bool,
+    /// The request.
+    pub asked: &'p AskedRequest<'p>,
     /// The time.
     pub now: time::OffsetDateTime,
 }
@@ -68,19 +66,19 @@ impl Answers<'_> {
     fn changes(&self, allowed: &Allowed) -> OkHttpResponse {
         let mut changes = OkHttpResponse::default();
         let removes = self.policy.remove_token;
-        match allowed.place {
-            Some(TokenPlace::Authorization) if removes => changes.headers_to_remove.push("authorization".to_owned()),
-            Some(TokenPlace::Query) if removes => {
-                changes.query_parameters_to_remove.extend(self.policy.query_parameter.clone())
+        if removes {
+            // Wherever there is one, whichever counted.
+            if self.asked.has_bearer() {
+                changes.headers_to_remove.push("authorization".to_owned());
             }
-            _ => {}
+            changes.query_parameters_to_remove.extend(self.policy.query_parameter.clone());
         }
         let access = match &allowed.renewed {
             _ if removes => cookies::PassedOn::Removed,
             Some(tokens) => cookies::PassedOn::Renewed(tokens.access_token.expose()),
             None => cookies::PassedOn::AsItCame,
         };
-        match cookies::passed_on(self.cookies, self.policy, access) {
+        match cookies::passed_on(&self.asked.cookies, self.policy, access) {
             Some(rest) if rest.expose().is_empty() => changes.headers_to_remove.push("cookie".to_owned()),
             Some(rest) => changes.headers.push(HeaderValueOption::set("cookie", rest.expose())),
             None => {}
@@ -88,6 +86,10 @@ impl Answers<'_> {
         let set = allowed.renewed.as_ref().map(|tokens| cookies::set(tokens, self.policy, self.now));
         let cleared = allowed.clears_cookies.then(|| cookies::clear(self.policy));
         changes.response_headers_to_add = set.or(cleared).iter().flatten().map(set_cookie).collect();
+        if !changes.response_headers_to_add.is_empty() {
+            // What the application lets caches keep is not to carry a session to others (RFC 9111 section 7.3).
+            changes.response_headers_to_add.push(HeaderValueOption::set("cache-control", "private, no-store"));
+        }
         changes
     }
 
@@ -110,7 +112,7 @@ impl Answers<'_> {
         let cleared = denial.clears_cookies.then(|| cookies::clear(self.policy));
         headers.extend(renewed.or(cleared).iter().flatten().map(set_cookie));
         let (mut http, mut body) = (http, json!({ "error": reason, "message": message }).to_string());
-        if self.is_grpc {
+        if self.asked.is_grpc {
             // Envoy sends the body as the message, and clients compare it with that in the details.
             body = message.to_owned();
             let details = STANDARD_NO_PAD.encode(status_of(class, reason, message).details());

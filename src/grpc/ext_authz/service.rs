@@ -1,9 +1,11 @@
 //! The service: reads the request that Envoy asks about, lets `authz` decide, and writes the answer.
 
 use std::{
-    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use tonic::{Request, Response, Status, async_trait};
 
@@ -18,15 +20,16 @@ use crate::{
     grpc::service::{deadline, respond},
 };
 
-/// The most names of misspelt demands that are remembered as said.
-const MAX_SAID: usize = 64;
+/// Time between two lines of the log about misspelt demands, and characters of a name in them.
+const SAID_EVERY: Duration = Duration::from_secs(5);
+const MAX_NAME: usize = 64;
 
 /// Serves Check.
 #[derive(Clone, Debug)]
 pub(in crate::grpc) struct ExtAuthz {
     authorizer: Authorizer,
-    /// Names of demands that are not known, which the log has named.
-    said: Arc<Mutex<HashSet<String>>>,
+    /// The moment when the log last named a demand that is not known.
+    said: Arc<Mutex<Option<Instant>>>,
 }
 
 impl ExtAuthz {
@@ -39,12 +42,8 @@ impl ExtAuthz {
         let until = deadline(request.metadata());
         let request = request.into_inner();
         let Question { asked, extensions, .. } = request.read()?;
-        let answers = Answers {
-            policy: &self.authorizer.policy,
-            cookies: &asked.cookies,
-            is_grpc: asked.is_grpc,
-            now: self.authorizer.auth.base.clock.now(),
-        };
+        let answers =
+            Answers { policy: &self.authorizer.policy, asked: &asked, now: self.authorizer.auth.base.clock.now() };
         let route = match Extensions::read(extensions.into_iter()) {
             Ok(route) => route,
             Err(name) => {
@@ -58,10 +57,12 @@ impl ExtAuthz {
         })
     }
 
-    /// Names a demand that is not known in the log, once.
+    /// Names a demand that is not known in the log. Whoever reaches the port can make them up, so that is said now and then.
     fn say_misconfigured(&self, name: &str) {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.len() < MAX_SAID && said.insert(name.to_owned()) {
+        if said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
+            *said = Some(Instant::now());
+            let name: String = name.chars().take(MAX_NAME).collect();
             tracing::error!(
                 name,
                 "a route of Envoy sends a context extension that is not known, or has no such value: its requests are denied"

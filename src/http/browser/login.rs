@@ -35,14 +35,17 @@ pub(super) async fn show(browser: Browser, uri: Uri) -> Response {
         return browser.form(StatusCode::BAD_REQUEST, Some(texts.return_to), "", "");
     };
     let mut set = HeaderMap::new();
-    // What cannot be decided now is no reason not to show the form.
-    if let Ok(Decision::Allowed(allowed)) = browser.session().await {
+    let decided = browser.session().await;
+    if decided.is_err() {
+        return browser.form(StatusCode::SERVICE_UNAVAILABLE, Some(texts.outage), "", &asked);
+    }
+    if let Ok(Decision::Allowed(allowed)) = decided {
         if let Some(tokens) = &allowed.renewed {
             browser.keep(tokens, &mut set);
         }
         let mut response = if asked.is_empty() {
             let page = Page { texts, message: Some(texts.logged_in), form: Form::LogOut };
-            page.respond(StatusCode::OK, &browser.authorizer.policy.allowed_origins)
+            page.respond(StatusCode::OK)
         } else {
             redirect(place.as_str())
         };
@@ -91,7 +94,10 @@ pub(super) async fn log_out(browser: Browser) -> Response {
             response.headers_mut().extend(set);
             response
         }
-        Err(error) => browser.failed(&error, "", ""),
+        Err(error) => {
+            let class = Answer::to("logout", &error).class;
+            Page { texts, message: Some(texts.still_logged_in), form: Form::LogOut }.respond(refusal::status(class))
+        }
     }
 }
 
@@ -107,7 +113,7 @@ impl Browser {
 
     fn form(&self, status: StatusCode, message: Option<&'static str>, username: &str, return_to: &str) -> Response {
         let page = Page { texts: self.texts(), message, form: Form::LogIn { username, return_to } };
-        page.respond(status, &self.authorizer.policy.allowed_origins)
+        page.respond(status)
     }
 
     /// The form again, with the reason in words.

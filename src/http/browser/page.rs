@@ -35,20 +35,19 @@ pub(super) enum Form<'p> {
 }
 
 impl Page<'_> {
-    /// The answer with this page. A form may lead to listed origins alone.
-    pub(super) fn respond(&self, status: StatusCode, origins: &[String]) -> Response {
+    /// The answer with this page.
+    pub(super) fn respond(&self, status: StatusCode) -> Response {
         let mut response = (status, self.html()).into_response();
         let headers = response.headers_mut();
         let style = STANDARD.encode(sha256(STYLE.as_bytes()));
-        let targets: String = origins.iter().map(|origin| format!(" {origin}")).collect();
-        let policy = format!(
-            "default-src 'none'; style-src 'sha256-{style}'; form-action 'self'{targets}; frame-ancestors 'none'; base-uri 'none'"
-        );
+        // Without form-action: browsers hold it against each redirect that follows, also that of an application to another site.
+        let policy = format!("default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'; base-uri 'none'");
         for (name, value) in [
             (header::CONTENT_TYPE, "text/html; charset=utf-8"),
             (header::CONTENT_SECURITY_POLICY, policy.as_str()),
             (header::CACHE_CONTROL, "no-store"),
-            (header::REFERRER_POLICY, "no-referrer"),
+            // With less than this, browsers say Origin: null of our own form.
+            (header::REFERRER_POLICY, "same-origin"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
             (header::X_FRAME_OPTIONS, "DENY"),
             (header::CONTENT_LANGUAGE, self.texts.language),

@@ -1,6 +1,8 @@
 //! The place that a login leads back to: a path of this host, or a place of a listed origin. Anything else would let a link to our
 //! page lead to somebody else's (RFC 9700 section 4.11).
 
+use crate::authz::MAX_RETURN_TO;
+
 /// A place that a login may lead back to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ReturnTo(String);
@@ -12,7 +14,9 @@ impl ReturnTo {
             return Some(Self("/".to_owned()));
         }
         // Browsers read over control characters, and take a backslash for a slash.
-        let plain = text.len() <= 2048 && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        let path = text.split('?').next().unwrap_or_default();
+        let plain =
+            text.len() <= MAX_RETURN_TO && !path.contains('\\') && text.bytes().all(|byte| byte.is_ascii_graphic());
         let here = text.starts_with('/') && !text.starts_with("//");
         let of_listed = |origin: &String| {
             text.strip_prefix(origin.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -36,7 +40,14 @@ mod tests {
     #[test]
     fn a_login_leads_back_to_this_host_and_to_listed_origins() {
         assert_eq!(parse("").as_deref(), Some("/"));
-        for good in ["/", "/a/b?c=d&e#f", "/%2f%2fevil.example", "https://app.example", "https://app.example/x"] {
+        for good in [
+            "/",
+            "/a/b?c=d&e#f",
+            "/search?q=a\\b",
+            "/%2f%2fevil.example",
+            "https://app.example",
+            "https://app.example/x",
+        ] {
             assert_eq!(parse(good).as_deref(), Some(good));
         }
     }

@@ -10,7 +10,10 @@ use crate::{
         revoke::{CONFIRM_WITHIN, Target},
         tokens::TokenPair,
     },
-    authz::{AskedRequest, BROWSER_CLIENT_ID, Decision, Renewal, cookies},
+    authz::{
+        AskedRequest, BROWSER_CLIENT_ID, Decision, Renewal,
+        cookies::{self, HeldToken},
+    },
     crypto::secret::Secret,
     domain::route::Demand,
     error::Error,
@@ -68,24 +71,22 @@ impl Browser {
         }
     }
 
-    /// Ends the session of the cookies, everywhere, and takes them away. True if there was one; it need not be told which.
+    /// Ends the sessions of all cookies, everywhere, and takes them away.
     ///
     /// # Errors
     /// As [`Auth::revoke`](crate::auth::Auth::revoke): then the session lives, and the cookies stay.
     pub(super) async fn log_out(&self, answer: &mut HeaderMap) -> Result<Ended, Error> {
-        let cookies = self.cookies().unwrap_or_default();
-        let secret = |token: &str| Secret::new(token.to_owned());
-        let target = match (cookies.refresh, cookies.access) {
-            (Some(token), _) => Some(Target::RefreshToken(secret(token))),
-            (None, Some(token)) => Some(Target::AccessToken(secret(token))),
-            (None, None) => None,
-        };
+        let auth = &self.authorizer.auth;
         let mut ended = Ended { ended: false, confirmed: true };
-        if let Some(target) = target {
-            let auth = &self.authorizer.auth;
-            let revoked = auth.revoke(target).await?;
-            let confirmed = auth.base.log.confirm(&revoked.committed, CONFIRM_WITHIN).await;
-            ended = Ended { ended: revoked.sessions > 0, confirmed };
+        for token in cookies::all_tokens(&self.cookie_headers(), &self.authorizer.policy) {
+            let revoked = match token {
+                HeldToken::Refresh(token) => auth.revoke(Target::RefreshToken(token)).await?,
+                HeldToken::Access(token) => auth.revoke(Target::AccessToken(token)).await?,
+            };
+            if revoked.sessions > 0 {
+                ended.ended = true;
+                ended.confirmed &= auth.base.log.confirm(&revoked.committed, CONFIRM_WITHIN).await;
+            }
         }
         self.forget(answer);
         Ok(ended)
