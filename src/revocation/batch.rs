@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::log::{Committed, RevocationLog, Revoked};
 use crate::{
+    audit::call,
     domain::audit::Cause,
     error::Error,
     store::{PreparedConn, retrying},
@@ -70,6 +71,8 @@ impl RevocationBatcher {
     /// [`Error::DatabaseUnavailable`]: it may or may not have ended.
     pub async fn end(&self, session: SessionId, cause: Cause) -> Result<Revoked, Error> {
         let (answer, mut answered) = oneshot::channel();
+        // Whoever carries it out works for another call.
+        let cause = Cause { call: call::names(), ..cause };
         self.lock().push(Pending { session, cause, answer });
         loop {
             let mut lane = self.turn.lock().await;
@@ -86,7 +89,11 @@ impl RevocationBatcher {
     }
 
     async fn carry_out(&self, lane: &mut PreparedConn, batch: Vec<Pending>) {
-        let sessions: HashMap<SessionId, Cause> = batch.iter().map(|w| (w.session, w.cause.clone())).collect();
+        // Of several that end one session the first has done it: it is told so, and the event says how.
+        let mut sessions: HashMap<SessionId, Cause> = HashMap::new();
+        for waiting in &batch {
+            sessions.entry(waiting.session).or_insert_with(|| waiting.cause.clone());
+        }
         match self.end_together(lane, &sessions).await {
             Ok((committed, mut live)) => {
                 for waiting in batch {

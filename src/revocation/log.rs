@@ -26,7 +26,7 @@ use super::{
     protocol::everywhere_within,
 };
 use crate::{
-    audit,
+    audit::{self, call},
     domain::{
         audit::{Actor, Cause, Event},
         policy::RevocationPolicy,
@@ -154,7 +154,7 @@ impl RevocationLog {
     pub async fn commit(&self, mut tx: Conn, changes: Changes) -> Result<Committed, Error> {
         let Changes { revocations, repeated, events } = changes;
         // Before the log, whose head is locked from then on.
-        store::audit::insert(&mut tx, &events, self.clock.now()).await?;
+        store::audit::insert(&mut tx, &events, &call::names(), self.clock.now()).await?;
         if revocations.is_empty() && repeated.is_empty() {
             tx.commit().await?;
             audit::log(&events);
