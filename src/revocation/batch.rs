@@ -5,7 +5,7 @@
 //! plan. A plan that is made for no number of sessions would be a bad one for many.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use super::log::{Committed, RevocationLog, Revoked};
 use crate::{
-    audit::call,
-    domain::audit::Cause,
+    audit::{self, call},
+    domain::audit::{Cause, Event},
     error::Error,
     store::{PreparedConn, retrying},
 };
@@ -36,7 +36,7 @@ pub struct RevocationBatcher {
 struct Pending {
     session: SessionId,
     cause: Cause,
-    answer: oneshot::Sender<Result<Revoked, Error>>,
+    answer: oneshot::Sender<Result<(Revoked, Option<Event>), Error>>,
 }
 
 impl RevocationBatcher {
@@ -78,7 +78,11 @@ impl RevocationBatcher {
             let mut lane = self.turn.lock().await;
             // Whoever had the turn before may have taken this one along.
             if let Ok(outcome) = answered.try_recv() {
-                return outcome;
+                drop(lane);
+                let (revoked, event) = outcome?;
+                // As part of the call that has ended it.
+                audit::log(event.as_slice());
+                return Ok(revoked);
             }
             let batch = self.take();
             if batch.is_empty() {
@@ -97,8 +101,9 @@ impl RevocationBatcher {
         match self.end_together(lane, &sessions).await {
             Ok((committed, mut live)) => {
                 for waiting in batch {
-                    let sessions = usize::from(live.remove(&waiting.session));
-                    drop(waiting.answer.send(Ok(Revoked { sessions, committed: committed.clone() })));
+                    let event = live.remove(&waiting.session);
+                    let revoked = Revoked { sessions: usize::from(event.is_some()), committed: committed.clone() };
+                    drop(waiting.answer.send(Ok((revoked, event))));
                 }
             }
             Err(error) => {
@@ -112,12 +117,12 @@ impl RevocationBatcher {
         }
     }
 
-    /// Ends sessions by one statement, and gives those of them that were live.
+    /// Ends sessions by one statement, and gives those of them that were live, with their events.
     async fn end_together(
         &self,
         lane: &mut PreparedConn,
         sessions: &HashMap<SessionId, Cause>,
-    ) -> Result<(Committed, HashSet<SessionId>), Error> {
+    ) -> Result<(Committed, HashMap<SessionId, Event>), Error> {
         let store = &self.log.store;
         if sessions.len() == 1 {
             match self.log.end_sessions(store.prepared(lane).await?, sessions).await {
