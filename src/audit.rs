@@ -3,6 +3,8 @@
 //! such rows: what is beyond is told apart by its reason alone, and written once a minute. So refusals by the thousand
 //! fill neither the table nor the log. An event is logged once it is stored.
 
+pub mod call;
+
 use std::{
     collections::HashMap,
     net::IpAddr,
@@ -15,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
-        audit::{Actor, Denial, Event, Failure, Kind},
+        audit::{Actor, CallNames, Denial, Event, Failure, Kind},
         caller::CallerId,
         policy::AuditPolicy,
         rate::Rate,
@@ -169,7 +171,9 @@ impl AuditLog {
         if unwritten.events.is_empty() || !self.fit(&mut unwritten, urgency) {
             return Ok(());
         }
-        audit::insert(&mut self.store.acquire().await?, &unwritten.events, self.clock.now()).await?;
+        // One may stand for many calls.
+        let (conn, none) = (&mut self.store.acquire().await?, CallNames::default());
+        audit::insert(conn, &unwritten.events, &none, self.clock.now()).await?;
         log(&std::mem::take(&mut unwritten.events));
         Ok(())
     }
@@ -191,7 +195,7 @@ impl AuditLog {
     /// [`Error::DatabaseUnavailable`].
     pub async fn note(&self, event: Event) -> Result<(), Error> {
         let events = [event];
-        audit::insert(&mut self.store.acquire().await?, &events, self.clock.now()).await?;
+        audit::insert(&mut self.store.acquire().await?, &events, &call::names(), self.clock.now()).await?;
         log(&events);
         Ok(())
     }

@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use tracing::Instrument as _;
 
-use crate::error::Error;
+use crate::{audit::call, error::Error};
 
 /// Runs work on the database to its end even if the caller goes away, so that neither a transaction nor its connection
-/// is cut short.
+/// is cut short. The names of the call go along.
 ///
 /// # Errors
 /// Those of the work; [`Error::Internal`] when it panicked.
 pub(super) async fn to_completion<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::spawn(work.in_current_span()).await.map_err(Error::internal)?
+    tokio::spawn(call::named(call::names(), work).in_current_span()).await.map_err(Error::internal)?
 }
 
 /// Runs an operation of `owner` to its end even if the caller goes away. Operations do so themselves, so that no edge

@@ -167,7 +167,7 @@ impl Auth {
 
     /// Ends the session of a token that was used twice; what could not be ended is not called reused.
     async fn end_reused(&self, session: &Session, client: Option<ClientInfo>) -> Error {
-        let cause = Cause { reason: Reason::Reuse, client: client.unwrap_or_default() };
+        let cause = Cause { client: client.unwrap_or_default(), ..Cause::from(Reason::Reuse) };
         if let Err(error) = self.sessions.end(session.id, cause).await {
             return error;
         }

@@ -125,6 +125,8 @@ fn json(event: &StoredEvent) -> serde_json::Value {
         "client": {"ip": event.client_ip, "user_agent": event.client_user_agent, "device": event.client_device},
         "caller": event.caller,
         "count": event.count,
+        "request_id": event.request_id,
+        "trace_id": event.trace_id,
     })
 }
 
@@ -143,6 +145,8 @@ fn line(event: &StoredEvent) -> String {
         ("ip", event.client_ip.as_str()),
         ("device", event.client_device.as_str()),
         ("count", if event.count == 1 { "" } else { count.as_str() }),
+        ("request", event.request_id.as_deref().unwrap_or_default()),
+        ("trace", event.trace_id.as_deref().unwrap_or_default()),
     ] {
         if !value.is_empty() {
             line.push_str(&format!("  {name}={}", value.escape_debug()));
@@ -174,11 +178,18 @@ mod tests {
             client_device: String::new(),
             caller: String::new(),
             count: 7,
+            request_id: Some("request-4711".to_owned()),
+            trace_id: None,
         };
         let text = line(&event);
         assert!(text.starts_with("1970-01-01T00:00:00Z  login_failed "), "{text}");
-        assert!(text.ends_with(r"user=alice  reason=wrong_password  ip=\u{1b}[2J\u{202e}  count=7"), "{text}");
+        assert!(
+            text.ends_with(r"user=alice  reason=wrong_password  ip=\u{1b}[2J\u{202e}  count=7  request=request-4711"),
+            "{text}"
+        );
         assert!(!text.contains("device="));
-        assert_eq!(json(&event)["client"]["ip"], "\u{1b}[2J\u{202e}");
+        let json = json(&event);
+        assert_eq!(json["client"]["ip"], "\u{1b}[2J\u{202e}");
+        assert_eq!((&json["request_id"], &json["trace_id"]), (&"request-4711".into(), &serde_json::Value::Null));
     }
 }

@@ -32,6 +32,15 @@ pub struct Event {
     pub count: u32,
 }
 
+/// The names that a caller gave to its call, so that what is written of it can be found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallNames {
+    /// The header `x-request-id`.
+    pub request_id: Option<String>,
+    /// The trace in the header `traceparent`.
+    pub trace_id: Option<String>,
+}
+
 /// The reason for which a session ends, and from where somebody made it end, as far as the caller has said.
 #[derive(Clone, Debug)]
 pub struct Cause {
@@ -39,11 +48,13 @@ pub struct Cause {
     pub reason: Reason,
     /// The client, as far as the caller has said.
     pub client: ClientInfo,
+    /// The names of the call that ends it.
+    pub call: CallNames,
 }
 
 impl From<Reason> for Cause {
     fn from(reason: Reason) -> Self {
-        Self { reason, client: ClientInfo::default() }
+        Self { reason, client: ClientInfo::default(), call: CallNames::default() }
     }
 }
 

@@ -1,5 +1,5 @@
-//! The edge: who calls, and what the policy of callers lets them do. It is asked before a handler is reached, whatever the
-//! protocol. Knows HTTP's headers, and no server of either protocol.
+//! The edge: who calls, how they name their calls, and what the policy of callers lets them do. It is asked before a handler is
+//! reached, whatever the protocol. Knows HTTP's headers, and no server of either protocol.
 
 mod answer;
 mod caller;
@@ -9,6 +9,7 @@ mod forwarded;
 mod gate;
 mod identity;
 mod monitor;
+mod named_call;
 mod permission;
 
 pub use self::{
@@ -17,4 +18,5 @@ pub use self::{
     callers::{Callers, Defaults},
     client_address::client_address,
     gate::{Gate, Refusal},
+    named_call::NamedCall,
 };

@@ -16,11 +16,10 @@ use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
 use tokio::{sync::Semaphore, time::sleep};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
-use tracing::Instrument as _;
 
-use super::{deadline, status::status, trace};
+use super::{deadline, status::status};
 use crate::{
-    edge::{Gate, Refusal},
+    edge::{Gate, NamedCall, Refusal},
     error::Error,
     net::Peer,
 };
@@ -80,9 +79,9 @@ where
         let Ok(turn) = Arc::clone(&self.calls).try_acquire_owned() else {
             return answered(status("shed", Error::Overloaded { retry_after: SHED }).into_http());
         };
-        let span = trace::span(request.headers());
+        let named = NamedCall::of(request.headers());
         let authorized = {
-            let _entered = span.as_ref().map(tracing::Span::enter);
+            let _entered = named.as_ref().map(NamedCall::enter);
             authorize(&self.gate, &mut request)
         };
         if let Err(refused) = authorized {
@@ -104,8 +103,8 @@ where
             drop(turn);
             answer
         };
-        match span {
-            Some(span) => Box::pin(answer.instrument(span)),
+        match named {
+            Some(named) => Box::pin(named.carry(answer)),
             None => Box::pin(answer),
         }
     }

@@ -16,7 +16,6 @@ mod service;
 #[allow(missing_docs, missing_debug_implementations, clippy::all, reason = "generated code")]
 mod services;
 mod status;
-mod trace;
 mod user_service;
 pub mod v1;
 pub mod verify_response;

@@ -25,6 +25,7 @@ use crate::{
     },
     crypto::secret::Secret,
     domain::policy::ForwardAuth,
+    edge::NamedCall,
     error::Error,
 };
 
@@ -42,14 +43,23 @@ pub(super) fn routes() -> Router<Readiness> {
 }
 
 async fn answer(Built(authorizer): Built, request: Parts) -> Response {
-    let asked = read(&request, authorizer.policy.forward_auth);
+    let named = NamedCall::of(&request.headers);
+    let answer = decide(&authorizer, &request);
+    match named {
+        Some(named) => named.carry(answer).await,
+        None => answer.await,
+    }
+}
+
+async fn decide(authorizer: &Authorizer, request: &Parts) -> Response {
+    let asked = read(request, authorizer.policy.forward_auth);
     let until = waits(&request.headers).map(|time| Instant::now() + time);
     match authorizer.authorize(&asked, Extensions::default(), until).await {
         Ok(Decision::Allowed(allowed)) => {
-            let set = one_cookie(&authorizer, allowed.renewed.as_ref(), allowed.clears_cookies);
-            pass(&authorizer, allowed.token.as_ref().map(|token| &token.principal), &set)
+            let set = one_cookie(authorizer, allowed.renewed.as_ref(), allowed.clears_cookies);
+            pass(authorizer, allowed.token.as_ref().map(|token| &token.principal), &set)
         }
-        Ok(Decision::Denied(denial)) => deny(&authorizer, &denial),
+        Ok(Decision::Denied(denial)) => deny(authorizer, &denial),
         Err(error) => unavailable(&error),
     }
 }

@@ -5,7 +5,7 @@
 //! plan. A plan that is made for no number of sessions would be a bad one for many.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 
 use super::log::{Committed, RevocationLog, Revoked};
 use crate::{
-    domain::audit::Cause,
+    audit::{self, call},
+    domain::audit::{Cause, Event},
     error::Error,
     store::{PreparedConn, retrying},
 };
@@ -35,7 +36,7 @@ pub struct RevocationBatcher {
 struct Pending {
     session: SessionId,
     cause: Cause,
-    answer: oneshot::Sender<Result<Revoked, Error>>,
+    answer: oneshot::Sender<Result<(Revoked, Option<Event>), Error>>,
 }
 
 impl RevocationBatcher {
@@ -70,12 +71,18 @@ impl RevocationBatcher {
     /// [`Error::DatabaseUnavailable`]: it may or may not have ended.
     pub async fn end(&self, session: SessionId, cause: Cause) -> Result<Revoked, Error> {
         let (answer, mut answered) = oneshot::channel();
+        // Whoever carries it out works for another call.
+        let cause = Cause { call: call::names(), ..cause };
         self.lock().push(Pending { session, cause, answer });
         loop {
             let mut lane = self.turn.lock().await;
             // Whoever had the turn before may have taken this one along.
             if let Ok(outcome) = answered.try_recv() {
-                return outcome;
+                drop(lane);
+                let (revoked, event) = outcome?;
+                // As part of the call that has ended it.
+                audit::log(event.as_slice());
+                return Ok(revoked);
             }
             let batch = self.take();
             if batch.is_empty() {
@@ -86,12 +93,17 @@ impl RevocationBatcher {
     }
 
     async fn carry_out(&self, lane: &mut PreparedConn, batch: Vec<Pending>) {
-        let sessions: HashMap<SessionId, Cause> = batch.iter().map(|w| (w.session, w.cause.clone())).collect();
+        // Of several that end one session the first has done it: it is told so, and the event says how.
+        let mut sessions: HashMap<SessionId, Cause> = HashMap::new();
+        for waiting in &batch {
+            sessions.entry(waiting.session).or_insert_with(|| waiting.cause.clone());
+        }
         match self.end_together(lane, &sessions).await {
             Ok((committed, mut live)) => {
                 for waiting in batch {
-                    let sessions = usize::from(live.remove(&waiting.session));
-                    drop(waiting.answer.send(Ok(Revoked { sessions, committed: committed.clone() })));
+                    let event = live.remove(&waiting.session);
+                    let revoked = Revoked { sessions: usize::from(event.is_some()), committed: committed.clone() };
+                    drop(waiting.answer.send(Ok((revoked, event))));
                 }
             }
             Err(error) => {
@@ -105,12 +117,12 @@ impl RevocationBatcher {
         }
     }
 
-    /// Ends sessions by one statement, and gives those of them that were live.
+    /// Ends sessions by one statement, and gives those of them that were live, with their events.
     async fn end_together(
         &self,
         lane: &mut PreparedConn,
         sessions: &HashMap<SessionId, Cause>,
-    ) -> Result<(Committed, HashSet<SessionId>), Error> {
+    ) -> Result<(Committed, HashMap<SessionId, Event>), Error> {
         let store = &self.log.store;
         if sessions.len() == 1 {
             match self.log.end_sessions(store.prepared(lane).await?, sessions).await {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     domain::{
-        audit::{Actor, Event, Kind},
+        audit::{Actor, CallNames, Event, Kind},
         policy::AfterRestore,
         revocation::Reason,
     },
@@ -112,7 +112,7 @@ async fn end_opened_before(tx: &mut Conn, now: OffsetDateTime) -> Result<(), Err
     let subject = Subject::OpenedBefore(moment);
     session_floor::raise(tx, at(moment)).await?;
     let event = Event::new(Kind::SessionsEnded, Actor::Server).detail(format!("opened before {}", at(moment)));
-    audit::insert(tx, &[Event { reason: Reason::Restored.as_str(), ..event }], now).await?;
+    audit::insert(tx, &[Event { reason: Reason::Restored.as_str(), ..event }], &CallNames::default(), now).await?;
     let revocation = Revocation::new(subject, now);
     revocations::append(tx, &[(revocation, Reason::Restored)], now).await.map(drop)
 }

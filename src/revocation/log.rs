@@ -3,7 +3,7 @@
 //! P1), and the others are woken and waited for.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -26,7 +26,7 @@ use super::{
     protocol::everywhere_within,
 };
 use crate::{
-    audit,
+    audit::{self, call},
     domain::{
         audit::{Actor, Cause, Event},
         policy::RevocationPolicy,
@@ -154,7 +154,7 @@ impl RevocationLog {
     pub async fn commit(&self, mut tx: Conn, changes: Changes) -> Result<Committed, Error> {
         let Changes { revocations, repeated, events } = changes;
         // Before the log, whose head is locked from then on.
-        store::audit::insert(&mut tx, &events, self.clock.now()).await?;
+        store::audit::insert(&mut tx, &events, &call::names(), self.clock.now()).await?;
         if revocations.is_empty() && repeated.is_empty() {
             tx.commit().await?;
             audit::log(&events);
@@ -168,12 +168,12 @@ impl RevocationLog {
         Ok(self.committed(&mut tx, newest, &logged, &repeated).await)
     }
 
-    /// Ends sessions by one statement, which commits. Gives those of them that were live.
+    /// Ends sessions by one statement, which commits. Gives those of them that were live, with events that are not logged yet.
     pub(super) async fn end_sessions(
         &self,
         conn: &mut Conn,
         sessions: &HashMap<SessionId, Cause>,
-    ) -> Result<(Committed, HashSet<SessionId>), Error> {
+    ) -> Result<(Committed, HashMap<SessionId, Event>), Error> {
         let now = self.clock.now();
         let ending = Ending { sessions, operator: self.operator, now, expires_at: saturating_add(now, RETENTION) };
         let EndedSessions { newest, ended } = revocations::end_sessions(conn, ending).await?;
@@ -183,9 +183,8 @@ impl RevocationLog {
             ids.into_iter().map(|id| Revocation::new(Subject::Session(id), now)).collect::<Vec<_>>()
         };
         let committed = self.committed(conn, newest, &revocations(logged), &revocations(repeated)).await;
-        let events: Vec<Event> = ended.into_values().flatten().collect();
-        audit::log(&events);
-        Ok((committed, events.into_iter().filter_map(|event| event.session).collect()))
+        let live = ended.into_iter().filter_map(|(session, event)| Some((session, event?))).collect();
+        Ok((committed, live))
     }
 
     /// Makes this replica know a commit that has written the log up to `newest`, with what is `logged`, and finds out

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use crate::{
     domain::{
-        audit::{Actor, Event, Kind},
+        audit::{Actor, CallNames, Event, Kind},
         revocation::Reason,
     },
     error::Error,
@@ -103,7 +103,7 @@ async fn mark(tx: &mut Conn, revocations: &[Revocation], now: OffsetDateTime) ->
     let ended = sessions::revoke(tx, &sessions, Reason::Restored, now).await?;
     if !ended.is_empty() {
         let event = Event::new(Kind::SessionsEnded, Actor::Server).times(ended.len());
-        audit::insert(tx, &[Event { reason: Reason::Restored.as_str(), ..event }], now).await?;
+        audit::insert(tx, &[Event { reason: Reason::Restored.as_str(), ..event }], &CallNames::default(), now).await?;
     }
     Ok(ended.len())
 }

@@ -9,7 +9,10 @@ use uuid::Uuid;
 
 use super::Conn;
 use crate::{
-    domain::{audit::Event, user::Username},
+    domain::{
+        audit::{CallNames, Event},
+        user::Username,
+    },
     error::Error,
 };
 
@@ -44,24 +47,28 @@ pub struct StoredEvent {
     pub caller: String,
     /// Number of equal events, or of those that it happened to.
     pub count: i64,
+    /// The request id of the call, as its caller named it.
+    pub request_id: Option<String>,
+    /// The trace of the call, as its caller named it.
+    pub trace_id: Option<String>,
 }
 
-/// Writes events.
+/// Writes events, all of them of this call; without names, of none or of several.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
-pub async fn insert(conn: &mut Conn, events: &[Event], now: OffsetDateTime) -> Result<(), Error> {
+pub async fn insert(conn: &mut Conn, events: &[Event], call: &CallNames, now: OffsetDateTime) -> Result<(), Error> {
     if events.is_empty() {
         return Ok(());
     }
     let text = |value: fn(&Event) -> &str| events.iter().map(value).collect::<Vec<_>>();
     let statement = query(
         "INSERT INTO audit_events (id, at, kind, actor, user_id, username, session_id, reason, detail, client_ip, \
-           client_user_agent, client_device, caller, count) \
+           client_user_agent, client_device, caller, count, request_id, trace_id) \
          SELECT n.id, $2, n.kind, n.actor, n.user_id, n.username, n.session_id, n.reason, n.detail, n.client_ip, \
-           n.client_user_agent, n.client_device, n.caller, n.count FROM unnest($1::uuid[], $3::text[], $4::text[], $5::uuid[], \
-           $6::text[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
-           $14::bigint[]) \
+           n.client_user_agent, n.client_device, n.caller, n.count, $15, $16 \
+         FROM unnest($1::uuid[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::uuid[], $8::text[], $9::text[], \
+           $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[]) \
          AS n (id, kind, actor, user_id, username, session_id, reason, detail, client_ip, client_user_agent, \
            client_device, caller, count)",
     )
@@ -78,7 +85,9 @@ pub async fn insert(conn: &mut Conn, events: &[Event], now: OffsetDateTime) -> R
     .bind(text(|e| &e.client.user_agent))
     .bind(text(|e| &e.client.device))
     .bind(text(|e| &e.caller))
-    .bind(events.iter().map(|e| i64::from(e.count)).collect::<Vec<_>>());
+    .bind(events.iter().map(|e| i64::from(e.count)).collect::<Vec<_>>())
+    .bind(&call.request_id)
+    .bind(&call.trace_id);
     conn.execute(statement).await.map(drop)
 }
 

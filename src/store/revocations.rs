@@ -173,17 +173,19 @@ pub async fn end_sessions(conn: &mut Conn, ending: Ending<'_>) -> Result<EndedSe
     // The head comes after the events: it is locked until the commit, and holds up everybody.
     let statement = query_as::<_, EndedRow>(
         "WITH asked AS (SELECT * FROM unnest($1::uuid[], $2::text[], $3::uuid[], $6::text[], $7::text[], $8::text[], \
-             $9::text[], $10::text[]) AS a (session_id, reason, id, kind, actor, ip, user_agent, device)), \
+             $9::text[], $10::text[], $11::text[], $12::text[]) \
+             AS a (session_id, reason, id, kind, actor, ip, user_agent, device, request_id, trace_id)), \
          due AS (SELECT s.session_id, s.epoch = u.epoch AND s.expires_at > $4 AND s.idle_expires_at > $4 AS live, \
            u.username FROM refresh_tokens s JOIN users u ON u.id = s.user_id WHERE s.session_id = ANY($1) \
            AND s.revoked_at IS NULL ORDER BY s.session_id FOR UPDATE OF s), \
          marked AS (UPDATE refresh_tokens s SET revoked_at = $4, revoked_reason = asked.reason \
            FROM due JOIN asked USING (session_id) \
            WHERE s.session_id = due.session_id RETURNING s.session_id, s.user_id, due.live, due.username, asked.reason, \
-             asked.id, asked.kind, asked.actor, asked.ip, asked.user_agent, asked.device), \
+             asked.id, asked.kind, asked.actor, asked.ip, asked.user_agent, asked.device, asked.request_id, \
+             asked.trace_id), \
          audited AS (INSERT INTO audit_events (id, at, kind, actor, user_id, username, session_id, reason, client_ip, \
-             client_user_agent, client_device) SELECT id, $4, kind, actor, user_id, username, session_id, reason, \
-             ip, user_agent, device FROM marked WHERE live RETURNING 1), \
+             client_user_agent, client_device, request_id, trace_id) SELECT id, $4, kind, actor, user_id, username, \
+             session_id, reason, ip, user_agent, device, request_id, trace_id FROM marked WHERE live RETURNING 1), \
          ended AS (SELECT session_id, live, user_id, username, reason, id FROM marked \
            UNION ALL SELECT session_id, false, NULL, NULL, reason, id FROM asked \
              WHERE NOT EXISTS (SELECT FROM refresh_tokens s WHERE s.session_id = asked.session_id)), \
@@ -204,7 +206,9 @@ pub async fn end_sessions(conn: &mut Conn, ending: Ending<'_>) -> Result<EndedSe
     .bind(column(&|cause| Actor::of_end(cause.reason, operator).as_str().to_owned()))
     .bind(column(&|cause| cause.client.ip.clone()))
     .bind(column(&|cause| cause.client.user_agent.clone()))
-    .bind(column(&|cause| cause.client.device.clone()));
+    .bind(column(&|cause| cause.client.device.clone()))
+    .bind(sessions.values().map(|cause| cause.call.request_id.as_deref()).collect::<Vec<_>>())
+    .bind(sessions.values().map(|cause| cause.call.trace_id.as_deref()).collect::<Vec<_>>());
     let (mut ended, mut newest) = (HashMap::new(), None);
     for EndedRow { head, session_id, live, user_id, username } in conn.fetch_all(statement).await? {
         newest = Some(Position::from(head));

@@ -8,11 +8,14 @@ use std::{
 use countersign::{
     domain::policy::{BrowserSessions, ForwardAuth, PepperMode},
     grpc::v1::{
-        CreateUserRequest, ImportUsersRequest, ImportedUser, LoginRequest, SetPasswordRequest, revoke_request::Target,
-        user_service_client::UserServiceClient,
+        CreateUserRequest, ImportUsersRequest, ImportedUser, LoginRequest, RevokeRequest, SetPasswordRequest,
+        revoke_request::Target, user_service_client::UserServiceClient,
     },
 };
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::task::yield_now;
 use tonic::Request;
+use tracing::{Level, subscriber::DefaultGuard};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
@@ -20,7 +23,7 @@ use crate::{
     http_client::http,
     support::{
         ADMIN_TOKEN, MASTER_KEY, PASSWORD, Process, Proxy, Scratch, Setup, TestServer, administering, bearer, database,
-        refusal,
+        refusal, somebody_waits,
     },
 };
 
@@ -55,18 +58,20 @@ impl<'a> MakeWriter<'a> for Captured {
     }
 }
 
+/// What this thread logs until the guard is dropped.
+fn capture(level: Level) -> (Captured, DefaultGuard) {
+    let captured = Captured::default();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(captured.clone()).finish();
+    (captured, tracing::subscriber::set_default(subscriber))
+}
+
 /// On one thread, so that the subscriber sees all that this server logs and nothing else.
 #[tokio::test(flavor = "current_thread")]
 async fn r63_no_log_line_holds_a_secret_even_at_trace() {
-    let captured = Captured::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(captured.clone())
-        .finish();
     // Of a single dispatcher, tracing takes that of whichever thread meets a statement first: here, none of another test's.
     let _another = tracing::Dispatch::new(tracing_subscriber::registry());
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (captured, _guard) = capture(Level::TRACE);
     let mut setup = Setup::new().await.with_admin_token();
     let proxy = Proxy::before(&setup.database_url);
     setup.database_url = proxy.url();
@@ -175,5 +180,41 @@ async fn what_is_logged_of_a_call_carries_the_names_that_its_caller_gave_it() {
         assert_eq!(span["request_id"], "request-4711", "{message}: {found:?}");
         assert_eq!(span["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(span["parent_id"], "00f067aa0ba902b7");
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_is_logged_of_calls_that_share_a_statement_carries_the_names_of_each() {
+    let _another = tracing::Dispatch::new(tracing_subscriber::registry());
+    let (captured, _guard) = capture(Level::INFO);
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let mut head = PgConnection::connect(&server.database_url).await.expect("connect");
+    let mut sessions = Vec::new();
+    for n in 0..5 {
+        sessions.push((alice.login().await.session_id, format!("request-{n}")));
+    }
+    head.execute("BEGIN; UPDATE revocation_head SET seq = seq").await.expect("locked");
+    let revoke = |session_id: &str, id: &str| {
+        let target = Some(Target::SessionId(session_id.to_owned()));
+        let mut request = Request::new(RevokeRequest { target, ..Default::default() });
+        request.metadata_mut().insert("x-request-id", id.parse().expect("metadata"));
+        let mut client = server.auth_client();
+        tokio::spawn(async move { client.revoke(request).await.expect("revoked") })
+    };
+    let mut calls = vec![revoke(&sessions[0].0, &sessions[0].1)];
+    somebody_waits(&server.database_url).await;
+    calls.extend(sessions[1..].iter().map(|(session, id)| revoke(session, id)));
+    while server.auth.sessions.ending().len() + 1 < calls.len() {
+        yield_now().await;
+    }
+    head.execute("COMMIT").await.expect("released");
+    for call in calls {
+        call.await.expect("joined");
+    }
+    let log = captured.text();
+    for (session, id) in &sessions {
+        let line = log.lines().find(|line| line.contains("session_ended") && line.contains(session)).expect("logged");
+        assert!(line.contains(&format!("call{{request_id=\"{id}\"}}")), "{id}: {line}");
     }
 }

@@ -38,6 +38,7 @@ mod kill_matrix;
 mod login;
 mod logs;
 mod moved;
+mod named_calls;
 mod notifications;
 mod outage;
 mod password_rules;

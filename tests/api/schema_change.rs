@@ -54,3 +54,17 @@ async fn all_calls_recover_when_a_column_has_another_type() {
         assert!(rounds < 5, "{failures:?}");
     }
 }
+
+/// A newer version's migration under an older server, which names the columns that it writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_call_notices_that_audit_events_get_more_columns() {
+    let server = TestServer::start().await;
+    let alice = server.user("alice").await;
+    let call = || call_all(&server, &alice);
+    let failures = tokio::join!(call(), call(), call(), call(), call(), call());
+    assert!(<[_; 6]>::from(failures).concat().is_empty());
+    let mut connection = PgConnection::connect(&server.database_url).await.expect("connect");
+    connection.execute("ALTER TABLE audit_events ADD COLUMN newer text, ADD COLUMN newest text").await.expect("added");
+    let failures = tokio::join!(call(), call(), call(), call(), call(), call());
+    assert!(<[_; 6]>::from(failures).concat().is_empty());
+}

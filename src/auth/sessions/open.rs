@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::{super::completion::to_completion, Sessions};
 use crate::{
-    audit,
+    audit::{self, call},
     domain::{
         audit::{Actor, Event, Kind},
         policy::{SessionLimit, SessionLimitAction},
@@ -72,7 +72,7 @@ impl Sessions {
                 Some(limit) => all.open_within(limit, &session, &credentials).await?,
                 None => {
                     let mut conn = all.base.store.acquire_for_login().await?;
-                    let opening = sessions::open(&mut conn, &session, &credentials).await?;
+                    let opening = sessions::open(&mut conn, &session, &credentials, &call::names()).await?;
                     (opening == Opening::Opened).then_some(session)
                 }
             };
@@ -113,7 +113,7 @@ impl Sessions {
                 proofs::commit(&mut tx).await?;
                 return Err(Error::SessionLimitReached);
             }
-            if sessions::open(&mut tx, session, credentials).await? == Opening::UserMoved {
+            if sessions::open(&mut tx, session, credentials, &call::names()).await? == Opening::UserMoved {
                 return tx.commit().await.map(|()| None);
             }
             if !surplus.is_empty() {

@@ -12,12 +12,17 @@ mod session;
 
 use axum::{
     Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, Request},
+    middleware::{Next, from_fn},
+    response::Response,
     routing::{get, post},
 };
 
 use super::readiness::Readiness;
-use crate::domain::policy::{AuthzPolicy, BrowserSessions};
+use crate::{
+    domain::policy::{AuthzPolicy, BrowserSessions},
+    edge::NamedCall,
+};
 
 /// Bytes of a body: a name and a password.
 const MAX_BODY: usize = 16 * 1024;
@@ -34,5 +39,15 @@ pub(super) fn routes(policy: &AuthzPolicy) -> Router<Readiness> {
     if policy.browser_sessions >= BrowserSessions::LoginPage {
         routes = routes.route("/login", get(login::show).post(login::log_in)).route("/logout", post(login::log_out));
     }
-    routes.layer(DefaultBodyLimit::max(MAX_BODY))
+    routes.layer(DefaultBodyLimit::max(MAX_BODY)).layer(from_fn(name))
+}
+
+/// Answers with the names that the request gave itself, or a proxy gave it.
+async fn name(request: Request, next: Next) -> Response {
+    let named = NamedCall::of(request.headers());
+    let answer = next.run(request);
+    match named {
+        Some(named) => named.carry(answer).await,
+        None => answer.await,
+    }
 }

@@ -1,24 +1,50 @@
-//! The names that a caller gives to a call, so that what is logged of it can be found. They are `x-request-id`, and
-//! `traceparent` of W3C Trace Context.
+//! The names that a caller gives to a call, so that what is logged and written of it can be found. They are `x-request-id`,
+//! and `traceparent` of W3C Trace Context.
+
+use std::future::Future;
 
 use http::{HeaderMap, HeaderName};
-use tracing::Span;
+use tracing::{Instrument as _, Span, span::Entered};
+
+use crate::{audit::call, domain::audit::CallNames};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Characters of a request id; a longer one is none.
 const MAX_REQUEST_ID: usize = 128;
 
-/// The span of a call, with which everything is logged; None if its caller has not named it.
-pub(super) fn span(headers: &HeaderMap) -> Option<Span> {
-    let request_id = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_request_id(id));
-    let trace = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(trace_of);
-    if request_id.is_none() && trace.is_none() {
-        return None;
+/// A call that its caller has named.
+#[derive(Debug)]
+pub struct NamedCall {
+    /// The span with which everything is logged.
+    span: Span,
+    names: CallNames,
+}
+
+impl NamedCall {
+    /// The call with these headers; None if its caller has not named it.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let request_id = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_request_id(id));
+        let trace = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(trace_of);
+        if request_id.is_none() && trace.is_none() {
+            return None;
+        }
+        let (trace_id, parent_id) = trace.unzip();
+        // At this level it is there whatever else is logged.
+        let span = tracing::error_span!("call", request_id, trace_id, parent_id);
+        let names = CallNames { request_id: request_id.map(str::to_owned), trace_id: trace_id.map(str::to_owned) };
+        Some(Self { span, names })
     }
-    let (trace_id, parent_id) = trace.unzip();
-    // At this level it is there whatever else is logged.
-    Some(tracing::error_span!("call", request_id, trace_id, parent_id))
+
+    /// Logs as part of the call until the guard is dropped.
+    pub fn enter(&self) -> Entered<'_> {
+        self.span.enter()
+    }
+
+    /// Does the work of the call: what it logs and writes has the names.
+    pub fn carry<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        call::named(self.names, work).instrument(self.span)
+    }
 }
 
 /// True for visible characters without quotes, so that no line of a log is forged.
@@ -75,6 +101,6 @@ mod tests {
         ] {
             assert_eq!(is_request_id(id), valid, "{id}");
         }
-        assert!(span(&HeaderMap::new()).is_none());
+        assert!(NamedCall::of(&HeaderMap::new()).is_none());
     }
 }
