@@ -13,11 +13,15 @@ import statistics
 import subprocess
 import tempfile
 import types
+import urllib.error
+import urllib.request
 
 from common import environment, machine, number, table
+from processes import wait_until
 from proxies import Envoy, HttpService, JwtAuthn, free_port
 from reflected import Client
 from secrets_seen import Seen
+from told import Told
 
 APPLICATION = """
 static_resources:
@@ -116,24 +120,37 @@ def main():
                 process.end()
 
 
+def passes(url, token):
+    request = urllib.request.Request(url, headers={"authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.status == 200
+    except urllib.error.HTTPError:
+        return False
+
+
 def measure(options, directory, running):
     dev = Dev(options.binary.resolve(), directory)
     running.append(dev)
     application = Application(directory)
     running.append(application)
-    job = types.SimpleNamespace(dir=directory)
+    job = types.SimpleNamespace(dir=directory, binary=options.binary.resolve())
     envoys = {}
     for kind in (Envoy, JwtAuthn, HttpService):
         envoys[kind] = kind(job, application, dev.facts)
         running.append(envoys[kind])
+    told = Told(job, application, [dev.facts["grpc_addr"]])
+    running.append(told)
     token = dev.token()
     ways = {
         "Envoy alone": f"http://127.0.0.1:{envoys[Envoy].port}/public/x",
         "with jwt_authn": f"http://127.0.0.1:{envoys[JwtAuthn].port}/orders",
+        "with lists in the proxy": f"http://127.0.0.1:{told.port}/orders",
         "with ext_authz (gRPC)": f"http://127.0.0.1:{envoys[Envoy].port}/orders",
         "with forward auth (HTTP)": f"http://127.0.0.1:{envoys[HttpService].port}/orders",
     }
     for url in ways.values():
+        wait_until(f"{url} passes", lambda url=url: passes(url, token), 30)
         wrk(url, token, 4, 1)
     runs = {way: [] for way in ways}
     for _ in range(options.rounds):
