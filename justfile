@@ -77,6 +77,12 @@ mesh *arguments:
     cargo build --locked
     tests/mesh/run target/debug/countersign {{ arguments }}
 
+# Two replicas, an Envoy that verifies tokens by itself, a session revoked at one replica: after how many milliseconds the proxy refuses,
+# which the other replica tells.
+mesh-demo:
+    cargo build --release --locked
+    tests/mesh/run target/release/countersign -q -s -k test_the_time_from_revoke_to_the_refusal
+
 # Failovers with Patroni, etcd and haproxy under load; takes six minutes. With --short what CI runs.
 drill *arguments:
     cargo build --locked
