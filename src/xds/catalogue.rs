@@ -22,8 +22,15 @@ pub struct Contents {
     tokens: Versioned,
     rules: Option<TokenRules>,
     complete_as_of: Option<BootInstant>,
-    recent: Option<((u64, u64), Arc<Encoded>)>,
+    /// The recent lists that were asked for last: by the base that they leave out, and the number of entries.
+    encoded: Mutex<Vec<(RecentKey, Arc<Encoded>)>>,
 }
+
+/// A base, and the number of entries up to which a list goes.
+type RecentKey = (Option<u64>, u64);
+
+/// Recent lists that are kept, for the bases that proxies may have.
+const KEPT: usize = 3;
 
 /// A content with the number of its changes.
 #[derive(Debug, Default)]
@@ -47,14 +54,24 @@ impl Contents {
     /// The content of a resource, for a proxy that has this base.
     pub(super) fn content(&self, name: Name, base: Option<u64>) -> Option<Arc<Encoded>> {
         match name {
-            Name::Recent => match &self.recent {
-                Some((key, content)) if *key == (base.unwrap_or(0), self.lists.end()) => Some(Arc::clone(content)),
-                _ => self.lists.since(base).map(Arc::new),
-            },
+            Name::Recent => self.recent(base),
             Name::Base(part, parts) => self.lists.part(part, parts),
             Name::Opened => Some(Arc::clone(&self.opened.content)),
             Name::Tokens => Some(Arc::clone(&self.tokens.content)),
         }
+    }
+
+    /// The recent list without what is in a base. It is encoded once, however many proxies there are.
+    fn recent(&self, base: Option<u64>) -> Option<Arc<Encoded>> {
+        let key = (base, self.lists.end());
+        let mut kept = self.encoded.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, content)) = kept.iter().find(|(known, _)| *known == key) {
+            return Some(Arc::clone(content));
+        }
+        let content = Arc::new(self.lists.since(base)?);
+        kept.truncate(KEPT - 1);
+        kept.insert(0, (key, Arc::clone(&content)));
+        Some(content)
     }
 
     pub(super) fn is_kept(&self, base: u64) -> bool {
@@ -163,10 +180,6 @@ impl Catalogue {
         if contents.rules.as_ref() != Some(&rules) {
             contents.tokens.set(matchers::tokens(&rules));
             contents.rules = Some(rules);
-        }
-        let key = (contents.lists.newest(), contents.lists.end());
-        if contents.recent.as_ref().is_none_or(|(known, _)| *known != key) {
-            contents.recent = contents.lists.since(Some(key.0)).map(|content| (key, Arc::new(content)));
         }
         contents.complete_as_of = Some(fresh.as_of_boot());
         drop(contents);
