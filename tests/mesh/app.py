@@ -20,7 +20,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         said = {"method": self.command, "path": self.path, "headers": self.headers.items(), "body": len(body)}
         answer = json.dumps(said).encode()
-        self.send_response(200)
+        self.send_response(404 if "missing" in self.path else 200)
         self.send_header("x-app", "echo")
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(answer)))
