@@ -20,22 +20,35 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         said = {"method": self.command, "path": self.path, "headers": self.headers.items(), "body": len(body)}
         answer = json.dumps(said).encode()
-        self.send_response(200)
+        self.send_response(404 if "missing" in self.path else 200)
         self.send_header("x-app", "echo")
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(answer)))
         for cookie in COOKIES:
             self.send_header("set-cookie", cookie)
+        if "for-all" in self.path:
+            self.send_header("cache-control", "public, max-age=3600")
         self.end_headers()
         self.wfile.write(answer)
 
     do_POST = do_PUT = do_DELETE = echo
 
     def do_GET(self):
-        if self.headers.get("upgrade", "").lower() == "websocket":
+        if any("h2c" in value.lower() for value in self.headers.get_all("upgrade", [])):
+            self.tunnel()
+        elif self.headers.get("upgrade", "").lower() == "websocket":
             self.socket()
         else:
             self.echo()
+
+    def tunnel(self):
+        """Speaks something else from here on, as servers do that know HTTP/2 without TLS."""
+        self.send_response(101)
+        self.send_header("upgrade", "h2c")
+        self.send_header("connection", "upgrade")
+        self.end_headers()
+        self.close_connection = True
+        self.wfile.write(b"tunnel")
 
     def socket(self):
         """Greets with who it is, and then gives each text back. Texts are short; a client's are masked (RFC 6455)."""

@@ -4,6 +4,7 @@ import html
 import http.client
 import json
 import re
+import socket
 import urllib.parse
 
 ACCESS, REFRESH = "__Host-countersign-access", "__Host-countersign-refresh"
@@ -67,6 +68,24 @@ def ask(port, path="/", headers=(), method="GET", body=None, host=None):
         return Answer(connection.getresponse())
     finally:
         connection.close()
+
+
+def send(port, *lines, source="127.0.0.1"):
+    """Sends the lines of a head as they are, from an address of this machine; the response and its wire."""
+    wire = socket.create_connection(("127.0.0.1", port), timeout=30, source_address=(source, 0))
+    wire.sendall(b"".join((line if isinstance(line, bytes) else line.encode()) + b"\r\n" for line in (*lines, "")))
+    response = http.client.HTTPResponse(wire)
+    response.begin()
+    return response, wire
+
+
+def ask_for(port, path, headers=()):
+    """Asks for a path that is sent byte for byte."""
+    path = path if isinstance(path, bytes) else path.encode()
+    lines = ["Host: shop.example.com", "Connection: close", *(f"{name}: {value}" for name, value in headers)]
+    response, wire = send(port, b"GET " + path + b" HTTP/1.1", *lines)
+    with wire:
+        return Answer(response)
 
 
 def denied(answer, status, reason=None):
