@@ -66,8 +66,6 @@ def test_nobody_passes_on_a_certificate(edge):
 
 
 def test_no_cache_keeps_a_renewed_session(kind, edge, job, alice):
-    if kind == "envoy":
-        pytest.skip("Countersign says it itself in an answer by gRPC")
     tokens = alice.login()
     for path in ("/orders/for-all", "/orders/for-all/missing"):
         answer = ask(edge.port, path, cookies(refresh=tokens.refresh_token))

@@ -64,6 +64,15 @@ def test_tokens_are_verified_and_sessions_refused_that_have_ended(told, source, 
     assert status(told, other.access_token) == 200
 
 
+def test_nothing_open_leads_elsewhere(told, alice):
+    """The application might read these as paths that are not open (tests/mesh/test_guards.py has them for the files of deploy/)."""
+    wait_until("it is open", lambda: status(told, None, "/public/x") == 200, 30)
+    for path in ["/public/%2e%2e;/admin", "/public/..%3b/admin", "/public/..%253badmin", "/public/;x", "/public/..%5cadmin"]:
+        assert not ask(told.port, path).from_app, path
+    answer = ask(told.port, "/public/x", [("x.auth.user.id", "spoofed"), ("x!auth-user-id", "spoofed")])
+    assert "spoofed" not in answer.body.decode(), answer
+
+
 def test_all_sessions_of_a_user_end_and_new_ones_pass(told, alice, client):
     before = [alice.login() for _ in range(3)]
     passes(told, before[0].access_token)
