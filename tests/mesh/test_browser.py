@@ -56,11 +56,11 @@ def test_a_session_from_the_login_page_to_its_end(browser, envoy_of_hasty, hasty
     # Who is not logged in is led to the page, and from there to where he wanted to go.
     browser.go(at(envoy_of_hasty, "/orders?page=2&sort=a%2Fb"))
     assert browser.url().startswith(at(envoy_of_hasty, "/login?return_to="))
-    assert browser.active() == "username"
+    wait_until("it has the focus", lambda: browser.active() == "username", 10)
     log_in(browser, alice, "not the password")
     assert browser.text("[role=alert]") == "The username or the password is wrong."
     assert (browser.attribute("#username", "value"), browser.attribute("#password", "value")) == (alice.name, "")
-    assert browser.active() == "password"
+    wait_until("it has the focus", lambda: browser.active() == "password", 10)
     log_in(browser, alice)
     browser.arrives(at(envoy_of_hasty, "/orders?page=2&sort=a%2Fb"))
     assert shown(browser)["x-auth-user-id"] == alice.id

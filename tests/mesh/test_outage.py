@@ -3,6 +3,7 @@
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -46,10 +47,17 @@ def lets_in(proxies, token):
         wait_until(f"{name} lets in", lambda: ask(proxy.port, "/orders", bearer(token)).status == 200, 30)
 
 
+def is_stopped(pid):
+    """Whether all its threads have stopped: a signal takes a moment to reach them."""
+    states = [file.read_text().rpartition(")")[2].split()[0] for file in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return set(states) == {"T"}
+
+
 def test_countersign_is_frozen_and_then_away(fragile, start, token):
     proxies = {name: start(kind, fragile) for name, kind in ALL.items()}
     lets_in(proxies, token)
     fragile.process.send_signal(signal.SIGSTOP)
+    wait_until("it stands still", lambda: is_stopped(fragile.process.pid), 10)
     try:
         refuses(proxies, token)
     finally:
