@@ -94,7 +94,7 @@ impl Authorizer {
     /// Decides about a request of a proxy, whose route demands this. The proxy waits until then for an answer.
     ///
     /// # Errors
-    /// What is no fault of the client: [`Error::RevocationsStale`], [`Error::KeyUnusable`]. For a session that should go on
+    /// Faults that are not the client's: [`Error::RevocationsStale`], [`Error::KeyUnusable`]. For a session that should go on
     /// within the call also [`Error::DatabaseUnavailable`], [`Error::ClockWrong`], [`Error::RestoreUndecided`].
     pub async fn authorize(
         &self,
@@ -160,7 +160,7 @@ impl Authorizer {
     /// Verifies an access token, and what the route demands of it.
     ///
     /// # Errors
-    /// What is no fault of the client.
+    /// Faults that are not the client's.
     fn verify(&self, token: &str, demand: &Demand) -> Result<Result<Arc<VerifiedToken>, Denial>, Error> {
         let requirements = Requirements { audience: demand.audiences.first().map(String::as_str), max_staleness: None };
         let verified = match self.auth.verify(token, requirements) {
