@@ -180,5 +180,9 @@ def test_headers_of_the_request_beyond_the_limit_let_nobody_in(by_name, token):
     """Those of forward auth are headers of HTTP: 8 KiB or so of cookies are within the limit, a megabyte is not."""
     port = port_of(by_name("path").facts["http_addr"])
     assert ask(port, "/forward-auth", bearer(token) + [("cookie", "basket=" + "x" * 6_000)]).status == 200
-    answer = ask(port, "/forward-auth", bearer(token) + [("x-long", "x" * 60_000)] * 20)
-    assert answer.status in (400, 431), answer
+    try:
+        answer = ask(port, "/forward-auth", bearer(token) + [("x-long", "x" * 60_000)] * 20)
+        assert answer.status in (400, 431), answer
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # The connection was closed before the whole head was sent, so that the answer was lost.
+    assert ask(port, "/forward-auth", bearer(token)).status == 200
