@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use countersign_token::clock::BootInstant;
+use countersign_token::{clock::Moment, ids::new_v7};
 use tokio::{sync::watch, time::timeout};
 
 use super::{lists::Lists, matchers, matchers::TokenRules, names::Name, wire::Encoded};
@@ -17,13 +17,37 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The contents at a moment.
 #[derive(Debug, Default)]
 pub struct Contents {
+    /// Tells versions of this process from those of others.
+    id: u64,
+    reached: Reached,
     lists: Lists,
     opened: Versioned,
     tokens: Versioned,
     rules: Option<TokenRules>,
-    complete_as_of: Option<BootInstant>,
+    complete_as_of: Option<Moment>,
     /// The recent lists that were asked for last: by the base that they leave out, and the number of entries.
     encoded: Mutex<Vec<(RecentKey, Arc<Encoded>)>>,
+}
+
+/// The last row of the log that is in the contents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reached {
+    /// Number of times that everything was read anew: perhaps another log then, whose numbers cannot be compared.
+    load: u64,
+    /// The number of the row.
+    pub seq: i64,
+}
+
+impl Reached {
+    #[cfg(test)]
+    pub(super) fn of(load: u64, seq: i64) -> Self {
+        Self { load, seq }
+    }
+
+    /// True if both are rows of one log.
+    pub(super) fn is_of(self, other: Self) -> bool {
+        self.load == other.load
+    }
 }
 
 /// A base, and the number of entries up to which a list goes.
@@ -54,10 +78,10 @@ impl Contents {
     /// The content of a resource, for a proxy that has this base.
     pub(super) fn content(&self, name: Name, base: Option<u64>) -> Option<Arc<Encoded>> {
         match name {
-            Name::Recent => self.recent(base),
+            Name::Recent(_) => self.recent(base),
             Name::Base(part, parts) => self.lists.part(part, parts),
-            Name::Opened => Some(Arc::clone(&self.opened.content)),
-            Name::Tokens => Some(Arc::clone(&self.tokens.content)),
+            Name::Opened(_) => Some(Arc::clone(&self.opened.content)),
+            Name::Tokens(_) => Some(Arc::clone(&self.tokens.content)),
         }
     }
 
@@ -72,6 +96,15 @@ impl Contents {
         kept.truncate(KEPT - 1);
         kept.insert(0, (key, Arc::clone(&content)));
         Some(content)
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The last row of the log that is in them.
+    pub(super) fn reached(&self) -> Reached {
+        self.reached
     }
 
     pub(super) fn is_kept(&self, base: u64) -> bool {
@@ -94,6 +127,18 @@ impl Contents {
         self.tokens.version
     }
 
+    /// Empty contents with this id, for tests.
+    #[cfg(test)]
+    pub(super) fn of(id: u64) -> Self {
+        Self { id, ..Self::default() }
+    }
+
+    /// Says that they hold the log up to this row, for tests.
+    #[cfg(test)]
+    pub(super) fn reach(&mut self, load: u64, seq: i64) {
+        self.reached = Reached { load, seq };
+    }
+
     /// The lists, for tests that change them.
     #[cfg(test)]
     pub(super) fn lists(&mut self) -> &mut Lists {
@@ -101,7 +146,7 @@ impl Contents {
     }
 
     /// The moment as of which they are complete; None before the first load.
-    pub fn complete_as_of(&self) -> Option<BootInstant> {
+    pub fn complete_as_of(&self) -> Option<Moment> {
         self.complete_as_of
     }
 }
@@ -118,7 +163,9 @@ pub struct Catalogue {
 impl Catalogue {
     /// An empty catalogue of these operations; tokens may be in this cookie.
     pub fn new(auth: Arc<Auth>, cookie: String) -> Self {
-        Self { auth, cookie, contents: Mutex::default(), changes: watch::Sender::new(0) }
+        let (_, id) = new_v7(auth.base.clock.now()).as_u64_pair();
+        let contents = Mutex::new(Contents { id, ..Contents::default() });
+        Self { auth, cookie, contents, changes: watch::Sender::new(0) }
     }
 
     /// The contents as they are now.
@@ -151,6 +198,7 @@ impl Catalogue {
         let fresh = self.auth.revocations().state().fresh(None)?;
         let now = self.auth.base.clock.now();
         let ring = self.auth.keys.ring().jwks()?.json;
+        let mut load = self.contents().reached.load;
         loop {
             let news = self.auth.revocations().changes_since(*position).await;
             let mut contents = self.contents();
@@ -162,6 +210,7 @@ impl Catalogue {
                 }
                 News::Everything(all, upto) => {
                     contents.lists.replace(&all, now);
+                    load += 1;
                     *position = Some(upto);
                 }
             }
@@ -181,7 +230,8 @@ impl Catalogue {
             contents.tokens.set(matchers::tokens(&rules));
             contents.rules = Some(rules);
         }
-        contents.complete_as_of = Some(fresh.as_of_boot());
+        contents.reached = Reached { load, seq: position.map_or(0, |position| position.seq) };
+        contents.complete_as_of = Some(Moment::at(fresh.as_of_boot(), fresh.as_of()));
         drop(contents);
         self.changes.send_modify(|count| *count += 1);
         Ok(())

@@ -10,7 +10,7 @@ mod wire;
 
 pub use self::{
     catalogue::{Catalogue, Contents},
-    names::Name,
+    names::{Life, Name},
     subscriber::{Ack, Push, Pushed, Subscriber},
     wire::resource_of,
 };

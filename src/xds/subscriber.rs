@@ -3,17 +3,24 @@
 //! - Of each name at most one push is under way; what has changed meanwhile is in the next one. Of the bases at most one in all.
 //! - What is left out of the recent list is in bases that the proxy has confirmed. So a new base is sent first, and the list is
 //!   shortened when that has been confirmed.
+//! - A proxy that comes from another replica has bases of that one, and its recent list leaves out what is in them. So it gets
+//!   everything as its recent list before any base is replaced.
 //! - What the proxy has is confirmed to it again and again, as long as it has everything and this replica is fresh. Otherwise it
-//!   expires there, and the proxy refuses.
+//!   expires there, and the proxy refuses. It holds for its life from the moment as of which it was complete, not from that at which
+//!   it was sent: so the life is the whole bound.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{catalogue::Contents, names::Name, wire::Encoded};
+use super::{
+    catalogue::{Contents, Reached},
+    names::Name,
+    wire::Encoded,
+};
 
-/// Confirmations in the time after which a resource expires.
-const HEARTBEATS: u32 = 3;
+/// Confirmations in the life of a resource.
+const HEARTBEATS: u32 = 4;
 
 /// A version of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,11 +66,20 @@ pub struct Ack {
 #[derive(Clone, Copy, Debug, Default)]
 struct Held {
     acked: Option<Version>,
-    /// The push under way, and its version.
-    sent: Option<(u64, Version)>,
+    sent: Option<Sent>,
     /// The version that the proxy refused, and until when it is not sent again.
     refused: Option<(Version, Instant)>,
     expires_at: Option<Instant>,
+    /// The last row of the log up to which the proxy has everything.
+    reached: Option<Reached>,
+}
+
+/// A push under way.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    nonce: u64,
+    version: Version,
+    reached: Reached,
 }
 
 /// A proxy on its stream.
@@ -71,24 +87,42 @@ struct Held {
 pub struct Subscriber {
     held: BTreeMap<Name, Held>,
     nonce: u64,
-    ttl: Duration,
-    confirmed_at: Option<Instant>,
+    /// The life of resources whose names say nothing of it.
+    life: Duration,
+    confirmed_as_of: Option<Instant>,
     confirming: Option<u64>,
 }
 
-impl Subscriber {
-    /// A proxy that has nothing yet, and in which resources expire after this time.
-    pub fn new(ttl: Duration) -> Self {
-        Self { held: BTreeMap::new(), nonce: 0, ttl, confirmed_at: None, confirming: None }
+impl Version {
+    fn text(self, catalogue: u64) -> String {
+        format!("{catalogue:x}.{}.{}", self.base, self.end)
     }
 
-    /// Notes what it wants from now on, and what not any more.
-    pub fn subscribe(&mut self, more: impl IntoIterator<Item = Name>, less: impl IntoIterator<Item = Name>) {
-        for name in more {
-            // Who asks again has lost it.
-            self.held.insert(name, Held::default());
+    /// Reads a version that the proxy has from before; None if another process made it, whose numbers mean nothing here.
+    fn read(text: &str, catalogue: u64) -> Option<Self> {
+        let (base, end) = text.strip_prefix(&format!("{catalogue:x}."))?.split_once('.')?;
+        Some(Self { base: base.parse().ok()?, end: end.parse().ok()? })
+    }
+}
+
+impl Subscriber {
+    /// A proxy that has nothing yet, and in which resources live so long unless their names say otherwise.
+    pub fn new(life: Duration) -> Self {
+        Self { held: BTreeMap::new(), nonce: 0, life, confirmed_as_of: None, confirming: None }
+    }
+
+    /// Notes what it wants from now on, with the version that it says it has from a stream before.
+    pub fn subscribe<'v>(&mut self, names: impl IntoIterator<Item = (Name, Option<&'v str>)>, contents: &Contents) {
+        for (name, version) in names {
+            // Who asks again has lost it, unless it says that it has it.
+            let acked = version.and_then(|version| Version::read(version, contents.id()));
+            self.held.insert(name, Held { acked, ..Held::default() });
         }
-        for name in less {
+    }
+
+    /// Notes what it wants no more.
+    pub fn unsubscribe(&mut self, names: impl IntoIterator<Item = Name>) {
+        for name in names {
             self.held.remove(&name);
         }
     }
@@ -99,113 +133,144 @@ impl Subscriber {
             self.confirming = None;
             if ack.refusal.is_some() {
                 // What it does not have any more is sent as a whole.
-                self.held.iter_mut().filter(|(name, _)| name.expires()).for_each(|(_, held)| held.acked = None);
+                let life = self.life;
+                let expiring = self.held.iter_mut().filter(|(name, _)| name.life(life).is_some());
+                expiring.for_each(|(_, held)| held.acked = None);
             }
             return Vec::new();
         }
         let mut refused = Vec::new();
         for (name, held) in &mut self.held {
-            if let Some((nonce, version)) = held.sent
-                && nonce == ack.nonce
-            {
-                held.sent = None;
-                if ack.refusal.is_none() {
-                    held.acked = Some(version);
-                } else {
-                    held.refused = Some((version, now + self.ttl));
-                    refused.push(*name);
-                }
+            let Some(sent) = held.sent.take_if(|sent| sent.nonce == ack.nonce) else { continue };
+            if ack.refusal.is_none() {
+                (held.acked, held.reached) = (Some(sent.version), Some(sent.reached));
+            } else {
+                held.refused = Some((sent.version, now + self.life));
+                refused.push(*name);
             }
         }
         refused
     }
 
-    /// The messages that are due now. `fresh` says that the contents are complete as of less than the time after which they expire.
-    pub fn due(&mut self, contents: &Contents, fresh: bool, now: Instant) -> Vec<Push> {
+    /// The messages that are due now. The contents are complete as of a moment; None if this replica is not fresh.
+    pub fn due(&mut self, contents: &Contents, as_of: Option<Instant>, now: Instant) -> Vec<Push> {
         let mut pushes = Vec::new();
         let names: Vec<Name> = self.held.keys().copied().collect();
         for name in names {
-            let Some(wanted) = self.wanted(name, contents) else { continue };
-            let was_refused = |held: &Held| held.refused.is_some_and(|(version, end)| version == wanted && now < end);
-            let is_current = |held: &Held| held.acked == Some(wanted) || was_refused(held);
-            if self.held.get(&name).is_none_or(|held| held.sent.is_some() || is_current(held)) {
+            let wanted = self.wanted(name, contents);
+            let has_to_wait = name.is_base() && (self.bases().any(|held| held.sent.is_some()) || self.awaits_list());
+            let Ok(expires_at) = self.expiry(name, as_of, now) else { continue };
+            let cover = self.cover(contents);
+            let Some(held) = self.held.get_mut(&name) else { continue };
+            if held.acked == Some(wanted) {
+                held.reached = Some(contents.reached());
                 continue;
             }
-            if matches!(name, Name::Base(..)) && self.bases().any(|held| held.sent.is_some()) {
+            let was_refused = held.refused.is_some_and(|(version, end)| version == wanted && now < end);
+            if held.sent.is_some() || was_refused || has_to_wait {
                 continue;
             }
-            let Some(content) = contents.content(name, self.cover(contents)) else { continue };
+            let Some(content) = contents.content(name, cover) else { continue };
             self.nonce += 1;
-            let expires_at = name.expires().then(|| now + self.ttl);
-            if let Some(held) = self.held.get_mut(&name) {
-                held.sent = Some((self.nonce, wanted));
-                held.expires_at = expires_at;
-            }
-            pushes.push(Push { nonce: self.nonce, resources: vec![self.pushed(name, wanted, Some(content))] });
+            held.sent = Some(Sent { nonce: self.nonce, version: wanted, reached: contents.reached() });
+            held.expires_at = expires_at;
+            let (version, ttl) = (wanted.text(contents.id()), expires_at.map(|end| end - now));
+            let pushed = Pushed { name, version, content: Some(content), ttl };
+            pushes.push(Push { nonce: self.nonce, resources: vec![pushed] });
         }
-        pushes.extend(self.confirmation(contents, fresh, now));
+        pushes.extend(self.confirmation(contents, as_of, now));
         pushes
+    }
+
+    /// The moment until which a resource holds at the proxy, None for ever; an error if it must not be sent now: what the proxy has
+    /// may be newer.
+    fn expiry(&self, name: Name, as_of: Option<Instant>, now: Instant) -> Result<Option<Instant>, NotFresh> {
+        let as_of = as_of.ok_or(NotFresh)?;
+        let end = name.life(self.life).map(|life| as_of + life);
+        if end.is_some_and(|end| end <= now) { Err(NotFresh) } else { Ok(end) }
+    }
+
+    /// True if it wants a recent list, and has none of this replica yet.
+    fn awaits_list(&self) -> bool {
+        self.held.iter().any(|(name, held)| matches!(name, Name::Recent(_)) && held.acked.is_none())
     }
 
     /// True if the proxy has confirmed the contents as they are.
     pub fn is_current(&self, contents: &Contents) -> bool {
         self.held.iter().all(|(name, held)| {
             // An older base will do: what it lacks is on the recent list.
-            matches!(name, Name::Base(..)) || held.acked.is_some() && held.acked == self.wanted(*name, contents)
+            name.is_base() || held.acked == Some(self.wanted(*name, contents))
         })
     }
 
+    /// True if it is told of sessions and users that have ended.
+    pub fn has_list(&self) -> bool {
+        self.held.keys().any(|name| matches!(name, Name::Recent(_)))
+    }
+
+    /// The last row of the log up to which it has confirmed everything; None for nothing, or what was read before the contents
+    /// were read anew.
+    pub fn reached(&self, contents: &Contents) -> Option<Reached> {
+        let others = self.held.iter().filter(|(name, _)| !name.is_base());
+        let reached = others.map(|(_, held)| held.reached).min().flatten()?;
+        reached.is_of(contents.reached()).then_some(reached)
+    }
+
+    /// The moment until which it accepts tokens if it hears nothing more; None if it does so for ever.
+    pub fn accepts_until(&self) -> Option<Instant> {
+        self.held.values().filter_map(|held| held.expires_at).min()
+    }
+
     /// A message that keeps what the proxy has from expiring.
-    fn confirmation(&mut self, contents: &Contents, fresh: bool, now: Instant) -> Option<Push> {
-        let is_due = self.confirmed_at.is_none_or(|at| now.duration_since(at) >= self.ttl / HEARTBEATS);
-        let expiring: Vec<Name> = self.held.keys().copied().filter(|name| name.expires()).collect();
-        if !fresh || !is_due || expiring.is_empty() || self.confirming.is_some() || !self.is_current(contents) {
+    fn confirmation(&mut self, contents: &Contents, as_of: Option<Instant>, now: Instant) -> Option<Push> {
+        let as_of = as_of?;
+        let expiring: Vec<Name> = self.held.keys().copied().filter(|name| name.life(self.life).is_some()).collect();
+        let shortest = expiring.iter().filter_map(|name| name.life(self.life)).min()?;
+        let is_due = self.confirmed_as_of.is_none_or(|before| as_of - before >= shortest / HEARTBEATS);
+        if !is_due || as_of + shortest <= now || self.confirming.is_some() || !self.is_current(contents) {
             return None;
         }
         self.nonce += 1;
         let mut resources = Vec::new();
+        let cover = self.cover(contents);
         for name in expiring {
+            let end = as_of + name.life(self.life)?;
             let held = self.held.get_mut(&name)?;
-            let version = held.acked?;
+            let version = held.acked?.text(contents.id());
             // What may have expired is sent as a whole: a confirmation of what is gone would be refused.
             let has_it = held.expires_at.is_some_and(|at| now < at);
-            held.expires_at = Some(now + self.ttl);
-            let content = if has_it { None } else { Some(contents.content(name, self.cover(contents))?) };
-            resources.push(self.pushed(name, version, content));
+            held.expires_at = Some(end);
+            let content = if has_it { None } else { Some(contents.content(name, cover)?) };
+            resources.push(Pushed { name, version, content, ttl: Some(end - now) });
         }
-        (self.confirmed_at, self.confirming) = (Some(now), Some(self.nonce));
+        (self.confirmed_as_of, self.confirming) = (Some(as_of), Some(self.nonce));
         Some(Push { nonce: self.nonce, resources })
     }
 
-    fn pushed(&self, name: Name, version: Version, content: Option<Arc<Encoded>>) -> Pushed {
-        let version = format!("{}.{}", version.base, version.end);
-        Pushed { name, version, content, ttl: name.expires().then_some(self.ttl) }
-    }
-
     fn bases(&self) -> impl Iterator<Item = &Held> {
-        self.held.iter().filter(|(name, _)| matches!(name, Name::Base(..))).map(|(_, held)| held)
+        self.held.iter().filter(|(name, _)| name.is_base()).map(|(_, held)| held)
     }
 
-    /// The base that the proxy has in all its parts: the recent list may leave out what is in it. None if it wants none.
+    /// The base that the proxy has in all its parts: the recent list may leave out what is in it. None for none.
     fn cover(&self, contents: &Contents) -> Option<u64> {
         let parts = self.bases().map(|held| held.acked.map_or(0, |version| version.base));
         parts.min().filter(|base| contents.is_kept(*base))
     }
 
-    /// The version that the proxy should have; None if it has to wait for something else first.
-    fn wanted(&self, name: Name, contents: &Contents) -> Option<Version> {
+    /// The version that the proxy should have.
+    fn wanted(&self, name: Name, contents: &Contents) -> Version {
+        let of = |base| Version { base, end: 0 };
         match name {
-            Name::Recent => {
-                let cover = self.cover(contents);
-                let has_bases = self.bases().next().is_some();
-                (cover.is_some() || !has_bases).then(|| Version { base: cover.unwrap_or(0), end: contents.end() })
-            }
-            Name::Base(..) => Some(Version { base: contents.newest_base(), end: 0 }),
-            Name::Opened => Some(Version { base: contents.opened_version(), end: 0 }),
-            Name::Tokens => Some(Version { base: contents.tokens_version(), end: 0 }),
+            Name::Recent(_) => Version { base: self.cover(contents).unwrap_or(0), end: contents.end() },
+            Name::Base(..) => of(contents.newest_base()),
+            Name::Opened(_) => of(contents.opened_version()),
+            Name::Tokens(_) => of(contents.tokens_version()),
         }
     }
 }
+
+/// The contents are too old for a resource that expires.
+struct NotFresh;
 
 #[cfg(test)]
 mod tests {
@@ -218,6 +283,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::xds::names::Life;
 
     const TTL: Duration = Duration::from_secs(10);
     const T0: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -235,8 +301,10 @@ mod tests {
         Replace,
         /// The proxy takes the oldest message that is on its way, or refuses it.
         Take(bool),
-        /// The proxy loses its stream, and comes back.
-        Reconnect,
+        /// The proxy loses its stream, and comes back. It may find another replica, and may forget what it has.
+        Reconnect { elsewhere: bool, remembers: bool },
+        /// The replica hears from the database, or not for a while.
+        Hear(bool),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -246,22 +314,29 @@ mod tests {
             1 => Just(Step::Rebase),
             1 => Just(Step::Replace),
             8 => prop::bool::weighted(0.9).prop_map(Step::Take),
-            1 => Just(Step::Reconnect),
+            1 => any::<(bool, bool)>()
+                .prop_map(|(elsewhere, remembers)| Step::Reconnect { elsewhere, remembers }),
+            1 => any::<bool>().prop_map(Step::Hear),
         ]
     }
 
-    /// A proxy as Envoy is one, the lists, and what is on the way between them.
+    /// A proxy as Envoy is one, two replicas, and what is on the way between them.
     struct World {
-        contents: Contents,
+        /// The replica that tells the proxy is the first.
+        replicas: [Contents; 2],
+        /// The moment as of which that is complete, and whether it hears from the database.
+        as_of: Instant,
+        hears: bool,
         subscriber: Subscriber,
         names: Vec<Name>,
         now: Instant,
         ended: u128,
-        on_the_way: Vec<(Push, u128)>,
-        /// The content of each resource that the proxy has, and when it expires.
-        has: BTreeMap<Name, (Arc<Encoded>, Option<Instant>)>,
-        /// The sessions that had ended when the newest message that the proxy took was sent, and confirmed all.
-        told: u128,
+        /// Messages, and when each was sent.
+        on_the_way: Vec<(Push, Instant)>,
+        /// The content of each resource that the proxy has, its version, and when it expires.
+        has: BTreeMap<Name, (Arc<Encoded>, String, Option<Instant>)>,
+        /// The moment from which on each session has ended.
+        ends: Vec<Instant>,
     }
 
     fn revocation(number: u128) -> Revocation {
@@ -271,103 +346,133 @@ mod tests {
 
     impl World {
         fn new(names: &[Name]) -> Self {
-            let mut contents = Contents::default();
-            contents.lists().replace(&[], T0);
+            let mut replicas = [Contents::of(1), Contents::of(2)];
+            for contents in &mut replicas {
+                contents.lists().replace(&[], T0);
+            }
             let mut subscriber = Subscriber::new(TTL);
-            subscriber.subscribe(names.iter().copied(), []);
-            let (on_the_way, has) = (Vec::new(), BTreeMap::new());
+            subscriber.subscribe(names.iter().map(|name| (*name, None)), &replicas[0]);
+            let now = Instant::now();
             Self {
-                contents,
+                replicas,
+                as_of: now,
+                hears: true,
                 subscriber,
                 names: names.to_vec(),
-                now: Instant::now(),
+                now,
                 ended: 0,
-                on_the_way,
-                has,
-                told: 0,
+                on_the_way: Vec::new(),
+                has: BTreeMap::new(),
+                ends: Vec::new(),
             }
         }
 
         fn go(&mut self, step: &Step) {
             match step {
-                Step::End(count) => {
+                Step::End(count) if self.hears => {
                     let more = (self.ended..self.ended + u128::from(*count)).map(revocation).collect::<Vec<_>>();
                     self.ended += u128::from(*count);
-                    self.contents.lists().add(&more);
+                    self.ends.resize(self.ends.len() + more.len(), self.now);
+                    self.replicas.iter_mut().for_each(|contents| contents.lists().add(&more));
                 }
+                Step::End(_) => {}
                 Step::Pass(seconds) => self.now += Duration::from_secs(u64::from(*seconds)),
-                Step::Rebase => drop(self.contents.lists().look_after(T0 + Duration::from_secs(1 << 31))),
+                Step::Rebase => drop(self.replicas[0].lists().look_after(T0 + Duration::from_secs(1 << 31))),
                 Step::Replace => {
                     let all: Vec<_> = (0..self.ended).map(revocation).collect();
-                    self.contents.lists().replace(&all, T0);
+                    self.replicas[0].lists().replace(&all, T0);
                 }
                 Step::Take(takes) if !self.on_the_way.is_empty() => self.take(*takes),
                 Step::Take(_) => {}
-                Step::Reconnect => {
-                    self.on_the_way.clear();
-                    self.subscriber = Subscriber::new(TTL);
-                    self.subscriber.subscribe(self.names.iter().copied(), []);
-                }
+                Step::Reconnect { elsewhere, remembers } => self.reconnect(*elsewhere, *remembers),
+                Step::Hear(hears) => self.hears = *hears,
             }
-            let due = self.subscriber.due(&self.contents, true, self.now);
-            self.on_the_way.extend(due.into_iter().map(|push| (push, self.ended)));
+            if self.hears {
+                self.as_of = self.now;
+            }
+            let due = self.subscriber.due(&self.replicas[0], Some(self.as_of), self.now);
+            self.on_the_way.extend(due.into_iter().map(|push| (push, self.now)));
         }
 
-        /// Takes a message as Envoy does: what has expired cannot be confirmed, and is refused.
+        fn reconnect(&mut self, elsewhere: bool, remembers: bool) {
+            self.on_the_way.clear();
+            if elsewhere {
+                self.replicas.reverse();
+            }
+            self.expire();
+            self.subscriber = Subscriber::new(TTL);
+            let version = |name: &Name| self.has.get(name).map(|(_, version, _)| version.as_str());
+            let names = self.names.iter().map(|name| (*name, version(name).filter(|_| remembers)));
+            self.subscriber.subscribe(names, &self.replicas[0]);
+        }
+
+        fn expire(&mut self) {
+            self.has.retain(|_, (_, _, end)| end.is_none_or(|end| self.now < end));
+        }
+
+        /// Takes a message as Envoy does: what has expired cannot be confirmed, and is refused. The time on the way counts as none:
+        /// keepalives bound it.
         fn take(&mut self, takes: bool) {
-            let (push, ended) = self.on_the_way.remove(0);
-            self.has.retain(|_, (_, end)| end.is_none_or(|end| self.now < end));
+            let (push, sent_at) = self.on_the_way.remove(0);
+            self.expire();
             let lacks = push.resources.iter().any(|it| it.content.is_none() && !self.has.contains_key(&it.name));
             if !takes || lacks {
                 let refusal = Some("no".to_owned());
                 self.subscriber.hear(&Ack { nonce: push.nonce, refusal }, self.now);
                 return;
             }
-            for Pushed { name, content, ttl, .. } in push.resources {
-                let end = ttl.map(|ttl| self.now + ttl);
+            for Pushed { name, version, content, ttl } in push.resources {
+                let end = ttl.map(|ttl| sent_at + ttl);
                 match (content, self.has.get_mut(&name)) {
-                    (Some(content), _) => drop(self.has.insert(name, (content, end))),
-                    (None, Some(held)) => held.1 = end,
+                    (Some(content), _) => drop(self.has.insert(name, (content, version, end))),
+                    (None, Some(held)) => held.2 = end,
                     (None, None) => {}
-                }
-                if name == Name::Recent {
-                    self.told = self.told.max(ended);
                 }
             }
             self.subscriber.hear(&Ack { nonce: push.nonce, refusal: None }, self.now);
         }
 
         /// True if the proxy lets tokens pass: it has all that it wants, and none of it has expired.
-        fn is_open(&self) -> bool {
-            self.names
-                .iter()
-                .all(|name| self.has.get(name).is_some_and(|(_, end)| end.is_none_or(|end| self.now < end)))
+        fn is_open(&mut self) -> bool {
+            self.expire();
+            self.names.iter().all(|name| self.has.contains_key(name))
         }
 
         fn refuses(&self, number: u128) -> bool {
             let text = Uuid::from_u128(number).to_string();
-            let lists = self.has.iter().filter(|(name, _)| matches!(name, Name::Recent | Name::Base(..)));
-            lists.into_iter().any(|(_, (content, _))| content.windows(text.len()).any(|at| at == text.as_bytes()))
+            let lists = self.has.iter().filter(|(name, _)| matches!(name, Name::Recent(_) | Name::Base(..)));
+            lists.into_iter().any(|(_, (content, ..))| content.windows(text.len()).any(|at| at == text.as_bytes()))
         }
     }
+
+    const RECENT: Name = Name::Recent(Life::AsSet);
+    const OPENED: Name = Name::Opened(Life::AsSet);
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// An open proxy refuses all that had ended when it was last told, whatever was refused, lost, late or made anew.
+        /// What a proxy has refused it refuses for ever, whatever is lost, late, refused or made anew, and whichever replica it hears.
+        /// And what had ended for as long as a resource lives is refused.
         #[test]
-        fn p1_an_open_proxy_refuses_all_that_it_was_told_of(
+        fn p1_an_open_proxy_refuses_what_ended_a_life_ago(
             steps in prop::collection::vec(step(), 1..80),
             parts in 0..3_u16,
         ) {
             let bases = (0..parts).map(|part| Name::Base(part, parts));
-            let names: Vec<Name> = bases.chain([Name::Recent]).collect();
+            let names: Vec<Name> = bases.chain([RECENT]).collect();
             let mut world = World::new(&names);
+            let mut refused = std::collections::BTreeSet::new();
             for step in &steps {
                 world.go(step);
-                if world.is_open() {
-                    for number in 0..world.told {
-                        prop_assert!(world.refuses(number), "{} of {} after {:?}", number, world.told, step);
+                if !world.is_open() {
+                    continue;
+                }
+                for (number, ended_at) in (0..).zip(world.ends.clone()) {
+                    let refuses = world.refuses(number);
+                    prop_assert!(refuses || !refused.contains(&number), "{number} is let in again after {step:?}");
+                    prop_assert!(refuses || world.now - ended_at < TTL, "{number} is let in after {step:?}");
+                    if refuses {
+                        refused.insert(number);
                     }
                 }
             }
@@ -376,32 +481,108 @@ mod tests {
         /// And if the proxy takes what it is sent, it is told of everything.
         #[test]
         fn a_proxy_that_takes_everything_is_told_of_everything(steps in prop::collection::vec(step(), 1..60)) {
-            let mut world = World::new(&[Name::Base(0, 2), Name::Base(1, 2), Name::Recent, Name::Opened]);
+            let mut world = World::new(&[Name::Base(0, 2), Name::Base(1, 2), RECENT, OPENED]);
             for step in &steps {
                 world.go(step);
             }
+            world.go(&Step::Hear(true));
             world.go(&Step::End(1));
             for _ in 0..40 {
                 world.go(&Step::Take(true));
                 world.go(&Step::Pass(1));
             }
             prop_assert!(world.is_open());
-            prop_assert_eq!(world.told, world.ended);
+            prop_assert!((0..world.ended).all(|number| world.refuses(number)));
+            prop_assert!(world.subscriber.reached(&world.replicas[0]).is_some());
         }
+    }
+
+    /// Goes on until the proxy is open.
+    fn open(names: &[Name]) -> World {
+        let mut world = World::new(names);
+        while !world.is_open() || !world.on_the_way.is_empty() {
+            world.go(&Step::Take(true));
+        }
+        world
     }
 
     #[test]
     fn nothing_is_confirmed_to_a_proxy_by_a_replica_that_is_not_fresh() {
-        let mut world = World::new(&[Name::Recent]);
-        for _ in 0..3 {
-            world.go(&Step::Pass(0));
-            world.go(&Step::Take(true));
-        }
-        let confirms = |world: &mut World, fresh| {
+        let mut world = open(&[RECENT]);
+        let confirms = |world: &mut World, fresh: bool| {
             world.now += TTL / HEARTBEATS;
-            let due = world.subscriber.due(&world.contents, fresh, world.now);
+            let due = world.subscriber.due(&world.replicas[0], fresh.then_some(world.now), world.now);
             due.iter().any(|push| push.resources.iter().any(|it| it.content.is_none()))
         };
         assert!(!confirms(&mut world, false) && confirms(&mut world, true));
+    }
+
+    #[test]
+    fn a_replica_that_is_not_fresh_tells_a_new_proxy_nothing() {
+        for names in [[RECENT, OPENED], [Name::Recent(Life::Unlimited), Name::Base(0, 1)]] {
+            let mut world = World::new(&names);
+            assert!(world.subscriber.due(&world.replicas[0], None, world.now).is_empty());
+        }
+        let mut world = World::new(&[RECENT]);
+        world.now += TTL;
+        assert!(world.subscriber.due(&world.replicas[0], Some(world.as_of), world.now).is_empty());
+    }
+
+    #[test]
+    fn a_life_in_the_name_counts_before_that_of_the_server() {
+        let short = Name::Recent(Life::Seconds(4));
+        let mut world = open(&[short, OPENED]);
+        let lives =
+            |world: &World| world.has.values().map(|(.., end)| end.map(|end| end - world.now)).collect::<Vec<_>>();
+        assert_eq!(lives(&world), [Some(Duration::from_secs(4)), Some(TTL)]);
+        // It is confirmed as often as the shorter one needs.
+        for _ in 0..10 {
+            world.go(&Step::Pass(1));
+            world.go(&Step::Take(true));
+            assert!(world.is_open());
+        }
+        let mut world = open(&[Name::Recent(Life::Unlimited)]);
+        assert_eq!(lives(&world), [None]);
+        world.go(&Step::Pass(200));
+        assert!(world.on_the_way.is_empty());
+    }
+
+    #[test]
+    fn a_proxy_that_comes_back_to_its_replica_is_sent_what_it_lacks() {
+        let names = [Name::Base(0, 1), RECENT];
+        let mut world = open(&names);
+        world.go(&Step::Reconnect { elsewhere: false, remembers: true });
+        let sent = |world: &World| {
+            let resources = world.on_the_way.iter().flat_map(|(push, _)| &push.resources);
+            resources.filter(|it| it.content.is_some()).map(|it| it.name).collect::<Vec<_>>()
+        };
+        assert_eq!(sent(&world), [RECENT], "confirmed as a whole");
+        world.go(&Step::Reconnect { elsewhere: true, remembers: true });
+        assert_eq!(sent(&world), [RECENT]);
+        world.go(&Step::Take(true));
+        assert_eq!(sent(&world), [Name::Base(0, 1)], "after the list that has everything");
+    }
+
+    #[test]
+    fn a_proxy_has_reached_what_it_has_confirmed_of_this_log() {
+        let mut world = open(&[Name::Base(0, 1), RECENT, OPENED]);
+        let place = |load, seq| Some(Reached::of(load, seq));
+        let reached = |world: &World| world.subscriber.reached(&world.replicas[0]);
+        assert_eq!(reached(&world), place(0, 0));
+        world.replicas[0].reach(0, 7);
+        world.go(&Step::End(1));
+        // The filter of the opening has not changed, so all of it is known; the list is on its way.
+        assert_eq!(reached(&world), place(0, 0));
+        world.replicas[0].reach(0, 9);
+        world.go(&Step::End(1));
+        world.go(&Step::Take(true));
+        assert_eq!(reached(&world), place(0, 7), "and a newer one is on its way");
+        world.go(&Step::Take(true));
+        world.go(&Step::Pass(0));
+        assert_eq!(reached(&world), place(0, 9));
+        world.replicas[0].reach(1, 3);
+        assert_eq!(reached(&world), None, "of a log before");
+        world.go(&Step::Pass(0));
+        assert_eq!(reached(&world), place(1, 3));
     }
 }

@@ -3,7 +3,10 @@
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::output::say;
-use crate::{error::Error, xds::Name};
+use crate::{
+    error::Error,
+    xds::{Life, Name},
+};
 
 const ENVOY: &str = include_str!("envoy.yaml");
 
@@ -41,6 +44,10 @@ struct EnvoyConfig {
     #[arg(long, default_value = "closed")]
     fail: Fail,
 
+    /// Seconds after which the proxy falls back to that, if it hears nothing; what the server is set to if this is not given
+    #[arg(long, value_parser = clap::value_parser!(u16).range(2..=300))]
+    ttl: Option<u16>,
+
     /// Lists that older revocations are spread over: one for each 50,000 that are to be expected
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     bases: u16,
@@ -53,6 +60,8 @@ enum Fail {
     Closed,
     /// Accepts tokens that were revoked
     Open,
+    /// Goes on for ever with what it knew last
+    Stale,
 }
 
 impl Mesh {
@@ -65,27 +74,41 @@ impl Mesh {
 
 impl EnvoyConfig {
     fn text(&self) -> Result<String, Error> {
+        let life = self.life()?;
         let bases = (0..self.bases).map(|part| Name::Base(part, self.bases));
-        let names: Vec<Name> = bases.chain([Name::Recent, Name::Opened]).collect();
+        let names: Vec<Name> = bases.chain([Name::Recent(life), Name::Opened(life)]).collect();
         let lists: Vec<String> = names.into_iter().map(|name| list(name, self.fail)).collect();
         let endpoints: Result<Vec<String>, Error> = self.countersign.iter().map(|addr| endpoint(addr)).collect();
         let (listen, app) = (split("listen", &self.listen)?, split("app", &self.app)?);
+        let ttl = self.ttl.map_or("COUNTERSIGN_PROXY_TTL".to_owned(), |seconds| format!("{seconds}s"));
         let fallback = match self.fail {
-            Fail::Closed => "every token is refused",
-            Fail::Open => "tokens that were revoked pass",
+            Fail::Closed => format!("they expire after {ttl}, and then every token is refused"),
+            Fail::Open => format!("they expire after {ttl}, and then tokens that were revoked pass"),
+            Fail::Stale => "what they said last holds for ever".to_owned(),
         };
         if !self.node.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) || self.node.is_empty() {
             return Err(Error::invalid("node", "letters, digits and - . _"));
         }
         Ok(ENVOY
-            .replace("@FALLBACK@", fallback)
+            .replace("@FALLBACK@", &fallback)
             .replace("@NODE@", &self.node)
+            .replace("@TOKENS@", &Name::Tokens(life).to_string())
             .replace("@LISTEN_HOST@", listen.0)
             .replace("@LISTEN_PORT@", listen.1)
             .replace("@APP_HOST@", app.0)
             .replace("@APP_PORT@", app.1)
             .replace("@LISTS@", &lists.join("\n"))
             .replace("@ENDPOINTS@", &endpoints?.join("\n")))
+    }
+}
+
+impl EnvoyConfig {
+    fn life(&self) -> Result<Life, Error> {
+        match (self.fail, self.ttl) {
+            (Fail::Stale, None) => Ok(Life::Unlimited),
+            (Fail::Stale, Some(_)) => Err(Error::invalid("ttl", "none with --fail stale: nothing expires")),
+            (_, ttl) => Ok(ttl.map_or(Life::AsSet, Life::Seconds)),
+        }
     }
 }
 
@@ -107,7 +130,7 @@ fn split<'a>(setting: &'static str, addr: &'a str) -> Result<(&'a str, &'a str),
 /// The filter of a list. Until it has come, and when it has expired, what the mode says holds for whoever has a token.
 fn list(name: Name, fail: Fail) -> String {
     let kind = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
-    let verdict = if fail == Fail::Closed { "DENY" } else { "ALLOW" };
+    let verdict = if fail == Fail::Open { "ALLOW" } else { "DENY" };
     let action = |name: &str, verdict: &str| {
         format!(
             "{{ action: {{ name: {name}, typed_config: {{ \"@type\": type.googleapis.com/envoy.config.rbac.v3.Action, \

@@ -1,6 +1,8 @@
 //! The messages of Envoy's services of discovery, with its numbers of fields and without the fields that we do not need (package
 //! `envoy.service.discovery.v3`).
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Duration;
@@ -16,6 +18,8 @@ pub(in crate::grpc) struct DeltaDiscoveryRequest {
     pub resource_names_subscribe: Vec<String>,
     #[prost(string, repeated, tag = "4")]
     pub resource_names_unsubscribe: Vec<String>,
+    #[prost(map = "string, string", tag = "5")]
+    pub initial_resource_versions: HashMap<String, String>,
     #[prost(string, tag = "6")]
     pub response_nonce: String,
     #[prost(message, optional, tag = "7")]

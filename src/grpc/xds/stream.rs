@@ -139,21 +139,20 @@ impl Session {
             }
         }
         let wanted = message.resource_names_subscribe;
-        let unknown = wanted.iter().filter(|name| Name::parse(name).is_none()).cloned().collect();
-        let known = wanted.iter().filter_map(|name| Name::parse(name));
-        self.subscriber
-            .subscribe(known, message.resource_names_unsubscribe.iter().filter_map(|name| Name::parse(name)));
-        unknown
+        let versions = message.initial_resource_versions;
+        let known = wanted.iter().filter_map(|name| Some((Name::parse(name)?, versions.get(name).map(String::as_str))));
+        self.subscriber.subscribe(known, &self.catalogue.contents());
+        self.subscriber.unsubscribe(message.resource_names_unsubscribe.iter().filter_map(|name| Name::parse(name)));
+        wanted.into_iter().filter(|name| Name::parse(name).is_none()).collect()
     }
 
     fn due(&mut self) -> Vec<Push> {
         let contents = self.catalogue.contents();
-        let Some(as_of) = contents.complete_as_of() else {
-            return Vec::new();
-        };
-        let age = self.proxies.auth.base.clock.boot().since(as_of);
-        let fresh = age < self.proxies.ttl && self.proxies.auth.revocations().state().fresh(None).is_ok();
-        self.subscriber.due(&contents, fresh, Instant::now())
+        let now = Instant::now();
+        let age = contents.complete_as_of().map(|as_of| self.proxies.auth.base.clock.moment().since(as_of));
+        let is_fresh = self.proxies.auth.revocations().state().fresh(None).is_ok();
+        let as_of = age.filter(|_| is_fresh).and_then(|age| now.checked_sub(age));
+        self.subscriber.due(&contents, as_of, now)
     }
 
     /// Sends a message. False if the proxy reads nothing, or has gone.
