@@ -123,7 +123,7 @@ async fn revoke(auth: &Arc<Auth>, id: SessionId, confirm: Option<Duration>) -> D
     let revoked = auth.revoke(Target::Session(id)).await.expect("revoked");
     assert_eq!(revoked.sessions, 1);
     if let Some(wait) = confirm {
-        assert!(auth.base.log.confirm(&revoked.committed, wait).await, "not confirmed");
+        assert!(auth.base.log.confirm(&revoked.committed, wait).await.confirmed, "not confirmed");
     }
     begun.elapsed()
 }

@@ -68,7 +68,7 @@ async fn revocations_a_second(here: &Replica, left: &Left, callers: usize, confi
                     let revoked = auth.revoke(Target::Session(id)).await.expect("revoked");
                     assert_eq!(revoked.sessions, 1);
                     if confirmed {
-                        assert!(auth.base.log.confirm(&revoked.committed, WITHIN).await, "not confirmed");
+                        assert!(auth.base.log.confirm(&revoked.committed, WITHIN).await.confirmed, "not confirmed");
                     }
                     count += 1;
                 }

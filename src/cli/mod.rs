@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
         Command::Keys(command) => block_on(command.run()),
         Command::Audit(command) => block_on(command.run()),
         Command::Policy(command) => command.run(),
-        Command::Mesh(command) => command.run(),
+        Command::Mesh(command) => block_on(command.run()),
         Command::Hash(command) => block_on(command.run()),
         Command::Config(command) => block_on(command.run(&given::<Cli>())),
         Command::Healthcheck(command) => block_on(command.run()),

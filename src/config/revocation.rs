@@ -43,6 +43,10 @@ pub struct RevocationSettings {
     /// Refresh none of them until an operator decides, end all of them, or let them live
     #[arg(long, env = "COUNTERSIGN_AFTER_RESTORE", default_value = "ask", value_parser = one_of(&AfterRestore::NAMES))]
     pub after_restore: AfterRestore,
+
+    /// Counts a revocation as confirmed only when the proxies that replicas tell of it have confirmed it too
+    #[arg(long, env = "COUNTERSIGN_PROXIES_CONFIRM")]
+    pub proxies_confirm: bool,
 }
 
 impl RevocationSettings {
@@ -52,6 +56,7 @@ impl RevocationSettings {
             max_clock_distance: CLOCK_DISTANCE.check(self.max_clock_distance, violations),
             notifications: self.notifications,
             after_restore: self.after_restore,
+            proxies_confirm: self.proxies_confirm,
         }
     }
 }

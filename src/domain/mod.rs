@@ -14,6 +14,7 @@ pub mod network;
 pub mod password;
 pub mod password_hash;
 pub mod policy;
+pub mod proxy;
 pub mod rate;
 pub mod replica;
 pub mod revocation;

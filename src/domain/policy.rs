@@ -114,6 +114,8 @@ pub struct RevocationPolicy {
     pub notifications: Notifications,
     /// The decision about sessions after a restore.
     pub after_restore: AfterRestore,
+    /// True if a revocation is confirmed only when the proxies that replicas tell have confirmed it too.
+    pub proxies_confirm: bool,
 }
 
 /// Choices of a server as a process.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::revocation::{LogIdentity, Position};
+use super::{
+    proxy::ProxyGroup,
+    revocation::{LogIdentity, Position},
+};
 
 /// The report of a replica about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +31,15 @@ pub struct Listed {
     pub max_staleness: Duration,
 }
 
+/// The report of a replica about the proxies that it tells, as it stands on the list.
+#[derive(Clone, Debug)]
+pub struct ListedProxies {
+    /// The replica, with the counter of its reports, and the time after which none of its proxies accepts tokens.
+    pub replica: Listed,
+    /// Its proxies.
+    pub groups: Vec<ProxyGroup>,
+}
+
 /// The log that answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
@@ -46,4 +58,6 @@ pub struct Reading {
     pub replicas: Vec<Listed>,
     /// The rows that this log holds of those asked for, by number and id.
     pub shown: Vec<Position>,
+    /// The proxies that replicas have reported.
+    pub proxies: Vec<ListedProxies>,
 }

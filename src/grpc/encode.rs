@@ -12,7 +12,7 @@ use super::v1;
 use crate::{
     auth::{Page, tokens::TokenPair, users::import::Outcome},
     domain::{session::Session, user::User},
-    revocation::log::Revoked,
+    revocation::{confirm::Confirmation, log::Revoked},
 };
 
 /// Bytes of the items of a listing: well below the 4 MiB that clients of gRPC take in a message.
@@ -41,12 +41,18 @@ pub(super) fn principal(principal: &Principal) -> v1::Principal {
     }
 }
 
-pub(super) fn revoked(revoked: Revoked, confirmed: bool) -> v1::RevokeResponse {
+pub(super) fn revoked(revoked: Revoked, confirmation: Confirmation) -> v1::RevokeResponse {
     v1::RevokeResponse {
         sessions_revoked: i32::try_from(revoked.sessions).unwrap_or(i32::MAX),
-        confirmed,
+        confirmed: confirmation.confirmed,
         everywhere_by: revoked.committed.everywhere_by.and_then(timestamp),
+        proxies_connected: count(confirmation.proxies.connected),
+        proxies_confirmed: count(confirmation.proxies.confirmed),
     }
+}
+
+fn count(number: u64) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// A revocation for subscribers; None for a row that says something else.

@@ -35,8 +35,8 @@ impl Service {
 
     /// The answer to what was ended, once the other replicas have confirmed it or the caller can wait no longer.
     pub(super) async fn confirm(&self, revoked: Revoked, confirm_by: ConfirmationDeadline) -> v1::RevokeResponse {
-        let confirmed = self.auth.base.log.confirm(&revoked.committed, confirm_by.left()).await;
-        encode::revoked(revoked, confirmed)
+        let confirmation = self.auth.base.log.confirm(&revoked.committed, confirm_by.left()).await;
+        encode::revoked(revoked, confirmation)
     }
 }
 

@@ -74,7 +74,7 @@ impl UserService for Service {
             caller.may_give(change.roles.as_deref().unwrap_or_default())?;
             let (user, revoked) = self.auth.users.update(id, change).await?;
             let user = Some(encode::user(user));
-            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
+            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by, .. } =
                 self.confirm(revoked, confirm_by).await;
             Ok(v1::UpdateUserResponse { user, sessions_revoked, confirmed, everywhere_by })
         })
@@ -89,7 +89,7 @@ impl UserService for Service {
             let confirm_by = ConfirmationDeadline::of(request.metadata(), CONFIRM_WITHIN);
             let id = decode::user_id(&request.get_ref().user_id)?;
             let revoked = self.auth.users.delete(id).await?;
-            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
+            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by, .. } =
                 self.confirm(revoked, confirm_by).await;
             Ok(v1::DeleteUserResponse { sessions_revoked, confirmed, everywhere_by })
         })
@@ -108,7 +108,7 @@ impl UserService for Service {
             let min = auth.passwords.min_length();
             let password = decode::new_password("password", request.password, min)?;
             let revoked = auth.users.set_password(id, password).await?;
-            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
+            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by, .. } =
                 self.confirm(revoked, confirm_by).await;
             Ok(v1::SetPasswordResponse { sessions_revoked, confirmed, everywhere_by })
         })
@@ -126,7 +126,7 @@ impl UserService for Service {
             let device = auth.keys.ring().decode_device(&request.device_hint);
             let change = decode::password_change(request, auth.passwords.min_length(), device)?;
             let revoked = auth.users.change_password(change).await?;
-            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by } =
+            let v1::RevokeResponse { sessions_revoked, confirmed, everywhere_by, .. } =
                 self.confirm(revoked, confirm_by).await;
             Ok(v1::ChangePasswordResponse { sessions_revoked, confirmed, everywhere_by })
         })

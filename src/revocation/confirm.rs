@@ -20,11 +20,13 @@ use uuid::Uuid;
 use super::protocol::{CommitPosition, Observed, Observer, Question, Standing, everywhere_within};
 use crate::{
     domain::{
-        replica::{Listed, Origin, Reading},
+        policy::RevocationPolicy,
+        proxy::{ProxyCount, ProxyGroup},
+        replica::{Listed, ListedProxies, Origin, Reading},
         revocation::{LogIdentity, Position},
     },
     error::Error,
-    store::{Conn, Store, replicas},
+    store::{Conn, Store, proxies, replicas},
 };
 
 /// Time between two readings of the list when nobody waits, so that silence is known when somebody does.
@@ -46,6 +48,10 @@ pub struct Confirmations {
     own: Uuid,
     clock: Clock,
     observer: Mutex<Observer>,
+    /// The same, of the reports of proxies.
+    proxies: Mutex<Observer>,
+    /// True if proxies have to confirm too.
+    proxies_count: bool,
     standing: Mutex<Standing>,
     /// The largest bound that any replica was seen to have, in milliseconds: the row of the one that has it may be lost.
     largest: AtomicU64,
@@ -53,17 +59,33 @@ pub struct Confirmations {
     others: AtomicBool,
     /// Number of readings that have begun.
     begun: AtomicU64,
-    observed: watch::Sender<Observed>,
+    observed: watch::Sender<Seen>,
     /// The rows of the log that are waited for, and by how many.
     waiting: Mutex<HashMap<Position, usize>>,
     asked: Notify,
+}
+
+/// The outcome of a reading: replicas, and the proxies of those that are not silent.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    observed: Observed,
+    proxies: Vec<ProxyGroup>,
+}
+
+/// The confirmation of something that was committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Confirmation {
+    /// True if no replica accepts any more what was revoked, and no proxy, where these count.
+    pub confirmed: bool,
+    /// Proxies, as replicas have reported them.
+    pub proxies: ProxyCount,
 }
 
 /// Something that was committed: what to wait for, and how long at most.
 #[derive(Clone, Debug)]
 pub struct Pending {
     commit: CommitPosition,
-    confirmed: bool,
+    confirmation: Confirmation,
     /// True if the log that is followed was read after the commit, and holds what was committed.
     pub in_followed_log: bool,
     /// No replica accepts what was revoked when so much time has passed since.
@@ -71,14 +93,16 @@ pub struct Pending {
 }
 
 impl Confirmations {
-    /// Confirmations for the replica `own`, whose bound this is. Nothing is known yet.
-    pub fn new(own: Uuid, bound: Duration, clock: Clock) -> Self {
+    /// Confirmations for the replica `own`, which has these choices. Nothing is known yet.
+    pub fn new(own: Uuid, policy: RevocationPolicy, clock: Clock) -> Self {
         Self {
             own,
             clock,
             observer: Mutex::default(),
+            proxies: Mutex::default(),
+            proxies_count: policy.proxies_confirm,
             standing: Mutex::default(),
-            largest: AtomicU64::new(millis(bound)),
+            largest: AtomicU64::new(millis(policy.max_staleness)),
             others: AtomicBool::new(true),
             begun: AtomicU64::new(0),
             observed: watch::Sender::default(),
@@ -97,20 +121,33 @@ impl Confirmations {
         let reading = replicas::list(conn, &[row]).await?;
         self.note(&reading);
         let in_followed_log = self.standing().is_followed(reading.log) && reading.shown.contains(&row);
-        let observed = self.conclude(Question { number: commit.reading + 1, asked_at }, reading);
-        let confirmed = commit.is_reached(&observed);
-        Ok(Pending { commit, confirmed, in_followed_log, everywhere_within: everywhere_within(self.largest_bound()) })
+        let seen = self.conclude(Question { number: commit.reading + 1, asked_at }, reading);
+        let confirmation = self.confirmation(commit, &seen);
+        Ok(Pending {
+            commit,
+            confirmation,
+            in_followed_log,
+            everywhere_within: everywhere_within(self.largest_bound()),
+        })
     }
 
     /// Waits until every replica is known to have applied what was committed, for `wait` at most; says if that is so.
-    pub async fn confirm(&self, pending: &Pending, wait: Duration) -> bool {
-        if pending.confirmed {
-            return true;
+    pub async fn confirm(&self, pending: &Pending, wait: Duration) -> Confirmation {
+        if pending.confirmation.confirmed {
+            return pending.confirmation;
         }
         let mut observed = self.observed.subscribe();
         let _waiting = Waiting::begin(self, pending.commit.row);
-        let reached = observed.wait_for(|observed| pending.commit.is_reached(observed));
-        timeout(wait, reached).await.is_ok_and(|reached| reached.is_ok())
+        let reached = observed.wait_for(|seen| self.confirmation(pending.commit, seen).confirmed);
+        // The sender lives as long as this.
+        drop(timeout(wait, reached).await);
+        self.confirmation(pending.commit, &observed.borrow())
+    }
+
+    fn confirmation(&self, commit: CommitPosition, seen: &Seen) -> Confirmation {
+        let proxies = commit.count(&seen.observed, &seen.proxies);
+        let confirmed = commit.is_reached(&seen.observed) && (!self.proxies_count || proxies.is_complete());
+        Confirmation { confirmed, proxies }
     }
 
     /// Reads the list again and again until it is dropped: often while somebody waits.
@@ -149,13 +186,20 @@ impl Confirmations {
         let reading = replicas::list(conn, &rows).await?;
         self.note(&reading);
         self.observer().observe(&reading.replicas, self.clock.boot());
+        self.proxies().observe(&reports(&reading.proxies), self.clock.boot());
         self.observed.send_replace(self.conclude(Question { number, asked_at }, reading));
         Ok(())
     }
 
-    fn conclude(&self, question: Question, reading: Reading) -> Observed {
+    fn conclude(&self, question: Question, reading: Reading) -> Seen {
         let standing = *self.standing();
-        self.observer().conclude(self.own, question, reading, &standing)
+        let known = self.proxies();
+        let live = reading
+            .proxies
+            .iter()
+            .filter(|it| known.silent_for(&it.replica, question.asked_at) <= it.replica.max_staleness);
+        let proxies = live.flat_map(|it| it.groups.iter().copied()).collect();
+        Seen { observed: self.observer().conclude(self.own, question, reading, &standing), proxies }
     }
 
     /// The follower has an answer of this log, which says whether confirmations count on it already. Says whether it is another
@@ -186,8 +230,14 @@ impl Confirmations {
     /// [`Error::DatabaseUnavailable`].
     pub async fn remove_silent_replicas(&self, conn: &mut Conn) -> Result<(), Error> {
         let asked_at = self.clock.boot();
-        let replicas = replicas::list(conn, &[]).await?.replicas;
+        let Reading { replicas, proxies, .. } = replicas::list(conn, &[]).await?;
         self.observer().observe(&replicas, self.clock.boot());
+        self.proxies().observe(&reports(&proxies), self.clock.boot());
+        for report in &proxies {
+            if self.proxies().silent_for(&report.replica, asked_at) > report.replica.max_staleness * DEAD_AFTER {
+                proxies::forget(conn, report).await?;
+            }
+        }
         for replica in replicas.iter().filter(|replica| replica.id != self.own) {
             if self.observer().silent_for(replica, asked_at) > replica.max_staleness * DEAD_AFTER {
                 replicas::forget(conn, replica).await?;
@@ -221,6 +271,10 @@ impl Confirmations {
         self.observer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn proxies(&self) -> MutexGuard<'_, Observer> {
+        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -228,6 +282,10 @@ impl Confirmations {
     fn lock_waiting(&self) -> MutexGuard<'_, HashMap<Position, usize>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn reports(proxies: &[ListedProxies]) -> Vec<Listed> {
+    proxies.iter().map(|it| it.replica).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

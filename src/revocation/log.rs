@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::{
     Revocations,
     announcements::Announcements,
-    confirm::{Confirmations, Pending},
+    confirm::{Confirmation, Confirmations, Pending},
     protocol::everywhere_within,
 };
 use crate::{
@@ -30,12 +30,13 @@ use crate::{
     domain::{
         audit::{Actor, Cause, Event},
         policy::RevocationPolicy,
+        proxy::ProxyReport,
         rate::Rate,
         revocation::{Position, Reason},
     },
     error::Error,
     store::{
-        self, Conn, Store,
+        self, Conn, Store, proxies,
         revocations::{self, EndedSessions, Ending},
     },
 };
@@ -124,7 +125,7 @@ impl RevocationLog {
     pub fn new(store: Store, policy: RevocationPolicy, operator: Actor, clock: Clock) -> Self {
         let replica = new_v7(clock.now());
         let revocations = Arc::new(Revocations::new(policy.max_staleness, clock.clone()));
-        let confirmations = Arc::new(Confirmations::new(replica, policy.max_staleness, clock.clone()));
+        let confirmations = Arc::new(Confirmations::new(replica, policy, clock.clone()));
         let (known, others) = (Arc::clone(&revocations), Arc::clone(&confirmations));
         let announcements = Arc::new(Announcements::new(replica, store.clone(), known, others));
         let wake = Arc::new(Notify::new());
@@ -226,17 +227,25 @@ impl RevocationLog {
         Committed { everywhere_by: Some(saturating_add(self.clock.now(), within)), confirmation }
     }
 
-    /// True if no replica accepts the tokens any more, within `wait` at the latest (promise P1).
-    pub async fn confirm(&self, committed: &Committed, wait: Duration) -> bool {
+    /// Waits until no replica accepts the tokens any more, for `wait` at the latest (promise P1); says if that is so.
+    pub async fn confirm(&self, committed: &Committed, wait: Duration) -> Confirmation {
         match &committed.confirmation {
             ConfirmationState::From(pending) => self.confirmations.confirm(pending, wait).await,
-            ConfirmationState::Nothing | ConfirmationState::Never => false,
+            ConfirmationState::Nothing | ConfirmationState::Never => Confirmation::default(),
         }
     }
 
     /// Reads the list of replicas again and again until it is dropped, so that changes can be confirmed.
     pub async fn watch_replicas(&self) {
         self.confirmations.run(&self.store).await;
+    }
+
+    /// Reports the proxies that this replica tells, so that it is known what they have confirmed.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn report_proxies(&self, report: &ProxyReport) -> Result<(), Error> {
+        proxies::report(&mut self.store.acquire().await?, self.replica, report).await
     }
 
     /// Asks this replica's follower for a heartbeat before it is due.

@@ -23,6 +23,7 @@ mod notice;
 mod pool;
 mod prepared_conn;
 pub mod proofs;
+pub mod proxies;
 pub mod replicas;
 pub mod replication;
 mod retirement;

@@ -9,11 +9,12 @@ use uuid::Uuid;
 use super::{
     Conn,
     identity::{here, log, probably_here},
+    proxies::Reported,
     revocations,
 };
 use crate::{
     domain::{
-        replica::{Listed, Origin, Reading, Report},
+        replica::{Listed, ListedProxies, Origin, Reading, Report},
         revocation::{LogEntry, LogIdentity, Position},
     },
     error::Error,
@@ -181,7 +182,7 @@ fn heard(rows: Vec<Row>) -> Result<HeartbeatReply, Error> {
     Ok(HeartbeatReply { origin, clock, head, entries: entries? })
 }
 
-/// Reads the list, as of one moment, and which of the rows of the log that are asked for are there.
+/// Reads the list, as of one moment, which of the rows of the log that are asked for are there, and what replicas report of proxies.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
@@ -189,7 +190,9 @@ pub async fn list(conn: &mut Conn, asked: &[Position]) -> Result<Reading, Error>
     let statement = query_as::<_, ListRow>(concat!(
         "SELECT h.*, r.id, r.applied_seq, r.beats, r.max_staleness_ms FROM (SELECT ",
         log!(),
-        " AS log, array_agg(seq) AS seqs, array_agg(id) AS ids FROM revocations \
+        " AS log, array_agg(seq) AS seqs, array_agg(id) AS ids, \
+         (SELECT json_agg(json_build_object('replica', replica, 'count', count, 'silent_after_ms', silent_after_ms, \
+            'seqs', seqs, 'counts', counts))::text FROM proxy_reports) AS proxies FROM revocations \
          WHERE seq = ANY(ARRAY(SELECT unnest($1::bigint[])))) h \
          LEFT JOIN replicas r ON true",
     ));
@@ -200,7 +203,10 @@ pub async fn list(conn: &mut Conn, asked: &[Position]) -> Result<Reading, Error>
     let (log, seqs, ids) = (first.log.map(LogIdentity), first.seqs.iter().flatten(), first.ids.iter().flatten());
     let there = seqs.zip(ids).map(|(seq, id)| Position { seq: *seq, id: Some(*id) });
     let shown = there.filter(|row| asked.contains(row)).collect();
-    Ok(Reading { log, replicas: rows.into_iter().filter_map(ListRow::replica).collect(), shown })
+    let reported: Vec<Reported> =
+        first.proxies.as_deref().map_or(Ok(Vec::new()), serde_json::from_str).map_err(Error::internal)?;
+    let proxies = reported.into_iter().map(ListedProxies::try_from).collect::<Result<_, Error>>()?;
+    Ok(Reading { log, replicas: rows.into_iter().filter_map(ListRow::replica).collect(), shown, proxies })
 }
 
 #[derive(sqlx::FromRow)]
@@ -208,6 +214,7 @@ struct ListRow {
     log: Option<Uuid>,
     seqs: Option<Vec<i64>>,
     ids: Option<Vec<Uuid>>,
+    proxies: Option<String>,
     id: Option<Uuid>,
     applied_seq: Option<i64>,
     beats: Option<i64>,

@@ -20,6 +20,7 @@ pub struct Contents {
     /// Tells versions of this process from those of others.
     id: u64,
     reached: Reached,
+    position: Position,
     lists: Lists,
     opened: Versioned,
     tokens: Versioned,
@@ -105,6 +106,11 @@ impl Contents {
     /// The last row of the log that is in them.
     pub(super) fn reached(&self) -> Reached {
         self.reached
+    }
+
+    /// The same, and the position of that row.
+    pub(super) fn place(&self) -> (Reached, Position) {
+        (self.reached, self.position)
     }
 
     pub(super) fn is_kept(&self, base: u64) -> bool {
@@ -230,7 +236,8 @@ impl Catalogue {
             contents.tokens.set(matchers::tokens(&rules));
             contents.rules = Some(rules);
         }
-        contents.reached = Reached { load, seq: position.map_or(0, |position| position.seq) };
+        contents.position = position.unwrap_or_default();
+        contents.reached = Reached { load, seq: contents.position.seq };
         contents.complete_as_of = Some(Moment::at(fresh.as_of_boot(), fresh.as_of()));
         drop(contents);
         self.changes.send_modify(|count| *count += 1);

@@ -5,12 +5,14 @@ mod catalogue;
 mod lists;
 mod matchers;
 mod names;
+mod proxies;
 mod subscriber;
 mod wire;
 
 pub use self::{
     catalogue::{Catalogue, Contents},
     names::{Life, Name},
+    proxies::{Proxies, Told},
     subscriber::{Ack, Push, Pushed, Subscriber},
     wire::resource_of,
 };

@@ -80,6 +80,7 @@ struct Sent {
     nonce: u64,
     version: Version,
     reached: Reached,
+    at: Instant,
 }
 
 /// A proxy on its stream.
@@ -91,6 +92,7 @@ pub struct Subscriber {
     life: Duration,
     confirmed_as_of: Option<Instant>,
     confirming: Option<u64>,
+    refusal: Option<String>,
 }
 
 impl Version {
@@ -108,7 +110,7 @@ impl Version {
 impl Subscriber {
     /// A proxy that has nothing yet, and in which resources live so long unless their names say otherwise.
     pub fn new(life: Duration) -> Self {
-        Self { held: BTreeMap::new(), nonce: 0, life, confirmed_as_of: None, confirming: None }
+        Self { held: BTreeMap::new(), nonce: 0, life, confirmed_as_of: None, confirming: None, refusal: None }
     }
 
     /// Notes what it wants from now on, with the version that it says it has from a stream before.
@@ -143,11 +145,16 @@ impl Subscriber {
         for (name, held) in &mut self.held {
             let Some(sent) = held.sent.take_if(|sent| sent.nonce == ack.nonce) else { continue };
             if ack.refusal.is_none() {
-                (held.acked, held.reached) = (Some(sent.version), Some(sent.reached));
+                (held.acked, held.reached, held.refused) = (Some(sent.version), Some(sent.reached), None);
             } else {
                 held.refused = Some((sent.version, now + self.life));
                 refused.push(*name);
             }
+        }
+        if !refused.is_empty() {
+            self.refusal.clone_from(&ack.refusal);
+        } else if self.held.values().all(|held| held.refused.is_none()) {
+            self.refusal = None;
         }
         refused
     }
@@ -172,7 +179,7 @@ impl Subscriber {
             }
             let Some(content) = contents.content(name, cover) else { continue };
             self.nonce += 1;
-            held.sent = Some(Sent { nonce: self.nonce, version: wanted, reached: contents.reached() });
+            held.sent = Some(Sent { nonce: self.nonce, version: wanted, reached: contents.reached(), at: now });
             held.expires_at = expires_at;
             let (version, ttl) = (wanted.text(contents.id()), expires_at.map(|end| end - now));
             let pushed = Pushed { name, version, content: Some(content), ttl };
@@ -208,12 +215,20 @@ impl Subscriber {
         self.held.keys().any(|name| matches!(name, Name::Recent(_)))
     }
 
-    /// The last row of the log up to which it has confirmed everything; None for nothing, or what was read before the contents
-    /// were read anew.
-    pub fn reached(&self, contents: &Contents) -> Option<Reached> {
+    /// The last row of the log up to which it has confirmed everything; None for nothing.
+    pub fn reached(&self) -> Option<Reached> {
         let others = self.held.iter().filter(|(name, _)| !name.is_base());
-        let reached = others.map(|(_, held)| held.reached).min().flatten()?;
-        reached.is_of(contents.reached()).then_some(reached)
+        others.map(|(_, held)| held.reached).min().flatten()
+    }
+
+    /// The moment since which it has left a push unanswered; None if there is none.
+    pub fn waits_since(&self) -> Option<Instant> {
+        self.held.values().filter_map(|held| held.sent.map(|sent| sent.at)).min()
+    }
+
+    /// The reason for which it refused something that it has not taken since.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_deref()
     }
 
     /// The moment until which it accepts tokens if it hears nothing more; None if it does so for ever.
@@ -493,7 +508,7 @@ mod tests {
             }
             prop_assert!(world.is_open());
             prop_assert!((0..world.ends.len() as u128).all(|number| world.refuses(number)));
-            prop_assert!(world.subscriber.reached(&world.replicas[0].contents).is_some());
+            prop_assert!(world.subscriber.reached().is_some());
         }
     }
 
@@ -567,7 +582,7 @@ mod tests {
     fn a_proxy_has_reached_what_it_has_confirmed_of_this_log() {
         let mut world = open(&[Name::Base(0, 1), RECENT, OPENED]);
         let place = |load, seq| Some(Reached::of(load, seq));
-        let reached = |world: &World| world.subscriber.reached(&world.replicas[0].contents);
+        let reached = |world: &World| world.subscriber.reached();
         assert_eq!(reached(&world), place(0, 0));
         world.replicas[0].contents.reach(0, 7);
         world.go(&Step::End(1));
@@ -581,7 +596,7 @@ mod tests {
         world.go(&Step::Pass(0));
         assert_eq!(reached(&world), place(0, 9));
         world.replicas[0].contents.reach(1, 3);
-        assert_eq!(reached(&world), None, "of a log before");
+        assert!(!Reached::of(0, 9).is_of(world.replicas[0].contents.reached()), "of a log before");
         world.go(&Step::Pass(0));
         assert_eq!(reached(&world), place(1, 3));
     }

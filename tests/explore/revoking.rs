@@ -154,7 +154,7 @@ pub(crate) fn take(variant: &Variant, a: &mut Revoking, question: Question, obse
         a.observer.observe(&list, NOW.boot());
     }
     // What is shown is asked for by the row: `confirm` does.
-    let reading = Reading { log: Some(identity(question.timeline)), replicas: list, shown: vec![] };
+    let reading = Reading { log: Some(identity(question.timeline)), replicas: list, shown: vec![], proxies: vec![] };
     let asked = protocol::Question { number: u64::from(question.number), asked_at: ago(question.asked).boot() };
     a.observer.conclude(OWN, asked, reading, &a.standing)
 }

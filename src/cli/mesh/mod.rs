@@ -1,5 +1,7 @@
 //! `countersign mesh`: configuration of proxies that verify tokens by themselves.
 
+mod status;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::output::say;
@@ -20,6 +22,8 @@ pub(super) struct Mesh {
 enum Action {
     /// Print the configuration of an Envoy that verifies tokens by itself, and is told of revocations
     EnvoyConfig(EnvoyConfig),
+    /// Show the proxies that replicas tell of revocations, and what each has confirmed
+    Status(status::Status),
 }
 
 #[derive(Args)]
@@ -65,9 +69,10 @@ enum Fail {
 }
 
 impl Mesh {
-    pub(super) fn run(self) -> Result<(), Error> {
+    pub(super) async fn run(self) -> Result<(), Error> {
         match self.action {
             Action::EnvoyConfig(config) => say(config.text()?.trim_end()),
+            Action::Status(status) => status.run().await,
         }
     }
 }

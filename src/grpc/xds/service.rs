@@ -11,21 +11,20 @@ use super::{
         aggregated_discovery_service_server::AggregatedDiscoveryService,
         extension_config_discovery_service_server::ExtensionConfigDiscoveryService,
     },
-    stream::{self, Proxies, Pushes},
+    stream::{self, Pushes, Teller},
 };
 use crate::{authz::Authorizer, edge::Caller, error::Error, grpc::service::respond, net::Places, xds::Catalogue};
 
 /// Serves proxies that are told of revocations.
 #[derive(Clone, Debug)]
 pub(in crate::grpc) struct Xds {
-    catalogue: Arc<Catalogue>,
+    teller: Teller,
     following: Arc<Following>,
-    proxies: Proxies,
     streams: Arc<Places<String>>,
     drain: watch::Receiver<bool>,
 }
 
-/// The task that follows the feed, once there was a proxy.
+/// The task that follows the feed and reports the proxies, once there was one.
 #[derive(Debug, Default)]
 struct Following(OnceLock<AbortHandle>);
 
@@ -46,20 +45,25 @@ impl Xds {
     ) -> Self {
         let policy = &authorizer.policy;
         let catalogue = Arc::new(Catalogue::new(Arc::clone(&authorizer.auth), policy.access_cookie.clone()));
-        let proxies = Proxies { auth: Arc::clone(&authorizer.auth), ttl: policy.proxy_ttl };
-        Self { catalogue, following: Arc::default(), proxies, streams, drain }
+        let auth = Arc::clone(&authorizer.auth);
+        let teller = Teller { auth, catalogue, proxies: Arc::default(), ttl: policy.proxy_ttl };
+        Self { teller, following: Arc::default(), streams, drain }
     }
 
     async fn open(&self, request: Request<Streaming<DeltaDiscoveryRequest>>) -> Result<Response<Pushes>, Status> {
         respond("xds", async {
-            let holder = Caller::of(request.extensions())?.holder();
-            let place = self.streams.take(holder).map_err(|_| Error::Overloaded { retry_after: self.proxies.ttl })?;
+            let caller = Caller::of(request.extensions())?;
+            let place = self.streams.take(caller.holder());
+            let place = place.map_err(|_| Error::Overloaded { retry_after: self.teller.ttl })?;
             self.following.0.get_or_init(|| {
-                let catalogue = Arc::clone(&self.catalogue);
-                tokio::spawn(async move { catalogue.follow().await }).abort_handle()
+                let Teller { auth, catalogue, proxies, ttl } = self.teller.clone();
+                let following = async move {
+                    tokio::join!(catalogue.follow(), proxies.report(&auth, &catalogue, ttl));
+                };
+                tokio::spawn(following).abort_handle()
             });
-            let catalogue = Arc::clone(&self.catalogue);
-            Ok(stream::open(self.proxies.clone(), catalogue, request.into_inner(), self.drain.clone(), place))
+            let (teller, drain) = (self.teller.clone(), self.drain.clone());
+            Ok(stream::open(teller, caller.client_id(), request.into_inner(), drain, place))
         })
         .await
     }

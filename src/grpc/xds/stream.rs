@@ -20,7 +20,7 @@ use crate::{
     error::Error,
     grpc::status::status,
     net::Place,
-    xds::{Ack, Catalogue, Name, Push, Pushed, Subscriber, resource_of},
+    xds::{Ack, Catalogue, Name, Proxies, Push, Pushed, Subscriber, Told, resource_of},
 };
 
 /// The one kind of resources that there are.
@@ -33,44 +33,49 @@ const LIFE: Duration = Duration::from_secs(3600);
 
 /// The things that all streams need.
 #[derive(Clone, Debug)]
-pub(super) struct Proxies {
+pub(super) struct Teller {
     pub auth: Arc<Auth>,
+    pub catalogue: Arc<Catalogue>,
+    pub proxies: Arc<Proxies>,
     /// Time after which a proxy refuses if nothing is confirmed to it.
     pub ttl: Duration,
 }
 
-type Told = Result<DeltaDiscoveryResponse, Status>;
+type Sent = Result<DeltaDiscoveryResponse, Status>;
 
 /// The messages that a proxy receives.
 #[derive(Debug)]
-pub(in crate::grpc) struct Pushes(ReceiverStream<Told>);
+pub(in crate::grpc) struct Pushes(ReceiverStream<Sent>);
 
 impl Stream for Pushes {
-    type Item = Told;
+    type Item = Sent;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Told>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Sent>> {
         Pin::new(&mut self.0).poll_next(cx)
     }
 }
 
 /// Begins a stream, which ends when `drain` says so.
 pub(super) fn open(
-    proxies: Proxies,
-    catalogue: Arc<Catalogue>,
+    teller: Teller,
+    caller: String,
     heard: Streaming<DeltaDiscoveryRequest>,
     mut drain: watch::Receiver<bool>,
     place: Place<String>,
 ) -> Pushes {
     let (outbox, received) = mpsc::channel(BUFFERED);
-    let subscriber = Subscriber::new(proxies.ttl);
+    let subscriber = Subscriber::new(teller.ttl);
     tokio::spawn(async move {
-        let mut session = Session { proxies, catalogue, subscriber, outbox: outbox.clone(), proxy: String::new() };
+        let proxy = String::new();
+        let mut session =
+            Session { teller, subscriber, outbox: outbox.clone(), caller, proxy, told: None, lags: false };
         let error = tokio::select! {
             () = session.run(heard) => None,
             () = sleep(LIFE) => None,
             Ok(_) = drain.wait_for(|drain| *drain) => Some(Error::ShuttingDown),
         };
         tracing::info!(proxy = session.proxy, "a proxy is told no more");
+        session.told = None;
         if let Some(error) = error {
             drop(timeout(PATIENCE, outbox.send(Err(status("xds", error)))).await);
         }
@@ -80,17 +85,22 @@ pub(super) fn open(
 }
 
 struct Session {
-    proxies: Proxies,
-    catalogue: Arc<Catalogue>,
+    teller: Teller,
     subscriber: Subscriber,
-    outbox: mpsc::Sender<Told>,
+    outbox: mpsc::Sender<Sent>,
+    /// The caller policy's name of the proxy.
+    caller: String,
     /// The name that the proxy has given itself.
     proxy: String,
+    /// The entry among those that are told, once it has said its name.
+    told: Option<Told>,
+    /// True if it was said that it lags.
+    lags: bool,
 }
 
 impl Session {
     async fn run(&mut self, mut heard: Streaming<DeltaDiscoveryRequest>) {
-        let mut changes = self.catalogue.changes();
+        let mut changes = self.teller.catalogue.changes();
         loop {
             tokio::select! {
                 message = heard.message() => match message {
@@ -104,9 +114,11 @@ impl Session {
                 },
                 // The sender lives as long as the catalogue.
                 _ = changes.changed() => {}
-                () = sleep(self.proxies.ttl / 6) => {}
+                () = sleep(self.teller.ttl / 6) => {}
             }
-            for push in self.due() {
+            let due = self.due();
+            self.note();
+            for push in due {
                 if !self.tell(response(push)).await {
                     return;
                 }
@@ -122,7 +134,9 @@ impl Session {
         if let Some(node) = message.node.filter(|_| self.proxy.is_empty()) {
             // A name of somebody else is to forge no line of the log.
             self.proxy = node.id.chars().filter(|c| c.is_ascii_graphic()).take(128).collect();
-            tracing::info!(proxy = self.proxy, "a proxy wants to be told of revocations");
+            tracing::info!(proxy = self.proxy, caller = self.caller, "a proxy wants to be told of revocations");
+            let now = self.teller.auth.base.clock.now();
+            self.told = Some(self.teller.proxies.add(self.proxy.clone(), self.caller.clone(), now));
         }
         if let Ok(nonce) = message.response_nonce.parse() {
             let refusal = message.error_detail.map(|detail| detail.message);
@@ -141,16 +155,28 @@ impl Session {
         let wanted = message.resource_names_subscribe;
         let versions = message.initial_resource_versions;
         let known = wanted.iter().filter_map(|name| Some((Name::parse(name)?, versions.get(name).map(String::as_str))));
-        self.subscriber.subscribe(known, &self.catalogue.contents());
+        self.subscriber.subscribe(known, &self.teller.catalogue.contents());
         self.subscriber.unsubscribe(message.resource_names_unsubscribe.iter().filter_map(|name| Name::parse(name)));
         wanted.into_iter().filter(|name| Name::parse(name).is_none()).collect()
     }
 
+    /// Notes for others what the proxy has confirmed, and says if it lags.
+    fn note(&mut self) {
+        if let Some(told) = &self.told {
+            told.note(&self.subscriber);
+        }
+        let lag = self.subscriber.waits_since().map(|since| since.elapsed()).filter(|lag| *lag > self.teller.ttl);
+        if let Some(lag) = lag.filter(|_| !self.lags) {
+            tracing::warn!(proxy = self.proxy, ?lag, "a proxy does not confirm what it is told of revocations");
+        }
+        self.lags = lag.is_some();
+    }
+
     fn due(&mut self) -> Vec<Push> {
-        let contents = self.catalogue.contents();
+        let contents = self.teller.catalogue.contents();
         let now = Instant::now();
-        let age = contents.complete_as_of().map(|as_of| self.proxies.auth.base.clock.moment().since(as_of));
-        let is_fresh = self.proxies.auth.revocations().state().fresh(None).is_ok();
+        let age = contents.complete_as_of().map(|as_of| self.teller.auth.base.clock.moment().since(as_of));
+        let is_fresh = self.teller.auth.revocations().state().fresh(None).is_ok();
         let as_of = age.filter(|_| is_fresh).and_then(|age| now.checked_sub(age));
         self.subscriber.due(&contents, as_of, now)
     }

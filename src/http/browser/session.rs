@@ -85,7 +85,7 @@ impl Browser {
             };
             if revoked.sessions > 0 {
                 ended.ended = true;
-                ended.confirmed &= auth.base.log.confirm(&revoked.committed, CONFIRM_WITHIN).await;
+                ended.confirmed &= auth.base.log.confirm(&revoked.committed, CONFIRM_WITHIN).await.confirmed;
             }
         }
         self.forget(answer);

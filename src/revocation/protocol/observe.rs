@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::standing::Standing;
 use crate::domain::{
+    proxy::{ProxyCount, ProxyGroup},
     replica::{Listed, Reading},
     revocation::Position,
 };
@@ -55,6 +56,12 @@ impl CommitPosition {
             && observed.reading > self.reading
             && observed.applied_by_all >= self.row.seq
             && observed.shown.contains(&self.row)
+    }
+
+    /// The number of proxies, and of those that have confirmed the commit, by the same reading.
+    pub fn count(&self, observed: &Observed, proxies: &[ProxyGroup]) -> ProxyCount {
+        let counts = observed.confirms && observed.reading > self.reading && observed.shown.contains(&self.row);
+        ProxyCount::of(proxies, if counts { self.row.seq } else { i64::MAX })
     }
 }
 
@@ -129,7 +136,7 @@ mod tests {
     }
 
     fn conclude(observer: &Observer, list: &[Listed], asked: u64) -> i64 {
-        let reading = Reading { log: None, replicas: list.to_vec(), shown: vec![] };
+        let reading = Reading { log: None, replicas: list.to_vec(), shown: vec![], proxies: vec![] };
         observer.conclude(OWN, question(asked), reading, &Standing::default()).applied_by_all
     }
 
@@ -188,7 +195,7 @@ mod tests {
         let [before, now] = [1, 2].map(|id| LogIdentity(Uuid::from_u128(id)));
         standing.heard(Origin { log: now, settled: true }, at(0));
         for (log, expected) in [(Some(before), false), (None, false), (Some(now), true)] {
-            let reading = Reading { log, replicas: vec![], shown: vec![] };
+            let reading = Reading { log, replicas: vec![], shown: vec![], proxies: vec![] };
             assert_eq!(Observer::default().conclude(OWN, question(1), reading, &standing).confirms, expected);
         }
     }
