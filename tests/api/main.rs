@@ -45,6 +45,8 @@ mod password_rules;
 mod pepper;
 mod policy_file;
 mod pooler;
+mod proxies;
+
 mod refresh;
 mod restore;
 mod retirement;

@@ -66,7 +66,7 @@ async fn make_template() {
     admin(&format!("CREATE DATABASE {TEMPLATE}")).await;
     let settings = StoreSettings { url: cluster().url(TEMPLATE), connections: 1, deadline: Duration::from_secs(10) };
     let store = Store::new(&settings).expect("settings");
-    assert_eq!(store.missing_migrations().await.expect("count"), 13);
+    assert_eq!(store.missing_migrations().await.expect("count"), 14);
     store.migrate().await.expect("migrated");
     let mut template = PgConnection::connect(&cluster().url(TEMPLATE)).await.expect("connect");
     template.execute(RANDOM_UUID).await.expect(RANDOM_UUID);
