@@ -53,7 +53,7 @@ pub struct ProxyGroup {
 pub struct ProxyCount {
     /// All proxies.
     pub connected: u64,
-    /// Those that have confirmed it.
+    /// The ones that have confirmed it.
     pub confirmed: u64,
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
-    proxy::ProxyGroup,
+    proxy::{ProxyCount, ProxyGroup},
     revocation::{LogIdentity, Position},
 };
 
@@ -36,8 +36,17 @@ pub struct Listed {
 pub struct ListedProxies {
     /// The replica, with the counter of its reports, and the time after which none of its proxies accepts tokens.
     pub replica: Listed,
-    /// Its proxies.
+    /// The proxies.
     pub groups: Vec<ProxyGroup>,
+}
+
+/// The confirmation of something that was committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Confirmation {
+    /// True if no replica accepts any more what was revoked, and no proxy, where these count.
+    pub confirmed: bool,
+    /// Proxies, as replicas have reported them.
+    pub proxies: ProxyCount,
 }
 
 /// The log that answered.

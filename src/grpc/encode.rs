@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 use super::v1;
 use crate::{
     auth::{Page, tokens::TokenPair, users::import::Outcome},
-    domain::{session::Session, user::User},
-    revocation::{confirm::Confirmation, log::Revoked},
+    domain::{replica::Confirmation, session::Session, user::User},
+    revocation::log::Revoked,
 };
 
 /// Bytes of the items of a listing: well below the 4 MiB that clients of gRPC take in a message.

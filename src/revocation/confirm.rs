@@ -17,16 +17,19 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::protocol::{CommitPosition, Observed, Observer, Question, Standing, everywhere_within};
+use super::{
+    protocol::{CommitPosition, Observed, Observer, Question, Standing, everywhere_within},
+    reports::ProxyReports,
+};
 use crate::{
     domain::{
         policy::RevocationPolicy,
-        proxy::{ProxyCount, ProxyGroup},
-        replica::{Listed, ListedProxies, Origin, Reading},
+        proxy::ProxyGroup,
+        replica::{Confirmation, Listed, Origin, Reading},
         revocation::{LogIdentity, Position},
     },
     error::Error,
-    store::{Conn, Store, proxies, replicas},
+    store::{Conn, Store, replicas},
 };
 
 /// Time between two readings of the list when nobody waits, so that silence is known when somebody does.
@@ -48,8 +51,7 @@ pub struct Confirmations {
     own: Uuid,
     clock: Clock,
     observer: Mutex<Observer>,
-    /// The same, of the reports of proxies.
-    proxies: Mutex<Observer>,
+    reports: ProxyReports,
     /// True if proxies have to confirm too.
     proxies_count: bool,
     standing: Mutex<Standing>,
@@ -72,15 +74,6 @@ struct Seen {
     proxies: Vec<ProxyGroup>,
 }
 
-/// The confirmation of something that was committed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Confirmation {
-    /// True if no replica accepts any more what was revoked, and no proxy, where these count.
-    pub confirmed: bool,
-    /// Proxies, as replicas have reported them.
-    pub proxies: ProxyCount,
-}
-
 /// Something that was committed: what to wait for, and how long at most.
 #[derive(Clone, Debug)]
 pub struct Pending {
@@ -99,7 +92,7 @@ impl Confirmations {
             own,
             clock,
             observer: Mutex::default(),
-            proxies: Mutex::default(),
+            reports: ProxyReports::default(),
             proxies_count: policy.proxies_confirm,
             standing: Mutex::default(),
             largest: AtomicU64::new(millis(policy.max_staleness)),
@@ -186,19 +179,14 @@ impl Confirmations {
         let reading = replicas::list(conn, &rows).await?;
         self.note(&reading);
         self.observer().observe(&reading.replicas, self.clock.boot());
-        self.proxies().observe(&reports(&reading.proxies), self.clock.boot());
+        self.reports.observe(&reading.proxies, self.clock.boot());
         self.observed.send_replace(self.conclude(Question { number, asked_at }, reading));
         Ok(())
     }
 
     fn conclude(&self, question: Question, reading: Reading) -> Seen {
         let standing = *self.standing();
-        let known = self.proxies();
-        let live = reading
-            .proxies
-            .iter()
-            .filter(|it| known.silent_for(&it.replica, question.asked_at) <= it.replica.max_staleness);
-        let proxies = live.flat_map(|it| it.groups.iter().copied()).collect();
+        let proxies = self.reports.live(&reading.proxies, question.asked_at);
         Seen { observed: self.observer().conclude(self.own, question, reading, &standing), proxies }
     }
 
@@ -232,12 +220,8 @@ impl Confirmations {
         let asked_at = self.clock.boot();
         let Reading { replicas, proxies, .. } = replicas::list(conn, &[]).await?;
         self.observer().observe(&replicas, self.clock.boot());
-        self.proxies().observe(&reports(&proxies), self.clock.boot());
-        for report in &proxies {
-            if self.proxies().silent_for(&report.replica, asked_at) > report.replica.max_staleness * DEAD_AFTER {
-                proxies::forget(conn, report).await?;
-            }
-        }
+        self.reports.observe(&proxies, self.clock.boot());
+        self.reports.forget_silent(conn, &proxies, asked_at, DEAD_AFTER).await?;
         for replica in replicas.iter().filter(|replica| replica.id != self.own) {
             if self.observer().silent_for(replica, asked_at) > replica.max_staleness * DEAD_AFTER {
                 replicas::forget(conn, replica).await?;
@@ -271,10 +255,6 @@ impl Confirmations {
         self.observer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn proxies(&self) -> MutexGuard<'_, Observer> {
-        self.proxies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn standing(&self) -> MutexGuard<'_, Standing> {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -282,10 +262,6 @@ impl Confirmations {
     fn lock_waiting(&self) -> MutexGuard<'_, HashMap<Position, usize>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn reports(proxies: &[ListedProxies]) -> Vec<Listed> {
-    proxies.iter().map(|it| it.replica).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::{
     Revocations,
     announcements::Announcements,
-    confirm::{Confirmation, Confirmations, Pending},
+    confirm::{Confirmations, Pending},
     protocol::everywhere_within,
 };
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
         policy::RevocationPolicy,
         proxy::ProxyReport,
         rate::Rate,
+        replica::Confirmation,
         revocation::{Position, Reason},
     },
     error::Error,

@@ -14,6 +14,7 @@ mod heartbeat;
 pub mod log;
 mod notifications;
 pub mod protocol;
+mod reports;
 mod restore;
 
 use std::{

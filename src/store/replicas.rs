@@ -182,7 +182,7 @@ fn heard(rows: Vec<Row>) -> Result<HeartbeatReply, Error> {
     Ok(HeartbeatReply { origin, clock, head, entries: entries? })
 }
 
-/// Reads the list, as of one moment, which of the rows of the log that are asked for are there, and what replicas report of proxies.
+/// Reads the list and the reports of proxies, as of one moment, and which of the rows that are asked for are there.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].

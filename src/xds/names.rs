@@ -23,12 +23,12 @@ pub enum Name {
 /// The time for which a resource holds at the proxy, from the moment as of which it was complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Life {
-    /// As long as the server says.
+    /// The time that the server is set to.
     #[default]
     AsSet,
-    /// So many seconds.
+    /// Seconds.
     Seconds(u16),
-    /// For ever.
+    /// No end.
     Unlimited,
 }
 

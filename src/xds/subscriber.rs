@@ -6,8 +6,8 @@
 //! - A proxy that comes from another replica has bases of that one, and its recent list leaves out what is in them. So it gets
 //!   everything as its recent list before any base is replaced.
 //! - What the proxy has is confirmed to it again and again, as long as it has everything and this replica is fresh. Otherwise it
-//!   expires there, and the proxy refuses. It holds for its life from the moment as of which it was complete, not from that at which
-//!   it was sent: so the life is the whole bound.
+//!   expires there, and the proxy refuses. Its life begins at the moment as of which it was complete, and not when it was sent. So the
+//!   life is the whole bound.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -189,8 +189,8 @@ impl Subscriber {
         pushes
     }
 
-    /// The moment until which a resource holds at the proxy, None for ever; an error if it must not be sent now: what the proxy has
-    /// may be newer.
+    /// The moment until which a resource holds at the proxy; None for ever. An error if it must not be sent now, because what the proxy
+    /// has may be newer.
     fn expiry(&self, name: Name, as_of: Option<Instant>, now: Instant) -> Result<Option<Instant>, NotFresh> {
         let as_of = as_of.ok_or(NotFresh)?;
         let end = name.life(self.life).map(|life| as_of + life);
@@ -465,8 +465,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
-        /// What had ended for as long as a resource lives is refused, whatever is lost, late, refused or made anew, and whichever
-        /// replica tells it. What was refused once is refused for ever, unless it hears a replica that has not heard of it yet.
+        /// An open proxy refuses what had ended for the life of a resource, whatever is lost, late, refused or made anew. It does so
+        /// whichever replica tells it. What was refused once is refused for ever, unless it hears a replica that has not heard of it yet.
         #[test]
         fn p1_an_open_proxy_refuses_what_ended_a_life_ago(
             steps in prop::collection::vec(step(), 1..80),
