@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Streaming, client::Grpc};
 
-use crate::support::{Setup, TestServer, User};
+use crate::support::{Proxy, Setup, TestServer, User};
 
 const KIND: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 const PATIENT: Duration = Duration::from_secs(20);
@@ -123,6 +123,12 @@ impl Told {
         }
     }
 
+    async fn subscribe(&self, name: &str) {
+        let subscribe = vec![name.to_owned()];
+        let request = DeltaRequest { type_url: KIND.to_owned(), subscribe, ..DeltaRequest::default() };
+        self.outbox.send(request).await.expect("sent");
+    }
+
     /// Takes all that it is sent from now on.
     fn goes_on(mut self) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move {
@@ -229,6 +235,24 @@ async fn p1_the_proxies_of_a_replica_that_was_killed_count_until_its_silence_is_
     server.auth.base.log.clean().await.expect("cleaned");
     let mut conn = server.auth.base.store.acquire().await.expect("a connection");
     assert!(proxies::all(&mut conn).await.expect("listed").is_empty());
+}
+
+/// The replica is cut from its database: a proxy that comes to it then is told nothing, once what it knows is older than a life.
+#[tokio::test(flavor = "multi_thread")]
+async fn p1_a_replica_that_hears_nothing_tells_a_proxy_nothing() {
+    let server = TestServer::start().await;
+    let wire = Proxy::before(&server.database_url);
+    let cut_off = Setup::on(wire.url(), server.clock.clone()).start().await;
+    Told::by(&cut_off, &NAMES, HashMap::new()).await.complete().await;
+    wire.cut();
+    cut_off.clock.advance(Duration::from_secs(11));
+    let mut proxy = Told::by(&cut_off, &[NAMES[1], "another"], HashMap::new()).await;
+    // Whatever is due is sent after each message that it hears, and before the next.
+    for name in ["another", "yet-another", "and-another"] {
+        proxy.subscribe(name).await;
+        let message = proxy.hear().await;
+        assert!(message.resources.is_empty() && message.removed.len() == 1, "{message:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

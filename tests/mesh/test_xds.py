@@ -194,3 +194,66 @@ def test_many_revocations_are_spread_over_bases(job, app, source, dev, alice, cl
         assert "refuses what it is told" not in source.err.read_text()
     finally:
         proxy.end()
+
+
+def test_a_proxy_may_say_how_long_it_goes_on_without_countersign(job, app, dev, alice, client):
+    """Two proxies of one server: the lists of one live for two seconds, those of the other for ever."""
+    server = job.serve("told-by-mortal", dev, "--audience", "internal,billing", "--proxy-ttl", "60s")
+    short, stale = (Told(job, app, [server.facts["grpc_addr"]], *kind) for kind in (("--ttl", "2"), ("--fail", "stale")))
+    try:
+        alive, dead = alice.login(), alice.login()
+        passes(short, alive.access_token)
+        passes(stale, alive.access_token)
+        client.call("Revoke", session_id=dead.session_id)
+        refused(short, dead.access_token)
+        refused(stale, dead.access_token)
+        os.kill(server.process.pid, signal.SIGSTOP)
+        try:
+            assert refused(short, alive.access_token, 10) < 2 + 2 + 1
+            begun = time.monotonic()
+            while time.monotonic() - begun < 3:
+                assert (status(stale, alive.access_token), status(stale, dead.access_token)) == (200, 401)
+        finally:
+            os.kill(server.process.pid, signal.SIGCONT)
+        passes(short, alive.access_token)
+    finally:
+        short.end()
+        stale.end()
+
+
+def test_revoke_and_status_say_what_proxies_have_confirmed(job, app, dev, alice, client):
+    server = job.serve("told-and-counted", dev, "--audience", "internal,billing", "--proxies-confirm")
+    other = job.serve("told-by-another", dev, "--audience", "internal,billing")
+    proxies = [Told(job, app, [other.facts["grpc_addr"]], "--node", name) for name in ("edge-a", "edge-b")]
+    try:
+        for proxy in proxies:
+            passes(proxy, alice.login().access_token)
+        lines = wait_until("both are shown", lambda: shown(job, dev, "edge-a", "edge-b"), 30)
+        assert all(line["state"] == "current" for line in lines), lines
+        for _ in range(5):
+            tokens = alice.login()
+            answer = server.client.call("Revoke", access_token=tokens.access_token, wait={"seconds": 20})
+            assert answer.confirmed and answer.proxies_connected >= 2, answer
+            assert answer.proxies_confirmed == answer.proxies_connected
+            # An Envoy confirms what its main thread has; its workers have it a moment later.
+            for proxy in proxies:
+                assert refused(proxy, tokens.access_token) < 1
+        os.kill(proxies[0].process.pid, signal.SIGSTOP)
+        try:
+            answer = server.client.call("Revoke", access_token=alice.login().access_token, wait={"nanos": 200_000_000})
+            assert not answer.confirmed and answer.proxies_confirmed < answer.proxies_connected, answer
+            wait_until("it lags", lambda: [it for it in shown(job, dev, "edge-a") if it["state"] == "behind"], 30)
+        finally:
+            os.kill(proxies[0].process.pid, signal.SIGCONT)
+    finally:
+        for proxy in proxies:
+            proxy.end()
+
+
+def shown(job, dev, *names):
+    """The lines of `mesh status` about proxies of these names, once there are all."""
+    printed = job.command("mesh", "status", "--json", "--database-url", dev.facts["database_url"])
+    assert printed.returncode == 0, printed.stderr
+    lines = [json.loads(line) for line in printed.stdout.splitlines()]
+    lines = [line for line in lines if line["proxy"] in names]
+    return lines if {line["proxy"] for line in lines} == set(names) else []
