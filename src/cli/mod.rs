@@ -3,6 +3,7 @@
 mod admin_token;
 mod audit;
 mod config;
+mod descriptors;
 mod dev;
 mod hash;
 mod healthcheck;
@@ -78,6 +79,8 @@ enum Command {
     Hash(hash::Hash),
     /// Check the settings of serve, and print them
     Config(config::Config),
+    /// Write the descriptors of the services (FileDescriptorSet), for transcoders and tools without reflection
+    Descriptors(descriptors::Descriptors),
     /// Ask a running server whether it serves: exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
         Command::Mesh(command) => block_on(command.run()),
         Command::Hash(command) => block_on(command.run()),
         Command::Config(command) => block_on(command.run(&given::<Cli>())),
+        Command::Descriptors(command) => command.run(),
         Command::Healthcheck(command) => block_on(command.run()),
     });
     exit("countersign", result)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use countersign_token::error::Rejection;
-use tonic::{Code, Status};
+use tonic::{Code, Status, metadata::MetadataValue};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::v1;
@@ -13,6 +13,8 @@ use crate::{
 };
 
 const DOMAIN: &str = "countersign";
+/// The trailer with the reason alone, for clients that do not want to read the details.
+pub(super) const REASON: &str = "countersign-reason";
 
 /// The status of `error`, which `rpc` met.
 pub(super) fn status(rpc: &'static str, error: Error) -> Status {
@@ -26,12 +28,18 @@ pub(super) fn status(rpc: &'static str, error: Error) -> Status {
             details.add_bad_request_violation(violation.field, violation.description);
         }
     }
-    Status::with_error_details(code(class), message, details)
+    with_reason(Status::with_error_details(code(class), message, details), reason)
 }
 
 /// The status that says a class, a reason and a message.
-pub(super) fn status_of(class: Class, reason: &str, message: &str) -> Status {
-    Status::with_error_details(code(class), message, ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new()))
+pub(super) fn status_of(class: Class, reason: &'static str, message: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    with_reason(Status::with_error_details(code(class), message, details), reason)
+}
+
+fn with_reason(mut status: Status, reason: &'static str) -> Status {
+    status.metadata_mut().insert(REASON, MetadataValue::from_static(reason));
+    status
 }
 
 fn code(class: Class) -> Code {

@@ -149,7 +149,9 @@ impl Watcher {
             };
             // At its own pace, however often the follower heartbeats: strangers can make it do so.
             if told_at.is_none_or(|told_at: Instant| told_at.elapsed() >= LEAST_PAUSE) {
-                if let Err(end) = self.outbox.send(Event::Heartbeat(v1::RevocationHeartbeat { complete_as_of })).await {
+                let sent_at = encode::timestamp(self.auth.base.clock.now());
+                let heartbeat = v1::RevocationHeartbeat { complete_as_of, sent_at };
+                if let Err(end) = self.outbox.send(Event::Heartbeat(heartbeat)).await {
                     return end;
                 }
                 told_at = Some(Instant::now());

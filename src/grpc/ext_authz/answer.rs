@@ -17,7 +17,7 @@ use crate::{
     crypto::secret::Secret,
     domain::policy::AuthzPolicy,
     edge::Class,
-    grpc::status::status_of,
+    grpc::status::{REASON, status_of},
 };
 
 /// An answer of Check, encoded.
@@ -118,6 +118,7 @@ impl Answers<'_> {
             let details = STANDARD_NO_PAD.encode(status_of(class, reason, message).details());
             headers.push(HeaderValueOption::set("grpc-status", (code as i32).to_string()));
             headers.push(HeaderValueOption::set("grpc-status-details-bin", details));
+            headers.push(HeaderValueOption::set(REASON, reason));
         } else {
             headers.push(HeaderValueOption::set("content-type", "application/json"));
             headers.push(HeaderValueOption::set("cache-control", "no-store"));

@@ -26,6 +26,8 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, S
     let status = result.expect_err("refused");
     let info = status.get_details_error_info().expect("every error carries ErrorInfo");
     assert_eq!(info.domain, "countersign");
+    let trailer = status.metadata().get("countersign-reason").and_then(|reason| reason.to_str().ok());
+    assert_eq!(trailer, Some(info.reason.as_str()), "the reason in one line");
     (status.code(), info.reason)
 }
 
