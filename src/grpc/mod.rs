@@ -5,6 +5,7 @@ mod auth_service;
 mod contract;
 mod deadline;
 mod decode;
+mod descriptors;
 mod drain;
 mod encode;
 mod ext_authz;
@@ -22,5 +23,6 @@ pub mod verify_response;
 mod watch;
 mod xds;
 
+pub use descriptors::descriptors;
 pub use health_check::check_health;
 pub use server::{GrpcPorts, Health, Services, serve, serve_routes, services};

@@ -65,6 +65,13 @@ impl Moment {
         self.wall
     }
 
+    /// The moment so many nanoseconds later, or earlier if that is negative.
+    #[must_use]
+    pub fn later_by(self, nanos: i64) -> Self {
+        let boot = self.boot.as_nanos().saturating_add_signed(nanos);
+        Self { boot: BootInstant::from_nanos(boot), wall: self.wall.saturating_add_signed(nanos) }
+    }
+
     /// The time from `earlier` to `self`: the larger of what the two clocks say, zero if both say that `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.boot.since(earlier.boot).max(Duration::from_nanos(self.wall.saturating_sub(earlier.wall)))
@@ -96,8 +103,13 @@ impl Clock {
 
     /// A clock that stands still until it is moved with [`Clock::advance`].
     pub fn manual() -> Self {
+        Self::manual_at(system_now())
+    }
+
+    /// The same, which begins at that time.
+    pub fn manual_at(wall_start: OffsetDateTime) -> Self {
         Self(Kind::Manual(Arc::new(Manual {
-            wall_start: system_now(),
+            wall_start,
             boot_start: system_boot(),
             elapsed_nanos: AtomicI64::new(0),
             ahead_nanos: AtomicI64::new(0),

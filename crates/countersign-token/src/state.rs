@@ -5,7 +5,7 @@
 use std::{
     sync::{
         PoisonError, RwLock, RwLockReadGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +36,8 @@ pub struct RevocationState {
     as_of_wall: AtomicU64,
     max_staleness: Duration,
     clock: Clock,
+    /// Nanoseconds by which the issuer's wall clock is ahead of this machine's, as far as is known.
+    issuer_ahead: AtomicI64,
 }
 
 /// Proof that the state was fresh when a look-up began.
@@ -51,12 +53,12 @@ pub struct Freshness {
 pub struct LookUp<'a>(RwLockReadGuard<'a, Index>);
 
 impl Freshness {
-    /// The time when the state was seen to be fresh; by this machine's wall clock.
+    /// The time when the state was seen to be fresh; by the issuer's wall clock, as far as that is known.
     pub fn asked_at(self) -> OffsetDateTime {
         self.asked_at
     }
 
-    /// Every revocation acknowledged before this moment has been applied; by this machine's wall clock.
+    /// Every revocation acknowledged before this moment has been applied; by the same clock.
     pub fn as_of(self) -> OffsetDateTime {
         self.as_of
     }
@@ -81,7 +83,8 @@ impl RevocationState {
     /// A state that knows nothing, and so refuses every look-up (REQUIREMENTS V3). It refuses what is older than `max_staleness`.
     pub fn new(max_staleness: Duration, clock: Clock) -> Self {
         let (as_of, as_of_wall) = (AtomicU64::new(NEVER), AtomicU64::new(NEVER));
-        Self { index: RwLock::default(), as_of, as_of_wall, max_staleness, clock }
+        let issuer_ahead = AtomicI64::new(0);
+        Self { index: RwLock::default(), as_of, as_of_wall, max_staleness, clock, issuer_ahead }
     }
 
     /// The bound: older state is refused.
@@ -105,7 +108,20 @@ impl RevocationState {
         if age > bound {
             return Err(Error::Stale);
         }
+        // Only after the age: that is by clocks of one machine alone.
+        let asked_at = self.by_the_issuer(asked_at);
         Ok(Freshness { asked_at, as_of: asked_at - age, as_of_boot })
+    }
+
+    /// Judges what has expired by a wall clock that is so many nanoseconds ahead of this machine's: that of the issuer. Ages go by
+    /// this machine's clocks.
+    pub fn follow_issuer_clock(&self, ahead: i64) {
+        self.issuer_ahead.store(ahead, Ordering::Relaxed);
+    }
+
+    fn by_the_issuer(&self, now: OffsetDateTime) -> OffsetDateTime {
+        let ahead = self.issuer_ahead.load(Ordering::Relaxed);
+        now.checked_add(time::Duration::nanoseconds(ahead)).unwrap_or(now)
     }
 
     /// Begins to look up which tokens have been revoked. Asks for the proof, so that it cannot come second.

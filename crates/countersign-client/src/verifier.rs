@@ -1,0 +1,282 @@
+//! Verifies access tokens in this process.
+
+use std::{sync::Arc, time::Duration};
+
+use countersign_proto::v1::{self, VerifyRequest, auth_service_client::AuthServiceClient};
+use countersign_token::{
+    clock::{BootInstant, Clock},
+    verifier::Requirements,
+};
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, timeout_at},
+};
+
+use crate::{
+    demand::Demand,
+    endpoints::{Connection, Endpoints},
+    error::{Error, REVOCATIONS_STALE, SIGNING_KEY_SECRET, with_reason},
+    follow::Follower,
+    layer::Require,
+    principal::{Authenticated, Principal},
+    shared::{Event, Shared},
+};
+
+/// The time that the service has to answer about a token.
+const ASKED_WITHIN: Duration = Duration::from_secs(2);
+/// Verified tokens that are remembered.
+const REMEMBERED: usize = 10_000;
+
+/// Verifies access tokens in this process. Clones share what they know.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    shared: Arc<Shared>,
+    demand: Demand,
+    fallback: Fallback,
+    connections: Arc<[Connection]>,
+    _following: Arc<Following>,
+}
+
+/// The task that follows the service, until the last clone of the verifier is dropped.
+#[derive(Debug)]
+struct Following(AbortHandle);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The answer about a token when too little is known here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fallback {
+    /// Refuses: [`Error::Unavailable`].
+    #[default]
+    Refuse,
+    /// Asks the service (`AuthService.Verify`), one replica after the other.
+    RemoteVerify,
+}
+
+/// The settings of a verifier.
+pub struct Builder {
+    endpoints: Endpoints,
+    demand: Demand,
+    issuer: Option<String>,
+    max_staleness: Duration,
+    leeway: Duration,
+    remembered: usize,
+    fallback: Fallback,
+    hook: Option<crate::shared::Hook>,
+    clock: Clock,
+}
+
+impl Builder {
+    /// Takes the time from this clock, in tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Demands that tokens are for this service. Without, tokens for any service are accepted.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.demand = self.demand.audience(audience);
+        self
+    }
+
+    /// Demands this issuer (claim `iss`). Without, it is what the service says.
+    #[must_use]
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = Some(issuer.into());
+        self
+    }
+
+    /// Sets the bound: no token is accepted that was revoked longer ago. 10 seconds unless set.
+    #[must_use]
+    pub fn max_staleness(mut self, bound: Duration) -> Self {
+        self.max_staleness = bound;
+        self
+    }
+
+    /// Sets the grace past a token's expiry; none unless set.
+    #[must_use]
+    pub fn leeway(mut self, leeway: Duration) -> Self {
+        self.leeway = leeway;
+        self
+    }
+
+    /// Sets how many verified tokens are remembered, so that their signatures are not verified again; 10,000 unless set.
+    #[must_use]
+    pub fn remembered(mut self, tokens: usize) -> Self {
+        self.remembered = tokens;
+        self
+    }
+
+    /// Sets what becomes of tokens when too little is known here.
+    #[must_use]
+    pub fn fallback(mut self, fallback: Fallback) -> Self {
+        self.fallback = fallback;
+        self
+    }
+
+    /// Tells a function of what happens, for metrics. It is called within verify, so it must not wait.
+    #[must_use]
+    pub fn on_event(mut self, hook: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        self.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// Starts to follow the service, as a task of the runtime that this is called in.
+    ///
+    /// # Panics
+    /// Outside of a runtime of tokio.
+    pub fn start(self) -> Verifier {
+        let mut shared = Shared::new(self.max_staleness, self.leeway, self.remembered, self.clock);
+        shared.hook = self.hook;
+        let shared = Arc::new(shared);
+        let connections = self.endpoints.connections();
+        let follower = Follower {
+            shared: Arc::clone(&shared),
+            connections: Arc::clone(&connections),
+            names: self.endpoints.names(),
+            issuer: self.issuer,
+            position: String::new(),
+            complete_as_of: BootInstant::from_nanos(0),
+            poisoned: false,
+        };
+        let following = Arc::new(Following(tokio::spawn(follower.run()).abort_handle()));
+        Verifier { shared, demand: self.demand, fallback: self.fallback, connections, _following: following }
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("endpoints", &self.endpoints.names()).finish_non_exhaustive()
+    }
+}
+
+impl Verifier {
+    /// The settings of a verifier that follows these replicas.
+    pub fn builder(endpoints: Endpoints) -> Builder {
+        Builder {
+            endpoints,
+            demand: Demand::new(),
+            issuer: None,
+            max_staleness: Duration::from_secs(10),
+            leeway: Duration::ZERO,
+            remembered: REMEMBERED,
+            fallback: Fallback::Refuse,
+            hook: None,
+            clock: Clock::system(),
+        }
+    }
+
+    /// Waits until tokens can be verified. With [`Fallback::RemoteVerify`] that is at once.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] with SIGNING_KEY_SECRET for a service that signs by HS256: it publishes no keys.
+    pub async fn ready(&self) -> Result<(), Error> {
+        if self.fallback == Fallback::RemoteVerify {
+            return Ok(());
+        }
+        let mut lacks = self.shared.lacks.subscribe();
+        loop {
+            match &*lacks.borrow_and_update() {
+                None => return Ok(()),
+                Some(error) if error.reason() == SIGNING_KEY_SECRET.as_str() => return Err(error.clone()),
+                Some(_) => {}
+            }
+            // The sender lives as long as this.
+            if lacks.changed().await.is_err() {
+                return Err(Error::Unavailable(REVOCATIONS_STALE));
+            }
+        }
+    }
+
+    /// True if tokens can be verified at this moment, without asking the service.
+    pub fn is_fresh(&self) -> bool {
+        self.shared.with_verifier(|_| Ok(self.shared.state.fresh(None)?)).is_ok()
+    }
+
+    /// Verifies a token.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`]; [`Error::Unavailable`] when nothing can be said.
+    pub async fn verify(&self, token: &str) -> Result<Authenticated, Error> {
+        self.verify_for(token, &self.demand).await
+    }
+
+    /// Verifies a token, and that it meets a demand.
+    ///
+    /// # Errors
+    /// As for [`Verifier::verify`]; [`Error::Forbidden`] for a role that is missing.
+    pub async fn verify_for(&self, token: &str, demand: &Demand) -> Result<Authenticated, Error> {
+        let answer = match self.in_memory(token, demand) {
+            Err(error) if error.is_outage() && self.fallback == Fallback::RemoteVerify => {
+                self.shared.tell(&Event::AskedService);
+                self.ask(token, demand).await
+            }
+            answer => answer,
+        };
+        let answer = answer.and_then(|caller| demand.check(&caller).map(|()| caller));
+        self.shared.tell(&match &answer {
+            Ok(_) => Event::Accepted,
+            Err(error) => Event::Refused { error },
+        });
+        answer
+    }
+
+    /// Verifies a token by what is known here, whatever the fallback is.
+    ///
+    /// # Errors
+    /// As for [`Verifier::verify`].
+    pub fn verify_now(&self, token: &str) -> Result<Authenticated, Error> {
+        self.in_memory(token, &self.demand)
+    }
+
+    fn in_memory(&self, token: &str, demand: &Demand) -> Result<Authenticated, Error> {
+        in_memory(&self.shared, token, demand.audience.as_deref().or(self.demand.audience.as_deref()))
+    }
+
+    /// Asks one replica after the other.
+    async fn ask(&self, token: &str, demand: &Demand) -> Result<Authenticated, Error> {
+        let audience = demand.audience.clone().or_else(|| self.demand.audience.clone()).unwrap_or_default();
+        let until = Instant::now() + ASKED_WITHIN;
+        let mut last = Error::Unavailable(REVOCATIONS_STALE);
+        let share = ASKED_WITHIN / u32::try_from(self.connections.len()).unwrap_or(1).max(1);
+        for connection in self.connections.iter() {
+            let request =
+                VerifyRequest { access_token: token.to_owned(), audience: audience.clone(), max_staleness: None };
+            let mut client = AuthServiceClient::new(connection.clone());
+            let answer = timeout_at(until.min(Instant::now() + share), client.verify(request)).await;
+            last = match answer.map(|answer| answer.map(tonic::Response::into_inner)) {
+                Ok(Ok(v1::VerifyResponse { principal: Some(principal), .. })) => {
+                    return Ok(Authenticated(Arc::new(principal.into())));
+                }
+                Ok(Err(status)) => Error::of(with_reason(status)),
+                Ok(Ok(_)) | Err(_) => Error::Unavailable(REVOCATIONS_STALE),
+            };
+            if !last.is_outage() {
+                return Err(last);
+            }
+        }
+        Err(last)
+    }
+
+    /// A layer that lets in requests with a token that is valid and meets the demands.
+    pub fn require(&self) -> Require {
+        Require::new(self.clone())
+    }
+}
+
+/// Verifies a token by what is known here.
+pub(crate) fn in_memory(shared: &Shared, token: &str, audience: Option<&str>) -> Result<Authenticated, Error> {
+    let requirements = Requirements { audience, max_staleness: None };
+    shared.with_verifier(|verifier| {
+        let (verified, _) = verifier.verify(token, requirements)?;
+        let principal = verified.kept.get_or_init(|| Arc::new(Principal::from(&verified.principal)));
+        Ok(Authenticated(Arc::clone(principal)))
+    })
+}
