@@ -15,6 +15,7 @@ mod bounds;
 mod browser;
 mod callers;
 mod check;
+mod client;
 mod clocks;
 mod command_line;
 mod confirm;
@@ -48,6 +49,7 @@ mod pooler;
 mod proxies;
 
 mod refresh;
+mod relay;
 mod restore;
 mod retirement;
 mod revoke;

@@ -49,7 +49,7 @@ struct Step {
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Action {
-    Call(bool),
+    Call(serde::de::IgnoredAny),
     Hear(Message),
     Verify { token: String, audience: Option<String>, role: Option<String> },
 }

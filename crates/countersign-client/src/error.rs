@@ -82,6 +82,12 @@ impl Error {
         }
     }
 
+    /// The same reason, as one for which nothing can be said of any token: what befell this service's own call.
+    pub(crate) fn into_outage(self) -> Self {
+        let reason = self.reason().to_owned();
+        Self::Unavailable(Reason(reason.into()))
+    }
+
     /// The status of this error, with the reason as the service says it.
     pub fn to_status(&self) -> Status {
         let code = match self {

@@ -63,7 +63,7 @@ impl Follower {
             let before = self.complete_as_of;
             let connection = self.connections.get(next).cloned();
             let Some(connection) = connection else { return };
-            let error = self.stream(connection).await.err().unwrap_or(Error::Unavailable(ENDED));
+            let error = self.stream(connection).await.err().unwrap_or(Error::Unavailable(ENDED)).into_outage();
             let name = self.names.get(next).map_or("", String::as_str);
             self.shared.tell(&Event::Lost { endpoint: name, error: &error });
             tracing::debug!(endpoint = name, %error, "revocations are not followed");
