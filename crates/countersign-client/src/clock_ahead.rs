@@ -9,7 +9,7 @@ const KEPT: usize = 8;
 /// A step of this machine's wall clock: so many nanoseconds that its other clock did not count.
 const STEP: i64 = 500_000_000;
 
-/// What the heartbeats of a stream say of the service's clock.
+/// The service's clock, as the heartbeats of a stream tell it.
 #[derive(Debug, Default)]
 pub(crate) struct ClockAhead {
     samples: VecDeque<i64>,
@@ -46,7 +46,7 @@ mod tests {
 
     const SECOND: i64 = 1_000_000_000;
 
-    /// So long after the start by one clock and by the other.
+    /// A moment after the start by one clock and by the other.
     fn at(boot: i64, wall: i64) -> Moment {
         Moment::new(BootInstant::from_nanos(boot.unsigned_abs()), wall.unsigned_abs())
     }

@@ -173,3 +173,17 @@ fn the_verifier_answers_as_all_verifiers_do() {
         run(suite.epoch, case);
     }
 }
+
+/// The lines of the README that protect a service are those of the examples, which are run.
+#[test]
+fn the_examples_are_what_the_readme_says() {
+    let (readme, axum) = (include_str!("../README.md"), include_str!("../examples/axum.rs"));
+    let examples = [axum, include_str!("../examples/tonic.rs")].join("\n").replace(char::is_whitespace, "");
+    let blocks: Vec<&str> = readme.split("```rust,ignore\n").skip(1).filter_map(|it| it.split("```").next()).collect();
+    assert_eq!(blocks.len(), 2);
+    for line in blocks.iter().flat_map(|block| block.lines()).take_while(|line| !line.starts_with("// In a method")) {
+        let needle = line.trim_end_matches(';').replace(char::is_whitespace, "");
+        let known = ["serve(addr)", "add_service(orders)", "http://127.0.0.1:50051", "use"];
+        assert!(examples.contains(&needle) || known.iter().any(|it| line.contains(it)), "{line}");
+    }
+}

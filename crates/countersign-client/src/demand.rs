@@ -1,11 +1,11 @@
-//! What a request needs.
+//! Demands on requests.
 
 use crate::{
     error::{Error, ROLE_MISSING},
     principal::Principal,
 };
 
-/// What a request needs beside a valid token.
+/// The things that a request needs beside a valid token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     pub(crate) audience: Option<String>,

@@ -180,7 +180,7 @@ impl Follower {
     }
 }
 
-/// What a stream has said.
+/// The state of a stream: what it has said.
 pub(crate) struct Heard {
     /// The moment before the call was sent.
     began: Moment,

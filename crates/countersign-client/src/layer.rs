@@ -42,11 +42,14 @@ pub struct Guard<S> {
     require: Require,
 }
 
-impl Require {
-    pub(crate) fn new(verifier: Verifier) -> Self {
-        Self { verifier, demands: Arc::default() }
+impl Verifier {
+    /// A layer that lets in requests with a token that is valid and meets the demands.
+    pub fn require(&self) -> Require {
+        Require { verifier: self.clone(), demands: Arc::default() }
     }
+}
 
+impl Require {
     /// Demands this role of all requests whose path has no demand of its own.
     #[must_use]
     pub fn role(mut self, role: impl Into<String>) -> Self {

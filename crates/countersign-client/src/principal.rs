@@ -1,4 +1,4 @@
-//! Whose token it is.
+//! The user and session of a token.
 
 use std::{
     ops::Deref,
@@ -30,7 +30,7 @@ pub struct Principal {
     pub expires_at: u64,
 }
 
-/// Whoever a verified token stands for: what the layer puts into the extensions of a request.
+/// The principal of a token that was verified. The layer puts it into the extensions of a request.
 #[derive(Clone, Debug)]
 pub struct Authenticated(pub(crate) Arc<Principal>);
 

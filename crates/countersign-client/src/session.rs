@@ -12,7 +12,6 @@ use tokio::{sync::Mutex, time::Instant};
 use crate::{
     client::Countersign,
     error::{Error, Reason},
-    session_layer::SessionLayer,
 };
 
 /// The part of an access token's life after which it is exchanged.
@@ -104,11 +103,6 @@ impl Session {
     /// The tokens as they are, to be kept elsewhere.
     pub fn tokens(&self) -> v1::TokenPair {
         self.tokens.load().pair.clone()
-    }
-
-    /// A layer that attaches the access token to requests.
-    pub fn layer(&self) -> SessionLayer {
-        SessionLayer::new(self.clone())
     }
 
     /// Ends the session everywhere.

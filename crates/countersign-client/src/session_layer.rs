@@ -22,9 +22,10 @@ pub struct AttachToken<S> {
     session: Session,
 }
 
-impl SessionLayer {
-    pub(crate) fn new(session: Session) -> Self {
-        Self(session)
+impl Session {
+    /// A layer that attaches the access token to requests.
+    pub fn layer(&self) -> SessionLayer {
+        SessionLayer(self.clone())
     }
 }
 

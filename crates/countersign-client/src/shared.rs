@@ -1,4 +1,4 @@
-//! What the follower writes and the verifier reads.
+//! Knowledge of keys and revocations, which the follower writes and the verifier reads.
 
 use std::{fmt, sync::Arc};
 

@@ -17,7 +17,6 @@ use crate::{
     endpoints::{Connection, Endpoints},
     error::{Error, REVOCATIONS_STALE, SIGNING_KEY_SECRET, with_reason},
     follow::Follower,
-    layer::Require,
     principal::{Authenticated, Principal},
     shared::{Event, Shared},
 };
@@ -255,19 +254,17 @@ impl Verifier {
                 Ok(Ok(v1::VerifyResponse { principal: Some(principal), .. })) => {
                     return Ok(Authenticated(Arc::new(principal.into())));
                 }
-                Ok(Err(status)) => Error::of(with_reason(status)),
+                // What is not about the token befell this service's own call.
+                Ok(Err(status)) => match Error::of(with_reason(status)) {
+                    Error::Unauthenticated(reason) if reason.as_str().starts_with("TOKEN_") => {
+                        return Err(Error::Unauthenticated(reason));
+                    }
+                    error => error.into_outage(),
+                },
                 Ok(Ok(_)) | Err(_) => Error::Unavailable(REVOCATIONS_STALE),
             };
-            if !last.is_outage() {
-                return Err(last);
-            }
         }
         Err(last)
-    }
-
-    /// A layer that lets in requests with a token that is valid and meets the demands.
-    pub fn require(&self) -> Require {
-        Require::new(self.clone())
     }
 }
 
