@@ -27,6 +27,24 @@ const ASKED_WITHIN: Duration = Duration::from_secs(2);
 const REMEMBERED: usize = 10_000;
 
 /// Verifies access tokens in this process. Clones share what they know.
+///
+/// ```no_run
+/// use countersign_client::{Authenticated, Endpoints, Verifier};
+///
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let endpoints = Endpoints::new(["http://auth-1:50051", "http://auth-2:50051"])?;
+/// let verifier = Verifier::builder(endpoints).audience("orders").start();
+/// verifier.ready().await?;
+///
+/// // A layer for tonic and axum: it refuses requests without a valid token, and puts `Authenticated` into their extensions.
+/// let _layer = verifier.require().role("clerk").public("/grpc.health.v1.Health/Check");
+///
+/// // Or by hand.
+/// let caller: Authenticated = verifier.verify("eyJ...").await?;
+/// println!("{} with {:?}", caller.user_id, caller.roles);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Verifier {
     shared: Arc<Shared>,
