@@ -6,6 +6,7 @@ from actors import User
 from app import App
 from processes import Job
 from proxies import Caddy, Envoy, Haproxy, HttpService, Nginx
+from told import SETTINGS, Told
 
 AUDIENCES = ["--audience", "internal,billing"]
 POLICY = """
@@ -106,6 +107,33 @@ def start(job, app):
 @pytest.fixture(scope="session")
 def envoy(start, dev):
     return start(Envoy, dev)
+
+
+@pytest.fixture(scope="session")
+def source(job, dev):
+    """A replica that tells proxies what has ended; another one is asked to end it."""
+    return job.serve("told-by", dev, *SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def told(job, app, source):
+    proxy = Told(job, app, [source.facts["grpc_addr"]])
+    yield proxy
+    proxy.end()
+
+
+@pytest.fixture
+def start_told(job, app):
+    """Starts proxies that are told by these addresses, and live until the test ends."""
+    started = []
+
+    def start(*addresses, settings=()):
+        started.append(Told(job, app, addresses, *settings))
+        return started[-1]
+
+    yield start
+    for proxy in started:
+        proxy.end()
 
 
 @pytest.fixture(scope="session")
