@@ -38,6 +38,7 @@ KINDS = {"nginx": Nginx, "haproxy": Haproxy, "caddy": Caddy, "http_service": Htt
 
 def pytest_addoption(parser):
     parser.addoption("--binary", required=True, help="path of the countersign binary")
+    parser.addoption("--revocations", type=int, default=5000, help="in the test of many; 100000 takes 30 s")
 
 
 @pytest.fixture(scope="session")

@@ -124,20 +124,3 @@ def test_the_time_from_revoke_to_the_refusal(told, alice, client):
     times.sort()
     print(f"p50 {times[25]:.1f} ms, longest of 50 {times[-1]:.1f} ms from the answer of Revoke to the refusal")
     assert times[25] < 100, times
-
-
-def test_many_revocations_are_spread_over_bases(job, app, source, dev, alice, client):
-    """More than are recent: they are in bases, which each proxy has confirmed before they leave the recent list."""
-    proxy = Told(job, app, [source.facts["grpc_addr"]], "--bases", "4")
-    try:
-        alive = alice.login()
-        dead = [alice.login() for _ in range(1200)]
-        passes(proxy, alive)
-        for tokens in dead:
-            client.call("Revoke", session_id=tokens.session_id, wait={"nanos": 1})
-        for tokens in [*dead[:50], *dead[-50:]]:
-            refused(proxy, tokens)
-        assert status(proxy, alive) == 200
-        assert "refuses what it is told" not in source.err.read_text()
-    finally:
-        proxy.end()
