@@ -11,7 +11,8 @@ import pytest
 from actors import User
 from asked import ask, bearer
 from processes import wait_until
-from told import SETTINGS, TTL, Told, passes, refused, status
+from told import TTL, passes, refused, status
+
 
 @pytest.fixture
 def stranger_of(job):
@@ -93,23 +94,20 @@ def test_a_replica_that_is_cut_from_the_database_confirms_nothing(told, source, 
     passes(told, tokens)
 
 
-def test_a_killed_key_dies_at_the_proxy(job, app, stranger_of):
+def test_a_killed_key_dies_at_the_proxy(job, start_told, stranger_of):
     server, user = stranger_of
-    proxy = Told(job, app, [server.facts["grpc_addr"]])
-    try:
-        tokens = user.login()
-        passes(proxy, tokens)
-        facts = server.facts
-        database = ["--database-url", facts["database_url"], "--master-key-file", facts["master_key_file"]]
-        header = tokens.access_token.partition(".")[0]
-        kid = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))["kid"]
-        killed = job.command("keys", "kill", kid, *database)
-        assert killed.returncode == 0, killed.stderr
-        took = refused(proxy, tokens)
-        print(f"its token was refused {took * 1000:.0f} ms after the kill")
-        passes(proxy, user.login())
-    finally:
-        proxy.end()
+    proxy = start_told(server.facts["grpc_addr"])
+    tokens = user.login()
+    passes(proxy, tokens)
+    facts = server.facts
+    database = ["--database-url", facts["database_url"], "--master-key-file", facts["master_key_file"]]
+    header = tokens.access_token.partition(".")[0]
+    kid = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))["kid"]
+    killed = job.command("keys", "kill", kid, *database)
+    assert killed.returncode == 0, killed.stderr
+    took = refused(proxy, tokens)
+    print(f"its token was refused {took * 1000:.0f} ms after the kill")
+    passes(proxy, user.login())
 
 
 def test_the_time_from_revoke_to_the_refusal(told, alice, client):
