@@ -7,14 +7,20 @@ from contextlib import contextmanager
 
 
 class Relay:
-    """Passes connections on to a port of this machine. What the server says waits for `delay` seconds."""
+    """Passes connections on to a port of this machine. What the server says waits for `delay` seconds.
 
-    def __init__(self, to):
-        self.to, self.delay, self.is_cut, self.ends = to, 0, False, set()
+    With `at`, both are sockets that are files."""
+
+    def __init__(self, to, at=None):
+        self.delay, self.is_cut, self.ends = 0, False, set()
         self.flows = threading.Event()
         self.flows.set()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
-        self.port = self.listener.getsockname()[1]
+        self.family = socket.AF_UNIX if at else socket.AF_INET
+        self.to = str(to) if at else ("127.0.0.1", to)
+        self.listener = socket.socket(self.family)
+        self.listener.bind(str(at) if at else ("127.0.0.1", 0))
+        self.listener.listen(100)
+        self.port = None if at else self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
 
     @property
@@ -47,12 +53,10 @@ class Relay:
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            try:
-                server = None if self.is_cut else socket.create_connection(("127.0.0.1", self.to))
-            except OSError:
-                server = None
-            if server is None:
+            server = socket.socket(self.family)
+            if self.is_cut or server.connect_ex(self.to) != 0:
                 client.close()
+                server.close()
                 continue
             self.ends |= {client, server}
             for source, sink, waits in ((client, server, False), (server, client, True)):

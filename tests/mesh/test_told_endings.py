@@ -103,7 +103,9 @@ def test_what_ends_is_refused_by_the_proxy_and_all_else_passes(told, client, lim
     assert [status(told, tokens) for tokens in [*live, story.strange]] == [200] * (len(live) + 1)
 
 
-@pytest.mark.xfail(strict=True, reason="a base lets four epochs pass, and refuses those after them until the next base")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="a base lets four epochs pass, and refuses later ones until the next"
+)
 def test_a_new_login_passes_however_often_the_user_was_logged_out_everywhere(job, start_told, dev, client):
     """The first time is in the base of the proxy, which changes rarely, and the others are on its recent list."""
     user = User(client, "grace", roles=["reader"])
