@@ -48,8 +48,8 @@ UNITS = {"us": 0.001, "ms": 1, "s": 1000}
 class Dev:
     """A running `dev`, which logs as in production."""
 
-    def __init__(self, binary, directory):
-        data = directory / "dev"
+    def __init__(self, binary, directory, name="dev"):
+        data = directory / name
         command = [binary, "dev", "--data-dir", data, "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]
         command += ["--forward-auth", "path"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
@@ -175,4 +175,5 @@ def report(runs, options):
     return f"{table(head, rows)}\n\n{how}"
 
 
-main()
+if __name__ == "__main__":
+    main()

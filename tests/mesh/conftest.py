@@ -6,6 +6,7 @@ from actors import User
 from app import App
 from processes import Job
 from proxies import Caddy, Envoy, Haproxy, HttpService, Nginx
+from told import SETTINGS, Told
 
 AUDIENCES = ["--audience", "internal,billing"]
 POLICY = """
@@ -37,6 +38,7 @@ KINDS = {"nginx": Nginx, "haproxy": Haproxy, "caddy": Caddy, "http_service": Htt
 
 def pytest_addoption(parser):
     parser.addoption("--binary", required=True, help="path of the countersign binary")
+    parser.addoption("--revocations", type=int, default=5000, help="in the test of many; 100000 takes 30 s")
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +108,33 @@ def start(job, app):
 @pytest.fixture(scope="session")
 def envoy(start, dev):
     return start(Envoy, dev)
+
+
+@pytest.fixture(scope="session")
+def source(job, dev):
+    """A replica that tells proxies what has ended; another one is asked to end it."""
+    return job.serve("told-by", dev, *SETTINGS)
+
+
+@pytest.fixture(scope="session")
+def told(job, app, source):
+    proxy = Told(job, app, [source.facts["grpc_addr"]])
+    yield proxy
+    proxy.end()
+
+
+@pytest.fixture
+def start_told(job, app):
+    """Starts proxies that are told by these addresses, and live until the test ends."""
+    started = []
+
+    def start(*addresses, settings=()):
+        started.append(Told(job, app, addresses, *settings))
+        return started[-1]
+
+    yield start
+    for proxy in started:
+        proxy.end()
 
 
 @pytest.fixture(scope="session")
