@@ -14,6 +14,7 @@ use countersign_token::{
 use time::OffsetDateTime;
 
 use super::{matchers, wire::Encoded};
+use crate::domain::proxy_lists::ProxyLists;
 
 /// Entries that are sent again with each new one.
 const RECENT: usize = 1000;
@@ -32,6 +33,7 @@ enum Entry {
 /// The lists.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
+    form: ProxyLists,
     sessions: HashMap<SessionId, OffsetDateTime>,
     users: HashMap<UserId, (i64, OffsetDateTime)>,
     opened_before: Option<u64>,
@@ -47,6 +49,7 @@ pub(super) struct Lists {
 /// All entries at a moment.
 #[derive(Debug)]
 struct Base {
+    form: ProxyLists,
     number: u64,
     /// The number of the first entry that is not among them.
     end: u64,
@@ -57,6 +60,11 @@ struct Base {
 }
 
 impl Lists {
+    /// Empty lists that are encoded in this form.
+    pub(super) fn new(form: ProxyLists) -> Self {
+        Self { form, ..Self::default() }
+    }
+
     /// Adds what has ended.
     pub(super) fn add(&mut self, revocations: &[Revocation]) {
         for revocation in revocations {
@@ -90,8 +98,8 @@ impl Lists {
 
     /// Begins anew with all that has ended.
     pub(super) fn replace(&mut self, all: &[Revocation], now: OffsetDateTime) {
-        let (number, end) = (self.number, self.end);
-        *self = Self { number, end, ..Self::default() };
+        let (form, number, end) = (self.form, self.number, self.end);
+        *self = Self { form, number, end, ..Self::default() };
         self.add(all);
         self.rebase(now);
         // What was on the way to proxies before is no base of these.
@@ -115,6 +123,7 @@ impl Lists {
         self.users.retain(|_, (_, end)| *end > now);
         self.number += 1;
         self.bases.push_back(Base {
+            form: self.form,
             number: self.number,
             end: self.end,
             sessions: self.sessions.keys().copied().collect(),
@@ -162,7 +171,8 @@ impl Lists {
     pub(super) fn since(&self, base: Option<u64>) -> Option<Encoded> {
         let Some(number) = base else {
             let sessions = self.sessions.keys().map(ToString::to_string);
-            return Some(matchers::refused(sessions, self.users.iter().map(|(user, (least, _))| (user, *least))));
+            let users = self.users.iter().map(|(user, (least, _))| (user, *least));
+            return Some(matchers::refused(self.form, sessions, users));
         };
         let base = self.bases.iter().find(|base| base.number == number)?;
         let count = usize::try_from(self.end - base.end).ok()?;
@@ -174,7 +184,8 @@ impl Lists {
                 Entry::User(id, least) => drop(users.insert(*id, *least)),
             }
         }
-        Some(matchers::refused(sessions.into_iter(), users.iter().map(|(user, least)| (user, *least))))
+        let users = users.iter().map(|(user, least)| (user, *least));
+        Some(matchers::refused(self.form, sessions.into_iter(), users))
     }
 }
 
@@ -184,7 +195,7 @@ impl Base {
         let encode = |part| {
             let sessions = self.sessions.iter().filter(|id| is_of(id.0.as_u128(), part)).map(ToString::to_string);
             let users = self.users.iter().filter(|(id, _)| is_of(id.0.as_u128(), part)).map(|(id, least)| (id, *least));
-            Arc::new(matchers::refused(sessions, users))
+            Arc::new(matchers::refused(self.form, sessions, users))
         };
         (0..parts).map(encode).collect()
     }
