@@ -1,6 +1,7 @@
-//! `countersign mesh`: configuration of proxies that verify tokens by themselves.
+//! `countersign mesh`: configuration of proxies that verify tokens by themselves, and the proof that one refuses what has ended.
 
 mod istio;
+mod selftest;
 mod status;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -32,6 +33,8 @@ enum Action {
     EnvoyConfig(EnvoyConfig),
     /// Print objects of Istio, whose proxies verify tokens by themselves then, and are told of revocations
     IstioConfig(IstioConfig),
+    /// Prove that a proxy refuses what has ended: log in, end that session, and wait for the refusal
+    Selftest(selftest::Selftest),
     /// Show the proxies that replicas tell of revocations, and what each has confirmed
     Status(status::Status),
 }
@@ -99,6 +102,7 @@ impl Mesh {
         match self.action {
             Action::EnvoyConfig(config) => say(config.text()?.trim_end()),
             Action::IstioConfig(config) => say(config.text()?.trim_end()),
+            Action::Selftest(selftest) => selftest.run().await,
             Action::Status(status) => status.run().await,
         }
     }
