@@ -127,6 +127,15 @@ fn trusting(ca: Option<&str>) -> Result<TlsConnector, Error> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+    use tokio_rustls::{
+        TlsAcceptor,
+        rustls::{ServerConfig, pki_types::PrivateKeyDer},
+    };
+
     use super::*;
 
     #[test]
@@ -141,5 +150,46 @@ mod tests {
         }
         let error = HttpClient::new("proxy", "https://edge/", None).expect_err("no CA").to_string();
         assert!(error.starts_with("ca-file: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_kept_and_only_the_ca_vouches_for_the_server() {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let stranger = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("a certificate that can be used");
+        let listener = TcpListener::bind("localhost:0").await.expect("a port");
+        let url = format!("https://localhost:{}/x", listener.local_addr().expect("an address").port());
+        let server = tokio::spawn(async move {
+            let (refused, _) = listener.accept().await.expect("a connection");
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            assert!(acceptor.accept(refused).await.is_err(), "the client does not trust it");
+            let (socket, _) = listener.accept().await.expect("a connection");
+            let mut socket = acceptor.accept(socket).await.expect("TLS");
+            let mut heads = Vec::new();
+            for status in ["200 OK", "401 Unauthorized"] {
+                let mut head = vec![0; 1024];
+                let length = socket.read(&mut head).await.expect("a request");
+                heads.push(String::from_utf8_lossy(&head[..length]).into_owned());
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nok");
+                socket.write_all(answer.as_bytes()).await.expect("a reader");
+            }
+            heads
+        });
+        let mut distrusting = HttpClient::new("proxy", &url, Some(&stranger.cert.pem())).expect("a client");
+        assert!(distrusting.get(Some("token")).await.is_err());
+        let mut client = HttpClient::new("proxy", &url, Some(&made.cert.pem())).expect("a client");
+        assert_eq!(client.get(None).await.expect("an answer"), 200);
+        assert_eq!(client.get(Some("token")).await.expect("an answer"), 401);
+        let heads = server.await.expect("a server");
+        assert!(
+            !heads[0].contains("authorization") && heads[1].contains("authorization: Bearer token\r\n"),
+            "{heads:?}"
+        );
     }
 }
