@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::domain::policy::{AuthzPolicy, BrowserSessions, ForwardAuth};
+use crate::domain::{
+    policy::{AuthzPolicy, BrowserSessions, ForwardAuth},
+    proxy_lists::ProxyLists,
+};
 
 pub(super) fn policy() -> AuthzPolicy {
     AuthzPolicy {
@@ -11,6 +14,7 @@ pub(super) fn policy() -> AuthzPolicy {
         refresh_cookie: "__Host-countersign-refresh".to_owned(),
         query_parameter: None,
         proxy_ttl: Duration::from_secs(10),
+        proxy_lists: ProxyLists::Names,
         remove_token: false,
         forward_auth: ForwardAuth::Off,
         browser_sessions: BrowserSessions::Off,

@@ -5,7 +5,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{names::one_of, range::Range, violations::Violations};
-use crate::domain::policy::{AuthzPolicy, BrowserSessions, ForwardAuth};
+use crate::domain::{
+    policy::{AuthzPolicy, BrowserSessions, ForwardAuth},
+    proxy_lists::ProxyLists,
+};
 
 const FORWARD_AUTH: [(&str, ForwardAuth); 5] = [
     ("off", ForwardAuth::Off),
@@ -19,6 +22,7 @@ const BROWSER_SESSIONS: [(&str, BrowserSessions); 3] = [
     ("endpoints", BrowserSessions::Endpoints),
     ("login-page", BrowserSessions::LoginPage),
 ];
+const PROXY_LISTS: [(&str, ProxyLists); 2] = [("names", ProxyLists::Names), ("exact", ProxyLists::Exact)];
 const PROXY_TTL: Range<Duration> = Range::time("proxy-ttl", Duration::from_secs(2), Duration::from_secs(300));
 const NAME: &str = "1 to 64 letters, digits and - _";
 const ORIGIN: &str =
@@ -57,6 +61,10 @@ pub struct AuthzSettings {
     )]
     pub proxy_ttl: Duration,
 
+    /// Form in which such a proxy is told what has ended: by Envoy's matcher of names, or by its stable and larger maps
+    #[arg(long, env = "COUNTERSIGN_PROXY_LISTS", default_value = "names", value_parser = one_of(&PROXY_LISTS))]
+    pub proxy_lists: ProxyLists,
+
     /// Removes the access token from the requests that Envoy passes on
     #[arg(long, env = "COUNTERSIGN_REMOVE_TOKEN")]
     pub remove_token: bool,
@@ -89,6 +97,7 @@ impl AuthzSettings {
             refresh_cookie: self.refresh_cookie,
             query_parameter: self.token_query_parameter,
             proxy_ttl: PROXY_TTL.check(self.proxy_ttl, violations),
+            proxy_lists: self.proxy_lists,
             remove_token: self.remove_token,
             forward_auth: self.forward_auth,
             browser_sessions: self.browser_sessions,

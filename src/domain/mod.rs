@@ -15,6 +15,7 @@ pub mod password;
 pub mod password_hash;
 pub mod policy;
 pub mod proxy;
+pub mod proxy_lists;
 pub mod rate;
 pub mod replica;
 pub mod revocation;

@@ -5,8 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use countersign_token::algorithm::Algorithm;
 
 use super::{
-    connection::ConnectionPolicy, key::KeyRotation, password::HashCost, rotation::RotationPolicy,
-    throttle::LoginFailures,
+    connection::ConnectionPolicy, key::KeyRotation, password::HashCost, proxy_lists::ProxyLists,
+    rotation::RotationPolicy, throttle::LoginFailures,
 };
 use crate::error::Error;
 
@@ -144,6 +144,8 @@ pub struct AuthzPolicy {
     pub query_parameter: Option<String>,
     /// Time after which a proxy that verifies tokens by itself refuses them, if nothing is confirmed to it.
     pub proxy_ttl: Duration,
+    /// The form in which such a proxy is told what has ended.
+    pub proxy_lists: ProxyLists,
     /// Is the access token removed from what a proxy passes on?
     pub remove_token: bool,
     /// Choice of forward auth.

@@ -2,6 +2,7 @@
 //! answers; decides nothing.
 
 mod auth_service;
+mod client;
 mod contract;
 mod deadline;
 mod decode;
@@ -23,6 +24,7 @@ pub mod verify_response;
 mod watch;
 mod xds;
 
+pub use client::Client;
 pub use descriptors::descriptors;
 pub use health_check::check_health;
 pub use server::{GrpcPorts, Health, Services, serve, serve_routes, services};

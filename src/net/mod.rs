@@ -3,6 +3,7 @@
 mod accept;
 mod connect;
 mod connection;
+mod http_client;
 mod listener;
 mod peer;
 mod places;
@@ -14,6 +15,7 @@ mod uri_names;
 pub use self::{
     accept::{Port, serve},
     connect::{Security, connect},
+    http_client::HttpClient,
     listener::Listener,
     peer::{CertificateNames, Peer},
     places::{Full, Place, Places, network},

@@ -192,7 +192,7 @@ impl fmt::Debug for Contents {
 }
 
 /// The certificates of a file, at least one.
-fn certificates(setting: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(super) fn certificates(setting: &'static str, pem: &str) -> Result<Vec<CertificateDer<'static>>, Error> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
     read.ok()
         .filter(|certificates| !certificates.is_empty())

@@ -9,7 +9,12 @@ use countersign_token::{clock::Moment, ids::new_v7};
 use tokio::{sync::watch, time::timeout};
 
 use super::{lists::Lists, matchers, matchers::TokenRules, names::Name, wire::Encoded};
-use crate::{auth::Auth, domain::revocation::Position, error::Error, revocation::feed::News};
+use crate::{
+    auth::Auth,
+    domain::{proxy_lists::ProxyLists, revocation::Position},
+    error::Error,
+    revocation::feed::News,
+};
 
 /// Time between two looks at what is due, if nothing has changed.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -167,10 +172,10 @@ pub struct Catalogue {
 }
 
 impl Catalogue {
-    /// An empty catalogue of these operations; tokens may be in this cookie.
-    pub fn new(auth: Arc<Auth>, cookie: String) -> Self {
+    /// An empty catalogue of these operations, with lists of this form; tokens may be in this cookie.
+    pub fn new(auth: Arc<Auth>, cookie: String, lists: ProxyLists) -> Self {
         let (_, id) = new_v7(auth.base.clock.now()).as_u64_pair();
-        let contents = Mutex::new(Contents { id, ..Contents::default() });
+        let contents = Mutex::new(Contents { id, lists: Lists::new(lists), ..Contents::default() });
         Self { auth, cookie, contents, changes: watch::Sender::new(0) }
     }
 

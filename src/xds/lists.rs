@@ -14,11 +14,14 @@ use countersign_token::{
 use time::OffsetDateTime;
 
 use super::{matchers, wire::Encoded};
+use crate::domain::proxy_lists::ProxyLists;
 
 /// Entries that are sent again with each new one.
 const RECENT: usize = 1000;
 /// Time for which entries stay recent.
 const RECENT_FOR: Duration = Duration::from_secs(60);
+/// The least time between two bases that are made for users whose epochs have run ahead.
+const REBASED_FOR_USERS: Duration = Duration::from_secs(2);
 /// Bases that proxies may still have: the newest, and the one before.
 const BASES: usize = 2;
 
@@ -32,6 +35,7 @@ enum Entry {
 /// The lists.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
+    form: ProxyLists,
     sessions: HashMap<SessionId, OffsetDateTime>,
     users: HashMap<UserId, (i64, OffsetDateTime)>,
     opened_before: Option<u64>,
@@ -42,21 +46,29 @@ pub(super) struct Lists {
     bases: VecDeque<Base>,
     number: u64,
     rebased_at: Option<OffsetDateTime>,
+    /// True if a user's newest logins may soon have epochs that the newest base does not let pass.
+    is_outrun: bool,
 }
 
 /// All entries at a moment.
 #[derive(Debug)]
 struct Base {
+    form: ProxyLists,
     number: u64,
     /// The number of the first entry that is not among them.
     end: u64,
     sessions: Vec<SessionId>,
-    users: Vec<(UserId, i64)>,
+    users: HashMap<UserId, i64>,
     /// The parts, encoded, by their number.
     parts: Mutex<HashMap<u16, Vec<Arc<Encoded>>>>,
 }
 
 impl Lists {
+    /// Empty lists that are encoded in this form.
+    pub(super) fn new(form: ProxyLists) -> Self {
+        Self { form, ..Self::default() }
+    }
+
     /// Adds what has ended.
     pub(super) fn add(&mut self, revocations: &[Revocation]) {
         for revocation in revocations {
@@ -75,6 +87,8 @@ impl Lists {
                         continue;
                     }
                     known.0 = least;
+                    let in_base = self.bases.back().and_then(|base| base.users.get(&id));
+                    self.is_outrun |= in_base.is_some_and(|base| least >= base.saturating_add(matchers::EPOCHS / 2));
                     Entry::User(id, least)
                 }
                 Subject::OpenedBefore(moment) => {
@@ -90,8 +104,8 @@ impl Lists {
 
     /// Begins anew with all that has ended.
     pub(super) fn replace(&mut self, all: &[Revocation], now: OffsetDateTime) {
-        let (number, end) = (self.number, self.end);
-        *self = Self { number, end, ..Self::default() };
+        let (form, number, end) = (self.form, self.number, self.end);
+        *self = Self { form, number, end, ..Self::default() };
         self.add(all);
         self.rebase(now);
         // What was on the way to proxies before is no base of these.
@@ -102,7 +116,8 @@ impl Lists {
     pub(super) fn look_after(&mut self, now: OffsetDateTime) -> bool {
         let newest = self.bases.back().map_or(0, |base| base.end);
         let count = usize::try_from(self.end - newest).unwrap_or(usize::MAX);
-        let is_due = self.rebased_at.is_none_or(|at| now - at >= RECENT_FOR);
+        let is_past = |pause| self.rebased_at.is_none_or(|at| now - at >= pause);
+        let is_due = is_past(RECENT_FOR) || (self.is_outrun && is_past(REBASED_FOR_USERS));
         let wanted = count > RECENT || (count > 0 && is_due) || self.bases.is_empty();
         if wanted {
             self.rebase(now);
@@ -115,13 +130,14 @@ impl Lists {
         self.users.retain(|_, (_, end)| *end > now);
         self.number += 1;
         self.bases.push_back(Base {
+            form: self.form,
             number: self.number,
             end: self.end,
             sessions: self.sessions.keys().copied().collect(),
             users: self.users.iter().map(|(user, (least, _))| (*user, *least)).collect(),
             parts: Mutex::default(),
         });
-        self.rebased_at = Some(now);
+        (self.rebased_at, self.is_outrun) = (Some(now), false);
         while self.bases.len() > BASES {
             self.bases.pop_front();
         }
@@ -162,7 +178,8 @@ impl Lists {
     pub(super) fn since(&self, base: Option<u64>) -> Option<Encoded> {
         let Some(number) = base else {
             let sessions = self.sessions.keys().map(ToString::to_string);
-            return Some(matchers::refused(sessions, self.users.iter().map(|(user, (least, _))| (user, *least))));
+            let users = self.users.iter().map(|(user, (least, _))| (user, *least));
+            return Some(matchers::refused(self.form, sessions, users));
         };
         let base = self.bases.iter().find(|base| base.number == number)?;
         let count = usize::try_from(self.end - base.end).ok()?;
@@ -174,7 +191,8 @@ impl Lists {
                 Entry::User(id, least) => drop(users.insert(*id, *least)),
             }
         }
-        Some(matchers::refused(sessions.into_iter(), users.iter().map(|(user, least)| (user, *least))))
+        let users = users.iter().map(|(user, least)| (user, *least));
+        Some(matchers::refused(self.form, sessions.into_iter(), users))
     }
 }
 
@@ -184,7 +202,7 @@ impl Base {
         let encode = |part| {
             let sessions = self.sessions.iter().filter(|id| is_of(id.0.as_u128(), part)).map(ToString::to_string);
             let users = self.users.iter().filter(|(id, _)| is_of(id.0.as_u128(), part)).map(|(id, least)| (id, *least));
-            Arc::new(matchers::refused(sessions, users))
+            Arc::new(matchers::refused(self.form, sessions, users))
         };
         (0..parts).map(encode).collect()
     }

@@ -1,14 +1,17 @@
 //! The extensions that are pushed, as Envoy reads them. Sessions and users are matched by names that the proxy's configuration makes
-//! of the claims of a verified token (`cli/mesh/envoy.yaml`).
+//! of the claims of a verified token (`cli/mesh/filters.yaml`).
 
 use countersign_token::ids::UserId;
 
 use super::wire::{Encoded, any, double, extension, field, number, put};
+use crate::domain::proxy_lists::ProxyLists;
 
 /// Name of the filter state with claim `sid`.
 pub(super) const SESSION_KEY: &str = "countersign.session";
 /// Name of the filter state with claims `epoch` and `sub`, as `e3.SUB`.
 pub(super) const USER_KEY: &str = "countersign.user";
+/// Name of the filter state with claim `sub`.
+const SUBJECT_KEY: &str = "countersign.subject";
 /// Namespace of the claims in the metadata of the filter that verifies tokens.
 pub(super) const PAYLOAD: &str = "countersign";
 
@@ -21,7 +24,7 @@ const DENY: u32 = 1;
 const NOBODY: [&str; 3] = ["no-session.invalid", "no-user.invalid", "no-epoch.invalid"];
 /// Epochs of a user, from the least one that lives on, that pass. Who logs in at once after a logout everywhere is not to wait until
 /// this has spread.
-const EPOCHS: i64 = 4;
+pub(super) const EPOCHS: i64 = 8;
 const TOKEN_LEEWAY_SECONDS: u32 = 5;
 
 /// The facts that the extension that verifies tokens needs.
@@ -37,46 +40,86 @@ pub(super) struct TokenRules {
     pub cookie: String,
 }
 
-/// A list of sessions, and of users with the least epoch that lives on, that are refused. No name may come twice.
+/// Sessions, and users with the least epoch that lives on, that are refused. None may come twice.
 pub(super) fn refused<'e>(
+    lists: ProxyLists,
     sessions: impl Iterator<Item = String>,
     users: impl Iterator<Item = (&'e UserId, i64)>,
 ) -> Encoded {
-    let mut ended = Encoded::new();
+    let mut ended = Keys::new(lists, "session", DENY);
     for session in sessions {
-        put(&mut ended, 1, session.as_bytes());
+        ended.add(&session);
     }
-    let (mut banned, mut alive) = (Encoded::new(), Encoded::new());
+    let (mut banned, mut alive) = (Keys::new(lists, "user", DENY), Keys::new(lists, "epoch", ALLOW));
     for (user, least) in users {
-        put(&mut banned, 1, format!("*.{user}").as_bytes());
+        banned.add(&match lists {
+            ProxyLists::Names => format!("*.{user}"),
+            ProxyLists::Exact => user.to_string(),
+        });
         for epoch in least..least.saturating_add(EPOCHS) {
-            put(&mut alive, 1, format!("e{epoch}.{user}").as_bytes());
+            alive.add(&format!("e{epoch}.{user}"));
         }
     }
-    for (list, nobody) in [&mut ended, &mut banned, &mut alive].into_iter().zip(NOBODY) {
-        if list.is_empty() {
-            put(list, 1, nobody.as_bytes());
+    for (keys, nobody) in [&mut ended, &mut banned, &mut alive].into_iter().zip(NOBODY) {
+        if keys.encoded.is_empty() {
+            keys.add(nobody);
         }
     }
-    // Of the names that match, the longest counts: an epoch that lives on before all of its user.
-    let by_user = matcher(USER_KEY, &[(banned, "user", DENY), (alive, "epoch", ALLOW)], &action("passes", ALLOW));
-    let otherwise = field(1, &by_user);
-    let by_session = matcher(SESSION_KEY, &[(ended, "session", DENY)], &otherwise);
-    any(RBAC, &field(4, &by_session))
+    let passes = action("passes", ALLOW);
+    let matcher = match lists {
+        // Of the names that match, the longest counts: an epoch that lives on before all of its user.
+        ProxyLists::Names => {
+            let by_user = names(USER_KEY, &[banned, alive], &passes);
+            names(SESSION_KEY, &[ended], &field(1, &by_user))
+        }
+        ProxyLists::Exact => {
+            let by_user = exact(SUBJECT_KEY, &banned, &passes);
+            let by_epoch = exact(USER_KEY, &alive, &field(1, &by_user));
+            exact(SESSION_KEY, &ended, &field(1, &by_epoch))
+        }
+    };
+    any(RBAC, &field(4, &matcher))
+}
+
+/// The keys that have one verdict, encoded as the form of the lists wants them.
+struct Keys {
+    lists: ProxyLists,
+    on_match: Encoded,
+    encoded: Encoded,
+}
+
+impl Keys {
+    fn new(lists: ProxyLists, name: &str, verdict: u32) -> Self {
+        Self { lists, on_match: action(name, verdict), encoded: Encoded::new() }
+    }
+
+    fn add(&mut self, key: &str) {
+        match self.lists {
+            ProxyLists::Names => put(&mut self.encoded, 1, key.as_bytes()),
+            ProxyLists::Exact => {
+                put(&mut self.encoded, 1, &[field(1, key.as_bytes()), field(2, &self.on_match)].concat());
+            }
+        }
+    }
 }
 
 /// A `Matcher` of the names in a filter state: lists with what becomes of those who are on them, and what becomes of all others.
-fn matcher(key: &str, lists: &[(Encoded, &str, u32)], otherwise: &[u8]) -> Encoded {
+fn names(key: &str, lists: &[Keys], otherwise: &[u8]) -> Encoded {
+    let list = |keys: &Keys| field(1, &[keys.encoded.as_slice(), &field(2, &keys.on_match)].concat());
+    let lists = lists.iter().map(list).collect::<Vec<_>>().concat();
+    tree(key, &field(4, &extension("names", "xds.type.matcher.v3.ServerNameMatcher", &lists)), otherwise)
+}
+
+/// A `Matcher` of a filter state as a whole: a map with what becomes of each, and what becomes of all others.
+fn exact(key: &str, keys: &Keys, otherwise: &[u8]) -> Encoded {
+    tree(key, &field(2, &keys.encoded), otherwise)
+}
+
+/// A `Matcher` that looks a filter state up.
+fn tree(key: &str, lookup: &[u8], otherwise: &[u8]) -> Encoded {
     let input = "envoy.extensions.matching.common_inputs.network.v3.FilterStateInput";
     let input = extension("key", input, &field(1, key.as_bytes()));
-    let lists = lists.iter().map(|(domains, name, verdict)| {
-        let list = [domains.as_slice(), &field(2, &action(name, *verdict))].concat();
-        field(1, &list)
-    });
-    let lists = lists.collect::<Vec<_>>().concat();
-    let names = extension("names", "xds.type.matcher.v3.ServerNameMatcher", &lists);
-    let tree = [field(1, &input), field(4, &names)].concat();
-    [field(2, &tree), field(3, otherwise)].concat()
+    [field(2, &[&field(1, &input), lookup].concat()), field(3, otherwise)].concat()
 }
 
 /// An `OnMatch` with an action of RBAC.
@@ -134,4 +177,99 @@ pub(super) fn tokens(rules: &TokenRules) -> Encoded {
         field(5, &entry("optional", &or_none)),
     ];
     any(JWT_AUTHN, &filter.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::bytes::Buf as _;
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// The fields of a message: numbers, and what is text or a message.
+    fn fields(mut message: &[u8]) -> Vec<(u8, Vec<u8>)> {
+        let mut found = Vec::new();
+        while message.has_remaining() {
+            let tag = prost::decode_length_delimiter(&mut message).expect("a tag");
+            let value = prost::decode_length_delimiter(&mut message).expect("a number");
+            let content = if tag & 7 == 2 { message.copy_to_bytes(value).to_vec() } else { value.to_string().into() };
+            found.push((u8::try_from(tag >> 3).expect("a number of a field"), content));
+        }
+        found
+    }
+
+    fn all(message: &[u8], number: u8) -> Vec<Vec<u8>> {
+        fields(message).into_iter().filter(|(found, _)| *found == number).map(|(_, content)| content).collect()
+    }
+
+    /// The content of nested fields, each of which is there once.
+    fn at(message: &[u8], path: &[u8]) -> Vec<u8> {
+        path.iter().fold(message.to_vec(), |message, number| {
+            let [only] = <[Vec<u8>; 1]>::try_from(all(&message, *number)).expect("one field");
+            only
+        })
+    }
+
+    fn text(message: &[u8], path: &[u8]) -> String {
+        String::from_utf8(at(message, path)).expect("text")
+    }
+
+    /// The name of the action that a matcher takes, as Envoy evaluates it.
+    fn evaluate(matcher: &[u8], states: &[(&str, String)]) -> String {
+        let key = text(matcher, &[2, 1, 2, 2, 1]);
+        let value = states.iter().find(|(name, _)| *name == key).map(|(_, value)| value);
+        let on_match = value.and_then(|value| matched(&at(matcher, &[2]), value)).unwrap_or_else(|| at(matcher, &[3]));
+        match all(&on_match, 1).first() {
+            Some(next) => evaluate(next, states),
+            None => text(&on_match, &[2, 2, 2, 1]),
+        }
+    }
+
+    fn matched(tree: &[u8], value: &str) -> Option<Vec<u8>> {
+        if let [map] = all(tree, 2).as_slice() {
+            assert!(!all(map, 1).is_empty(), "Envoy refuses an empty map");
+            return all(map, 1).iter().find(|entry| text(entry, &[1]) == value).map(|entry| at(entry, &[2]));
+        }
+        let names = std::iter::successors(Some(value), |name| name.split_once('.').map(|(_, rest)| rest));
+        let suffixes = names.skip(1).map(|suffix| format!("*.{suffix}"));
+        let lists = all(&at(tree, &[4, 2, 2]), 1);
+        [value.to_owned()].into_iter().chain(suffixes).find_map(|name| {
+            let is_on = |list: &&Vec<u8>| all(list, 1).contains(&name.clone().into_bytes());
+            lists.iter().find(is_on).map(|list| at(list, &[2]))
+        })
+    }
+
+    fn states(session: &str, epoch: i64, user: UserId) -> Vec<(&'static str, String)> {
+        vec![(SESSION_KEY, session.to_owned()), (USER_KEY, format!("e{epoch}.{user}")), (SUBJECT_KEY, user.to_string())]
+    }
+
+    #[test]
+    fn both_forms_refuse_the_same() {
+        let [banned, other] = [1, 2].map(|id| UserId(Uuid::from_u128(id)));
+        for lists in [ProxyLists::Names, ProxyLists::Exact] {
+            let ended = ["dead".to_owned()].into_iter();
+            let content = refused(lists, ended, [(&banned, 5)].into_iter());
+            assert_eq!(text(&content, &[1]), format!("type.googleapis.com/{RBAC}"));
+            let matcher = at(&content, &[2, 4]);
+            let verdict = |session, epoch, user| evaluate(&matcher, &states(session, epoch, user));
+            assert_eq!(verdict("dead", 1, other), "session", "{lists:?}");
+            assert_eq!(verdict("alive", 1, other), "passes", "{lists:?}");
+            for (epoch, expected) in [(0, "user"), (4, "user"), (5, "epoch"), (8, "epoch"), (9, "user")] {
+                assert_eq!(verdict("alive", epoch, banned), expected, "{lists:?}: {epoch}");
+            }
+            assert_eq!(verdict("dead", 5, banned), "session", "{lists:?}");
+            // A request without a token has these states, or none.
+            assert_eq!(evaluate(&matcher, &[(USER_KEY, "e-.-".to_owned())]), "passes", "{lists:?}");
+            assert_eq!(evaluate(&matcher, &[]), "passes", "{lists:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_refused_when_nothing_has_ended() {
+        let user = UserId(Uuid::from_u128(1));
+        for lists in [ProxyLists::Names, ProxyLists::Exact] {
+            let matcher = at(&refused(lists, std::iter::empty(), std::iter::empty()), &[2, 4]);
+            assert_eq!(evaluate(&matcher, &states("alive", 0, user)), "passes", "{lists:?}");
+        }
+    }
 }

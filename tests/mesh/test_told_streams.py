@@ -129,9 +129,6 @@ def test_a_killed_replica_is_left_for_another_and_without_one_nobody_passes(star
     assert set(asking.of(dead)) == {401}
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the filter that verifies tokens expires too, to a key that nobody has"
-)
 def test_a_proxy_that_fails_open_lets_tokens_pass_while_nobody_tells_it(start_told, serve, alice, client):
     """Also those that were revoked: their lists have expired. Once it hears again, they are refused."""
     server = serve("away-for-a-while")
@@ -228,9 +225,6 @@ def test_a_replica_that_alone_is_cut_from_the_database_is_not_believed(start_tol
         asked_on(proxy, dead)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="who opens a stream is sent lists for a TTL, however old they are"
-)
 def test_nor_is_it_believed_by_a_proxy_that_comes_anew(start_told, blind, alice, client):
     server, database = blind
     wire = Relay(port_of(server.facts["grpc_addr"]))

@@ -130,20 +130,20 @@ def test_a_proxy_may_say_how_long_it_goes_on_without_countersign(job, app, dev, 
     short, stale = (Told(job, app, [server.facts["grpc_addr"]], *kind) for kind in (("--ttl", "2"), ("--fail", "stale")))
     try:
         alive, dead = alice.login(), alice.login()
-        passes(short, alive.access_token)
-        passes(stale, alive.access_token)
+        passes(short, alive)
+        passes(stale, alive)
         client.call("Revoke", session_id=dead.session_id)
-        refused(short, dead.access_token)
-        refused(stale, dead.access_token)
+        refused(short, dead)
+        refused(stale, dead)
         os.kill(server.process.pid, signal.SIGSTOP)
         try:
-            assert refused(short, alive.access_token, 10) < 2 + 2 + 1
+            assert refused(short, alive, 10) < 2 + 2 + 1
             begun = time.monotonic()
             while time.monotonic() - begun < 3:
-                assert (status(stale, alive.access_token), status(stale, dead.access_token)) == (200, 401)
+                assert (status(stale, alive), status(stale, dead)) == (200, 401)
         finally:
             os.kill(server.process.pid, signal.SIGCONT)
-        passes(short, alive.access_token)
+        passes(short, alive)
     finally:
         short.end()
         stale.end()
@@ -155,7 +155,7 @@ def test_revoke_and_status_say_what_proxies_have_confirmed(job, app, dev, alice,
     proxies = [Told(job, app, [other.facts["grpc_addr"]], "--node", name) for name in ("edge-a", "edge-b")]
     try:
         for proxy in proxies:
-            passes(proxy, alice.login().access_token)
+            passes(proxy, alice.login())
         lines = wait_until("both are shown", lambda: shown(job, dev, "edge-a", "edge-b"), 30)
         assert all(line["state"] == "current" for line in lines), lines
         for _ in range(5):
@@ -165,7 +165,7 @@ def test_revoke_and_status_say_what_proxies_have_confirmed(job, app, dev, alice,
             assert answer.proxies_confirmed == answer.proxies_connected
             # An Envoy confirms what its main thread has; its workers have it a moment later.
             for proxy in proxies:
-                assert refused(proxy, tokens.access_token) < 1
+                assert refused(proxy, tokens) < 1
         os.kill(proxies[0].process.pid, signal.SIGSTOP)
         try:
             answer = server.client.call("Revoke", access_token=alice.login().access_token, wait={"nanos": 200_000_000})

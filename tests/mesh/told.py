@@ -26,14 +26,14 @@ class Told(Envoy):
         command += ["--app", f"127.0.0.1:{app.port}", "--listen", f"127.0.0.1:{self.port}", *settings]
         made = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
         self.config = self.dir / "envoy.yaml"
-        self.config.write_text(self.text(made.stdout).replace("port_value: 9901", f"port_value: {self.more_port}"))
+        self.config.write_text(self.changed(made.stdout.replace("port_value: 9901", f"port_value: {self.more_port}")))
         self.log = self.dir / "log"
         with open(self.log, "wb") as log:
             words = [str(word) for word in self.command()]
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
         wait_until("Envoy listens", lambda: self.runs() and self.is_ready(), 30)
 
-    def text(self, printed):
+    def changed(self, printed):
         """What the proxy runs with, made of what the binary printed."""
         return printed
 

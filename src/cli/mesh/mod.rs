@@ -1,5 +1,7 @@
-//! `countersign mesh`: configuration of proxies that verify tokens by themselves.
+//! `countersign mesh`: configuration of proxies that verify tokens by themselves, and the proof that one refuses what has ended.
 
+mod istio;
+mod selftest;
 mod status;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -11,6 +13,13 @@ use crate::{
 };
 
 const ENVOY: &str = include_str!("envoy.yaml");
+/// The filters before the lists, for proxies of all kinds.
+const FILTERS: &str = include_str!("filters.yaml");
+const LIST: &str = include_str!("list.yaml");
+/// The cluster of Countersign.
+const CLUSTER: &str = include_str!("cluster.yaml");
+/// The source of what is pushed, where the aggregated stream is ours.
+const AGGREGATED: &str = "{ resource_api_version: V3, ads: {} }";
 
 #[derive(Args)]
 pub(super) struct Mesh {
@@ -22,15 +31,18 @@ pub(super) struct Mesh {
 enum Action {
     /// Print the configuration of an Envoy that verifies tokens by itself, and is told of revocations
     EnvoyConfig(EnvoyConfig),
+    /// Print objects of Istio, whose proxies verify tokens by themselves then, and are told of revocations
+    IstioConfig(IstioConfig),
+    /// Prove that a proxy refuses what has ended: log in, end that session, and wait for the refusal
+    Selftest(selftest::Selftest),
     /// Show the proxies that replicas tell of revocations, and what each has confirmed
     Status(status::Status),
 }
 
 #[derive(Args)]
 struct EnvoyConfig {
-    /// Addresses of Countersign's gRPC port: HOST:PORT, several with commas
-    #[arg(long, default_value = "countersign:50051", value_delimiter = ',')]
-    countersign: Vec<String>,
+    #[command(flatten)]
+    told: Told,
 
     /// Address of the application behind the proxy
     #[arg(long, default_value = "app:8080")]
@@ -44,6 +56,27 @@ struct EnvoyConfig {
     #[arg(long, default_value = "edge-1")]
     node: String,
 
+    /// Lists that older revocations are spread over: one for each 50,000 that are to be expected
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    bases: u16,
+}
+
+#[derive(Args)]
+struct IstioConfig {
+    #[command(flatten)]
+    told: Told,
+
+    #[command(flatten)]
+    workloads: istio::Workloads,
+}
+
+/// The source of what a proxy is told, and its behaviour without it.
+#[derive(Args)]
+struct Told {
+    /// Addresses of Countersign's gRPC port: HOST:PORT, several with commas
+    #[arg(long, default_value = "countersign:50051", value_delimiter = ',')]
+    countersign: Vec<String>,
+
     /// Behaviour of the proxy when its lists have expired
     #[arg(long, default_value = "closed")]
     fail: Fail,
@@ -51,10 +84,6 @@ struct EnvoyConfig {
     /// Seconds after which the proxy falls back to that, if it hears nothing; what the server is set to if this is not given
     #[arg(long, value_parser = clap::value_parser!(u16).range(2..=300))]
     ttl: Option<u16>,
-
-    /// Lists that older revocations are spread over: one for each 50,000 that are to be expected
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
-    bases: u16,
 }
 
 /// The behaviour of a proxy that does not know any more what has ended.
@@ -72,6 +101,8 @@ impl Mesh {
     pub(super) async fn run(self) -> Result<(), Error> {
         match self.action {
             Action::EnvoyConfig(config) => say(config.text()?.trim_end()),
+            Action::IstioConfig(config) => say(config.text()?.trim_end()),
+            Action::Selftest(selftest) => selftest.run().await,
             Action::Status(status) => status.run().await,
         }
     }
@@ -79,35 +110,33 @@ impl Mesh {
 
 impl EnvoyConfig {
     fn text(&self) -> Result<String, Error> {
-        let life = self.life()?;
-        let bases = (0..self.bases).map(|part| Name::Base(part, self.bases));
-        let names: Vec<Name> = bases.chain([Name::Recent(life), Name::Opened(life)]).collect();
-        let lists: Vec<String> = names.into_iter().map(|name| list(name, self.fail)).collect();
-        let endpoints: Result<Vec<String>, Error> = self.countersign.iter().map(|addr| endpoint(addr)).collect();
         let (listen, app) = (split("listen", &self.listen)?, split("app", &self.app)?);
-        let ttl = self.ttl.map_or("COUNTERSIGN_PROXY_TTL".to_owned(), |seconds| format!("{seconds}s"));
-        let fallback = match self.fail {
-            Fail::Closed => format!("they expire after {ttl}, and then every token is refused"),
-            Fail::Open => format!("they expire after {ttl}, and then tokens that were revoked pass"),
-            Fail::Stale => "what they said last holds for ever".to_owned(),
-        };
         if !self.node.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) || self.node.is_empty() {
             return Err(Error::invalid("node", "letters, digits and - . _"));
         }
         Ok(ENVOY
-            .replace("@FALLBACK@", &fallback)
+            .replace("@FALLBACK@", &self.told.fallback())
             .replace("@NODE@", &self.node)
-            .replace("@TOKENS@", &Name::Tokens(life).to_string())
+            .replace("@TOKENS@", &self.told.tokens()?)
             .replace("@LISTEN_HOST@", listen.0)
             .replace("@LISTEN_PORT@", listen.1)
             .replace("@APP_HOST@", app.0)
             .replace("@APP_PORT@", app.1)
-            .replace("@LISTS@", &lists.join("\n"))
-            .replace("@ENDPOINTS@", &endpoints?.join("\n")))
+            .replace("@FILTERS@", &indented(&self.told.filters(self.bases)?, 10))
+            .replace("@SOURCE@", AGGREGATED)
+            .replace("@CLUSTER@", &indented(&self.told.cluster()?, 2)))
     }
 }
 
-impl EnvoyConfig {
+impl IstioConfig {
+    fn text(&self) -> Result<String, Error> {
+        // A recent list that has a stream of its own holds everything.
+        let objects = self.workloads.objects(&self.told.filters(0)?, &self.told.cluster()?)?;
+        Ok(objects.replace("@FALLBACK@", &self.told.fallback()))
+    }
+}
+
+impl Told {
     fn life(&self) -> Result<Life, Error> {
         match (self.fail, self.ttl) {
             (Fail::Stale, None) => Ok(Life::Unlimited),
@@ -115,12 +144,41 @@ impl EnvoyConfig {
             (_, ttl) => Ok(ttl.map_or(Life::AsSet, Life::Seconds)),
         }
     }
+
+    /// The name of the filter that verifies tokens. Whoever goes on without lists needs the keys for that.
+    fn tokens(&self) -> Result<String, Error> {
+        let life = if self.fail == Fail::Open { Life::Unlimited } else { self.life()? };
+        Ok(Name::Tokens(life).to_string())
+    }
+
+    /// The end of the sentence on what becomes of lists that are not confirmed any more.
+    fn fallback(&self) -> String {
+        let ttl = self.ttl.map_or("COUNTERSIGN_PROXY_TTL".to_owned(), |seconds| format!("{seconds}s"));
+        match self.fail {
+            Fail::Closed => format!("they expire after {ttl}, and then every token is refused"),
+            Fail::Open => format!("they expire after {ttl}, and then tokens that were revoked pass"),
+            Fail::Stale => "what they said last holds for ever".to_owned(),
+        }
+    }
+
+    /// The list of the filters, up to the one that routes.
+    fn filters(&self, bases: u16) -> Result<String, Error> {
+        let life = self.life()?;
+        let bases_of = (0..bases).map(|part| Name::Base(part, bases));
+        let lists = bases_of.chain([Name::Recent(life), Name::Opened(life)]).map(|name| list(name, self.fail));
+        Ok(FILTERS.replace("@TOKENS@", &self.tokens()?) + &lists.collect::<String>())
+    }
+
+    fn cluster(&self) -> Result<String, Error> {
+        let endpoints: Result<Vec<String>, Error> = self.countersign.iter().map(|addr| endpoint(addr)).collect();
+        Ok(CLUSTER.replace("@ENDPOINTS@", &endpoints?.join("\n")))
+    }
 }
 
 fn endpoint(addr: &str) -> Result<String, Error> {
     let (host, port) = split("countersign", addr)?;
     let place = format!("{{ socket_address: {{ address: {host}, port_value: {port} }} }}");
-    Ok(format!("        - {{ endpoint: {{ address: {place} }} }}"))
+    Ok(format!("      - {{ endpoint: {{ address: {place} }} }}"))
 }
 
 /// The host and the port of an address.
@@ -134,34 +192,11 @@ fn split<'a>(setting: &'static str, addr: &'a str) -> Result<(&'a str, &'a str),
 
 /// The filter of a list. Until it has come, and when it has expired, what the mode says holds for whoever has a token.
 fn list(name: Name, fail: Fail) -> String {
-    let kind = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC";
-    let verdict = if fail == Fail::Open { "ALLOW" } else { "DENY" };
-    let action = |name: &str, verdict: &str| {
-        format!(
-            "{{ action: {{ name: {name}, typed_config: {{ \"@type\": type.googleapis.com/envoy.config.rbac.v3.Action, \
-             name: {name}, action: {verdict} }} }} }}"
-        )
-    };
-    format!(
-        r#"          - name: {name}
-            config_discovery:
-              type_urls: [{kind}]
-              apply_default_config_without_warming: true
-              config_source: {{ resource_api_version: V3, ads: {{}} }}
-              default_config:
-                "@type": {kind}
-                matcher:
-                  matcher_tree:
-                    input: {{ name: key, typed_config: {{ "@type": type.googleapis.com/envoy.extensions.matching.common_inputs.network.v3.FilterStateInput, key: countersign.session }} }}
-                    custom_match:
-                      name: everybody
-                      typed_config:
-                        "@type": type.googleapis.com/xds.type.matcher.v3.ServerNameMatcher
-                        domain_matchers:
-                        - domains: ["*"]
-                          on_match: {stale}
-                  on_no_match: {passes}"#,
-        stale = action("stale", verdict),
-        passes = action("passes", "ALLOW"),
-    )
+    let action = if fail == Fail::Open { "LOG" } else { "DENY" };
+    LIST.replace("@NAME@", &name.to_string()).replace("@ACTION@", action)
+}
+
+/// The lines of a text, further to the right.
+fn indented(text: &str, by: usize) -> String {
+    text.lines().map(|line| format!("{:by$}{line}", "")).collect::<Vec<_>>().join("\n")
 }

@@ -44,8 +44,9 @@ impl Xds {
         drain: watch::Receiver<bool>,
     ) -> Self {
         let policy = &authorizer.policy;
-        let catalogue = Arc::new(Catalogue::new(Arc::clone(&authorizer.auth), policy.access_cookie.clone()));
         let auth = Arc::clone(&authorizer.auth);
+        let lists = policy.proxy_lists;
+        let catalogue = Arc::new(Catalogue::new(Arc::clone(&auth), policy.access_cookie.clone(), lists));
         let teller = Teller { auth, catalogue, proxies: Arc::default(), ttl: policy.proxy_ttl };
         Self { teller, following: Arc::default(), streams, drain }
     }
