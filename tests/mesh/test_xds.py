@@ -124,58 +124,51 @@ def test_the_time_from_revoke_to_the_refusal(told, alice, client):
     assert times[25] < 100, times
 
 
-def test_a_proxy_may_say_how_long_it_goes_on_without_countersign(job, app, dev, alice, client):
+def test_a_proxy_may_say_how_long_it_goes_on_without_countersign(job, start_told, dev, alice, client):
     """Two proxies of one server: the lists of one live for two seconds, those of the other for ever."""
     server = job.serve("told-by-mortal", dev, "--audience", "internal,billing", "--proxy-ttl", "60s")
-    short, stale = (Told(job, app, [server.facts["grpc_addr"]], *kind) for kind in (("--ttl", "2"), ("--fail", "stale")))
+    kinds = ["--ttl", "2"], ["--fail", "stale"]
+    short, stale = (start_told(server.facts["grpc_addr"], settings=kind) for kind in kinds)
+    alive, dead = alice.login(), alice.login()
+    passes(short, alive)
+    passes(stale, alive)
+    client.call("Revoke", session_id=dead.session_id)
+    refused(short, dead)
+    refused(stale, dead)
+    os.kill(server.process.pid, signal.SIGSTOP)
     try:
-        alive, dead = alice.login(), alice.login()
-        passes(short, alive)
-        passes(stale, alive)
-        client.call("Revoke", session_id=dead.session_id)
-        refused(short, dead)
-        refused(stale, dead)
-        os.kill(server.process.pid, signal.SIGSTOP)
-        try:
-            assert refused(short, alive, 10) < 2 + 2 + 1
-            begun = time.monotonic()
-            while time.monotonic() - begun < 3:
-                assert (status(stale, alive), status(stale, dead)) == (200, 401)
-        finally:
-            os.kill(server.process.pid, signal.SIGCONT)
-        passes(short, alive)
+        assert refused(short, alive, 10) < 2 + 2 + 1
+        begun = time.monotonic()
+        while time.monotonic() - begun < 3:
+            assert (status(stale, alive), status(stale, dead)) == (200, 401)
     finally:
-        short.end()
-        stale.end()
+        os.kill(server.process.pid, signal.SIGCONT)
+    passes(short, alive)
 
 
-def test_revoke_and_status_say_what_proxies_have_confirmed(job, app, dev, alice, client):
+def test_revoke_and_status_say_what_proxies_have_confirmed(job, start_told, dev, alice, client):
     server = job.serve("told-and-counted", dev, "--audience", "internal,billing", "--proxies-confirm")
     other = job.serve("told-by-another", dev, "--audience", "internal,billing")
-    proxies = [Told(job, app, [other.facts["grpc_addr"]], "--node", name) for name in ("edge-a", "edge-b")]
+    proxies = [start_told(other.facts["grpc_addr"], settings=["--node", name]) for name in ("edge-a", "edge-b")]
+    for proxy in proxies:
+        passes(proxy, alice.login())
+    lines = wait_until("both are shown", lambda: shown(job, dev, "edge-a", "edge-b"), 30)
+    assert all(line["state"] == "current" for line in lines), lines
+    for _ in range(5):
+        tokens = alice.login()
+        answer = server.client.call("Revoke", access_token=tokens.access_token, wait={"seconds": 20})
+        assert answer.confirmed and answer.proxies_connected >= 2, answer
+        assert answer.proxies_confirmed == answer.proxies_connected
+        # An Envoy confirms what its main thread has; its workers have it a moment later.
+        for proxy in proxies:
+            assert refused(proxy, tokens) < 1
+    os.kill(proxies[0].process.pid, signal.SIGSTOP)
     try:
-        for proxy in proxies:
-            passes(proxy, alice.login())
-        lines = wait_until("both are shown", lambda: shown(job, dev, "edge-a", "edge-b"), 30)
-        assert all(line["state"] == "current" for line in lines), lines
-        for _ in range(5):
-            tokens = alice.login()
-            answer = server.client.call("Revoke", access_token=tokens.access_token, wait={"seconds": 20})
-            assert answer.confirmed and answer.proxies_connected >= 2, answer
-            assert answer.proxies_confirmed == answer.proxies_connected
-            # An Envoy confirms what its main thread has; its workers have it a moment later.
-            for proxy in proxies:
-                assert refused(proxy, tokens) < 1
-        os.kill(proxies[0].process.pid, signal.SIGSTOP)
-        try:
-            answer = server.client.call("Revoke", access_token=alice.login().access_token, wait={"nanos": 200_000_000})
-            assert not answer.confirmed and answer.proxies_confirmed < answer.proxies_connected, answer
-            wait_until("it lags", lambda: [it for it in shown(job, dev, "edge-a") if it["state"] == "behind"], 30)
-        finally:
-            os.kill(proxies[0].process.pid, signal.SIGCONT)
+        answer = server.client.call("Revoke", access_token=alice.login().access_token, wait={"nanos": 200_000_000})
+        assert not answer.confirmed and answer.proxies_confirmed < answer.proxies_connected, answer
+        wait_until("it lags", lambda: [it for it in shown(job, dev, "edge-a") if it["state"] == "behind"], 30)
     finally:
-        for proxy in proxies:
-            proxy.end()
+        os.kill(proxies[0].process.pid, signal.SIGCONT)
 
 
 def shown(job, dev, *names):
