@@ -814,3 +814,34 @@ fn bad_prose_is_found() {
         [lines(MOST_LINES_OF_A_PARAGRAPH), vec!["- an item"], vec!["2. another"], lines(MOST_LINES_OF_A_PARAGRAPH)];
     assert_eq!(long_paragraphs("f", &passages(&items.concat())), ["f:8: a paragraph of 7 lines"]);
 }
+
+/// Libraries that a service needs which is protected, and no server among them: `cargo tree`.
+#[test]
+fn published_packages_need_no_server() {
+    let server = [
+        "countersign",
+        "sqlx",
+        "argon2",
+        "axum",
+        "clap",
+        "hyper-server",
+        "tonic-health",
+        "tonic-reflection",
+        "tonic-web",
+    ];
+    let io = ["tokio", "tonic", "hyper", "prost"];
+    for (package, unwanted) in
+        [("countersign-client", &server[..]), ("countersign-token", &[&server[..], &io].concat())]
+    {
+        let arguments =
+            ["tree", "--offline", "--locked", "-e", "normal", "--prefix", "none", "--format", "{p}", "-p", package];
+        let output = std::process::Command::new(env!("CARGO")).args(arguments).output().expect("cargo runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let tree = String::from_utf8(output.stdout).expect("text");
+        let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        assert!(names.contains(&"jsonwebtoken"), "{tree}");
+        for name in unwanted {
+            assert!(!names.contains(name), "{package} needs {name}");
+        }
+    }
+}

@@ -207,3 +207,32 @@ impl Base {
         (0..parts).map(encode).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn logged_out_everywhere(epoch: i64) -> Revocation {
+        let user = UserId::parse("01890a5d-ac96-774b-bcce-b302099a8057").expect("an id");
+        Revocation::new(Subject::User(user, epoch), T0)
+    }
+
+    /// A base lets some epochs of a user pass, and no later ones.
+    #[test]
+    fn a_base_is_made_anew_before_a_user_outruns_it() {
+        let mut lists = Lists::default();
+        lists.replace(&[logged_out_everywhere(1)], T0);
+        let mut now = T0;
+        for epoch in 2..40 {
+            now += REBASED_FOR_USERS / 2;
+            lists.add(&[logged_out_everywhere(epoch)]);
+            lists.look_after(now);
+            let base = lists.part(0, 1).expect("a base");
+            let passes = format!("e{epoch}.01890a5d");
+            assert!(base.windows(passes.len()).any(|at| at == passes.as_bytes()), "epoch {epoch}");
+        }
+        assert!(lists.newest() < 20, "and not each time");
+    }
+}

@@ -254,7 +254,7 @@ mod tests {
             let verdict = |session, epoch, user| evaluate(&matcher, &states(session, epoch, user));
             assert_eq!(verdict("dead", 1, other), "session", "{lists:?}");
             assert_eq!(verdict("alive", 1, other), "passes", "{lists:?}");
-            for (epoch, expected) in [(0, "user"), (4, "user"), (5, "epoch"), (8, "epoch"), (9, "user")] {
+            for (epoch, expected) in [(0, "user"), (4, "user"), (5, "epoch"), (12, "epoch"), (13, "user")] {
                 assert_eq!(verdict("alive", epoch, banned), expected, "{lists:?}: {epoch}");
             }
             assert_eq!(verdict("dead", 5, banned), "session", "{lists:?}");
