@@ -17,7 +17,11 @@ pub fn descriptors() -> Result<Vec<u8>, Error> {
 fn complete() -> Result<FileDescriptorSet, Error> {
     let mut complete = FileDescriptorSet::default();
     for set in [countersign_proto::DESCRIPTORS, tonic_types::pb::FILE_DESCRIPTOR_SET] {
-        for file in FileDescriptorSet::decode(set).map_err(Error::internal)?.file {
+        for mut file in FileDescriptorSet::decode(set).map_err(Error::internal)?.file {
+            if file.package() == "google.rpc" {
+                // By the name under which others import it.
+                file.name = Some(format!("google/rpc/{}", file.name()));
+            }
             if complete.file.iter().all(|known| known.name != file.name) {
                 complete.file.push(file);
             }
