@@ -169,7 +169,9 @@ async fn a_denied_call_of_grpc_carries_our_error_info() {
         let details = STANDARD_NO_PAD.decode(set(&denied.headers, "grpc-status-details-bin").expect("details"));
         let status = tonic_types::pb::Status::decode(details.expect("base64").as_slice()).expect("a status");
         assert_eq!((status.code, &status.message), (code as i32, &denied.body), "as clients compare them");
-        let status = tonic::Status::with_details(code, status.message.clone(), status.encode_to_vec().into());
+        let mut status = tonic::Status::with_details(code, status.message.clone(), status.encode_to_vec().into());
+        let trailer = set(&denied.headers, "countersign-reason").expect("the reason in one line");
+        status.metadata_mut().insert("countersign-reason", trailer.parse().expect("ASCII"));
         assert_eq!(refusal::<()>(Err(status)), (code, reason.to_owned()));
     }
 }

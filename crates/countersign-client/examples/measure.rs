@@ -1,4 +1,10 @@
 //! Measures the verifier beside a running service: `measure COUNTERSIGN USERNAME PASSWORD`.
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    reason = "it measures, and prints"
+)]
 
 use std::{env, error::Error, hint::black_box, thread, time::Instant};
 
