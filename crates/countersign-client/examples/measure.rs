@@ -3,6 +3,7 @@
     clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::cast_precision_loss,
+    clippy::indexing_slicing,
     reason = "it measures, and prints"
 )]
 
