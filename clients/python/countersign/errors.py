@@ -1,0 +1,58 @@
+"""Errors. Each has the reason by the name that the service gives it."""
+
+from __future__ import annotations
+
+import grpc
+
+UNREACHABLE = "UNREACHABLE"
+
+
+class CountersignError(Exception):
+    """Something was not done, for a reason such as `TOKEN_EXPIRED`."""
+
+    def __init__(self, reason: str, message: str = "") -> None:
+        super().__init__(f"{message or self.__doc__}: {reason}")
+        self.reason = reason
+
+
+class Unauthenticated(CountersignError):
+    """The token is missing, not valid, or dead"""
+
+
+class Forbidden(CountersignError):
+    """The user lacks a role, or the caller may not make this call"""
+
+
+class Unavailable(CountersignError):
+    """Nothing can be said now, try again"""
+
+
+class Refused(CountersignError):
+    """The call was refused"""
+
+    def __init__(self, reason: str, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(reason, message)
+        self.code = code
+
+
+def reason_of(error: grpc.RpcError) -> str | None:
+    """Gives the reason that the service gave, or None."""
+    for name, value in error.trailing_metadata() or ():
+        if name == "countersign-reason":
+            return value if isinstance(value, str) else value.decode()
+    return None
+
+
+def of_status(error: grpc.RpcError) -> CountersignError:
+    """Makes an error of a status. One without a reason of ours says nothing of a token."""
+    code, reason = error.code(), reason_of(error)
+    status = grpc.StatusCode
+    if code == status.UNAUTHENTICATED and reason:
+        return Unauthenticated(reason)
+    if code == status.PERMISSION_DENIED and reason:
+        return Forbidden(reason)
+    outages = (status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.RESOURCE_EXHAUSTED, status.CANCELLED)
+    unexplained = (status.UNAUTHENTICATED, status.PERMISSION_DENIED, status.UNKNOWN, status.INTERNAL)
+    if code in outages or (code in unexplained and not reason):
+        return Unavailable(reason or UNREACHABLE)
+    return Refused(reason or code.name, code, error.details() or "")

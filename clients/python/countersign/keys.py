@@ -1,0 +1,82 @@
+"""The published keys (RFC 7517) and the signatures that they verify."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+
+from ._json import Malformed, decoded
+
+RSA_BYTES = range(256, 1025)
+
+
+class Key:
+    """A key that verifies signatures of one algorithm."""
+
+    def __init__(self, algorithm: str, check: Callable[[bytes, bytes], None]) -> None:
+        self.algorithm, self._check = algorithm, check
+
+    def verifies(self, message: bytes, signature: bytes) -> bool:
+        """True if the signature is that of the message."""
+        try:
+            self._check(signature, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+def _ed25519(jwk: dict[str, Any]) -> Callable[[bytes, bytes], None]:
+    return ed25519.Ed25519PublicKey.from_public_bytes(decoded(jwk["x"])).verify
+
+
+def _p256(jwk: dict[str, Any]) -> Callable[[bytes, bytes], None]:
+    x, y = decoded(jwk["x"]), decoded(jwk["y"])
+    if (len(x), len(y)) != (32, 32):
+        raise Malformed("no point")
+    key = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), b"\4" + x + y)
+
+    def check(signature: bytes, message: bytes) -> None:
+        if len(signature) != 64:
+            raise InvalidSignature
+        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+        key.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
+
+    return check
+
+
+def _rsa(jwk: dict[str, Any]) -> Callable[[bytes, bytes], None]:
+    n, e = decoded(jwk["n"]), decoded(jwk["e"])
+    if len(n) not in RSA_BYTES:
+        raise Malformed("too short or too long")
+    key = rsa.RSAPublicNumbers(int.from_bytes(e, "big"), int.from_bytes(n, "big")).public_key()
+    return lambda signature, message: key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+
+
+_KINDS = {
+    ("EdDSA", "OKP", "Ed25519"): _ed25519,
+    ("ES256", "EC", "P-256"): _p256,
+    ("RS256", "RSA", None): _rsa,
+}
+
+
+def read(jwks: str) -> dict[str, Key]:
+    """Reads a key set. Keys without a name, and those of other kinds, are passed over."""
+    try:
+        listed = json.loads(jwks)["keys"]
+        assert isinstance(listed, list)
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise Malformed("no key set") from error
+    found: dict[str, Key] = {}
+    for jwk in listed:
+        try:
+            make = _KINDS[(jwk["alg"], jwk["kty"], jwk.get("crv") if jwk["kty"] != "RSA" else None)]
+            if isinstance(jwk["kid"], str):
+                found[jwk["kid"]] = Key(jwk["alg"], make(jwk))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+    return found

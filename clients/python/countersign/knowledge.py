@@ -1,0 +1,144 @@
+"""What a verifier knows: keys, revocations, and as of when. It does no I/O; messages and moments are parameters."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import keys as keys_, tokens
+from ._json import Malformed
+from .clock import ClockAhead, Moment
+from .errors import CountersignError, Forbidden, Unavailable
+from .revocations import RETENTION, Index
+from .tokens import Principal
+
+_STALE = "REVOCATIONS_STALE"
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a request needs beside a valid token. Scopes of Countersign's tokens are the roles."""
+
+    audience: str | None = None
+    roles: tuple[str, ...] = ()
+
+    def check(self, principal: Principal) -> None:
+        """Passes if the user has all roles."""
+        if not all(map(principal.has_role, self.roles)):
+            raise Forbidden("ROLE_MISSING")
+
+
+class Stream:
+    """What one call of WatchRevocations has said."""
+
+    def __init__(self, began: Moment) -> None:
+        self.began, self.has_keys, self.ahead = began, False, ClockAhead()
+
+
+@dataclass
+class _Keyed:
+    """An issuer, its keys, and the tokens that these have verified."""
+
+    issuer: str
+    keys: dict[str, keys_.Key]
+    verified: dict[str, Principal] = field(default_factory=dict)
+
+
+class Knowledge:
+    """Keys and revocations. Any thread may verify; one thread tells it what is heard."""
+
+    def __init__(self, max_staleness: float, leeway: float, remembered: int, issuer: str | None = None) -> None:
+        self.max_staleness, self.leeway, self.remembered = max_staleness, leeway, remembered
+        self.expected_issuer = issuer
+        self.position = ""
+        self.poisoned = False
+        # The reason for which nothing is known; None as soon as something is.
+        self.lack: CountersignError | None = Unavailable(_STALE)
+        self._index = Index()
+        self._keyed: _Keyed | None = None
+        self._as_of: Moment | None = None
+        self._issuer_ahead = 0.0
+        self._lock = threading.Lock()
+
+    def hear(self, stream: Stream, message: Any, at: Moment) -> None:
+        """Takes in a message. It raises when the stream has to be given up."""
+        if self.poisoned:
+            raise Unavailable("UNKNOWN_REVOCATION")
+        event = message.WhichOneof("event")
+        if event == "keys":
+            self._use_keys(message.keys)
+            stream.has_keys = True
+        elif event in ("snapshot", "additions"):
+            part = getattr(message, event)
+            self._apply(part.revocations, at)
+            self.position = part.position or self.position
+        elif event == "heartbeat" and stream.has_keys:
+            beat = message.heartbeat
+            if beat.HasField("sent_at"):
+                self._issuer_ahead = stream.ahead.hear(beat.sent_at.seconds + beat.sent_at.nanos / 1e9, at)
+            self._publish(stream.began.later_by(beat.complete_as_of.seconds + beat.complete_as_of.nanos / 1e9))
+
+    def _use_keys(self, said: Any) -> None:
+        if self.expected_issuer not in (None, said.issuer):
+            raise Unavailable("ISSUER_MISMATCH")
+        try:
+            self._keyed = _Keyed(said.issuer, keys_.read(said.jwks))
+        except Malformed as error:
+            raise Unavailable("KEYS_UNREADABLE") from error
+
+    def _apply(self, revocations: Any, at: Moment) -> None:
+        for said in revocations:
+            subject = said.WhichOneof("subject")
+            until = said.expires_at.seconds + 1 if said.HasField("expires_at") else at.wall + RETENTION
+            if subject == "session_id":
+                self._index.end_session(said.session_id, until, at)
+            elif subject == "user":
+                self._index.end_user(said.user.user_id, said.user.least_epoch, until, at)
+            elif subject == "opened_before":
+                self._index.end_opened_before(said.opened_before.seconds)
+            else:
+                # The contract: no token is accepted until a version runs that knows what was meant.
+                self.poisoned, self._as_of = True, None
+                self.lack = Unavailable("UNKNOWN_REVOCATION", "update this client")
+                raise self.lack
+
+    def _publish(self, as_of: Moment) -> None:
+        # Another replica may know less: what is known is never forgotten.
+        if self._as_of is None or as_of.boot > self._as_of.boot:
+            self._as_of = as_of
+        self.lack = None
+
+    def is_fresh(self, at: Moment) -> bool:
+        """True if tokens can be verified."""
+        as_of = self._as_of
+        return self._keyed is not None and as_of is not None and at.since(as_of) <= self.max_staleness
+
+    def as_of(self) -> Moment | None:
+        """Gives the moment as of which everything is known."""
+        return self._as_of
+
+    def verify(self, token: str, audience: str | None, at: Moment) -> Principal:
+        """Verifies a token. Freshness comes first: then keys and revocations are no older."""
+        if not self.is_fresh(at):
+            raise self.lack or Unavailable(_STALE)
+        keyed = self._keyed
+        assert keyed is not None
+        principal = keyed.verified.get(token)
+        if principal is None:
+            principal = tokens.open_token(token, keyed.issuer, keyed.keys)
+            self._remember(keyed, token, principal)
+        tokens.check(principal, audience, self.leeway, at.wall + self._issuer_ahead)
+        self._index.check(principal)
+        return principal
+
+    def _remember(self, keyed: _Keyed, token: str, principal: Principal) -> None:
+        with self._lock:
+            if self.remembered > 0:
+                keyed.verified[token] = principal
+            while len(keyed.verified) > self.remembered:
+                del keyed.verified[next(iter(keyed.verified))]
+
+    def forget_expired(self, at: Moment) -> None:
+        """Forgets what no token can match any more."""
+        self._index.forget_expired(at)
