@@ -12,6 +12,8 @@ use super::revocation::Position;
 pub struct ToldProxy {
     /// The name that it has given itself.
     pub name: String,
+    /// True if it is told of sessions and users. One that is told of keys alone is shown, and does not count.
+    pub has_list: bool,
     /// The caller policy's name of it; empty for none.
     pub caller: String,
     /// The moment at which its stream began.
@@ -37,6 +39,8 @@ pub struct ProxyReport {
     pub silent_after: Duration,
     /// All proxies.
     pub proxies: Vec<ToldProxy>,
+    /// True if people are to be told of each; else their numbers alone are reported.
+    pub in_detail: bool,
 }
 
 /// Proxies that have confirmed the log up to the same row.
@@ -84,9 +88,10 @@ impl ProxyCount {
     }
 }
 
-/// Groups proxies by the row that they have confirmed, in order.
+/// Groups the proxies that count by the row that they have confirmed, in order.
 pub fn groups(proxies: &[ToldProxy]) -> Vec<ProxyGroup> {
-    let mut rows: Vec<i64> = proxies.iter().map(|proxy| proxy.reached.unwrap_or(0)).collect();
+    let mut rows: Vec<i64> =
+        proxies.iter().filter(|proxy| proxy.has_list).map(|proxy| proxy.reached.unwrap_or(0)).collect();
     rows.sort_unstable();
     let groups = rows.chunk_by(|one, other| one == other);
     groups.filter_map(|group| Some(ProxyGroup { seq: *group.first()?, count: group.len() as u64 })).collect()
@@ -100,6 +105,7 @@ mod tests {
     fn proxies_are_counted_by_the_row_that_they_have_confirmed() {
         let proxy = |reached| ToldProxy {
             name: "edge".to_owned(),
+            has_list: true,
             caller: String::new(),
             connected_at: OffsetDateTime::UNIX_EPOCH,
             reached,

@@ -20,6 +20,7 @@ use crate::{
 #[derive(Deserialize, Serialize)]
 struct Stored {
     name: String,
+    has_list: bool,
     caller: String,
     connected_at: i64,
     reached: Option<i64>,
@@ -37,15 +38,16 @@ pub async fn report(conn: &mut Conn, replica: Uuid, report: &ProxyReport) -> Res
     let seqs: Vec<i64> = groups.iter().map(|group| group.seq).collect();
     let counts: Vec<i64> = groups.iter().map(|group| i64::try_from(group.count).unwrap_or(i64::MAX)).collect();
     let proxies: Vec<Stored> = report.proxies.iter().map(Stored::from).collect();
-    let proxies = serde_json::to_string(&proxies).map_err(Error::internal)?;
+    let proxies = report.in_detail.then(|| serde_json::to_string(&proxies)).transpose().map_err(Error::internal)?;
     let statement = query(
         "WITH mode AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true)), \
          known AS (SELECT EXISTS (SELECT FROM revocations WHERE seq = $6 AND id = $7) OR $6 = 0 AS it) \
          INSERT INTO proxy_reports (replica, count, silent_after_ms, seqs, counts, proxies, reported_at) \
          SELECT $1, $2, $3, CASE WHEN known.it THEN $4::bigint[] ELSE array_fill(0::bigint, ARRAY[cardinality($4)]) END, \
-                $5, $8::jsonb, clock_timestamp() FROM mode, known \
+                $5, COALESCE($8::jsonb, '[]'), clock_timestamp() FROM mode, known \
          ON CONFLICT (replica) DO UPDATE SET count = EXCLUDED.count, silent_after_ms = EXCLUDED.silent_after_ms, \
-             seqs = EXCLUDED.seqs, counts = EXCLUDED.counts, proxies = EXCLUDED.proxies, reported_at = EXCLUDED.reported_at",
+             seqs = EXCLUDED.seqs, counts = EXCLUDED.counts, proxies = COALESCE($8::jsonb, proxy_reports.proxies), \
+             reported_at = EXCLUDED.reported_at",
     );
     let silent_after = i64::try_from(report.silent_after.as_millis()).unwrap_or(i64::MAX);
     let statement = statement.bind(replica).bind(report.count).bind(silent_after).bind(seqs).bind(counts);
@@ -111,6 +113,7 @@ impl From<&ToldProxy> for Stored {
     fn from(it: &ToldProxy) -> Self {
         Self {
             name: it.name.clone(),
+            has_list: it.has_list,
             caller: it.caller.clone(),
             connected_at: it.connected_at.unix_timestamp(),
             reached: it.reached,
@@ -125,6 +128,7 @@ impl From<Stored> for ToldProxy {
     fn from(it: Stored) -> Self {
         Self {
             name: it.name,
+            has_list: it.has_list,
             caller: it.caller,
             connected_at: OffsetDateTime::from_unix_timestamp(it.connected_at).unwrap_or(OffsetDateTime::UNIX_EPOCH),
             reached: it.reached,

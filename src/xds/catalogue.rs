@@ -208,7 +208,6 @@ impl Catalogue {
     async fn read_on(&self, position: &mut Option<Position>) -> Result<(), Error> {
         let fresh = self.auth.revocations().state().fresh(None)?;
         let now = self.auth.base.clock.now();
-        let ring = self.auth.keys.ring().jwks()?.json;
         let mut load = self.contents().reached.load;
         loop {
             let news = self.auth.revocations().changes_since(*position).await;
@@ -226,6 +225,8 @@ impl Catalogue {
                 }
             }
         }
+        // After the rows that may say that the keys have changed.
+        let ring = self.auth.keys.ring().jwks()?.json;
         let policy = &self.auth.token_policy;
         let rules = TokenRules {
             issuer: policy.issuer.clone(),

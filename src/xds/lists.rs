@@ -22,6 +22,8 @@ const RECENT: usize = 1000;
 const RECENT_FOR: Duration = Duration::from_secs(60);
 /// The least time between two bases that are made for users whose epochs have run ahead.
 const REBASED_FOR_USERS: Duration = Duration::from_secs(2);
+/// Numbers of parts in which a base is kept encoded: proxies of one deployment want the same.
+const SHAPES: usize = 3;
 /// Bases that proxies may still have: the newest, and the one before.
 const BASES: usize = 2;
 
@@ -107,6 +109,8 @@ impl Lists {
         let (form, number, end) = (self.form, self.number, self.end);
         *self = Self { form, number, end, ..Self::default() };
         self.add(all);
+        // These are another list than what was there, even if nothing is on it.
+        self.end += 1;
         self.rebase(now);
         // What was on the way to proxies before is no base of these.
         self.bases.drain(..self.bases.len().saturating_sub(1));
@@ -170,6 +174,9 @@ impl Lists {
     pub(super) fn part(&self, part: u16, parts: u16) -> Option<Arc<Encoded>> {
         let base = self.bases.back()?;
         let mut all = base.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= SHAPES && !all.contains_key(&parts) {
+            all.clear();
+        }
         let encoded = all.entry(parts).or_insert_with(|| base.encode(parts));
         encoded.get(usize::from(part)).cloned()
     }

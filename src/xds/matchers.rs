@@ -150,33 +150,44 @@ pub(super) fn opened_before(moment: Option<u64>) -> Encoded {
 }
 
 /// A filter that verifies tokens. Routes may choose the requirement `optional`, or turn it off.
+///
+/// Header and cookie have providers of their own, of which one has to succeed. Envoy would add the claims of all tokens of one
+/// provider to the request, and hold one of them against the lists.
 pub(super) fn tokens(rules: &TokenRules) -> Encoded {
+    let header = field(6, &[field(1, b"authorization"), field(2, b"Bearer ")].concat());
+    let cookie = field(13, rules.cookie.as_bytes());
+    let (by_header, by_cookie) = (field(1, b"countersign"), field(1, b"countersign-cookie"));
+    let any_of = |needs: &[&[u8]]| field(3, &needs.iter().map(|needed| field(1, needed)).collect::<Vec<_>>().concat());
+    let required = any_of(&[&by_header, &by_cookie]);
+    let optional = any_of(&[&by_header, &by_cookie, &field(6, &[])]);
+    let everything = [field(1, &field(1, b"/")), field(2, &required)].concat();
+    let entry = |name: &str, value: &[u8]| [field(1, name.as_bytes()), field(2, value)].concat();
+    let filter = [
+        field(1, &entry("countersign", &provider(rules, &header))),
+        field(1, &entry("countersign-cookie", &provider(rules, &cookie))),
+        field(2, &everything),
+        field(5, &entry("required", &required)),
+        field(5, &entry("optional", &optional)),
+    ];
+    any(JWT_AUTHN, &filter.concat())
+}
+
+/// A `JwtProvider` of tokens in one place of the request.
+fn provider(rules: &TokenRules, place: &[u8]) -> Encoded {
     let mut provider = field(1, rules.issuer.as_bytes());
     for audience in &rules.audiences {
         put(&mut provider, 2, audience.as_bytes());
     }
-    let header = [field(1, b"authorization"), field(2, b"Bearer ")].concat();
     provider.extend(field(4, &field(3, rules.jwks.as_bytes())));
     provider.extend(number(5, 1));
-    provider.extend(field(6, &header));
+    provider.extend_from_slice(place);
     provider.extend(field(9, PAYLOAD.as_bytes()));
     provider.extend(number(10, TOKEN_LEEWAY_SECONDS));
-    provider.extend(field(13, rules.cookie.as_bytes()));
     for (header, claim) in [("x-auth-user-id", "sub"), ("x-auth-session-id", "sid"), ("x-auth-scope", "scope")] {
         provider.extend(field(15, &[field(1, header.as_bytes()), field(2, claim.as_bytes())].concat()));
     }
     provider.extend(number(20, 1));
-    let by_provider = field(1, b"countersign");
-    let or_none = field(3, &[field(1, &by_provider), field(1, &field(6, &[]))].concat());
-    let everything = [field(1, &field(1, b"/")), field(2, &by_provider)].concat();
-    let entry = |name: &str, value: &[u8]| [field(1, name.as_bytes()), field(2, value)].concat();
-    let filter = [
-        field(1, &entry("countersign", &provider)),
-        field(2, &everything),
-        field(5, &entry("required", &by_provider)),
-        field(5, &entry("optional", &or_none)),
-    ];
-    any(JWT_AUTHN, &filter.concat())
+    provider
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ use super::{
 
 /// Confirmations in the life of a resource.
 const HEARTBEATS: u32 = 4;
+/// Time after which a base that was not confirmed is taken for one that holds up the wire.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// A version of a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +93,8 @@ pub struct Subscriber {
     /// The life of resources whose names say nothing of it.
     life: Duration,
     confirmed_as_of: Option<Instant>,
-    confirming: Option<u64>,
+    /// The confirmation under way, and since when.
+    confirming: Option<(u64, Instant)>,
     refusal: Option<String>,
 }
 
@@ -129,21 +132,21 @@ impl Subscriber {
         }
     }
 
-    /// Notes what it says of a push. Gives the names that it has refused.
-    pub fn hear(&mut self, ack: &Ack, now: Instant) -> Vec<Name> {
-        if self.confirming == Some(ack.nonce) {
-            self.confirming = None;
+    /// Notes what it says of a push. Gives the names that it has refused; None if there was no such push.
+    pub fn hear(&mut self, ack: &Ack, now: Instant) -> Option<Vec<Name>> {
+        if self.confirming.take_if(|(nonce, _)| *nonce == ack.nonce).is_some() {
             if ack.refusal.is_some() {
                 // What it does not have any more is sent as a whole.
                 let life = self.life;
                 let expiring = self.held.iter_mut().filter(|(name, _)| name.life(life).is_some());
                 expiring.for_each(|(_, held)| held.acked = None);
             }
-            return Vec::new();
+            return Some(Vec::new());
         }
-        let mut refused = Vec::new();
+        let (mut refused, mut is_known) = (Vec::new(), false);
         for (name, held) in &mut self.held {
             let Some(sent) = held.sent.take_if(|sent| sent.nonce == ack.nonce) else { continue };
+            is_known = true;
             if ack.refusal.is_none() {
                 (held.acked, held.reached, held.refused) = (Some(sent.version), Some(sent.reached), None);
             } else {
@@ -156,7 +159,7 @@ impl Subscriber {
         } else if self.held.values().all(|held| held.refused.is_none()) {
             self.refusal = None;
         }
-        refused
+        is_known.then_some(refused)
     }
 
     /// The messages that are due now. The contents are complete as of a moment; None if this replica is not fresh.
@@ -223,7 +226,13 @@ impl Subscriber {
 
     /// The moment since which it has left a push unanswered; None if there is none.
     pub fn waits_since(&self) -> Option<Instant> {
-        self.held.values().filter_map(|held| held.sent.map(|sent| sent.at)).min()
+        let pushes = self.held.values().filter_map(|held| held.sent.map(|sent| sent.at));
+        pushes.chain(self.confirming.map(|(_, since)| since)).min()
+    }
+
+    /// The longest time for which something that it wants holds without being confirmed.
+    pub fn longest_life(&self) -> Duration {
+        self.held.keys().filter_map(|name| name.life(self.life)).max().unwrap_or(self.life)
     }
 
     /// The reason for which it refused something that it has not taken since.
@@ -241,8 +250,10 @@ impl Subscriber {
         let as_of = as_of?;
         let expiring: Vec<Name> = self.held.keys().copied().filter(|name| name.life(self.life).is_some()).collect();
         let shortest = expiring.iter().filter_map(|name| name.life(self.life)).min()?;
+        // Behind a base that takes long it would be late, and prolong what it confirms.
+        let is_held_up = self.bases().any(|held| held.sent.is_some_and(|sent| now.duration_since(sent.at) > SLOW));
         let is_due = self.confirmed_as_of.is_none_or(|before| as_of - before >= shortest / HEARTBEATS);
-        if !is_due || as_of + shortest <= now || self.confirming.is_some() || !self.is_current(contents) {
+        if is_held_up || !is_due || as_of + shortest <= now || self.confirming.is_some() || !self.is_current(contents) {
             return None;
         }
         self.nonce += 1;
@@ -258,7 +269,7 @@ impl Subscriber {
             let content = if has_it { None } else { Some(contents.content(name, cover)?) };
             resources.push(Pushed { name, version, content, ttl: Some(end - now) });
         }
-        (self.confirmed_as_of, self.confirming) = (Some(as_of), Some(self.nonce));
+        (self.confirmed_as_of, self.confirming) = (Some(as_of), Some((self.nonce, now)));
         Some(Push { nonce: self.nonce, resources })
     }
 

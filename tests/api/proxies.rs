@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 
 use countersign::{
     grpc::v1::{RevokeRequest, RevokeResponse, revoke_request::Target},
-    store::proxies,
+    store::{proxies, replicas},
 };
 use prost::Message;
 use sqlx::{Connection as _, Executor as _};
@@ -83,8 +83,11 @@ impl Told {
         client.ready().await.expect("a server");
         let path = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
         let codec = tonic_prost::ProstCodec::<DeltaRequest, DeltaResponse>::default();
+        // Envoy says its name once, with a message of whatever kind it has first.
+        let node = Some(Node { id: "edge-1\n".to_owned() });
+        let other = DeltaRequest { node, type_url: "another".to_owned(), ..DeltaRequest::default() };
+        outbox.send(other).await.expect("sent");
         let first = DeltaRequest {
-            node: Some(Node { id: "edge-1\n".to_owned() }),
             type_url: KIND.to_owned(),
             subscribe: names.iter().map(|name| (*name).to_owned()).collect(),
             versions: versions.clone(),
@@ -284,7 +287,9 @@ async fn a_refusal_and_a_name_are_shown_as_what_a_stranger_has_sent() {
     let message = proxy.hear().await;
     let ttl = message.resources[0].ttl.expect("it expires");
     assert!((8..=10).contains(&ttl.seconds), "{ttl:?}");
-    proxy.answer(message, Some("no such matcher")).await;
+    // No text of a stranger keeps a report from being stored.
+    let reason = format!("no such\u{0}\u{1b} matcher{}", "!".repeat(100_000));
+    proxy.answer(message, Some(&reason)).await;
     let mut conn = server.auth.base.store.acquire().await.expect("a connection");
     let refusal = async {
         loop {
@@ -295,5 +300,28 @@ async fn a_refusal_and_a_name_are_shown_as_what_a_stranger_has_sent() {
         }
     };
     let (name, reason) = timeout(PATIENT, refusal).await.expect("in time");
-    assert_eq!((name.as_str(), reason.as_str()), ("edge-1", "no such matcher"));
+    assert!(name == "edge-1" && reason.starts_with("no such matcher!!!"), "{name}: {reason}");
+    assert_eq!(reason.len(), 1000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_one_proxy_whatever_it_says_and_counts_if_it_has_a_list() {
+    let server = TestServer::start().await;
+    let keys = Told::by(&server, &["countersign-tokens"], HashMap::new()).await;
+    let mut proxy = Told::by(&server, &["countersign-recent-ttl-300s"], HashMap::new()).await;
+    for _ in 0..100 {
+        let node = Some(Node { id: "\u{1}".to_owned() });
+        let again = DeltaRequest { node, type_url: KIND.to_owned(), ..DeltaRequest::default() };
+        proxy.outbox.send(again).await.expect("sent");
+    }
+    proxy.complete().await;
+    let alice = server.user("alice").await;
+    assert_eq!(counts(&revoke_until(&server, &alice, 1).await), (1, 0));
+    let mut conn = server.auth.base.store.acquire().await.expect("a connection");
+    let shown = async { while proxies::all(&mut conn).await.expect("listed").len() != 2 {} };
+    timeout(PATIENT, shown).await.expect("in time");
+    // The report counts for as long as any proxy of the replica may accept tokens.
+    let listed = replicas::list(&mut conn, &[]).await.expect("listed").proxies;
+    assert!(listed[0].replica.max_staleness > Duration::from_secs(300), "{listed:?}");
+    drop(keys);
 }

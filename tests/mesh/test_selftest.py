@@ -81,6 +81,18 @@ def test_a_proxy_whose_lists_do_not_come(job, app, source, canary):
         proxy.end()
 
 
+def test_a_refusal_that_may_be_the_expiry_of_the_token_proves_nothing(job, app, dev, canary):
+    """Its lists do not come, and it refuses the token in the end all the same."""
+    hasty = job.serve("of-short-lives", dev, "--audience", "internal,billing", "--access-token-ttl", "10s")
+    proxy = Deaf(job, app, [hasty.facts["grpc_addr"]], "--fail", "open")
+    try:
+        code, said = selftest(job, hasty, canary, f"http://127.0.0.1:{proxy.port}/orders", "--within", "40s")
+        assert code == 1 and "which proves nothing: let tokens live longer" in said, said
+        assert canary.session_ids() == []
+    finally:
+        proxy.end()
+
+
 def test_a_url_that_is_open_to_everybody(job, url, source, canary):
     code, said = selftest(job, source, canary, url.replace("orders", "public"))
     assert code == 1 and "proxy: it answered 200 without a token: the URL is open to everybody" in said, said

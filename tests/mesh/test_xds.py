@@ -9,7 +9,7 @@ import time
 import pytest
 
 from actors import User
-from asked import ask, bearer
+from asked import ask, bearer, cookies
 from processes import wait_until
 from told import TTL, passes, refused, status
 
@@ -35,6 +35,25 @@ def test_tokens_are_verified_and_sessions_refused_that_have_ended(told, source, 
     answer = ask(told.port, "/orders", bearer(one.access_token))
     assert "TOKEN_REVOKED" in answer.get("www-authenticate"), answer
     assert status(told, other) == 200
+
+
+def test_of_two_tokens_the_one_that_was_looked_at_counts_alone(told, alice, boss, client):
+    """One in the header and one in the cookie: whoever has a live token of his own must not pass as somebody else."""
+    live, dead = boss.login(), alice.login()
+    passes(told, live)
+    client.call("Revoke", session_id=dead.session_id)
+    refused(told, dead)
+
+    def asked(header, cookie):
+        return ask(told.port, "/orders", bearer(header) + cookies(access=cookie))
+
+    answer = asked(live.access_token, dead.access_token)
+    assert (answer.seen("x-auth-user-id"), answer.seen("x-auth-session-id")) == ([boss.id], [live.session_id])
+    assert asked(dead.access_token, live.access_token).status == 401
+    answer = asked("forged", live.access_token)
+    assert answer.status == 401 or answer.seen("x-auth-user-id") == [boss.id]
+    assert ask(told.port, "/orders", cookies(access=dead.access_token)).status == 401
+    assert ask(told.port, "/orders", cookies(access=live.access_token)).seen("x-auth-user-id") == [boss.id]
 
 
 def test_nothing_open_leads_elsewhere(told, alice):

@@ -4,6 +4,8 @@ mod istio;
 mod selftest;
 mod status;
 
+use std::net::Ipv6Addr;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::output::say;
@@ -119,9 +121,9 @@ impl EnvoyConfig {
             .replace("@NODE@", &self.node)
             .replace("@TOKENS@", &self.told.tokens()?)
             .replace("@LISTEN_HOST@", listen.0)
-            .replace("@LISTEN_PORT@", listen.1)
+            .replace("@LISTEN_PORT@", &listen.1.to_string())
             .replace("@APP_HOST@", app.0)
-            .replace("@APP_PORT@", app.1)
+            .replace("@APP_PORT@", &app.1.to_string())
             .replace("@FILTERS@", &indented(&self.told.filters(self.bases)?, 10))
             .replace("@SOURCE@", AGGREGATED)
             .replace("@CLUSTER@", &indented(&self.told.cluster()?, 2)))
@@ -177,17 +179,22 @@ impl Told {
 
 fn endpoint(addr: &str) -> Result<String, Error> {
     let (host, port) = split("countersign", addr)?;
-    let place = format!("{{ socket_address: {{ address: {host}, port_value: {port} }} }}");
+    let place = format!("{{ socket_address: {{ address: \"{host}\", port_value: {port} }} }}");
     Ok(format!("      - {{ endpoint: {{ address: {place} }} }}"))
 }
 
 /// The host and the port of an address.
-fn split<'a>(setting: &'static str, addr: &'a str) -> Result<(&'a str, &'a str), Error> {
+fn split<'a>(setting: &'static str, addr: &'a str) -> Result<(&'a str, u16), Error> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    let found = addr.rsplit_once(':').filter(|(host, port)| {
-        !host.is_empty() && host.chars().all(plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    let found = addr.rsplit_once(':').and_then(|(host, port)| {
+        let v6 =
+            host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).filter(|v6| v6.parse::<Ipv6Addr>().is_ok());
+        let is_name = !host.is_empty() && host.chars().all(plain);
+        let digits = !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit());
+        let port = port.parse().ok().filter(|port| digits && *port > 0)?;
+        Some((v6.or_else(|| is_name.then_some(host))?, port))
     });
-    found.ok_or_else(|| Error::invalid(setting, "HOST:PORT"))
+    found.ok_or_else(|| Error::invalid(setting, "HOST:PORT, or [IPV6]:PORT"))
 }
 
 /// The filter of a list. Until it has come, and when it has expired, what the mode says holds for whoever has a token.

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
@@ -16,6 +17,8 @@ use crate::{
 
 /// Time between two questions to the proxy.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Time before a token's expiry from which on a refusal may be that.
+const MARGIN: Duration = Duration::from_secs(2);
 /// Longest time that an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 const TOLD: &str = "look whether Countersign's log says that a proxy wants to be told of revocations, or that it refuses \
@@ -110,6 +113,7 @@ impl Test {
     /// The time from the answer of Revoke to the refusal.
     async fn run(&mut self) -> Result<Duration, Error> {
         self.strangers_are_refused().await?;
+        let logged_in = Instant::now();
         let token = self.login().await?;
         if let Err(seen) = self.ask_until(&token, passes).await {
             let within = humantime::format_duration(self.within);
@@ -119,7 +123,14 @@ impl Test {
         }
         self.end_sessions().await?;
         let answered = Instant::now();
-        if let Err(seen) = self.ask_until(&token, refuses).await {
+        let refused = self.ask_until(&token, refuses).await;
+        if life(&token).is_none_or(|life| logged_in.elapsed() + MARGIN >= life) {
+            return Err(failure(format!(
+                "a token had expired before its session's end was seen, which proves nothing: let tokens live longer than \
+                 --within, or make that shorter; {TOLD}"
+            )));
+        }
+        if let Err(seen) = refused {
             let within = humantime::format_duration(self.within);
             return Err(failure(format!(
                 "it {seen} with a token whose session had ended {within} before: revocations do not reach it; {TOLD}"
@@ -189,6 +200,14 @@ impl Test {
             Err(_) => Err(format!("no answer in {}", humantime::format_duration(limit))),
         }
     }
+}
+
+/// The whole life of an access token, by its claims.
+fn life(token: &str) -> Option<Duration> {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Value = serde_json::from_slice(&payload).ok()?;
+    let date = |name: &str| claims.get(name)?.as_u64();
+    Some(Duration::from_secs(date("exp")?.checked_sub(date("iat")?)?))
 }
 
 fn failure(text: String) -> Error {

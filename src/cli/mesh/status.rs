@@ -90,6 +90,7 @@ mod tests {
     fn reported(change: impl FnOnce(&mut ReportedProxy)) -> ReportedProxy {
         let proxy = ToldProxy {
             name: "edge-1".to_owned(),
+            has_list: true,
             caller: "unknown".to_owned(),
             connected_at: OffsetDateTime::UNIX_EPOCH,
             reached: Some(7),

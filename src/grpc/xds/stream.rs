@@ -66,16 +66,18 @@ pub(super) fn open(
     let (outbox, received) = mpsc::channel(BUFFERED);
     let subscriber = Subscriber::new(teller.ttl);
     tokio::spawn(async move {
+        let told = teller.proxies.add(caller.clone(), teller.auth.base.clock.now());
         let proxy = String::new();
-        let mut session =
-            Session { teller, subscriber, outbox: outbox.clone(), caller, proxy, told: None, lags: false };
+        let mut session = Session { teller, subscriber, outbox: outbox.clone(), caller, proxy, told, lags: false };
+        // Proxies of a fleet do not come back at one moment.
+        let life = LIFE - LIFE.mul_f64(f64::from(session.teller.auth.base.clock.now().nanosecond()) / 4e9);
         let error = tokio::select! {
             () = session.run(heard) => None,
-            () = sleep(LIFE) => None,
+            () = sleep(life) => None,
             Ok(_) = drain.wait_for(|drain| *drain) => Some(Error::ShuttingDown),
         };
         tracing::info!(proxy = session.proxy, "a proxy is told no more");
-        session.told = None;
+        drop(session);
         if let Some(error) = error {
             drop(timeout(PATIENCE, outbox.send(Err(status("xds", error)))).await);
         }
@@ -92,8 +94,8 @@ struct Session {
     caller: String,
     /// The name that the proxy has given itself.
     proxy: String,
-    /// The entry among those that are told, once it has said its name.
-    told: Option<Told>,
+    /// The entry among those that are told.
+    told: Told,
     /// True if it was said that it lags.
     lags: bool,
 }
@@ -101,6 +103,7 @@ struct Session {
 impl Session {
     async fn run(&mut self, mut heard: Streaming<DeltaDiscoveryRequest>) {
         let mut changes = self.teller.catalogue.changes();
+        let mut reports = self.teller.proxies.reports();
         loop {
             tokio::select! {
                 message = heard.message() => match message {
@@ -114,8 +117,10 @@ impl Session {
                 },
                 // The sender lives as long as the catalogue.
                 _ = changes.changed() => {}
+                _ = reports.changed(), if !self.told.is_reported() => {}
                 () = sleep(self.teller.ttl / 6) => {}
             }
+            self.note();
             let due = self.due();
             self.note();
             for push in due {
@@ -128,29 +133,18 @@ impl Session {
 
     /// Notes what the proxy says. Gives the names that there are not.
     fn hear(&mut self, message: DeltaDiscoveryRequest) -> Vec<String> {
+        // Envoy says it once, perhaps with a message of another kind.
+        if let Some(node) = message.node.filter(|_| self.proxy.is_empty()) {
+            self.proxy = Some(harmless(&node.id, 128)).filter(|name| !name.is_empty()).unwrap_or("-".to_owned());
+            self.told.call(&self.proxy);
+            tracing::info!(proxy = self.proxy, caller = self.caller, "a proxy wants to be told of revocations");
+        }
         if message.type_url != KIND {
             return Vec::new();
         }
-        if let Some(node) = message.node.filter(|_| self.proxy.is_empty()) {
-            // A name of somebody else is to forge no line of the log.
-            self.proxy = node.id.chars().filter(|c| c.is_ascii_graphic()).take(128).collect();
-            tracing::info!(proxy = self.proxy, caller = self.caller, "a proxy wants to be told of revocations");
-            let now = self.teller.auth.base.clock.now();
-            self.told = Some(self.teller.proxies.add(self.proxy.clone(), self.caller.clone(), now));
-        }
         if let Ok(nonce) = message.response_nonce.parse() {
-            let refusal = message.error_detail.map(|detail| detail.message);
-            let ack = Ack { nonce, refusal };
-            let refused = self.subscriber.hear(&ack, Instant::now());
-            if let Some(reason) = ack.refusal {
-                let resources = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                tracing::error!(
-                    proxy = self.proxy,
-                    resources,
-                    reason,
-                    "a proxy refuses what it is told of revocations"
-                );
-            }
+            let refusal = message.error_detail.map(|detail| harmless(&detail.message, 1000));
+            self.answered(&Ack { nonce, refusal });
         }
         let wanted = message.resource_names_subscribe;
         let versions = message.initial_resource_versions;
@@ -160,11 +154,18 @@ impl Session {
         wanted.into_iter().filter(|name| Name::parse(name).is_none()).collect()
     }
 
+    /// Notes the proxy's word on a push.
+    fn answered(&mut self, ack: &Ack) {
+        let refused = self.subscriber.hear(ack, Instant::now());
+        if let (Some(refused), Some(reason)) = (refused, &ack.refusal) {
+            let resources = refused.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            tracing::error!(proxy = self.proxy, resources, reason, "a proxy refuses what it is told of revocations");
+        }
+    }
+
     /// Notes for others what the proxy has confirmed, and says if it lags.
     fn note(&mut self) {
-        if let Some(told) = &self.told {
-            told.note(&self.subscriber);
-        }
+        self.told.note(&self.subscriber);
         let lag = self.subscriber.waits_since().map(|since| since.elapsed()).filter(|lag| *lag > self.teller.ttl);
         if let Some(lag) = lag.filter(|_| !self.lags) {
             tracing::warn!(proxy = self.proxy, ?lag, "a proxy does not confirm what it is told of revocations");
@@ -177,14 +178,25 @@ impl Session {
         let now = Instant::now();
         let age = contents.complete_as_of().map(|as_of| self.teller.auth.base.clock.moment().since(as_of));
         let is_fresh = self.teller.auth.revocations().state().fresh(None).is_ok();
-        let as_of = age.filter(|_| is_fresh).and_then(|age| now.checked_sub(age));
+        let as_of = age.filter(|_| is_fresh && self.may_be_told()).and_then(|age| now.checked_sub(age));
         self.subscriber.due(&contents, as_of, now)
+    }
+
+    /// False for a proxy that has to confirm what is revoked, before others know that there is one.
+    fn may_be_told(&self) -> bool {
+        let counts = self.teller.auth.base.log.policy().proxies_confirm && self.subscriber.has_list();
+        !counts || self.told.is_reported()
     }
 
     /// Sends a message. False if the proxy reads nothing, or has gone.
     async fn tell(&self, message: DeltaDiscoveryResponse) -> bool {
         matches!(timeout(PATIENCE, self.outbox.send(Ok(message))).await, Ok(Ok(())))
     }
+}
+
+/// A text of a stranger that forges no line of the log and goes into any database, cut to so many characters.
+fn harmless(text: &str, most: usize) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').take(most).collect()
 }
 
 fn response(push: Push) -> DeltaDiscoveryResponse {
