@@ -187,6 +187,19 @@ async fn a_clock_that_is_an_hour_wrong_changes_nothing() {
     verifier.verify(&tokens.access_token).await.expect("it has not expired");
 }
 
+/// The wall clock is set ahead by more than the bound, while a replica is followed: it is well again once the call is made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_while_a_replica_is_followed_is_no_lasting_outage() {
+    let server = server().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let clock = Clock::manual();
+    let verifier = Verifier::builder(endpoints(&[url(&server)])).clock(clock.clone()).start();
+    verifier.ready().await.expect("ready");
+    clock.set_wall_ahead(Duration::from_secs(3600));
+    until(&verifier, &tokens.access_token, "OK").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_clients_hear_of_a_logout() {
     let server = server().await;

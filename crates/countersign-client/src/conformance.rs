@@ -135,6 +135,7 @@ fn run(epoch: i64, case: Case) {
         issuer: settings.issuer,
         position: String::new(),
         complete_as_of: BootInstant::from_nanos(0),
+        place: 0,
         poisoned: false,
     };
     let (mut heard, mut passed) = (None, 0.0);

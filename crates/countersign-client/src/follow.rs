@@ -28,12 +28,15 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// Pauses between two attempts, once all replicas were tried in vain. Many clients do not come back at one moment.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Time by which the two clocks of this machine may run apart during a stream: more is a step, or a machine that was paused.
+const APART: Duration = Duration::from_secs(1);
 const CLEAN_EACH: Duration = Duration::from_secs(60);
 
 /// A name of something that was revoked, of a kind that this version does not know: perhaps every token.
 const UNKNOWN_REVOCATION: Reason = Reason::new("UNKNOWN_REVOCATION");
 const KEYS_UNREADABLE: Reason = Reason::new("KEYS_UNREADABLE");
 const ISSUER_MISMATCH: Reason = Reason::new("ISSUER_MISMATCH");
+const CLOCK_STEPPED: Reason = Reason::new("CLOCK_STEPPED");
 const SILENT: Reason = Reason::new("SILENT");
 const ENDED: Reason = Reason::new("STREAM_ENDED");
 
@@ -48,6 +51,8 @@ pub(crate) struct Follower {
     pub position: String,
     /// The newest moment as of which everything is known.
     pub complete_as_of: BootInstant,
+    /// The number of the replica that is followed.
+    pub place: usize,
     /// True when something was revoked that this version cannot read.
     pub poisoned: bool,
 }
@@ -56,15 +61,15 @@ impl Follower {
     /// Follows until it is dropped.
     pub(crate) async fn run(mut self) {
         let count = self.connections.len();
-        let mut next = fastrand::usize(..count.max(1));
+        self.place = fastrand::usize(..count.max(1));
         let mut pause = LEAST_PAUSE;
         let mut failed = 0;
         while !self.poisoned {
             let before = self.complete_as_of;
-            let connection = self.connections.get(next).cloned();
+            let connection = self.connections.get(self.place).cloned();
             let Some(connection) = connection else { return };
             let error = self.stream(connection).await.err().unwrap_or(Error::Unavailable(ENDED)).into_outage();
-            let name = self.names.get(next).map_or("", String::as_str);
+            let name = self.names.get(self.place).map_or("", String::as_str);
             self.shared.tell(&Event::Lost { endpoint: name, error: &error });
             tracing::debug!(endpoint = name, %error, "revocations are not followed");
             self.shared.lacks.send_if_modified(|lack| {
@@ -74,7 +79,7 @@ impl Follower {
                 }
                 unknown
             });
-            next = (next + 1) % count;
+            self.place = (self.place + 1) % count;
             if self.complete_as_of > before {
                 (failed, pause) = (0, LEAST_PAUSE);
                 // All who followed a replica that has stopped do not come to the next at one moment.
@@ -116,6 +121,11 @@ impl Follower {
         if self.poisoned {
             return Err(Error::Unavailable(UNKNOWN_REVOCATION));
         }
+        // Moments are counted from when the call began: by clocks that have run apart since then they mean nothing.
+        let now = self.shared.clock.moment();
+        if heard.began.runs_apart(now) > APART {
+            return Err(Error::Unavailable(CLOCK_STEPPED));
+        }
         match message.event {
             Some(Told::Keys(keys)) => {
                 self.take_keys(&keys)?;
@@ -129,11 +139,17 @@ impl Follower {
             }
             Some(Told::Heartbeat(heartbeat)) if heard.has_keys => {
                 if let Some(sent_at) = heartbeat.sent_at {
-                    let ahead = heard.ahead.hear(nanos(sent_at.seconds, sent_at.nanos), self.shared.clock.moment());
+                    let ahead = heard.ahead.hear(nanos(sent_at.seconds, sent_at.nanos), now);
                     self.shared.state.follow_issuer_clock(ahead);
                 }
                 let after = heartbeat.complete_as_of.unwrap_or_default();
-                self.publish(heard.began.later_by(nanos(after.seconds, after.nanos)));
+                let as_of = heard.began.later_by(nanos(after.seconds, after.nanos));
+                // Not later than now, whatever the service's clock does.
+                self.publish(if as_of.boot() > now.boot() { now } else { as_of });
+                if !std::mem::replace(&mut heard.is_complete, true) {
+                    let endpoint = self.names.get(self.place).map_or("", String::as_str);
+                    self.shared.tell(&Event::Following { endpoint });
+                }
             }
             Some(Told::Heartbeat(_)) | None => {}
         }
@@ -145,7 +161,7 @@ impl Follower {
             return Err(Error::Unavailable(ISSUER_MISMATCH));
         }
         let set = KeySet::from_str(&keys.jwks).map_err(|_| Error::Unavailable(KEYS_UNREADABLE))?;
-        self.shared.use_keys(&keys.issuer, set);
+        self.shared.use_keys(&keys.issuer, &keys.jwks, set);
         Ok(())
     }
 
@@ -185,12 +201,13 @@ pub(crate) struct Heard {
     /// The moment before the call was sent.
     began: Moment,
     has_keys: bool,
+    is_complete: bool,
     ahead: ClockAhead,
 }
 
 impl Heard {
     pub(crate) fn new(began: Moment) -> Self {
-        Self { began, has_keys: false, ahead: ClockAhead::default() }
+        Self { began, has_keys: false, is_complete: false, ahead: ClockAhead::default() }
     }
 }
 

@@ -63,6 +63,7 @@ pub(crate) struct Shared {
 /// A verifier for the tokens of an issuer.
 struct Keyed {
     issuer: String,
+    jwks: String,
     verifier: verifier::Verifier<Kept>,
 }
 
@@ -94,15 +95,15 @@ impl Shared {
         self.lacks.borrow().clone().unwrap_or(Error::Unavailable(REVOCATIONS_STALE))
     }
 
-    /// Verifies by these keys of this issuer from now on.
-    pub(crate) fn use_keys(&self, issuer: &str, keys: KeySet) {
+    /// Verifies by these keys of this issuer from now on. Keys that are the same leave what is remembered.
+    pub(crate) fn use_keys(&self, issuer: &str, jwks: &str, keys: KeySet) {
         match &*self.keyed.load() {
-            Some(keyed) if keyed.issuer == issuer => keyed.verifier.use_keys(keys),
+            Some(keyed) if keyed.issuer == issuer && keyed.jwks == jwks => return,
             _ => {
                 let settings = Settings { issuer: issuer.to_owned(), leeway: self.leeway, remembered: self.remembered };
                 let verifier = verifier::Verifier::new(settings, Arc::clone(&self.state));
                 verifier.use_keys(keys);
-                self.keyed.store(Some(Arc::new(Keyed { issuer: issuer.to_owned(), verifier })));
+                self.keyed.store(Some(Arc::new(Keyed { issuer: issuer.to_owned(), jwks: jwks.to_owned(), verifier })));
             }
         }
         self.tell(&Event::KeysChanged);

@@ -161,6 +161,7 @@ impl Builder {
             issuer: self.issuer,
             position: String::new(),
             complete_as_of: BootInstant::from_nanos(0),
+            place: 0,
             poisoned: false,
         };
         let following = Arc::new(Following(tokio::spawn(follower.run()).abort_handle()));

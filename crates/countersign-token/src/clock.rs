@@ -72,6 +72,13 @@ impl Moment {
         Self { boot: BootInstant::from_nanos(boot), wall: self.wall.saturating_add_signed(nanos) }
     }
 
+    /// Time by which the two clocks have run apart until `later`.
+    pub fn runs_apart(self, later: Self) -> Duration {
+        let passed = |from: u64, to: u64| i128::from(to) - i128::from(from);
+        let apart = passed(self.wall, later.wall) - passed(self.boot.as_nanos(), later.boot.as_nanos());
+        Duration::from_nanos(u64::try_from(apart.unsigned_abs()).unwrap_or(u64::MAX))
+    }
+
     /// The time from `earlier` to `self`: the larger of what the two clocks say, zero if both say that `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.boot.since(earlier.boot).max(Duration::from_nanos(self.wall.saturating_sub(earlier.wall)))
