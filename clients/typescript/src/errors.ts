@@ -31,8 +31,12 @@ export class Forbidden extends CountersignError {
 
 /** Nothing can be said now: nothing was heard for too long, or the service cannot be reached. Try again. */
 export class Unavailable extends CountersignError {
-  constructor(reason: string) {
+  /** The code of the status of gRPC, where a call has failed. */
+  readonly code: number | undefined
+
+  constructor(reason: string, code?: number) {
     super(`authentication is not available: ${reason}`, reason)
+    this.code = code
   }
 
   override get isOutage(): boolean {
@@ -79,3 +83,5 @@ export const ISSUER_MISMATCH = 'ISSUER_MISMATCH'
 export const SILENT = 'SILENT'
 export const STREAM_ENDED = 'STREAM_ENDED'
 export const CLOSED = 'CLOSED'
+/** The wall clock was set, or the machine was paused, during a stream. */
+export const CLOCK_STEPPED = 'CLOCK_STEPPED'

@@ -1,4 +1,5 @@
 import {
+  CLOCK_STEPPED,
   type CountersignError,
   ISSUER_MISMATCH,
   KEYS_UNREADABLE,
@@ -8,7 +9,7 @@ import {
 } from '../errors.js'
 import { milliseconds, type RevocationMessage, type RevocationsMessage, type WatchRevocationsResponse } from '../messages.js'
 import { Forged, open } from './access-token.js'
-import { check, hasExpired, identify, type Identity, isId, type Principal } from './claims.js'
+import { check, hasExpired, identify, type Identity, isId, malformed, type Principal } from './claims.js'
 import { ClockAhead, type Moment, seconds, since } from './clock.js'
 import { type KeySet, readKeySet } from './keys.js'
 import { Memory } from './memory.js'
@@ -28,6 +29,8 @@ export interface Acceptance {
 
 /** Forged and expired tokens that are remembered. Anybody can send these, so there are few. */
 const REFUSED = 2000
+/** A step of the wall clock during a stream, in milliseconds, after which all would look old to the end of the stream. */
+const STEP = 1000
 /** Revocations that are looked at after a message, for whether they are over. */
 const LOOKED_AT = 5000
 
@@ -100,6 +103,7 @@ export class Knowledge {
     const keyed = this.#keyed
     if (keyed === undefined) throw this.#lack ?? new Unavailable(REVOCATIONS_STALE)
     if (!this.isFresh(now)) throw new Unavailable(this.#poisoned ? UNKNOWN_REVOCATION : REVOCATIONS_STALE)
+    if (typeof token !== 'string') throw malformed()
     const leeway = Math.floor(this.#settings.leeway / 1000)
     const byIssuer = seconds(now.wall + this.#issuerAhead)
     const identity = keyed.verified.get(token) ?? this.#read(keyed, token, leeway, byIssuer)
@@ -143,6 +147,9 @@ export class Knowledge {
       const after = completeAsOf ? milliseconds(completeAsOf) : 0
       this.#publish({ steady: stream.began.steady + after, wall: stream.began.wall + after })
       this.#revocations.evict(now, LOOKED_AT)
+      // Whether it was set, or the machine was paused, cannot be told: a call that begins anew is counted from now.
+      const ahead = now.wall - stream.began.wall - (now.steady - stream.began.steady)
+      if (ahead > STEP) throw new Unavailable(CLOCK_STEPPED)
     }
     return { keysChanged }
   }
