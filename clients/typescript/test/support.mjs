@@ -97,6 +97,7 @@ export class Wire {
   #pairs = new Set()
   #held = false
   #cut = false
+  #losing = false
 
   static async to(url) {
     const wire = new Wire()
@@ -112,7 +113,16 @@ export class Wire {
     if (this.#cut) return pair.forEach((socket) => socket.destroy())
     this.#pairs.add(pair)
     for (const [from, to] of [pair, [far, near]]) {
-      from.on('data', (data) => to.write(data))
+      let lost = 0
+      from.on('data', (data) => {
+        if (from === near || !this.#losing) return to.write(data)
+        lost += data.length
+        // Not only what keeps a connection alive: there was an answer.
+        if (lost > 300) {
+          this.#losing = false
+          pair.forEach((socket) => socket.destroy())
+        }
+      })
       from.on('error', () => {})
       from.on('close', () => {
         to.destroy()
@@ -131,6 +141,15 @@ export class Wire {
   release() {
     this.#held = false
     for (const pair of this.#pairs) pair.forEach((socket) => socket.resume())
+  }
+
+  /** Loses the next answer, and closes its connection. */
+  lose() {
+    this.#losing = true
+  }
+
+  get hasLost() {
+    return !this.#losing
   }
 
   /** Closes all, and lets nobody in. */
