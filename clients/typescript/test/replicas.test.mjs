@@ -219,3 +219,20 @@ test('a service that signs by HS256 is asked, and cannot be followed', async () 
   await caller.revoke({ accessToken: tokens.accessToken })
   await assert.rejects(verifier.verify(tokens.accessToken), { reason: 'TOKEN_REVOKED' })
 })
+
+test('a process ends by itself once its verifier is closed, and not while it waits for one to be ready', async () => {
+  const wire = await wireTo(dev.url)
+  wire.cut()
+  const script = `
+    import { Verifier } from '@countersign/client'
+    const verifier = new Verifier({ endpoints: ['${wire.url}'], onEvent: ({ kind }) => console.log(kind) })
+    await verifier.ready()
+    verifier.close()
+    process.disconnect()
+  `
+  const ended = job.node('--input-type=module', '-e', script)
+  await until('it has tried some times', () => ended.runs() && ended.out.split('lost').length > 5)
+  wire.mend()
+  await until('it ends', () => ended.process.exitCode !== null)
+  assert.equal(ended.process.exitCode, 0, ended.err)
+})

@@ -196,22 +196,24 @@ async function freePort() {
 
 const example = (name) => new URL(`../examples/${name}.mjs`, import.meta.url).pathname
 
-test('the example of Express does what it says', async () => {
-  const listen = `127.0.0.1:${await freePort()}`
-  job.node(example('express'), listen, dev.url)
-  const url = `http://${listen}`
-  await until('it listens', () => asked(url, undefined, '/health').then(({ text }) => text === 'ok', () => false))
-  const { accessToken, refreshToken } = await login()
-  assert.equal((await asked(url)).status, 401)
-  const passes = async () => {
-    const { status, text } = await asked(url, accessToken)
-    assert.ok([200, 503].includes(status))
-    return status === 200 && text
-  }
-  assert.match(await until('a token passes', passes), /^orders of [0-9a-f-]{36}$/)
-  await client.revoke({ refreshToken })
-  await until('it is refused', async () => (await asked(url, accessToken)).status === 401, 1)
-})
+for (const name of ['express', 'fastify']) {
+  test(`the example of ${name} does what it says`, async () => {
+    const listen = `127.0.0.1:${await freePort()}`
+    job.node(example(name), listen, dev.url)
+    const url = `http://${listen}`
+    await until('it listens', () => asked(url, undefined, '/health').then(({ text }) => text === 'ok', () => false))
+    const { accessToken, refreshToken } = await login()
+    assert.equal((await asked(url)).status, 401)
+    const passes = async () => {
+      const { status, text } = await asked(url, accessToken)
+      assert.ok([200, 503].includes(status))
+      return status === 200 && text
+    }
+    assert.match(await until('a token passes', passes), /^orders of [0-9a-f-]{36}$/)
+    await client.revoke({ refreshToken })
+    await until('it is refused', async () => (await asked(url, accessToken)).status === 401, 1)
+  })
+}
 
 test('the example of grpc-js does what it says', async () => {
   const address = `127.0.0.1:${await freePort()}`

@@ -28,7 +28,7 @@ export interface Acceptance {
 }
 
 /** Forged and expired tokens that are remembered. Anybody can send these, so there are few. */
-const REFUSED = 2000
+const REFUSED = 1000
 /** A step of the wall clock during a stream, in milliseconds, after which all would look old to the end of the stream. */
 const STEP = 1000
 /** Revocations that are looked at after a message, for whether they are over. */
@@ -52,7 +52,7 @@ interface Keyed {
   readonly jwks: string
   readonly keys: KeySet
   readonly verified: Memory<Identity>
-  readonly refused: Memory<Identity | Forged>
+  readonly refused: Memory<Identity | 'forged'>
 }
 
 /** Knowledge of keys and revocations, and how fresh it is. It reads no clock and does no I/O. */
@@ -115,7 +115,7 @@ export class Knowledge {
   /** Reads a token and verifies its signature, and remembers both. */
   #read(keyed: Keyed, token: string, leeway: number, now: number): Identity {
     const known = keyed.refused.get(token)
-    if (known instanceof Forged) throw new Forged(false)
+    if (known === 'forged') throw new Forged(false)
     if (known !== undefined) return known
     try {
       const identity = identify(open(token, keyed.keys), keyed.issuer)
@@ -123,7 +123,7 @@ export class Knowledge {
       memory.set(token, identity)
       return identity
     } catch (error) {
-      if (error instanceof Forged && error.costly) keyed.refused.set(token, error)
+      if (error instanceof Forged && error.costly) keyed.refused.set(token, 'forged')
       throw error
     }
   }
