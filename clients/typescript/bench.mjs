@@ -1,6 +1,7 @@
 // What a verification costs, and how long a revoked token lives on: `node bench.mjs [BINARY]`, after `npm run build`.
 import { createPublicKey, verify } from 'node:crypto'
-import { Countersign, Verifier } from '@countersign/client'
+import { Countersign, systemClock, Verifier } from '@countersign/client'
+import { momentOf } from './dist/core/clock.js'
 import { answer, at, CLAIMS, knowing, Signer } from './test/signer.mjs'
 
 const signer = new Signer()
@@ -18,7 +19,10 @@ function measure(name, count, work) {
 }
 
 const token = signer.token()
-const [message, signature] = [Buffer.from(token.slice(0, token.lastIndexOf('.'))), Buffer.from(token.split('.')[2], 'base64url')]
+const [message, signature] = [
+  Buffer.from(token.slice(0, token.lastIndexOf('.'))),
+  Buffer.from(token.split('.')[2], 'base64url'),
+]
 const key = createPublicKey({ key: signer.jwk, format: 'jwk' })
 measure('bare signature', 4000, () => verify(null, message, key, signature))
 const forgetful = knowing([signer.jwk], { remembered: 0 })
@@ -27,6 +31,7 @@ const tokens = Array.from({ length: 1000 }, (_, n) => signer.token({ ...CLAIMS, 
 const knowledge = knowing([signer.jwk], { remembered: 10_000 })
 if (tokens.some((it) => answer(knowledge, it) !== 'OK')) throw new Error('not accepted')
 measure('remembered, the same text', 1_000_000, (n) => knowledge.verify(tokens[n % 1000], 'orders', now))
+measure('both clocks', 1_000_000, () => momentOf(systemClock))
 const headers = tokens.map((it) => Buffer.from(`Bearer ${it}`))
 measure('a text from bytes, alone', 200_000, (n) => headers[n % 1000].latin1Slice(7))
 measure('remembered, a text from bytes', 200_000, (n) => knowledge.verify(headers[n % 1000].latin1Slice(7), 'orders', now))
@@ -38,7 +43,11 @@ if (binary !== undefined) {
   const job = new Job()
   const dev = await job.dev('dev')
   const replica = await job.serve('replica', dev)
-  for (const [name, url] of [['the same replica', dev.url], ['another replica', replica.url]]) await refusals(name, dev, url)
+  for (const [name, url] of [
+    ['the same replica', dev.url],
+    ['another replica', replica.url],
+  ])
+    await refusals(name, dev, url)
   await job.end()
 }
 

@@ -54,7 +54,11 @@ export function connect({ endpoints, tls, serviceToken }: EndpointSettings): End
   return (endpoints as string[]).map((name) => {
     const { target, secure } = parse(name)
     if (tls !== undefined && !secure) throw new Invalid(`${name} has settings of TLS, and begins with http://`)
-    return { name, metadata, client: new AuthService(target, secure ? secured(tls) : credentials.createInsecure(), options(tls)) }
+    return {
+      name,
+      metadata,
+      client: new AuthService(target, secure ? secured(tls) : credentials.createInsecure(), options(tls)),
+    }
   })
 }
 

@@ -11,7 +11,12 @@ export abstract class CountersignError extends Error {
 
   /** True if it may be different in a moment. */
   get isOutage(): boolean {
-    return false
+    return this.statusCode === 503
+  }
+
+  /** The status of HTTP that says this; Express and Fastify answer by it when a handler throws. */
+  get statusCode(): number {
+    return 500
   }
 }
 
@@ -20,12 +25,20 @@ export class Unauthenticated extends CountersignError {
   constructor(reason: string) {
     super(`access token not accepted: ${reason}`, reason)
   }
+
+  override get statusCode(): number {
+    return 401
+  }
 }
 
 /** The token is good, and its user lacks a role, or the caller may not make this call. */
 export class Forbidden extends CountersignError {
   constructor(reason: string) {
     super(`not allowed: ${reason}`, reason)
+  }
+
+  override get statusCode(): number {
+    return 403
   }
 }
 
@@ -39,8 +52,8 @@ export class Unavailable extends CountersignError {
     this.code = code
   }
 
-  override get isOutage(): boolean {
-    return true
+  override get statusCode(): number {
+    return 503
   }
 }
 

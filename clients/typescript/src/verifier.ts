@@ -187,5 +187,14 @@ function principalOf(message: PrincipalMessage): Principal {
   const { userId, sessionId, tokenId, roles, audience, username, issuedAt, expiresAt } = message
   const whole = (time: Timestamp | null) => (time ? Math.floor(milliseconds(time) / 1000) : 0)
   const [issued, expires] = [whole(issuedAt), whole(expiresAt)]
-  return { userId, sessionId, tokenId, roles, audience, username: username || undefined, issuedAt: issued, expiresAt: expires }
+  return {
+    userId,
+    sessionId,
+    tokenId,
+    roles,
+    audience,
+    username: username || undefined,
+    issuedAt: issued,
+    expiresAt: expires,
+  }
 }

@@ -69,7 +69,10 @@ test('another replica is called when one is away or hangs', async () => {
 
 test('a session exchanges its tokens once for all who ask', async () => {
   let exchanges = 0
-  const counted = { refresh: (request) => (exchanges++, client.refresh(request)), revoke: (request) => client.revoke(request) }
+  const counted = {
+    refresh: (request) => (exchanges++, client.refresh(request)),
+    revoke: (request) => client.revoke(request),
+  }
   const session = Session.of(counted, { ...(await login()), accessToken: '' })
   const asked = await Promise.all(Array.from({ length: 50 }, () => session.accessToken()))
   assert.deepEqual([new Set(asked).size, exchanges], [1, 1])
@@ -165,7 +168,11 @@ test('certificates say who is called and who calls', async () => {
   await verifier.ready()
   assert.equal(verifier.verifyNow(accessToken).audience[0], 'internal')
   const known = { ca: server.ca, cert: caller.cert, key: caller.key }
-  const outages = [{ ...known }, { ca: server.ca, serverName: 'auth.test' }, { ...known, ca: undefined, serverName: 'auth.test' }]
+  const outages = [
+    { ...known },
+    { ca: server.ca, serverName: 'auth.test' },
+    { ...known, ca: undefined, serverName: 'auth.test' },
+  ]
   for (const tls of outages) {
     const calls = opens(new Countersign({ endpoints, tls, deadline: 500 }))
     await assert.rejects(calls.getJwks(), { name: 'Unavailable' })

@@ -10,7 +10,8 @@ import { VERSION } from '@countersign/client'
 
 const home = fileURLToPath(new URL('..', import.meta.url))
 const read = (path) => readFileSync(join(home, path), 'utf8')
-const run = (cwd, command, ...words) => execFileSync(command, words, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+const run = (cwd, command, ...words) =>
+  execFileSync(command, words, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
 
 test('the contract in the package is that of the service', () => {
   const names = readdirSync(join(home, '../../proto/countersign/v1')).sort()
@@ -21,7 +22,10 @@ test('the contract in the package is that of the service', () => {
 })
 
 test('the lines of the README are those of the examples, which are run', () => {
-  const blocks = read('README.md').split('```js\n').slice(1, 4).map((block) => block.split('\n```')[0].split('\n'))
+  const blocks = read('README.md')
+    .split('```js\n')
+    .slice(1, 4)
+    .map((block) => block.split('\n```')[0].split('\n'))
   for (const [place, name] of ['express', 'fastify', 'grpc'].entries()) {
     const lines = read(`examples/${name}.mjs`).split('\n')
     for (const line of blocks[place]) assert.ok(lines.includes(line), line)
@@ -63,7 +67,10 @@ test('the package installs into an empty folder', () => {
     for (const wanted of ['dist/index.js', 'dist/index.d.ts', 'protos/countersign/v1/auth.proto', 'LICENSE', 'README.md']) {
       assert.ok(paths.includes(wanted), wanted)
     }
-    assert.ok(paths.every((path) => /^(dist|protos)\/|^(LICENSE|README.md|package.json)$/.test(path)), String(paths))
+    assert.ok(
+      paths.every((path) => /^(dist|protos)\/|^(LICENSE|README.md|package.json)$/.test(path)),
+      String(paths),
+    )
     writeFileSync(join(empty, 'package.json'), '{ "private": true, "type": "module" }')
     const quietly = ['--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline']
     run(empty, 'npm', 'install', ...quietly, `./${filename.replace('@countersign/', 'countersign-')}`)

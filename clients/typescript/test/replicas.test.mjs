@@ -67,7 +67,11 @@ test('what is revoked at one replica is refused by a verifier that follows anoth
   const revoked = performance.now()
   await until('it is refused', () => said(verifier, tokens.accessToken) === 'TOKEN_REVOKED', 2)
   assert.ok(performance.now() - revoked < 1000)
-  await assert.rejects(verifier.verify(tokens.accessToken), { name: 'Unauthenticated', reason: 'TOKEN_REVOKED', isOutage: false })
+  await assert.rejects(verifier.verify(tokens.accessToken), {
+    name: 'Unauthenticated',
+    reason: 'TOKEN_REVOKED',
+    isOutage: false,
+  })
   const kinds = verifier.events.map(({ kind }) => kind)
   assert.deepEqual(kinds, ['keysChanged', 'following', 'accepted', 'refused'])
 })

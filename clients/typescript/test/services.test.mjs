@@ -1,10 +1,20 @@
 // Services that the guards protect, and the examples, over real sockets.
 import assert from 'node:assert/strict'
 import { createServer } from 'node:http'
+import { createServer as createHttp2Server } from 'node:http2'
 import { connect as connectSocket } from 'node:net'
 import { after, before, test } from 'node:test'
 import { Client, credentials as channel, Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js'
-import { callerOf, Countersign, fastifyGuard, fastifyHook, grpcGuard, httpGuard, Session, sessionInterceptor } from '@countersign/client'
+import {
+  callerOf,
+  Countersign,
+  fastifyGuard,
+  fastifyHook,
+  grpcGuard,
+  httpGuard,
+  Session,
+  sessionInterceptor,
+} from '@countersign/client'
 import { Verifier } from '@countersign/client'
 import express from 'express'
 import fastify from 'fastify'
@@ -42,7 +52,9 @@ async function listening(handler) {
 async function asked(url, token, path = '/orders') {
   const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
   const answer = await fetch(url + path, { headers })
-  const [reason, challenge, retry] = ['countersign-reason', 'www-authenticate', 'retry-after'].map((it) => answer.headers.get(it))
+  const [reason, challenge, retry] = ['countersign-reason', 'www-authenticate', 'retry-after'].map((it) =>
+    answer.headers.get(it),
+  )
   return { status: answer.status, text: await answer.text(), reason, challenge, retry }
 }
 
@@ -52,7 +64,10 @@ function raw(url, lines) {
   return new Promise((resolve, reject) => {
     const socket = connectSocket(Number(port), hostname)
     let text = ''
-    socket.on('data', (data) => (text += data)).on('close', () => resolve(text)).on('error', reject)
+    socket
+      .on('data', (data) => (text += data))
+      .on('close', () => resolve(text))
+      .on('error', reject)
     socket.write(['GET /orders HTTP/1.1', 'host: x', 'connection: close', ...lines, '', ''].join('\r\n'))
   })
 }
@@ -74,10 +89,14 @@ async function isGuarded(url) {
   assert.match(await raw(url, [header, header.replace('authorization', 'Authorization')]), /^HTTP\/1.1 401/)
   assert.match(await raw(url, [`${header}é`]), /^HTTP\/1.1 401/)
   await client.revoke({ refreshToken })
-  const refused = await until('it is refused', async () => {
-    const answer = await asked(url, accessToken)
-    return answer.status === 401 ? answer : undefined
-  }, 2)
+  const refused = await until(
+    'it is refused',
+    async () => {
+      const answer = await asked(url, accessToken)
+      return answer.status === 401 ? answer : undefined
+    },
+    2,
+  )
   assert.equal(refused.challenge, 'Bearer error="invalid_token", error_description="TOKEN_REVOKED"')
   assert.equal((await asked(url, accessToken, '/away')).status, 503)
   const outage = await asked(url, accessToken, '/away')
@@ -184,7 +203,34 @@ test('grpc-js is guarded, and a session attaches its token to calls', async () =
   await until('it is refused', refused, 2)
   const ended = Session.of(client, { ...session.tokens(), accessToken: '' })
   const error = await called(address, '/shop.Orders/List', { interceptors: [sessionInterceptor(ended)] })
-  assert.deepEqual([error.code, error.metadata.get('countersign-reason')[0]], [status.UNAUTHENTICATED, 'REFRESH_TOKEN_INVALID'])
+  assert.deepEqual(
+    [error.code, error.metadata.get('countersign-reason')[0]],
+    [status.UNAUTHENTICATED, 'REFRESH_TOKEN_INVALID'],
+  )
+})
+
+test('calls of gRPC are refused by a status over HTTP/2 too', async () => {
+  const guard = httpGuard(verifier, { audience: 'wages' })
+  const server = createHttp2Server((request, response) => guard(request, response, () => response.end()))
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
+  closes.push(() => server.close())
+  const { accessToken } = await login()
+  for (const [token, reason] of [
+    [undefined, 'TOKEN_MISSING'],
+    [accessToken, 'TOKEN_AUDIENCE_MISMATCH'],
+  ]) {
+    const error = await called(`127.0.0.1:${server.address().port}`, '/shop.Orders/List', { token })
+    assert.deepEqual([error.code, error.details], [status.UNAUTHENTICATED, 'access token not accepted'])
+    assert.deepEqual(error.metadata.get('countersign-reason'), [reason])
+    assert.ok(error.metadata.get('grpc-status-details-bin')[0].includes(reason))
+  }
+})
+
+test('a handler that nobody guards gets no caller', async () => {
+  const app = express()
+  app.set('env', 'test')
+  app.get('/orders', (request, response) => response.send(callerOf(request).userId))
+  assert.equal((await asked(await listening(app))).status, 401)
 })
 
 /** A free port, as far as anybody knows. */
@@ -201,7 +247,12 @@ for (const name of ['express', 'fastify']) {
     const listen = `127.0.0.1:${await freePort()}`
     job.node(example(name), listen, dev.url)
     const url = `http://${listen}`
-    await until('it listens', () => asked(url, undefined, '/health').then(({ text }) => text === 'ok', () => false))
+    await until('it listens', () =>
+      asked(url, undefined, '/health').then(
+        ({ text }) => text === 'ok',
+        () => false,
+      ),
+    )
     const { accessToken, refreshToken } = await login()
     assert.equal((await asked(url)).status, 401)
     const passes = async () => {

@@ -6,11 +6,21 @@ export const NOW = 1_800_000_000
 export const USER = '01890a5d-ac96-774b-bcce-b302099a8057'
 export const SESSION = '01890a5d-ac96-774b-bcce-b302099a8059'
 
-export const b64 = (data) => Buffer.from(typeof data === 'object' && !Buffer.isBuffer(data) ? JSON.stringify(data) : data).toString('base64url')
+export const b64 = (data) =>
+  Buffer.from(typeof data === 'object' && !Buffer.isBuffer(data) ? JSON.stringify(data) : data).toString('base64url')
 
 export const CLAIMS = {
-  iss: 'i', sub: USER, aud: ['orders'], exp: NOW + 600, iat: NOW - 10, jti: 'j', client_id: 'c', auth_time: NOW - 100, sid: SESSION,
-  epoch: 3, roles: ['clerk'],
+  iss: 'i',
+  sub: USER,
+  aud: ['orders'],
+  exp: NOW + 600,
+  iat: NOW - 10,
+  jti: 'j',
+  client_id: 'c',
+  auth_time: NOW - 100,
+  sid: SESSION,
+  epoch: 3,
+  roles: ['clerk'],
 }
 
 export class Signer {
@@ -40,13 +50,17 @@ export const at = (steady, wall = steady) => ({ steady: steady * 1000, wall: (NO
 /** What knows these keys, and is fresh at the start. */
 export function knowing(keys, settings = {}) {
   const knowledge = new Knowledge({ maxStaleness: 10_000, leeway: 0, remembered: 100, ...settings })
-  const stream = new Stream(at(0))
+  let stream = new Stream(at(0))
+  const again = (now) => {
+    stream = new Stream(now)
+    stream.hasKeys = true
+  }
   const tell = (event, content, now = at(0)) => knowledge.hear(stream, { event, [event]: content }, now)
   const learn = (keys) => tell('keys', { jwks: JSON.stringify({ keys }), issuer: 'i' })
   const beat = (after, now = at(after)) => tell('heartbeat', { completeAsOf: time(after), sentAt: null }, now)
   learn(keys)
   beat(0)
-  return Object.assign(knowledge, { stream, tell, learn, beat })
+  return Object.assign(knowledge, { again, tell, learn, beat })
 }
 
 /** The answer about a token: OK or the reason. */

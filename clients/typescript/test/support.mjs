@@ -42,7 +42,11 @@ export class Job {
   async serve(name, dev, ...settings) {
     const database = ['--database-url', dev.facts.database_url, '--master-key-file', dev.facts.master_key_file]
     const server = this.#spawn(name, 'serve', '--log-format', 'json', '--lame-duck', '0s', ...database, ...settings)
-    const lines = () => server.err.split('\n').slice(0, -1).map((line) => JSON.parse(line).fields)
+    const lines = () =>
+      server.err
+        .split('\n')
+        .slice(0, -1)
+        .map((line) => JSON.parse(line).fields)
     const serving = () => server.runs() && lines().find(({ message }) => message === 'serving')
     const { grpc } = await until(`${name} serves`, serving, 60)
     return Object.assign(server, { url: `http://${grpc}` })

@@ -16,7 +16,11 @@ import {
   Verifier,
 } from '@countersign/client'
 
-const verifier = new Verifier({ endpoints: ['http://127.0.0.1:9'], fallback: 'ask', onEvent: (event) => event.kind === 'lost' })
+const verifier = new Verifier({
+  endpoints: ['http://127.0.0.1:9'],
+  fallback: 'ask',
+  onEvent: (event) => event.kind === 'lost',
+})
 const web = express()
 web.use(httpGuard(verifier, { public: ['/health'], at: { '/admin': { roles: ['admin'] } } }))
 web.get('/admin', httpGuard(verifier, { roles: ['admin'] }), (request, response) => {

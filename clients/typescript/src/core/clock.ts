@@ -43,7 +43,9 @@ export class ClockAhead {
   #samples: number[] = []
   #last: Moment | undefined
 
-  /** Takes in what the service's clock was when it sent a heartbeat. Gives the milliseconds by which it is ahead of this machine's. */
+  /**
+   * Takes in what the service's clock was when it sent a heartbeat. Gives the milliseconds by which it is ahead of this machine's.
+   */
   hear(sentAt: number, now: Moment): number {
     if (this.#last !== undefined) {
       const stepped = now.wall - this.#last.wall - (now.steady - this.#last.steady)

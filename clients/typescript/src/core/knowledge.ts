@@ -29,7 +29,7 @@ export interface Acceptance {
 
 /** Forged and expired tokens that are remembered. Anybody can send these, so there are few. */
 const REFUSED = 1000
-/** A step of the wall clock during a stream, in milliseconds, after which all would look old to the end of the stream. */
+/** Milliseconds by which the two clocks may run apart during a stream. */
 const STEP = 1000
 /** Revocations that are looked at after a message, for whether they are over. */
 const LOOKED_AT = 5000
@@ -143,13 +143,15 @@ export class Knowledge {
       this.#apply(message.additions, now)
     } else if (message.event === 'heartbeat' && message.heartbeat && stream.hasKeys) {
       const { completeAsOf, sentAt } = message.heartbeat
+      // The clocks ran apart: the machine slept, or one was set. What is counted from the call of this stream means nothing then.
+      const apart = now.wall - stream.began.wall - (now.steady - stream.began.steady)
+      if (Math.abs(apart) > STEP) throw new Unavailable(CLOCK_STEPPED)
       if (sentAt) this.#issuerAhead = stream.clock.hear(milliseconds(sentAt), now)
       const after = completeAsOf ? milliseconds(completeAsOf) : 0
-      this.#publish({ steady: stream.began.steady + after, wall: stream.began.wall + after })
+      const { steady, wall } = stream.began
+      // Nothing is known of what is to come.
+      this.#publish({ steady: Math.min(steady + after, now.steady), wall: Math.min(wall + after, now.wall) })
       this.#revocations.evict(now, LOOKED_AT)
-      // Whether it was set, or the machine was paused, cannot be told: a call that begins anew is counted from now.
-      const ahead = now.wall - stream.began.wall - (now.steady - stream.began.steady)
-      if (ahead > STEP) throw new Unavailable(CLOCK_STEPPED)
     }
     return { keysChanged }
   }
