@@ -39,7 +39,7 @@ export interface VerifierSettings extends EndpointSettings {
   readonly issuer?: string | undefined
   /** The bound: no token is accepted that was revoked longer ago. 10,000 unless set. */
   readonly maxStaleness?: number | undefined
-  /** The grace past a token's expiry, in whole seconds of milliseconds; none unless set. */
+  /** The grace past a token's expiry, of which whole seconds count; none unless set. */
   readonly leeway?: number | undefined
   /** The number of verified tokens that are remembered, so that their signatures are not verified again; 10,000 unless set. */
   readonly remembered?: number | undefined
