@@ -5,7 +5,7 @@ import { Countersign, Verifier } from '@countersign/client'
 import { Job, until, Wire } from './support.mjs'
 
 const job = new Job()
-let dev, replica, client, credentials
+let dev, replica, client, credentials, patient, patientSince
 const opened = []
 
 before(async () => {
@@ -14,6 +14,8 @@ before(async () => {
   client = new Countersign({ endpoints: [dev.url] })
   opened.push(client)
   credentials = { username: dev.facts.username, password: dev.facts.password }
+  patient = verifierOf([replica.url, dev.url])
+  patientSince = performance.now()
 })
 after(async () => {
   opened.forEach((it) => it.close())
@@ -239,4 +241,11 @@ test('a process ends by itself once its verifier is closed, and not while it wai
   wire.mend()
   await until('it ends', () => ended.process.exitCode !== null)
   assert.equal(ended.process.exitCode, 0, ended.err)
+})
+
+test('a replica that speaks is not left', async () => {
+  await until('it could have been left', () => performance.now() > patientSince + 5000)
+  assert.ok(patient.isFresh)
+  const kinds = patient.events.map(({ kind }) => kind).filter((kind) => kind !== 'keysChanged')
+  assert.deepEqual(kinds, ['following'])
 })

@@ -89,6 +89,7 @@ test('claims are spelled as the service reads them', () => {
   const bytes = Buffer.from(JSON.stringify({ ...CLAIMS, more: 'MARK' }))
   bytes[bytes.indexOf('MARK')] = 0xff
   assert.equal(answer(knowledge, signer.token(bytes)), MALFORMED)
+  assert.equal(answer(knowledge, signer.token({ ...CLAIMS, iat: NOW + 30, exp: NOW + 20 })), MALFORMED, 'a life below zero')
   const names = ['x5u', 'x5c', 'x5t', 'enc', 'zip', 'cty', '__proto__']
   for (const name of names) {
     const header = `{"alg":"EdDSA","kid":"k","typ":"at+jwt","${name}":[]}`
