@@ -80,8 +80,13 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(string(item) for item in value)
 
 
+def is_id(text: str) -> bool:
+    """True for the one spelling of an id."""
+    return _ID.fullmatch(text) is not None
+
+
 def _id(value: Any) -> str:
-    if not _ID.fullmatch(string(value)):
+    if not is_id(string(value)):
         raise Malformed("no id")
     return value
 
