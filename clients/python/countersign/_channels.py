@@ -54,12 +54,11 @@ class Connection:
         """Begins to hear of revocations."""
         return self._watch(pb.WatchRevocationsRequest(position=position), metadata=self._metadata)
 
-    def call(self, method: str, request: Any, timeout: float) -> Any:
-        """Makes a call."""
+    def call(self, method: str, request: Any, kind: Any, timeout: float) -> Any:
+        """Makes a call, whose answer is of a kind."""
         call = self._methods.get(method)
         if call is None:
-            answer = getattr(pb, f"{method}Response")
-            call = self._channel.unary_unary(_SERVICE + method, type(request).SerializeToString, answer.FromString)
+            call = self._channel.unary_unary(_SERVICE + method, type(request).SerializeToString, kind.FromString)
             self._methods[method] = call
         return call(request, timeout=timeout, metadata=self._metadata)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -16,6 +16,7 @@ from .errors import CountersignError, Unavailable, of_status
 # Rounds through all replicas.
 _ROUNDS = 2
 _PAUSE = 0.05
+_A = TypeVar("_A")
 
 
 class Countersign:
@@ -51,33 +52,33 @@ class Countersign:
 
     def login(self, **fields: Any) -> pb.LoginResponse:
         """Checks a password and opens a session. A lost answer leaves a session that nobody holds."""
-        return self._call("Login", pb.LoginRequest(**fields))
+        return self._call("Login", pb.LoginRequest(**fields), pb.LoginResponse)
 
     def verify(self, **fields: Any) -> pb.VerifyResponse:
         """Asks the service whose an access token is. A Verifier knows that without a call."""
-        return self._call("Verify", pb.VerifyRequest(**fields))
+        return self._call("Verify", pb.VerifyRequest(**fields), pb.VerifyResponse)
 
     def verify_batch(self, **fields: Any) -> pb.VerifyBatchResponse:
         """Asks the service whose many access tokens are."""
-        return self._call("VerifyBatch", pb.VerifyBatchRequest(**fields))
+        return self._call("VerifyBatch", pb.VerifyBatchRequest(**fields), pb.VerifyBatchResponse)
 
     def refresh(self, **fields: Any) -> pb.RefreshResponse:
         """Exchanges a refresh token. A lost answer is asked for again with the same token."""
-        return self._call("Refresh", pb.RefreshRequest(**fields))
+        return self._call("Refresh", pb.RefreshRequest(**fields), pb.RefreshResponse)
 
     def revoke(self, **fields: Any) -> pb.RevokeResponse:
         """Ends sessions."""
-        return self._call("Revoke", pb.RevokeRequest(**fields))
+        return self._call("Revoke", pb.RevokeRequest(**fields), pb.RevokeResponse)
 
     def list_sessions(self, **fields: Any) -> pb.ListSessionsResponse:
         """Lists the live sessions of a user."""
-        return self._call("ListSessions", pb.ListSessionsRequest(**fields))
+        return self._call("ListSessions", pb.ListSessionsRequest(**fields), pb.ListSessionsResponse)
 
     def get_jwks(self) -> pb.GetJwksResponse:
         """Reads the public keys."""
-        return self._call("GetJwks", pb.GetJwksRequest())
+        return self._call("GetJwks", pb.GetJwksRequest(), pb.GetJwksResponse)
 
-    def _call(self, method: str, request: Any) -> Any:
+    def _call(self, method: str, request: Any, kind: type[_A]) -> _A:
         until = time.monotonic() + self._deadline
         count, first = len(self._connections), self._preferred
         last: CountersignError = Unavailable("UNREACHABLE")
@@ -91,7 +92,7 @@ class Countersign:
                 break
             try:
                 # One that hangs leaves time for the others.
-                answer = self._connections[place].call(method, request, left / 2 if count > 1 else left)
+                answer: _A = self._connections[place].call(method, request, kind, left / 2 if count > 1 else left)
                 self._preferred = place
                 return answer
             except grpc.RpcError as status:

@@ -86,9 +86,10 @@ def is_id(text: str) -> bool:
 
 
 def _id(value: Any) -> str:
-    if not is_id(string(value)):
+    found = string(value)
+    if not is_id(found):
         raise Malformed("no id")
-    return value
+    return found
 
 
 def _principal(claims: dict[str, Any], issuer: str) -> Principal:

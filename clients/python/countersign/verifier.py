@@ -147,15 +147,15 @@ class Verifier:
         for connection in self._connections:
             try:
                 left = min(until - time.monotonic(), share)
-                answer = connection.call("Verify", request, max(left, 0.001))
+                answer = connection.call("Verify", request, pb.VerifyResponse, max(left, 0.001))
                 if answer.HasField("principal"):
                     return _principal(answer.principal)
             except grpc.RpcError as status:
-                error = of_status(status)
+                said = of_status(status)
                 # What is not about the token befell this service's own call.
-                if isinstance(error, Unauthenticated) and error.reason.startswith("TOKEN_"):
-                    raise error from None
-                last = Unavailable(error.reason)
+                if isinstance(said, Unauthenticated) and said.reason.startswith("TOKEN_"):
+                    raise said from None
+                last = Unavailable(said.reason)
             except ValueError:
                 last = Unavailable("CLOSED")
         raise last
