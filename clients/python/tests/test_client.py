@@ -173,6 +173,6 @@ def test_a_token_is_exchanged_at_seven_tenths_of_its_life(hasty, alice):
         first = session.access_token()
         life = session._tokens.expires_at - session._tokens.refresh_at
         # By whole seconds, it may be a second less.
-    assert 2.6 < life < 3.1
+        assert 2.6 < life < 3.1
         took = until_true("it is another", lambda: session.access_token() != first, 9)
         assert 6 < took < 8

@@ -48,11 +48,12 @@ def test_asyncio_does_the_same(dev, alice):
 
 def test_what_is_revoked_at_one_replica_is_refused_by_who_follows_another(dev, replica, alice, verifier_of):
     verifier = verifier_of(replica)
-    for by in ("refresh_token", "user_id"):
-        tokens = alice.login()
-        verifier.verify(tokens.access_token)
-        dev.client.call("Revoke", **{by: tokens.refresh_token if by == "refresh_token" else alice.id})
-        until_true("it is refused", lambda: reason_of(verifier.verify, tokens.access_token) == "TOKEN_REVOKED", 1)
+    first, second = alice.login(), alice.login()
+    for tokens, ended in ((first, {"refresh_token": first.refresh_token}), (second, {"user_id": alice.id})):
+        token = tokens.access_token
+        verifier.verify(token)
+        dev.client.call("Revoke", **ended)
+        until_true("it is refused", lambda token=token: reason_of(verifier.verify, token) == "TOKEN_REVOKED", 1)
     verifier.verify(alice.login().access_token)
 
 
