@@ -11,8 +11,11 @@ class Malformed(ValueError):
     """The text is not what it should be."""
 
 
-class _Pairs(list):
-    """The members of an object, in order."""
+class _Pairs:
+    """The members of an object, in order. It is no list, so that no object is taken for one."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        self.pairs = pairs
 
 
 def _whole(text: str) -> int | float:
@@ -32,8 +35,8 @@ def members(text: str) -> dict[str, Any]:
         raise Malformed("no JSON") from error
     if not isinstance(pairs, _Pairs):
         raise Malformed("no object")
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    found = dict(pairs.pairs)
+    if len(found) != len(pairs.pairs):
         raise Malformed("a name comes twice")
     return found
 

@@ -91,11 +91,11 @@ class Knowledge:
         for said in revocations:
             subject = said.WhichOneof("subject")
             until = said.expires_at.seconds + 1 if said.HasField("expires_at") else at.wall + RETENTION
-            if subject == "session_id":
+            if subject == "session_id" and tokens.is_id(said.session_id):
                 self._index.end_session(said.session_id, until, at)
-            elif subject == "user":
+            elif subject == "user" and tokens.is_id(said.user.user_id):
                 self._index.end_user(said.user.user_id, said.user.least_epoch, until, at)
-            elif subject == "opened_before":
+            elif subject == "opened_before" and said.opened_before.seconds >= 0:
                 self._index.end_opened_before(said.opened_before.seconds)
             else:
                 # The contract: no token is accepted until a version runs that knows what was meant.

@@ -80,10 +80,16 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(string(item) for item in value)
 
 
+def is_id(text: str) -> bool:
+    """True for the one spelling of an id."""
+    return _ID.fullmatch(text) is not None
+
+
 def _id(value: Any) -> str:
-    if not _ID.fullmatch(string(value)):
+    found = string(value)
+    if not is_id(found):
         raise Malformed("no id")
-    return value
+    return found
 
 
 def _principal(claims: dict[str, Any], issuer: str) -> Principal:

@@ -1,0 +1,144 @@
+"""Verifiers and real servers: revocations, outages, keys."""
+
+import asyncio
+import base64
+import gc
+import json
+import threading
+import time
+
+import pytest
+
+from actors import User
+from conftest import url
+from helpers import outage_of, reason_of, until_true
+
+from countersign import Demand, Forbidden, Unauthenticated, Unavailable, Verifier
+
+BOUND = 3
+
+
+def test_a_token_says_whose_it_is(dev, alice, verifier_of):
+    seen = []
+    verifier = verifier_of(dev, audience="internal", on_event=lambda event: seen.append((event.kind, event.reason)))
+    tokens = alice.login()
+    caller = verifier.verify(tokens.access_token)
+    assert (caller.user_id, caller.session_id, caller.roles) == (alice.id, tokens.session_id, ("reader",))
+    assert verifier.verify(tokens.access_token, Demand(roles=("reader",))) == caller
+    with pytest.raises(Forbidden, match="ROLE_MISSING"):
+        verifier.verify(tokens.access_token, Demand(roles=("writer",)))
+    assert reason_of(verifier.verify, tokens.access_token, Demand(audience="payroll")) == "TOKEN_AUDIENCE_MISMATCH"
+    assert reason_of(verifier.verify, "no.token") == "TOKEN_MALFORMED"
+    assert reason_of(verifier.verify, tokens.access_token[:-8] + "AAAAAAAA") == "TOKEN_SIGNATURE_INVALID"
+    kinds = [kind for kind, _ in seen]
+    assert kinds == ["accepted", "accepted", "refused", "refused", "refused", "refused"], seen
+
+
+def test_asyncio_does_the_same(dev, alice):
+    async def story():
+        with Verifier(url(dev)) as verifier:
+            await verifier.aready(10)
+            tokens = alice.login()
+            assert (await verifier.averify(tokens.access_token)).user_id == alice.id
+            with pytest.raises(Unauthenticated):
+                await verifier.averify("no.token")
+
+    asyncio.run(story())
+
+
+def test_what_is_revoked_at_one_replica_is_refused_by_who_follows_another(dev, replica, alice, verifier_of):
+    verifier = verifier_of(replica)
+    first, second = alice.login(), alice.login()
+    for tokens, ended in ((first, {"refresh_token": first.refresh_token}), (second, {"user_id": alice.id})):
+        token = tokens.access_token
+        verifier.verify(token)
+        dev.client.call("Revoke", **ended)
+        until_true("it is refused", lambda token=token: reason_of(verifier.verify, token) == "TOKEN_REVOKED", 1)
+    verifier.verify(alice.login().access_token)
+
+
+@pytest.mark.parametrize("how", ["cut", "silent"])
+def test_an_outage_keeps_the_bound(how, dev, alice, relay, verifier_of):
+    lost = []
+    verifier = verifier_of(relay, max_staleness=BOUND, on_event=lambda e: e.kind == "lost" and lost.append(e.reason))
+    tokens = alice.login()
+    verifier.verify(tokens.access_token)
+    with getattr(relay, how)():
+        began = time.monotonic()
+        dev.client.call("Revoke", refresh_token=tokens.refresh_token)
+        stale = lambda: outage_of(verifier.verify, tokens.access_token) == "REVOCATIONS_STALE"  # noqa: E731
+        until_true("it is an outage", stale, BOUND + 0.3)
+        assert time.monotonic() - began <= BOUND + 0.3
+        assert not verifier.is_fresh
+        until_true("the loss is told", lambda: lost, 5)
+    until_true("it hears again", lambda: verifier.is_fresh, 6)
+    assert reason_of(verifier.verify, tokens.access_token) == "TOKEN_REVOKED"
+    verifier.verify(alice.login().access_token)
+
+
+def test_another_replica_is_followed_when_one_is_silent(dev, replica, alice, relay, verifier_of, monkeypatch):
+    monkeypatch.setattr("countersign._follow.random.randrange", lambda count: 0)
+    verifier = verifier_of(relay, replica)
+    fails = []
+    with relay.silent():
+        tokens = alice.login()
+        ended = time.monotonic() + 5
+        while time.monotonic() < ended:
+            fails += [reason] if (reason := reason_of(verifier.verify, tokens.access_token)) else []
+            threading.Event().wait(0.02)
+        assert fails == []
+        replica.client.call("Revoke", refresh_token=tokens.refresh_token)
+        until_true("it is refused", lambda: reason_of(verifier.verify, tokens.access_token) == "TOKEN_REVOKED", 1)
+
+
+def test_a_killed_key_verifies_nothing(job, verifier_of):
+    server = job.dev("killed")
+    user = User(server.client, "bob")
+    verifier = verifier_of(server)
+    token = user.login().access_token
+    verifier.verify(token)
+    header = token.partition(".")[0]
+    kid = json.loads(base64.urlsafe_b64decode(header + "=" * (-len(header) % 4)))["kid"]
+    database = ["--database-url", server.facts["database_url"], "--master-key-file", server.facts["master_key_file"]]
+    done = job.command("keys", "kill", kid, *database)
+    assert done.returncode == 0, done.stderr
+    until_true("it is refused", lambda: reason_of(verifier.verify, token) == "TOKEN_SIGNATURE_INVALID", 3)
+    until_true("others are accepted", lambda: reason_of(verifier.verify, user.login().access_token) is None, 3)
+
+
+def test_hs256_is_asked_about(job, verifier_of):
+    server = job.dev("secret", "--signing-algorithm", "HS256")
+    user = User(server.client, "carol", roles=["reader"])
+    with pytest.raises(Unavailable, match="SIGNING_KEY_SECRET"):
+        verifier_of(server)
+    asking = verifier_of(server, fallback="ask")
+    tokens = user.login()
+    caller = asking.verify(tokens.access_token)
+    assert (caller.user_id, caller.session_id, caller.roles) == (user.id, tokens.session_id, ("reader",))
+    assert asyncio.run(asking.averify(tokens.access_token)) == caller
+    server.client.call("Revoke", refresh_token=tokens.refresh_token)
+    assert reason_of(asking.verify, tokens.access_token) == "TOKEN_REVOKED"
+    assert reason_of(asking.verify, "é") == "TOKEN_MALFORMED"
+    assert reason_of(asking.verify, "\ud800") == "TOKEN_MALFORMED"
+
+
+def test_asking_a_service_that_is_away_is_an_outage(relay, alice, verifier_of):
+    asking = verifier_of(relay, fallback="ask", ready=False)
+    with relay.silent():
+        began = time.monotonic()
+        assert outage_of(asking.verify, alice.login().access_token) is not None
+        assert time.monotonic() - began < 2.5
+
+
+def test_another_issuer_is_not_believed(dev, alice, verifier_of):
+    verifier = verifier_of(dev, issuer="https://elsewhere.example.com", ready=False)
+    until_true("it says why", lambda: outage_of(verifier.verify, alice.login().access_token) == "ISSUER_MISMATCH", 5)
+
+
+def test_nothing_runs_on_after_the_last_reference(dev):
+    before = threading.active_count()
+    verifier = Verifier(url(dev))
+    verifier.ready(10)
+    del verifier
+    gc.collect()
+    until_true("its threads end", lambda: threading.active_count() <= before, 5)
