@@ -99,7 +99,7 @@ impl Proxies {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those that may accept tokens, with their streams and lives.
+    /// The proxies that may accept tokens, with their streams.
     fn current(&self, now: Instant) -> Vec<(u64, Proxy)> {
         let mut known = self.known();
         let accepts = |proxy: &Proxy| proxy.state.accepts_until.is_some_and(|end| now < end + LATE);
