@@ -275,6 +275,21 @@ mod tests {
         }
     }
 
+    /// Envoy would verify all tokens of one provider, add the claims of each to the request, and hold one against the lists.
+    #[test]
+    fn a_provider_takes_tokens_from_one_place() {
+        let rules = TokenRules {
+            issuer: "countersign".to_owned(),
+            audiences: vec!["internal".to_owned()],
+            jwks: "{}".to_owned(),
+            cookie: "access".to_owned(),
+        };
+        let filter = at(&tokens(&rules), &[2]);
+        let providers: Vec<_> = all(&filter, 1).iter().map(|entry| at(entry, &[2])).collect();
+        let places = |provider: &Vec<u8>| (all(provider, 6).len(), all(provider, 13).len());
+        assert_eq!(providers.iter().map(places).collect::<Vec<_>>(), [(1, 0), (0, 1)]);
+    }
+
     #[test]
     fn nothing_is_refused_when_nothing_has_ended() {
         let user = UserId(Uuid::from_u128(1));
