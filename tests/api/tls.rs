@@ -7,6 +7,7 @@ use std::{
 };
 
 use countersign::grpc::v1::{GetJwksRequest, LoginRequest, VerifyRequest, auth_service_client::AuthServiceClient};
+use countersign_client::{Endpoints, Fallback, Verifier};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
@@ -61,12 +62,17 @@ impl Tls {
         self.key.write(key);
     }
 
-    fn endpoint(&self, identity: Option<&Certificate>) -> Endpoint {
+    fn tls(&self, identity: Option<&Certificate>) -> ClientTlsConfig {
         let ca = transport::Certificate::from_pem(&self.servers.pem);
-        let mut tls = ClientTlsConfig::new().ca_certificate(ca).domain_name(NAME);
-        if let Some(Certificate { pem, key }) = identity {
-            tls = tls.identity(transport::Identity::from_pem(pem, key));
+        let tls = ClientTlsConfig::new().ca_certificate(ca).domain_name(NAME);
+        match identity {
+            Some(Certificate { pem, key }) => tls.identity(transport::Identity::from_pem(pem, key)),
+            None => tls,
         }
+    }
+
+    fn endpoint(&self, identity: Option<&Certificate>) -> Endpoint {
+        let tls = self.tls(identity);
         let endpoint = Endpoint::from_shared(format!("https://{}", self.process.grpc_addr)).expect("endpoint");
         endpoint.tls_config(tls).expect("configured")
     }
@@ -110,6 +116,23 @@ async fn both_ports_speak_tls_and_not_plaintext() {
     let mut answer = Vec::new();
     drop(http.read_to_end(&mut answer).await);
     assert!(!answer.starts_with(b"HTTP/1.1"), "an alert of TLS, if anything");
+}
+
+/// The client library, which is nobody without a certificate: then nothing can be said of any token.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_library_speaks_tls_and_has_a_certificate() {
+    let server = Tls::start(&["--tls-client-auth", "required"]).await;
+    let certificate = server.clients.issue(&[CALLER]);
+    let endpoints = |identity: Option<&Certificate>| {
+        let urls = [format!("https://{}", server.process.grpc_addr)];
+        Endpoints::new(urls).and_then(|endpoints| endpoints.tls(&server.tls(identity))).expect("settings")
+    };
+    let known = Verifier::builder(endpoints(Some(&certificate))).start();
+    timeout(Duration::from_secs(20), known.ready()).await.expect("in time").expect("ready");
+    let error = known.verify("a.b.c").await.expect_err("no token");
+    assert_eq!(error.reason(), "TOKEN_MALFORMED");
+    let nobody = Verifier::builder(endpoints(None)).fallback(Fallback::RemoteVerify).start();
+    assert!(nobody.verify("a.b.c").await.expect_err("not served").is_outage());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,13 +6,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
 
 from ._json import Malformed, decoded
 
-RSA_BYTES = range(256, 1025)
+RSA_BITS = range(2048, 8193)
 
 
 class Key:
@@ -51,9 +51,11 @@ def _p256(jwk: dict[str, Any]) -> Callable[[bytes, bytes], None]:
 
 def _rsa(jwk: dict[str, Any]) -> Callable[[bytes, bytes], None]:
     n, e = decoded(jwk["n"]), decoded(jwk["e"])
-    if len(n) not in RSA_BYTES:
+    modulus = int.from_bytes(n, "big")
+    # By bits: zeros before a short one make it no longer.
+    if modulus.bit_length() not in RSA_BITS:
         raise Malformed("too short or too long")
-    key = rsa.RSAPublicNumbers(int.from_bytes(e, "big"), int.from_bytes(n, "big")).public_key()
+    key = rsa.RSAPublicNumbers(int.from_bytes(e, "big"), modulus).public_key()
     return lambda signature, message: key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
 
 
@@ -68,15 +70,16 @@ def read(jwks: str) -> dict[str, Key]:
     """Reads a key set. Keys without a name, and those of other kinds, are passed over."""
     try:
         listed = json.loads(jwks)["keys"]
-        assert isinstance(listed, list)
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise Malformed("no key set") from error
+    if not isinstance(listed, list):
+        raise Malformed("no key set")
     found: dict[str, Key] = {}
     for jwk in listed:
         try:
             make = _KINDS[(jwk["alg"], jwk["kty"], jwk.get("crv") if jwk["kty"] != "RSA" else None)]
             if isinstance(jwk["kid"], str):
                 found[jwk["kid"]] = Key(jwk["alg"], make(jwk))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm):
             continue
     return found

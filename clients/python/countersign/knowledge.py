@@ -14,6 +14,8 @@ from .revocations import RETENTION, Index
 from .tokens import Principal
 
 _STALE = "REVOCATIONS_STALE"
+# Seconds by which the two clocks of this machine may run apart during a stream: more is a step, or a machine that was paused.
+APART = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class Knowledge:
         """Takes in a message. It raises when the stream has to be given up."""
         if self.poisoned:
             raise Unavailable("UNKNOWN_REVOCATION")
+        # Moments are counted from when the call began: by clocks that have run apart since then they mean nothing.
+        if abs((at.wall - stream.began.wall) - (at.boot - stream.began.boot)) > APART:
+            raise Unavailable("CLOCK_STEPPED")
         event = message.WhichOneof("event")
         if event == "keys":
             self._use_keys(message.keys)
@@ -77,7 +82,9 @@ class Knowledge:
             beat = message.heartbeat
             if beat.HasField("sent_at"):
                 self._issuer_ahead = stream.ahead.hear(beat.sent_at.seconds + beat.sent_at.nanos / 1e9, at)
-            self._publish(stream.began.later_by(beat.complete_as_of.seconds + beat.complete_as_of.nanos / 1e9))
+            as_of = stream.began.later_by(beat.complete_as_of.seconds + beat.complete_as_of.nanos / 1e9)
+            # Not later than now, whatever the service's clock does.
+            self._publish(at if as_of.boot > at.boot else as_of)
 
     def _use_keys(self, said: Any) -> None:
         if self.expected_issuer not in (None, said.issuer):
@@ -101,7 +108,7 @@ class Knowledge:
                 # The contract: no token is accepted until a version runs that knows what was meant.
                 self.poisoned, self._as_of = True, None
                 self.lack = Unavailable("UNKNOWN_REVOCATION", "update this client")
-                raise self.lack
+                raise self.outage()
 
     def _publish(self, as_of: Moment) -> None:
         # Another replica may know less: what is known is never forgotten.
@@ -114,6 +121,10 @@ class Knowledge:
         as_of = self._as_of
         return self._keyed is not None and as_of is not None and at.since(as_of) <= self.max_staleness
 
+    def outage(self) -> Unavailable:
+        """Makes an error of what is lacking. A new one each time: whoever raises one hangs its frames on it."""
+        return Unavailable(self.lack.reason if self.lack else _STALE)
+
     def as_of(self) -> Moment | None:
         """Gives the moment as of which everything is known."""
         return self._as_of
@@ -121,7 +132,7 @@ class Knowledge:
     def verify(self, token: str, audience: str | None, at: Moment) -> Principal:
         """Verifies a token. Freshness comes first: then keys and revocations are no older."""
         if not self.is_fresh(at):
-            raise self.lack or Unavailable(_STALE)
+            raise self.outage()
         keyed = self._keyed
         assert keyed is not None
         principal = keyed.verified.get(token)

@@ -81,7 +81,7 @@ class Verifier:
         return False
 
     def _late(self) -> CountersignError:
-        return self._knowledge.lack or Unavailable("REVOCATIONS_STALE")
+        return self._knowledge.outage()
 
     def ready(self, timeout: float | None = None) -> None:
         """Waits until tokens can be verified; with `fallback="ask"` that is at once. It raises Unavailable at the timeout,

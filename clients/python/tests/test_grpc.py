@@ -142,7 +142,7 @@ def test_calls(start, dev, alice, verifier_of):
         assert refused(channel, "unary_unary", bearer, bearer) == ("UNAUTHENTICATED", "TOKEN_MISSING")
         assert refused(channel, "unary_unary", "Bearer abc") == ("UNAUTHENTICATED", "TOKEN_MALFORMED")
         dev.client.call("Revoke", refresh_token=tokens.refresh_token)
-        until_true("it is refused", lambda: is_revoked(channel, bearer), 1)
+        until_true("it is refused", lambda: is_revoked(channel, bearer), 3)
 
 
 def is_revoked(channel, bearer):

@@ -1,0 +1,76 @@
+"""What the cases of the conformance suite do not reach: clocks that are set, keys, and errors that are raised again and again."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from countersign._proto import auth_pb2 as v1
+from countersign.clock import Moment
+from countersign.errors import Unavailable
+from countersign.keys import read
+from countersign.knowledge import Knowledge, Stream
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+SUITE = json.loads((Path(__file__).parents[2] / "conformance/cases.json").read_text())
+EPOCH = SUITE["epoch"]
+CASE = next(case for case in SUITE["cases"] if case["name"] == "a token of EdDSA")
+KEYS = CASE["steps"][1]["hear"]["keys"]
+TOKEN = CASE["steps"][-1]["verify"]["token"]
+
+
+def at(seconds, ahead=0.0):
+    return Moment(1000 + seconds, EPOCH + seconds + ahead)
+
+
+def heartbeat(seconds):
+    message = v1.WatchRevocationsResponse()
+    message.heartbeat.complete_as_of.seconds = seconds
+    return message
+
+
+def following():
+    knowledge, stream = Knowledge(10, 0, 100), Stream(at(0))
+    keys = v1.WatchRevocationsResponse()
+    keys.keys.jwks, keys.keys.issuer = KEYS["jwks"], KEYS["issuer"]
+    knowledge.hear(stream, keys, at(0))
+    knowledge.hear(stream, heartbeat(0), at(0))
+    knowledge.verify(TOKEN, None, at(1))
+    return knowledge, stream
+
+
+def test_a_wall_clock_that_is_set_ends_the_stream_and_is_no_lasting_outage():
+    knowledge, stream = following()
+    with pytest.raises(Unavailable) as stepped:
+        knowledge.hear(stream, heartbeat(2), at(2, ahead=60))
+    assert stepped.value.reason == "CLOCK_STEPPED"
+    again = Stream(at(3, ahead=60))
+    keys = v1.WatchRevocationsResponse()
+    keys.keys.jwks, keys.keys.issuer = KEYS["jwks"], KEYS["issuer"]
+    knowledge.hear(again, keys, at(3, ahead=60))
+    knowledge.hear(again, heartbeat(0), at(3, ahead=60))
+    knowledge.verify(TOKEN, None, at(4, ahead=60))
+
+
+def test_nothing_is_complete_later_than_now():
+    knowledge, stream = following()
+    knowledge.hear(stream, heartbeat(500), at(2))
+    knowledge.verify(TOKEN, None, at(11.9))
+    with pytest.raises(Unavailable):
+        knowledge.verify(TOKEN, None, at(12.1))
+
+
+def test_an_outage_keeps_nothing_of_those_who_met_it():
+    knowledge = Knowledge(10, 0, 100)
+    raised = []
+    for _ in range(2):
+        with pytest.raises(Unavailable) as outage:
+            knowledge.verify(TOKEN, None, at(0))
+        raised.append(outage.value)
+    assert raised[0] is not raised[1]
+
+
+def test_a_short_key_is_no_longer_for_zeros_before_it():
+    numbers = rsa.generate_private_key(65537, 1024).public_key().public_numbers()
+    padded = base64.urlsafe_b64encode(numbers.n.to_bytes(256, "big")).rstrip(b"=").decode()
+    assert read(json.dumps({"keys": [{"kty": "RSA", "alg": "RS256", "kid": "short", "n": padded, "e": "AQAB"}]})) == {}
