@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import threading
 import time
@@ -53,6 +54,7 @@ class Follower:
         self.knowledge, self.connections, self.hook = knowledge, connections, hook
         self.changed = threading.Condition()
         self.closed = threading.Event()
+        self._process = os.getpid()
         self._call: Any = None
         self._silent = False
         self._patience = time.monotonic() + SILENCE
@@ -60,7 +62,9 @@ class Follower:
             threading.Thread(target=work, name="countersign", daemon=True).start()
 
     def close(self) -> None:
-        """Stops."""
+        """Stops. A process that was forked has none of this, and its connections are its parent's."""
+        if os.getpid() != self._process:
+            return
         self.closed.set()
         call = self._call
         if call is not None:

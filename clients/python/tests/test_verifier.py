@@ -4,6 +4,8 @@ import asyncio
 import base64
 import gc
 import json
+import subprocess
+import sys
 import threading
 import time
 
@@ -142,3 +144,21 @@ def test_nothing_runs_on_after_the_last_reference(dev):
     del verifier
     gc.collect()
     until_true("its threads end", lambda: threading.active_count() <= before, 5)
+
+
+def test_a_process_that_was_forked_is_no_danger(dev):
+    code = """
+import os, sys
+from countersign import Unavailable, Verifier
+verifier = Verifier(sys.argv[1], max_staleness=2)
+verifier.ready(10)
+child = os.fork()
+if child == 0:
+    while verifier.is_fresh:
+        pass
+    verifier.close()
+    sys.exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+verifier.ready(1)
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, url(dev)], check=True, timeout=20, capture_output=True)
