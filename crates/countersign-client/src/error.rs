@@ -47,7 +47,6 @@ pub(crate) const TOKEN_MISSING: Reason = Reason::new("TOKEN_MISSING");
 pub(crate) const ROLE_MISSING: Reason = Reason::new("ROLE_MISSING");
 pub(crate) const REVOCATIONS_STALE: Reason = Reason::new("REVOCATIONS_STALE");
 const KEY_UNUSABLE: Reason = Reason::new("KEY_UNUSABLE");
-pub(crate) const SIGNING_KEY_SECRET: Reason = Reason::new("SIGNING_KEY_SECRET");
 const UNREACHABLE: Reason = Reason::new("UNREACHABLE");
 
 impl Error {

@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     demand::Demand,
     endpoints::{Connection, Endpoints},
-    error::{Error, REVOCATIONS_STALE, SIGNING_KEY_SECRET, with_reason},
+    error::{Error, REVOCATIONS_STALE, with_reason},
     follow::Follower,
     principal::{Authenticated, Principal},
     shared::{Event, Shared},
@@ -23,6 +23,8 @@ use crate::{
 
 /// The time that the service has to answer about a token.
 const ASKED_WITHIN: Duration = Duration::from_secs(2);
+/// Reasons for which a service's tokens will never be verified here: its keys are secret, or it says what is not understood.
+const HOPELESS: [&str; 2] = ["SIGNING_KEY_SECRET", "UNKNOWN_REVOCATION"];
 /// Verified tokens that are remembered.
 const REMEMBERED: usize = 10_000;
 
@@ -194,7 +196,8 @@ impl Verifier {
     /// Waits until tokens can be verified. With [`Fallback::RemoteVerify`] that is at once.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] with SIGNING_KEY_SECRET for a service that signs by HS256: it publishes no keys.
+    /// [`Error::Unavailable`] with SIGNING_KEY_SECRET for a service that signs by HS256: it publishes no keys. With
+    /// UNKNOWN_REVOCATION for one that is newer than this client.
     pub async fn ready(&self) -> Result<(), Error> {
         if self.fallback == Fallback::RemoteVerify {
             return Ok(());
@@ -203,7 +206,8 @@ impl Verifier {
         loop {
             match &*lacks.borrow_and_update() {
                 None => return Ok(()),
-                Some(error) if error.reason() == SIGNING_KEY_SECRET.as_str() => return Err(error.clone()),
+                // These will not get better.
+                Some(error) if HOPELESS.contains(&error.reason()) => return Err(error.clone()),
                 Some(_) => {}
             }
             // The sender lives as long as this.
