@@ -3,6 +3,7 @@
 
 #[cfg(feature = "axum")]
 mod axum;
+mod builder;
 mod client;
 mod clock_ahead;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub use countersign_proto::v1;
 pub use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 pub use self::{
+    builder::Builder,
     client::Countersign,
     demand::Demand,
     endpoints::Endpoints,
@@ -32,5 +34,5 @@ pub use self::{
     session::Session,
     session_layer::{AttachToken, SessionLayer},
     shared::Event,
-    verifier::{Builder, Fallback, Verifier},
+    verifier::{Fallback, Verifier},
 };

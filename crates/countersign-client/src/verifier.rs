@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use countersign_proto::v1::{self, VerifyRequest, auth_service_client::AuthServiceClient};
-use countersign_token::{
-    clock::{BootInstant, Clock},
-    verifier::Requirements,
-};
+use countersign_token::verifier::Requirements;
 use tokio::{
     task::AbortHandle,
     time::{Instant, timeout_at},
@@ -14,9 +11,8 @@ use tokio::{
 
 use crate::{
     demand::Demand,
-    endpoints::{Connection, Endpoints},
+    endpoints::Connection,
     error::{Error, REVOCATIONS_STALE, with_reason},
-    follow::Follower,
     principal::{Authenticated, Principal},
     shared::{Event, Shared},
 };
@@ -25,8 +21,6 @@ use crate::{
 const ASKED_WITHIN: Duration = Duration::from_secs(2);
 /// Reasons for which a service's tokens will never be verified here: its keys are secret, or it says what is not understood.
 const HOPELESS: [&str; 2] = ["SIGNING_KEY_SECRET", "UNKNOWN_REVOCATION"];
-/// Verified tokens that are remembered.
-const REMEMBERED: usize = 10_000;
 
 /// Verifies access tokens in this process. Clones share what they know.
 ///
@@ -76,121 +70,16 @@ pub enum Fallback {
     RemoteVerify,
 }
 
-/// The settings of a verifier.
-pub struct Builder {
-    endpoints: Endpoints,
-    demand: Demand,
-    issuer: Option<String>,
-    max_staleness: Duration,
-    leeway: Duration,
-    remembered: usize,
-    fallback: Fallback,
-    hook: Option<crate::shared::Hook>,
-    clock: Clock,
-}
-
-impl Builder {
-    /// Takes the time from this clock, in tests.
-    #[doc(hidden)]
-    #[must_use]
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Demands that tokens are for this service. Without, tokens for any service are accepted.
-    #[must_use]
-    pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        self.demand = self.demand.audience(audience);
-        self
-    }
-
-    /// Demands this issuer (claim `iss`). Without, it is what the service says.
-    #[must_use]
-    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
-        self.issuer = Some(issuer.into());
-        self
-    }
-
-    /// Sets the bound: no token is accepted that was revoked longer ago. 10 seconds unless set.
-    #[must_use]
-    pub fn max_staleness(mut self, bound: Duration) -> Self {
-        self.max_staleness = bound;
-        self
-    }
-
-    /// Sets the grace past a token's expiry; none unless set.
-    #[must_use]
-    pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.leeway = leeway;
-        self
-    }
-
-    /// Sets how many verified tokens are remembered, so that their signatures are not verified again; 10,000 unless set.
-    #[must_use]
-    pub fn remembered(mut self, tokens: usize) -> Self {
-        self.remembered = tokens;
-        self
-    }
-
-    /// Sets what becomes of tokens when too little is known here.
-    #[must_use]
-    pub fn fallback(mut self, fallback: Fallback) -> Self {
-        self.fallback = fallback;
-        self
-    }
-
-    /// Tells a function of what happens, for metrics. It is called within verify, so it must not wait.
-    #[must_use]
-    pub fn on_event(mut self, hook: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
-        self.hook = Some(Arc::new(hook));
-        self
-    }
-
-    /// Starts to follow the service, as a task of the runtime that this is called in.
-    ///
-    /// # Panics
-    /// Outside of a runtime of tokio.
-    pub fn start(self) -> Verifier {
-        let mut shared = Shared::new(self.max_staleness, self.leeway, self.remembered, self.clock);
-        shared.hook = self.hook;
-        let shared = Arc::new(shared);
-        let connections = self.endpoints.connections();
-        let follower = Follower {
-            shared: Arc::clone(&shared),
-            connections: Arc::clone(&connections),
-            names: self.endpoints.names(),
-            issuer: self.issuer,
-            position: String::new(),
-            complete_as_of: BootInstant::from_nanos(0),
-            place: 0,
-            poisoned: false,
-        };
-        let following = Arc::new(Following(tokio::spawn(follower.run()).abort_handle()));
-        Verifier { shared, demand: self.demand, fallback: self.fallback, connections, _following: following }
-    }
-}
-
-impl std::fmt::Debug for Builder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder").field("endpoints", &self.endpoints.names()).finish_non_exhaustive()
-    }
-}
-
 impl Verifier {
-    /// The settings of a verifier that follows these replicas.
-    pub fn builder(endpoints: Endpoints) -> Builder {
-        Builder {
-            endpoints,
-            demand: Demand::new(),
-            issuer: None,
-            max_staleness: Duration::from_secs(10),
-            leeway: Duration::ZERO,
-            remembered: REMEMBERED,
-            fallback: Fallback::Refuse,
-            hook: None,
-            clock: Clock::system(),
-        }
+    /// A verifier that knows what the follower of these tasks finds out.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        demand: Demand,
+        fallback: Fallback,
+        connections: Arc<[Connection]>,
+        following: AbortHandle,
+    ) -> Self {
+        Self { shared, demand, fallback, connections, _following: Arc::new(Following(following)) }
     }
 
     /// Waits until tokens can be verified. With [`Fallback::RemoteVerify`] that is at once.
