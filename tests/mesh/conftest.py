@@ -48,10 +48,24 @@ def job(request):
     job.finish()
 
 
+def shared(server):
+    """Marks a server that lives until the run ends."""
+    server.is_shared = True
+    return server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def end_servers_of_this_file(job):
+    """Ends the others when their file is through: a database has so many connections and no more."""
+    yield
+    others = [server for server in job.servers if not server.ended and not getattr(server, "is_shared", False)]
+    assert [wrong for server in others for wrong in server.end()] == []
+
+
 @pytest.fixture(scope="session")
 def dev(job):
     """Without a route policy; Envoy says what a route needs."""
-    return job.dev("dev", *AUDIENCES, "--browser-sessions", "login-page", "--token-username")
+    return shared(job.dev("dev", *AUDIENCES, "--browser-sessions", "login-page", "--token-username"))
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +85,7 @@ def by_name(job, dev, policy_file):
             settings = [*AUDIENCES, "--forward-auth", name, "--browser-sessions", "login-page", "--token-username"]
             # By the token alone no rules can be matched.
             rules = ["--policy-file", str(policy_file)] if name != "token" else []
-            servers[name] = job.serve(name, dev, *settings, *rules)
+            servers[name] = shared(job.serve(name, dev, *settings, *rules))
         return servers[name]
 
     return server
@@ -81,7 +95,7 @@ def by_name(job, dev, policy_file):
 def hasty(job, dev):
     """Its access tokens are as short-lived as they may be."""
     settings = [*AUDIENCES, "--forward-auth", "x-original", "--browser-sessions", "login-page"]
-    return job.serve("hasty", dev, *settings, "--access-token-ttl", "10s")
+    return shared(job.serve("hasty", dev, *settings, "--access-token-ttl", "10s"))
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +127,7 @@ def envoy(start, dev):
 @pytest.fixture(scope="session")
 def source(job, dev):
     """A replica that tells proxies what has ended; another one is asked to end it."""
-    return job.serve("told-by", dev, *SETTINGS)
+    return shared(job.serve("told-by", dev, *SETTINGS))
 
 
 @pytest.fixture(scope="session")
