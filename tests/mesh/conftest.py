@@ -58,7 +58,8 @@ def shared(server):
 def end_servers_of_this_file(job):
     """Ends the others when their file is through: a database has so many connections and no more."""
     yield
-    others = [server for server in job.servers if not server.ended and not getattr(server, "is_shared", False)]
+    started = reversed(job.servers)
+    others = [server for server in started if not server.ended and not getattr(server, "is_shared", False)]
     assert [wrong for server in others for wrong in server.end()] == []
 
 
