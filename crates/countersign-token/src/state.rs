@@ -120,8 +120,11 @@ impl RevocationState {
     }
 
     fn by_the_issuer(&self, now: OffsetDateTime) -> OffsetDateTime {
-        let ahead = self.issuer_ahead.load(Ordering::Relaxed);
-        now.checked_add(time::Duration::nanoseconds(ahead)).unwrap_or(now)
+        match self.issuer_ahead.load(Ordering::Relaxed) {
+            // The issuer itself, always.
+            0 => now,
+            ahead => now.checked_add(time::Duration::nanoseconds(ahead)).unwrap_or(now),
+        }
     }
 
     /// Begins to look up which tokens have been revoked. Asks for the proof, so that it cannot come second.
