@@ -290,7 +290,7 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
 
 #[library_benchmark]
 // With the caller's identity and its grants, a bound on calls, a guard against panics, and what the caller names the call.
-#[bench::verify_warm(setup = handler, config = at_most(21_000))]
+#[bench::verify_warm(setup = handler, config = at_most(21_500))]
 // The answer is encoded once for each token; the question is read where it lies.
 #[bench::check_warm(setup = checker, config = at_most(29_000))]
 fn answer(handler: Handler) -> (Vec<u8>, grpc::Services) {
