@@ -119,7 +119,7 @@ impl Subscriber {
     /// Notes what it wants from now on, with the version that it says it has from a stream before.
     pub fn subscribe<'v>(&mut self, names: impl IntoIterator<Item = (Name, Option<&'v str>)>, contents: &Contents) {
         for (name, version) in names {
-            // Who asks again has lost it, unless it says that it has it.
+            // A proxy that asks again has lost it, unless it says that it has it.
             let acked = version.and_then(|version| Version::read(version, contents.id()));
             self.held.insert(name, Held { acked, ..Held::default() });
         }

@@ -73,7 +73,7 @@ impl Error {
             (Code::Unavailable | Code::DeadlineExceeded | Code::ResourceExhausted | Code::Cancelled, reason) => {
                 Self::Unavailable(reason.unwrap_or(UNREACHABLE))
             }
-            // What stands between, or is no Countersign.
+            // An answer of something between, or of no Countersign.
             (Code::Unauthenticated | Code::PermissionDenied | Code::Unknown | Code::Internal, None) => {
                 Self::Unavailable(UNREACHABLE)
             }

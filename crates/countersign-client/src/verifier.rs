@@ -166,7 +166,7 @@ impl Verifier {
                 Ok(Ok(v1::VerifyResponse { principal: Some(principal), .. })) => {
                     return Ok(Authenticated(Arc::new(principal.into())));
                 }
-                // What is not about the token befell this service's own call.
+                // Anything else befell this service's own call, and says nothing of the token.
                 Ok(Err(status)) => match Error::of(with_reason(status)) {
                     Error::Unauthenticated(reason) if reason.as_str().starts_with("TOKEN_") => {
                         return Err(Error::Unauthenticated(reason));
