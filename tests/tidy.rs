@@ -830,18 +830,23 @@ fn published_packages_need_no_server() {
         "tonic-web",
     ];
     let io = ["tokio", "tonic", "hyper", "prost"];
-    for (package, unwanted) in
-        [("countersign-client", &server[..]), ("countersign-token", &[&server[..], &io].concat())]
-    {
-        let arguments =
-            ["tree", "--offline", "--locked", "-e", "normal", "--prefix", "none", "--format", "{p}", "-p", package];
+    let c = ["cc", "cmake", "aws-lc-rs", "aws-lc-sys", "ring", "rustls"];
+    let pure = ["--no-default-features", "--features", "pure"];
+    for (package, features, unwanted) in [
+        ("countersign-client", &[][..], &server[..]),
+        ("countersign-token", &[], &[&server[..], &io].concat()),
+        ("countersign-client", &pure, &c),
+        ("countersign-token", &pure, &c),
+    ] {
+        let tree = ["tree", "--offline", "--locked", "-e", "normal,build", "--prefix", "none", "--format", "{p}", "-p"];
+        let arguments = [&tree[..], &[package], features].concat();
         let output = std::process::Command::new(env!("CARGO")).args(arguments).output().expect("cargo runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let tree = String::from_utf8(output.stdout).expect("text");
         let names: Vec<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
         assert!(names.contains(&"jsonwebtoken"), "{tree}");
         for name in unwanted {
-            assert!(!names.contains(name), "{package} needs {name}");
+            assert!(!names.contains(name), "{package} {features:?} needs {name}");
         }
     }
 }

@@ -287,6 +287,8 @@ def freshness():
     case("another replica knows less: the bound does not go back", call(), hear(0, ALL_KEYS), hear(0, snapshot()),
          hear(8, heartbeat(8, EPOCH + 8)), call(9), hear(9, ALL_KEYS), hear(9, snapshot()), hear(9, heartbeat(-5, EPOCH + 9)),
          verify(17.9, TOKEN, "OK"), verify(18.1, TOKEN, "UNAVAILABLE"))  # fmt: skip
+    case("a first heartbeat that says too little", call(), hear(0, keys(ED)), hear(0, snapshot()), hear(20, heartbeat(1, EPOCH + 20)),
+         verify(20, TOKEN, "UNAVAILABLE"), hear(21, heartbeat(20, EPOCH + 21)), verify(21, TOKEN, "OK"))  # fmt: skip
     case("expired while nothing is heard: still an outage", *FRESH, verify(700, TOKEN, "UNAVAILABLE"))
 
 
@@ -295,13 +297,16 @@ def rotation():
     case("a key that is new", *FRESH, verify(1, later, FORGED), hear(2, keys(ED, LATER)), verify(2, later, "OK"), verify(2, TOKEN, "OK"))
     case("a key that was killed", *FRESH, verify(1, TOKEN, "OK"), hear(2, keys(LATER)), verify(2, TOKEN, FORGED), verify(2, later, "OK"))
     strange = [{"kty": "OKP", "crv": "X25519", "kid": "x", "x": "AA"}, {"kty": "oct", "kid": "o", "k": "AA", "alg": "HS256"},
-               {"kty": "new"}, {**ED.jwk(), "kid": None}, {**RS.jwk(), "kid": "no-alg", "alg": None}]  # fmt: skip
-    case("keys of other kinds hide none", call(), hear(0, keys(ED, more=strange)), hear(0, snapshot()), hear(0, heartbeat(0, EPOCH)),
-         verify(1, TOKEN, "OK"), verify(1, RS.token(header={"kid": "no-alg"}), FORGED))  # fmt: skip
+               {"kty": "new"}, {**ED.jwk(), "kid": None}, {**RS.jwk(), "kid": "no-alg", "alg": None},
+               {"kty": "AKP", "alg": "ML-DSA-44", "kid": "new", "pub": "AA"}]  # fmt: skip
+    case("keys of other kinds hide none, and their tokens are no forgeries", call(), hear(0, keys(ED, more=strange)), hear(0, snapshot()),
+         hear(0, heartbeat(0, EPOCH)), verify(1, TOKEN, "OK"),
+         *(verify(1, RS.token(header={"kid": kid}), "UNAVAILABLE") for kid in ("no-alg", "new", "x", "o")),
+         verify(1, RS.token(header={"kid": "nobody"}), FORGED))  # fmt: skip
     short = Key("RS256", "short")
     short.private = rsa.generate_private_key(65537, 1024)
-    case("an RSA key that is too short", call(), hear(0, keys(ED, short)), hear(0, snapshot()), hear(0, heartbeat(0, EPOCH)),
-         verify(1, short.token(), FORGED))  # fmt: skip
+    case("an RSA key that is too short cannot be used", call(), hear(0, keys(ED, short)), hear(0, snapshot()),
+         hear(0, heartbeat(0, EPOCH)), verify(1, short.token(), "UNAVAILABLE"))  # fmt: skip
     case("the issuer that is expected", *FRESH, verify(1, TOKEN, "OK"), issuer=ISSUER)
     case("another issuer than is expected", *FRESH[:1], {**FRESH[1], "fails": True}, verify(1, TOKEN, "UNAVAILABLE"),
          issuer="https://other.example.com")  # fmt: skip

@@ -16,8 +16,8 @@ use aws_lc_rs::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use countersign_token::{
-    algorithm::Algorithm,
-    verifying_key::{RSA_BYTES, UNCOMPRESSED, VerifyingKey},
+    algorithm::{Algorithm, RSA_BYTES, UNCOMPRESSED},
+    verifying_key::VerifyingKey,
 };
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk, KeyAlgorithm,

@@ -13,6 +13,7 @@ use countersign::{
     grpc::v1::{GetJwksRequest, RefreshRequest, VerifyBatchRequest, revoke_request::Target},
     store::keys::{self, Date, StoredKey},
 };
+use countersign_client::{Endpoints, Verifier};
 use countersign_token::{algorithm::Algorithm, clock::Clock};
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header, jwk::JwkSet};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -99,8 +100,8 @@ async fn use_everything(users: [User; 2], stop: Arc<AtomicBool>, rounds: watch::
     }
 }
 
-/// Three rotations of both kinds of keys under constant use of two replicas, and a verifier that keeps each key set for
-/// 20 minutes, as Istio does.
+/// Three rotations of both kinds of keys under constant use of two replicas, a verifier that keeps each key set for 20 minutes, as
+/// Istio does, and one of the client library.
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_rotate_under_load_and_nobody_notices() {
     let mut setup = Setup::new().await;
@@ -110,6 +111,9 @@ async fn keys_rotate_under_load_and_nobody_notices() {
     let settings = setup.settings.clone();
     let one = setup.start().await;
     let other = beside(&one, |setup| setup.settings = settings).await;
+    let endpoints = Endpoints::new([format!("http://{}", other.grpc_addr)]).expect("an address");
+    let client = Verifier::builder(endpoints).max_staleness(60 * MINUTE).clock(one.clock.clone()).start();
+    client.ready().await.expect("ready");
     let stop = Arc::new(AtomicBool::new(false));
     let mut users = Vec::new();
     for (name, replicas) in [("alice", [&one, &other]), ("bob", [&other, &one])] {
@@ -130,6 +134,7 @@ async fn keys_rotate_under_load_and_nobody_notices() {
             let (_, token) = rounds.wait_for(|(count, _)| *count >= seen + 2).await.expect("nothing failed").clone();
             let twenty_minutes_ago = key_sets.len().saturating_sub(1200 / step as usize);
             assert!(is_signed(&token, &key_sets[twenty_minutes_ago]), "a key set of 20 minutes ago is enough");
+            client.verify(&token).await.expect("good to the client too");
             if !signed_by.contains(&kid(&token)) {
                 signed_by.push(kid(&token));
             }

@@ -1,6 +1,7 @@
 """The example services of the Rust client library: protected by the lines of its README."""
 
 import http.client
+import signal
 import socket
 import subprocess
 import time
@@ -24,7 +25,7 @@ def start(job, dev, replica):
             address = f"127.0.0.1:{taken.getsockname()[1]}"
         command = [str(program), address, f"http://{replica.facts['grpc_addr']}"]
         started.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment()))
-        return address
+        return address, started[-1]
 
     yield start
     for process in started:
@@ -53,7 +54,7 @@ def ended(client, tokens, refused):
 
 
 def test_an_axum_service_is_protected_by_ten_lines(start, alice, client):
-    address = start("axum")
+    address, _ = start("axum")
     wait_until("it listens", lambda: get(address, "/health")[0] == 200, 30)
     tokens = alice.login()
     wait_until("it knows", lambda: get(address, "/orders", tokens.access_token)[0] == 200, 30)
@@ -64,8 +65,27 @@ def test_an_axum_service_is_protected_by_ten_lines(start, alice, client):
     print(f"refused {took * 1000:.1f} ms after Revoke was answered")
 
 
+def test_p1_a_service_that_was_suspended_accepts_nothing_that_ended_meanwhile(start, alice, client):
+    bound = 10
+    address, service = start("axum")
+    wait_until("it listens", lambda: get(address, "/health")[0] == 200, 30)
+    kept, tokens = alice.login(), alice.login()
+    for it in kept, tokens:
+        wait_until("it knows", lambda it=it: get(address, "/orders", it.access_token)[0] == 200, 30)
+    service.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    client.call("Revoke", session_id=tokens.session_id)
+    wait_until("the bound has passed", lambda: time.monotonic() - began > bound, bound + 5)
+    service.send_signal(signal.SIGCONT)
+    # The first answers are given before the service can hear of anything.
+    answers = [get(address, "/orders", tokens.access_token)[:2] for _ in range(100)]
+    assert set(answers) <= {(503, "REVOCATIONS_STALE"), (401, "TOKEN_REVOKED")}
+    wait_until("it has heard", lambda: get(address, "/orders", tokens.access_token)[0] == 401, 10)
+    wait_until("it goes on", lambda: get(address, "/orders", kept.access_token)[0] == 200, 10)
+
+
 def test_a_tonic_service_is_protected_by_ten_lines(start, alice, client):
-    with grpc.insecure_channel(start("tonic")) as channel:
+    with grpc.insecure_channel(start("tonic")[0]) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=30)
 

@@ -7,7 +7,7 @@
     reason = "it measures, and prints"
 )]
 
-use std::{env, error::Error, hint::black_box, thread, time::Instant};
+use std::{env, error::Error, fs, hint::black_box, thread, time::Instant};
 
 use countersign_client::{Countersign, Endpoints, Verifier, v1};
 
@@ -21,9 +21,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         env::args().skip(1).collect::<Vec<_>>().try_into().map_err(|_| "3 arguments")?;
     let endpoints = Endpoints::new([countersign])?;
     let client = Countersign::new(&endpoints);
+    let before = resident();
     let verifier = Verifier::builder(endpoints.clone()).start();
-    let forgetful = Verifier::builder(endpoints).remembered(0).start();
     verifier.ready().await?;
+    println!("memory of what one verifier follows: {} KiB", resident().saturating_sub(before));
+    let forgetful = Verifier::builder(endpoints).remembered(0).start();
     forgetful.ready().await?;
     let login = async || {
         client
@@ -74,4 +76,11 @@ fn each(verifier: &Verifier, token: &str, threads: usize, times: u32) -> f64 {
         }
     });
     begun.elapsed().as_nanos() as f64 / f64::from(times)
+}
+
+/// The resident memory of this process, in KiB.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }

@@ -145,7 +145,10 @@ fn run(epoch: i64, case: Case) {
         match action {
             Action::Call(_) => heard = Some(Heard::new(clock.moment())),
             Action::Hear(message) => {
+                let lacked = shared.lacks.borrow().is_some();
                 let result = follower.hear(heard.as_mut().expect("a call"), message.into());
+                let is_ready = lacked && shared.lacks.borrow().is_none();
+                assert!(!is_ready || shared.state.fresh(None).is_ok(), "{name}: step {place}: ready, and stale");
                 assert!(result.is_err() == fails || follower.poisoned, "{name}: step {place}: {result:?}");
             }
             Action::Verify { token, audience, role } => {
@@ -159,7 +162,10 @@ fn run(epoch: i64, case: Case) {
                     Err(error) if error.is_outage() => "UNAVAILABLE",
                     Err(error) => error.reason(),
                 };
-                assert_eq!(Some(said), expect.as_deref(), "{name}: step {place}");
+                // The back end in Rust alone has no RS256: its keys cannot be used.
+                let lacks_key = cfg!(not(feature = "aws-lc")) && name == "a token of RS256";
+                let expected = if lacks_key { Some("UNAVAILABLE") } else { expect.as_deref() };
+                assert_eq!(Some(said), expected, "{name}: step {place}");
             }
         }
     }

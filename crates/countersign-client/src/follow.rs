@@ -190,7 +190,8 @@ impl Follower {
             self.complete_as_of = as_of.boot();
             self.shared.state.publish(as_of);
         }
-        if self.shared.lacks.borrow().is_some() {
+        // A heartbeat may say that too little is known.
+        if self.shared.lacks.borrow().is_some() && self.shared.state.fresh(None).is_ok() {
             self.shared.lacks.send_replace(None);
         }
     }

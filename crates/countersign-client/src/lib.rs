@@ -21,6 +21,7 @@ mod verifier;
 
 /// The messages of the contract, and the clients that were generated of it.
 pub use countersign_proto::v1;
+#[cfg(feature = "tls")]
 pub use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 pub use self::{

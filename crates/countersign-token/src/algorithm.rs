@@ -1,6 +1,11 @@
 //! The algorithms by which access tokens are signed.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
+
+/// The length of an RSA modulus: 2048 to 8192 bits (REQUIREMENTS R18).
+pub const RSA_BYTES: RangeInclusive<usize> = 256..=1024;
+/// The byte before an uncompressed point (SEC 1 section 2.3.3).
+pub const UNCOMPRESSED: u8 = 4;
 
 /// An algorithm that signs access tokens (RFC 7518 section 3.1, RFC 8037 section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

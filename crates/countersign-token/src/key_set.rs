@@ -44,7 +44,8 @@ impl FromIterator<(String, KeyState)> for KeySet {
     }
 }
 
-/// Reads a published key set (RFC 7517 section 5). Keys that have no name, or are of a kind that is not ours, are passed over.
+/// Reads a published key set (RFC 7517 section 5). A key that has no name is passed over. One that is of a kind which is not known
+/// here cannot be used: its tokens may be valid.
 impl FromStr for KeySet {
     type Err = NoKeySet;
 
@@ -53,8 +54,9 @@ impl FromStr for KeySet {
         let keys = document.get("keys").and_then(|keys| keys.as_array()).ok_or(NoKeySet)?;
         // One by one, because a key of an unknown kind must not hide the others.
         let named = keys.iter().filter_map(|key| {
-            let jwk = Jwk::deserialize(key).ok()?;
-            Some((jwk.common.key_id.clone()?, KeyState::Key(VerifyingKey::from_jwk(&jwk)?)))
+            let name = key.get("kid")?.as_str()?.to_owned();
+            let jwk = Jwk::deserialize(key).ok();
+            Some((name, jwk.and_then(|jwk| VerifyingKey::from_jwk(&jwk)).map_or(KeyState::Unusable, KeyState::Key)))
         });
         Ok(named.collect())
     }
@@ -76,7 +78,7 @@ mod tests {
     use crate::testing::Signer;
 
     #[test]
-    fn a_published_set_is_read_and_what_is_not_ours_is_passed_over() {
+    fn a_published_set_is_read_and_tokens_of_what_cannot_be_used_are_no_forgeries() {
         let (one, other) = (Signer::new(), Signer::new());
         let mut nameless = serde_json::to_value(other.jwk("x")).expect("json");
         nameless.as_object_mut().expect("object").remove("kid");
@@ -86,7 +88,8 @@ mod tests {
         let set: KeySet = set.to_string().parse().expect("a set");
         assert!(matches!(set.get("one"), Some(KeyState::Key(key)) if key.verify(b"m", &one.sign(b"m"))));
         assert!(matches!(set.get("other"), Some(KeyState::Key(key)) if key.verify(b"m", &other.sign(b"m"))));
-        assert_eq!(set.0.len(), 2);
+        assert!(["foreign", "future"].iter().all(|name| matches!(set.get(name), Some(KeyState::Unusable))));
+        assert_eq!(set.0.len(), 4);
     }
 
     #[test]

@@ -11,6 +11,9 @@
 //!
 //! [`clock`], [`moment`] and [`ids`] are what they are made of. Nothing here does I/O or waits.
 
+#[cfg(not(any(feature = "aws-lc", feature = "pure")))]
+compile_error!("a back end that verifies signatures is missing: pick the feature `aws-lc` or `pure`");
+
 pub mod access_token;
 pub mod algorithm;
 pub mod claims;
