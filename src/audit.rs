@@ -130,6 +130,11 @@ impl AuditLog {
         Self { store, clock, policy, refusals: Refusals::default(), budget: Mutex::new(budget) }
     }
 
+    /// The number of kinds of refusals that are not written yet.
+    pub fn unwritten(&self) -> usize {
+        self.refusals.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Notes that a password from `source` was of no use.
     pub fn refused(&self, kind: Kind, user: Option<&User>, source: String, failure: Failure) {
         let client = ClientInfo { ip: source, ..ClientInfo::default() };

@@ -16,6 +16,7 @@ pub mod edge;
 pub mod error;
 pub mod grpc;
 pub mod http;
+pub mod metrics;
 pub mod net;
 pub mod revocation;
 pub mod server;

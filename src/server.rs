@@ -29,6 +29,7 @@ use crate::{
     edge::Callers,
     error::Error,
     grpc::{GrpcPorts, Health},
+    metrics::Metrics,
     revocation::{follower::Follower, log::RevocationLog},
     store::Store,
 };
@@ -198,9 +199,12 @@ async fn leave(auth: &Auth, following: Following) {
 /// # Errors
 /// [`Error::Internal`] when there can be no threads that hash.
 pub fn accounts(store: Store, policies: Policies, operator: Actor, clock: Clock) -> Result<Accounts, Error> {
-    let log = Arc::new(RevocationLog::new(store.clone(), policies.revocation, operator, clock.clone()));
+    let metrics = Arc::new(Metrics::new()?);
+    store.measure(metrics.database.clone());
+    let counts = metrics.revocations.clone();
+    let log = Arc::new(RevocationLog::new(store.clone(), policies.revocation, operator, clock.clone(), counts));
     let audit = Arc::new(AuditLog::new(store.clone(), clock.clone(), policies.audit));
-    let base = Base { store, clock, operator, log, audit };
+    let base = Base { store, clock, operator, log, metrics, audit };
     let passwords = Passwords::new(policies.passwords, policies.throttle, base.clone())?;
     Ok(Accounts::new(passwords, policies.sessions, base))
 }

@@ -13,22 +13,23 @@ use std::{
 };
 
 /// What each part of `src/` may import from this crate. What is missing is deliberately absent.
-const IMPORTS: [(&str, &[&str]); 20] = [
+const IMPORTS: [(&str, &[&str]); 21] = [
     ("error", &[]),
     ("clock", &[]),
     ("domain", &["error"]),
     ("config", &["domain", "error"]),
     ("telemetry", &["config", "error"]),
-    ("crypto", &["domain", "error"]),
-    ("store", &["domain", "error"]),
+    ("metrics", &["domain", "error"]),
+    ("crypto", &["domain", "error", "metrics"]),
+    ("store", &["domain", "error", "metrics"]),
     ("audit", &["clock", "domain", "error", "store"]),
-    ("revocation", &["audit", "clock", "domain", "error", "store"]),
-    ("auth", &["audit", "clock", "crypto", "domain", "error", "revocation", "store"]),
+    ("revocation", &["audit", "clock", "domain", "error", "metrics", "store"]),
+    ("auth", &["audit", "clock", "crypto", "domain", "error", "metrics", "revocation", "store"]),
     ("net", &["config", "domain", "error"]),
     ("edge", &["audit", "config", "crypto", "domain", "error", "net"]),
-    ("authz", &["auth", "config", "crypto", "domain", "edge", "error"]),
+    ("authz", &["auth", "config", "crypto", "domain", "edge", "error", "metrics"]),
     ("xds", &["auth", "domain", "error", "revocation"]),
-    ("grpc", &["xds", "auth", "authz", "clock", "crypto", "domain", "edge", "error", "net", "revocation"]),
+    ("grpc", &["xds", "auth", "authz", "clock", "crypto", "domain", "edge", "error", "metrics", "net", "revocation"]),
     ("http", &["auth", "authz", "crypto", "domain", "edge", "error", "net"]),
     (
         "server",
@@ -44,6 +45,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
             "error",
             "grpc",
             "http",
+            "metrics",
             "net",
             "revocation",
             "store",
@@ -76,10 +78,11 @@ const IMPORTS: [(&str, &[&str]); 20] = [
 ];
 
 /// Where each library may be named, so that it has one obvious place.
-const LIBRARIES: [(&str, &[&str]); 18] = [
+const LIBRARIES: [(&str, &[&str]); 19] = [
     ("tonic", &["grpc"]),
     ("prost_types", &["grpc"]),
     ("axum", &["http"]),
+    ("prometheus", &["metrics"]),
     ("sqlx", &["store"]),
     ("jsonwebtoken", &["crypto"]),
     ("argon2", &["crypto"]),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign_token::clock::Clock;
 
-use crate::{audit::AuditLog, domain::audit::Actor, revocation::log::RevocationLog, store::Store};
+use crate::{audit::AuditLog, domain::audit::Actor, metrics::Metrics, revocation::log::RevocationLog, store::Store};
 
 /// The database, the time, and the logs. All clones are one.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct Base {
     pub operator: Actor,
     /// The door by which sessions, users and keys change.
     pub log: Arc<RevocationLog>,
+    /// Counts of what is done here.
+    pub metrics: Arc<Metrics>,
     /// Refusals, and events of what changed nothing.
     pub audit: Arc<AuditLog>,
 }

@@ -18,6 +18,7 @@ use crate::{
         user::Username,
     },
     error::Error,
+    metrics,
 };
 
 /// The input of a Login.
@@ -56,6 +57,13 @@ impl Auth {
     /// [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`],
     /// [`Error::ClockWrong`].
     pub async fn login(&self, request: LoginRequest) -> Result<LoggedIn, Error> {
+        let answer = self.open_by_password(request).await;
+        let result = answer.as_ref().err().map_or(metrics::Login::Ok, metrics::Login::failed);
+        self.base.metrics.outcomes.logins.count(result);
+        answer
+    }
+
+    async fn open_by_password(&self, request: LoginRequest) -> Result<LoggedIn, Error> {
         // Who has not heard of the keys for long must not sign: others may not accept it any more.
         self.may_sign()?;
         let audience = self.token_policy.choose_audience(request.audience)?;

@@ -7,6 +7,7 @@ mod batch_turns;
 mod completion;
 pub mod keys;
 pub mod login;
+mod observed;
 mod page;
 pub mod passwords;
 mod proven;

@@ -17,6 +17,7 @@ use crate::{
         session::{ClientInfo, Session},
     },
     error::Error,
+    metrics,
     store::sessions::RotationUpdate,
 };
 
@@ -57,15 +58,17 @@ const UNDELIVERED: u32 = 6;
 pub struct Refreshed {
     /// The new tokens.
     pub tokens: TokenPair,
-    /// The exchange was new, or replayed.
+    /// The exchange was new, or one of a token that had been exchanged before.
     pub exchange: Exchange,
 }
 
-/// Distinguishes a new exchange from one that is handed out again.
+/// Distinguishes a new exchange from those of a token that had been exchanged before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exchange {
     /// The token was exchanged by this call.
     New,
+    /// The token had been exchanged before, and its successor was never used: another was handed out.
+    Skipped,
     /// The token had been exchanged before; its successor was handed out again.
     Replayed,
 }
@@ -79,7 +82,17 @@ impl Auth {
     /// [`Error::RevocationsStale`], [`Error::ClockWrong`], [`Error::RestoreUndecided`]: nothing is lost then, the same
     /// token may be tried again.
     pub async fn refresh(self: &Arc<Self>, request: RefreshRequest) -> Result<Refreshed, Error> {
-        detached(self, |auth| async move { auth.exchange_token(request).await }).await
+        detached(self, |auth| async move {
+            let answer = auth.exchange_token(request).await;
+            auth.base.metrics.outcomes.refreshes.count(match &answer {
+                Ok(Refreshed { exchange: Exchange::New, .. }) => metrics::Refresh::Rotated,
+                Ok(Refreshed { exchange: Exchange::Skipped, .. }) => metrics::Refresh::Skipped,
+                Ok(Refreshed { exchange: Exchange::Replayed, .. }) => metrics::Refresh::Replayed,
+                Err(error) => metrics::Refresh::failed(error),
+            });
+            answer
+        })
+        .await
     }
 
     async fn exchange_token(&self, request: RefreshRequest) -> Result<Refreshed, Error> {
@@ -121,6 +134,7 @@ impl Auth {
         let RefreshRequest { client, caller, delivery, .. } = request;
         // Nearly every token is the current one, and comes from the client that logged in: try that first, without a look.
         let mut only_of = caller.only();
+        let mut exchange = Exchange::New;
         let mut step = GenerationChange::rotation(token.generation).ok_or(Error::RefreshTokenInvalid)?;
         for _ in 0..ATTEMPTS {
             let advance = RotationUpdate {
@@ -132,7 +146,7 @@ impl Auth {
                 only_of: only_of.take(),
             };
             if let Some(session) = self.sessions.rotate(advance).await? {
-                return Ok((session, Exchange::New));
+                return Ok((session, exchange));
             }
             // Whatever is answered from here on rests on what is read.
             let session = self.sessions.prove(token.session_id).await?;
@@ -155,7 +169,8 @@ impl Auth {
                     tracing::debug!(session_id = %session.id, "no successor was used: is Set-Cookie handed on?");
                     return Err(Error::RefreshTokenInvalid);
                 }
-                Decision::Rotate(next) | Decision::Skip(next) => step = next,
+                Decision::Rotate(next) => (step, exchange) = (next, Exchange::New),
+                Decision::Skip(next) => (step, exchange) = (next, Exchange::Skipped),
                 Decision::Replay => return Ok((session, Exchange::Replayed)),
                 Decision::Reuse => return Err(self.end_reused(&session, client).await),
                 Decision::Refuse => return Err(Error::RefreshTokenInvalid),

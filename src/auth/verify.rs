@@ -13,7 +13,7 @@ use super::{
     Auth,
     verified::{Verdicts, VerifiedToken},
 };
-use crate::{crypto::refresh_token::Decoded, error::Error};
+use crate::{crypto::refresh_token::Decoded, error::Error, metrics::Verification};
 
 /// The number of signatures of a batch that are verified before other calls have their turn: some 0.2 ms.
 const SIGNATURES: usize = 4;
@@ -28,7 +28,10 @@ impl Auth {
         token: &str,
         requirements: Requirements<'_>,
     ) -> Result<(Arc<VerifiedToken>, Freshness), Error> {
-        Ok(self.verifier.verify(token, requirements)?)
+        let verified = self.verifier.verify(token, requirements);
+        let result = verified.as_ref().err().map_or(Verification::Valid, Verification::failed);
+        self.base.metrics.outcomes.verifications.count(result);
+        Ok(verified?)
     }
 
     /// Verifies many tokens as of one moment. Batches take turns at verifying signatures, a few at a time, and other calls
@@ -48,7 +51,12 @@ impl Auth {
                 yield_now().await;
             }
         }
-        Ok(self.verifier.finish(batch)?)
+        let (verdicts, freshness) = self.verifier.finish(batch)?;
+        for verdict in &verdicts {
+            let result = verdict.as_ref().err().map_or(Verification::Valid, |it| Verification::refused(*it));
+            self.base.metrics.outcomes.verifications.count(result);
+        }
+        Ok((verdicts, freshness))
     }
 
     /// The principal of a token, even if it has expired or its session has ended.

@@ -32,6 +32,7 @@ use crate::{
     },
     edge::Class,
     error::Error,
+    metrics,
 };
 
 /// Claim client_id of sessions that browsers open by themselves.
@@ -104,7 +105,7 @@ impl Authorizer {
     ) -> Result<Decision, Error> {
         match self.demand(request, route) {
             Ok(demand) => self.decide(request, &demand, Renewal { until, delivery: Delivery::ByProxy }).await,
-            Err(denial) => Ok(Decision::Denied(Box::new(denial))),
+            Err(denial) => self.counted(Ok(Decision::Denied(Box::new(denial)))),
         }
     }
 
@@ -118,6 +119,21 @@ impl Authorizer {
         demand: &Demand,
         renewal: Renewal,
     ) -> Result<Decision, Error> {
+        let decision = self.judge(request, demand, renewal).await;
+        self.counted(decision)
+    }
+
+    /// Counts a decision.
+    fn counted(&self, decision: Result<Decision, Error>) -> Result<Decision, Error> {
+        self.auth.base.metrics.outcomes.decisions.count(match &decision {
+            Ok(Decision::Allowed(_)) => metrics::Decision::Allowed,
+            Ok(Decision::Denied(_)) => metrics::Decision::Denied,
+            Err(_) => metrics::Decision::Unavailable,
+        });
+        decision
+    }
+
+    async fn judge(&self, request: &AskedRequest<'_>, demand: &Demand, renewal: Renewal) -> Result<Decision, Error> {
         if demand.access == Access::Public {
             return Ok(Decision::nobody(false));
         }

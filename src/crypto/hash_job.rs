@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use crate::{
         password_hash::{PasswordHash, Verdict},
     },
     error::Error,
+    metrics::Hashing,
 };
 
 /// Time that a hash is assumed to take before one has been measured.
@@ -29,6 +30,7 @@ pub(super) struct Load {
     pub(super) hashes: AtomicU64,
     /// Time that one hash takes, in nanoseconds: a moving average; 0 before the first.
     pub(super) time: AtomicU64,
+    pub(super) metrics: OnceLock<Hashing>,
 }
 
 impl Load {
@@ -40,7 +42,22 @@ impl Load {
         self.hashes.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn waited(&self, time: Duration) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics.waited(time);
+        }
+    }
+
+    pub(super) fn shed(&self) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics.shed();
+        }
+    }
+
     pub(super) fn took(&self, time: Duration) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics.took(time);
+        }
         let sample = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         // One that was stopped in the middle, with the whole process perhaps, says little of the next.
         let average = |old: u64| if old == 0 { sample } else { old - old / 8 + sample.min(4 * old) / 8 };
@@ -61,6 +78,7 @@ pub(super) struct Job {
     pub(super) task: Task,
     /// The moment from which on the caller waits no longer.
     pub(super) until: Option<Instant>,
+    pub(super) queued_at: Instant,
 }
 
 pub(super) enum Task {

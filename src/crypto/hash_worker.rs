@@ -47,7 +47,9 @@ impl Worker {
             if job.is_abandoned() {
                 continue;
             }
+            self.load.waited(job.queued_at.elapsed());
             if job.until.is_some_and(|until| until < Instant::now()) {
+                self.load.shed();
                 job.refuse(self.load.time());
                 continue;
             }

@@ -33,6 +33,7 @@ use crate::{
         policy::HashPolicy,
     },
     error::Error,
+    metrics::Hashing,
 };
 
 /// Hands passwords to the hashing threads.
@@ -129,14 +130,19 @@ impl PasswordHasher {
         let wait = self.load.time().saturating_mul(rounds);
         let overloaded = Error::Overloaded { retry_after: wait.max(HASH_TIME) };
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        match left {
-            Some(left) if left.is_zero() => Err(Error::DeadlineExceeded),
+        let fits = match left {
+            Some(left) if left.is_zero() => return Err(Error::DeadlineExceeded),
             // What is measured may be wrong by now: an idle thread always tries.
-            _ if waiting == 0 => Ok(()),
-            _ if waiting >= self.size => Err(overloaded),
-            Some(left) if left < wait + self.load.time() => Err(overloaded),
-            _ => Ok(()),
+            _ if waiting == 0 => true,
+            _ if waiting >= self.size => false,
+            Some(left) => left >= wait + self.load.time(),
+            None => true,
+        };
+        if !fits {
+            self.load.shed();
+            return Err(overloaded);
         }
+        Ok(())
     }
 
     /// Number of hashes that have been computed since the start.
@@ -144,13 +150,24 @@ impl PasswordHasher {
         self.load.hashes.load(Ordering::Relaxed)
     }
 
+    /// Number of passwords that wait.
+    pub fn waiting(&self) -> usize {
+        self.load.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Records from now on what the threads do.
+    pub fn measure(&self, metrics: Hashing) {
+        self.load.metrics.get_or_init(|| metrics);
+    }
+
     fn enqueue(&self, task: Task, until: Option<Instant>) -> Result<(), Error> {
         self.check_capacity(until)?;
         self.load.waiting.fetch_add(1, Ordering::Relaxed);
-        self.queue.try_send(Job { task, until }).map_err(|error| {
+        self.queue.try_send(Job { task, until, queued_at: Instant::now() }).map_err(|error| {
             let waiting = self.load.waiting.fetch_sub(1, Ordering::Relaxed);
             match error {
                 TrySendError::Full(_) => {
+                    self.load.shed();
                     let rounds = u32::try_from(waiting / self.threads).unwrap_or(u32::MAX);
                     Error::Overloaded { retry_after: self.load.time().saturating_mul(rounds.max(1)) }
                 }

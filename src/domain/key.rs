@@ -136,6 +136,9 @@ impl Purpose {
 }
 
 impl Stage {
+    /// All stages.
+    pub const ALL: [Self; 4] = [Self::Next, Self::Active, Self::Retired, Self::Killed];
+
     /// The name of the stage as it is stored.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,8 +1,8 @@
 //! The RPCs of the contract, and those by which Envoy asks and is told, by their names, and sets of them.
 
-/// The RPCs, each with its name: service and method.
+/// The RPCs, each with its package, its name (service and method), and who streams.
 macro_rules! rpcs {
-    ($($rpc:ident = $name:literal,)*) => {
+    ($($rpc:ident = $package:literal $name:literal $kind:ident,)*) => {
         /// An RPC of the contract.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[allow(missing_docs, reason = "the contract describes them")]
@@ -20,37 +20,69 @@ macro_rules! rpcs {
                     $(Self::$rpc => $name,)*
                 }
             }
+
+            /// The path of its requests.
+            pub const fn path(self) -> &'static str {
+                match self {
+                    $(Self::$rpc => concat!("/", $package, ".", $name),)*
+                }
+            }
+
+            /// The sides that stream.
+            pub const fn kind(self) -> RpcKind {
+                match self {
+                    $(Self::$rpc => RpcKind::$kind,)*
+                }
+            }
         }
     };
 }
 
+/// The sides of an RPC that send more than one message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RpcKind {
+    /// Neither.
+    Unary,
+    /// The caller.
+    ClientStream,
+    /// The server.
+    ServerStream,
+    /// Both.
+    BidiStream,
+}
+
 // Those that are called most come first: a name is looked for in this order.
 rpcs! {
-    Verify = "AuthService/Verify",
-    Check = "Authorization/Check",
-    VerifyBatch = "AuthService/VerifyBatch",
-    Refresh = "AuthService/Refresh",
-    Login = "AuthService/Login",
-    Revoke = "AuthService/Revoke",
-    ListSessions = "AuthService/ListSessions",
-    GetJwks = "AuthService/GetJwks",
-    WatchRevocations = "AuthService/WatchRevocations",
-    DeltaExtensionConfigs = "ExtensionConfigDiscoveryService/DeltaExtensionConfigs",
-    DeltaAggregatedResources = "AggregatedDiscoveryService/DeltaAggregatedResources",
-    CreateUser = "UserService/CreateUser",
-    GetUser = "UserService/GetUser",
-    ListUsers = "UserService/ListUsers",
-    UpdateUser = "UserService/UpdateUser",
-    DeleteUser = "UserService/DeleteUser",
-    SetPassword = "UserService/SetPassword",
-    ChangePassword = "UserService/ChangePassword",
-    ImportUsers = "UserService/ImportUsers",
+    Verify = "countersign.v1" "AuthService/Verify" Unary,
+    Check = "envoy.service.auth.v3" "Authorization/Check" Unary,
+    VerifyBatch = "countersign.v1" "AuthService/VerifyBatch" Unary,
+    Refresh = "countersign.v1" "AuthService/Refresh" Unary,
+    Login = "countersign.v1" "AuthService/Login" Unary,
+    Revoke = "countersign.v1" "AuthService/Revoke" Unary,
+    ListSessions = "countersign.v1" "AuthService/ListSessions" Unary,
+    GetJwks = "countersign.v1" "AuthService/GetJwks" Unary,
+    WatchRevocations = "countersign.v1" "AuthService/WatchRevocations" ServerStream,
+    DeltaExtensionConfigs = "envoy.service.extension.v3" "ExtensionConfigDiscoveryService/DeltaExtensionConfigs" BidiStream,
+    DeltaAggregatedResources = "envoy.service.discovery.v3" "AggregatedDiscoveryService/DeltaAggregatedResources" BidiStream,
+    CreateUser = "countersign.v1" "UserService/CreateUser" Unary,
+    GetUser = "countersign.v1" "UserService/GetUser" Unary,
+    ListUsers = "countersign.v1" "UserService/ListUsers" Unary,
+    UpdateUser = "countersign.v1" "UserService/UpdateUser" Unary,
+    DeleteUser = "countersign.v1" "UserService/DeleteUser" Unary,
+    SetPassword = "countersign.v1" "UserService/SetPassword" Unary,
+    ChangePassword = "countersign.v1" "UserService/ChangePassword" Unary,
+    ImportUsers = "countersign.v1" "UserService/ImportUsers" ClientStream,
 }
 
 impl Rpc {
     /// The RPC of this name.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|rpc| rpc.name() == name)
+    }
+
+    /// The RPC whose requests have this path.
+    pub fn at(path: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|rpc| rpc.path() == path)
     }
 }
 
@@ -118,6 +150,7 @@ mod tests {
     fn each_rpc_is_found_by_its_name() {
         for rpc in Rpc::ALL {
             assert_eq!(Rpc::find(rpc.name()), Some(*rpc));
+            assert_eq!(Rpc::at(rpc.path()), Some(*rpc));
         }
         assert_eq!(Rpc::find("Verify"), None);
     }

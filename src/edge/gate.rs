@@ -71,10 +71,10 @@ impl Gate {
     /// [`Error::CallerNotAllowed`], [`Error::CallerThrottled`]; an RPC of ours that the contract does not have.
     pub fn authorize<B>(&self, peer: &Peer, request: &mut Request<B>) -> Result<(), Refusal> {
         let path = request.uri().path();
-        let Some(called) = PACKAGES.iter().find_map(|package| path.strip_prefix(package)) else {
-            return Ok(());
+        let Some(rpc) = Rpc::at(path).filter(|rpc| self.offered.contains(*rpc)) else {
+            let is_ours = PACKAGES.iter().any(|package| path.starts_with(package));
+            return if is_ours { Err(Refusal::UnknownRpc) } else { Ok(()) };
         };
-        let rpc = Rpc::find(called).filter(|rpc| self.offered.contains(*rpc)).ok_or(Refusal::UnknownRpc)?;
         let file = self.callers.policy.as_ref().map(|policy| policy.load());
         let policy = file.as_ref().map(|file| &file.callers);
         let identity = identify(&self.callers, policy.map(AsRef::as_ref), peer, request.headers());

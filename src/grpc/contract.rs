@@ -17,10 +17,12 @@ use tokio::{sync::Semaphore, time::sleep};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{deadline, status::status};
+use super::{counted::ended, deadline, status::status};
 use crate::{
+    domain::rpc::Rpc,
     edge::{Gate, NamedCall, Refusal},
     error::Error,
+    metrics::{Call, Calls},
     net::Peer,
 };
 
@@ -34,11 +36,13 @@ const SHED: Duration = Duration::from_secs(1);
 pub(super) struct ContractLayer {
     gate: Arc<Gate>,
     calls: Arc<Semaphore>,
+    metrics: Option<Calls>,
 }
 
 impl ContractLayer {
-    pub(super) fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, calls: Arc::new(Semaphore::new(MAX_CALLS)) }
+    /// A layer that counts calls, if there is something to count them by.
+    pub(super) fn new(gate: Arc<Gate>, metrics: Option<Calls>) -> Self {
+        Self { gate, calls: Arc::new(Semaphore::new(MAX_CALLS)), metrics }
     }
 }
 
@@ -48,13 +52,15 @@ pub struct Contract<S> {
     inner: S,
     gate: Arc<Gate>,
     calls: Arc<Semaphore>,
+    metrics: Option<Calls>,
 }
 
 impl<S> Layer<S> for ContractLayer {
     type Service = Contract<S>;
 
     fn layer(&self, inner: S) -> Contract<S> {
-        Contract { inner, gate: Arc::clone(&self.gate), calls: Arc::clone(&self.calls) }
+        let Self { gate, calls, metrics } = self.clone();
+        Contract { inner, gate, calls, metrics }
     }
 }
 
@@ -76,16 +82,18 @@ where
         if !is_grpc(request.headers()) {
             return answered(unsupported());
         }
+        let rpc = Rpc::at(request.uri().path());
+        let call = self.metrics.as_ref().map(|metrics| metrics.begin(rpc, request.uri().path()));
         let Ok(turn) = Arc::clone(&self.calls).try_acquire_owned() else {
-            return answered(status("shed", Error::Overloaded { retry_after: SHED }).into_http());
+            return refused(call, status("shed", Error::Overloaded { retry_after: SHED }));
         };
         let named = NamedCall::of(request.headers());
         let authorized = {
             let _entered = named.as_ref().map(NamedCall::enter);
             authorize(&self.gate, &mut request)
         };
-        if let Err(refused) = authorized {
-            return answered(refused.into_http());
+        if let Err(status) = authorized {
+            return refused(call, status);
         }
         let deadline = deadline::of(&request);
         let response = self.inner.call(request);
@@ -101,7 +109,10 @@ where
                 },
             };
             drop(turn);
-            answer
+            answer.map(|response| {
+                let (response, code) = honest(response);
+                ended(call, response, code)
+            })
         };
         match named {
             Some(named) => Box::pin(named.carry(answer)),
@@ -117,6 +128,17 @@ fn authorize(gate: &Gate, request: &mut Request<Body>) -> Result<(), Status> {
         Refusal::UnknownRpc => Status::unimplemented("no such method on this port"),
         Refusal::Refused(rpc, error) => status(rpc.name(), error),
     })
+}
+
+/// The answer to a call that reaches no handler.
+fn refused<E: 'static>(
+    call: Option<Call>,
+    status: Status,
+) -> Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>> {
+    if let Some(call) = call {
+        call.end(status.code().into());
+    }
+    answered(status.into_http())
 }
 
 fn answered<E: 'static>(response: Response<Body>) -> Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>> {
@@ -144,21 +166,27 @@ async fn unpanicked<E>(response: impl Future<Output = Result<Response<Body>, E>>
         Err(panic) => Poll::Ready(Err(panic)),
     });
     match answer.await {
-        Ok(response) => response.map(honest),
+        Ok(response) => response,
         // The panic itself is in the log, with its place.
         Err(_) => Ok(status("panic", Error::internal("a handler has panicked")).into_http()),
     }
 }
 
-/// Replaces what tonic and the codec say of a request that they cannot read; our own statuses carry details.
-fn honest(response: Response<Body>) -> Response<Body> {
-    let theirs = Status::from_header_map(response.headers()).filter(|status| status.details().is_empty());
-    let expected = match theirs.map(|status| status.code()) {
-        Some(Code::OutOfRange | Code::ResourceExhausted) => "a smaller message",
-        Some(Code::Internal) => "one message of this method in the framing of gRPC, its strings in UTF-8",
-        _ => return response,
+/// Replaces what tonic and the codec say of a request that they cannot read; our own statuses carry details. Gives the code
+/// too, if the call has ended with the answer's headers.
+fn honest(response: Response<Body>) -> (Response<Body>, Option<Code>) {
+    let Some(said) = Status::from_header_map(response.headers()) else {
+        return (response, None);
     };
-    status("decode", Error::invalid("request", expected)).into_http()
+    let expected = match said.code() {
+        code if !said.details().is_empty() => return (response, Some(code)),
+        Code::OutOfRange | Code::ResourceExhausted => "a smaller message",
+        Code::Internal => "one message of this method in the framing of gRPC, its strings in UTF-8",
+        code => return (response, Some(code)),
+    };
+    let status = status("decode", Error::invalid("request", expected));
+    let code = status.code();
+    (status.into_http(), Some(code))
 }
 
 #[cfg(test)]
@@ -173,7 +201,7 @@ mod tests {
 
     fn layer() -> ContractLayer {
         let gate = Gate::new(Callers::new(Defaults::Open, None), None, Clock::manual());
-        ContractLayer::new(Arc::new(gate))
+        ContractLayer::new(Arc::new(gate), None)
     }
 
     fn call(kind: &str) -> Request<Body> {

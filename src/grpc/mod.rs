@@ -4,6 +4,7 @@
 mod auth_service;
 mod client;
 mod contract;
+mod counted;
 mod deadline;
 mod decode;
 mod descriptors;

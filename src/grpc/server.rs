@@ -30,6 +30,7 @@ use crate::{
     authz::Authorizer,
     edge::{Callers, Defaults, Gate},
     error::Error,
+    metrics::Calls,
     net::{self, Port, Protocol},
 };
 
@@ -98,14 +99,14 @@ pub async fn serve(
     health: Health,
     drain: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let gate = gate(&authorizer.auth, callers);
+    let (gate, metrics) = (gate(&authorizer.auth, callers), calls(&authorizer.auth));
     let routes = routes(authorizer, health, &drain)?;
     match ports {
-        GrpcPorts { main, admin: None } => serve_behind(gate, main, routes, drain).await,
+        GrpcPorts { main, admin: None } => serve_behind(gate, metrics, main, routes, drain).await,
         GrpcPorts { main, admin: Some(admin) } => {
             let beside = Arc::new(gate.without_administration());
-            let main = serve_behind(beside, main, routes.clone(), drain.clone());
-            tokio::join!(main, serve_behind(gate, admin, routes, drain));
+            let main = serve_behind(beside, metrics.clone(), main, routes.clone(), drain.clone());
+            tokio::join!(main, serve_behind(gate, metrics, admin, routes, drain));
         }
     }
     Ok(())
@@ -114,15 +115,25 @@ pub async fn serve(
 /// Serves routes of others on a port with the same limits, until `drain` says so.
 pub async fn serve_routes(port: Port, routes: Routes, drain: watch::Receiver<bool>) {
     let gate = Gate::new(Callers::new(Defaults::Open, None), None, Clock::system());
-    serve_behind(Arc::new(gate), port, routes, drain).await;
+    serve_behind(Arc::new(gate), None, port, routes, drain).await;
 }
 
 fn gate(auth: &Auth, callers: Callers) -> Arc<Gate> {
     Arc::new(Gate::new(callers, Some(Arc::clone(&auth.base.audit)), auth.base.clock.clone()))
 }
 
-async fn serve_behind(gate: Arc<Gate>, port: Port, routes: Routes, drain: watch::Receiver<bool>) {
-    let service = ContractLayer::new(gate).layer(routes);
+fn calls(auth: &Auth) -> Option<Calls> {
+    Some(auth.base.metrics.calls.clone())
+}
+
+async fn serve_behind(
+    gate: Arc<Gate>,
+    metrics: Option<Calls>,
+    port: Port,
+    routes: Routes,
+    drain: watch::Receiver<bool>,
+) {
+    let service = ContractLayer::new(gate, metrics).layer(routes);
     if port.protocol == Protocol::Both {
         net::serve(port, GrpcWebLayer::new().layer(service), drain).await;
     } else {
@@ -136,10 +147,10 @@ pub type Services = Contract<Routes>;
 
 /// The RPCs of the contract, for whoever calls them in the same process. Streams go on until they are dropped.
 pub fn services(authorizer: Authorizer, callers: Callers) -> Services {
-    let gate = gate(&authorizer.auth, callers);
+    let (gate, metrics) = (gate(&authorizer.auth, callers), calls(&authorizer.auth));
     let mut routes = Routes::builder();
     add_contract(&mut routes, authorizer, watch::Sender::new(false).subscribe());
-    ContractLayer::new(gate).layer(routes.routes())
+    ContractLayer::new(gate, metrics).layer(routes.routes())
 }
 
 fn add_contract(routes: &mut RoutesBuilder, authorizer: Authorizer, drain: watch::Receiver<bool>) {

@@ -5,6 +5,7 @@ mod browser;
 mod discovery;
 mod forward_auth;
 mod jwks;
+mod metrics;
 mod probes;
 mod readiness;
 mod ready_check;
@@ -36,7 +37,11 @@ impl From<Port> for HttpPorts {
 
 /// Serves on the ports until `drain` says so, and then until the calls under way are done.
 pub async fn serve(ports: HttpPorts, policy: &AuthzPolicy, readiness: Readiness, drain: watch::Receiver<bool>) {
-    let mut main = Router::new().merge(discovery::routes()).merge(probes::routes()).merge(browser::routes(policy));
+    let mut main = Router::new()
+        .merge(discovery::routes())
+        .merge(probes::routes())
+        .merge(metrics::routes())
+        .merge(browser::routes(policy));
     let asked = match policy.forward_auth {
         ForwardAuth::Off => Router::new(),
         _ => forward_auth::routes(),

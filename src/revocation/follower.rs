@@ -32,6 +32,7 @@ use super::{
 use crate::{
     domain::policy::{Notifications, RevocationPolicy},
     error::Error,
+    metrics,
     store::{Conn, Store, keys::StoredKey, replicas},
 };
 
@@ -65,6 +66,7 @@ pub struct Follower {
     /// The announcements, which wake the follower when there is something new.
     pub(super) announcements: Arc<Announcements>,
     pub(super) install_keys: InstallKeys,
+    pub(super) metrics: metrics::Revocations,
 }
 
 /// The state of the follower: that of the protocol, and the connection that it speaks of.
@@ -107,6 +109,7 @@ impl Follower {
             policy: log.policy,
             announcements: Arc::clone(&log.announcements),
             install_keys,
+            metrics: log.metrics.clone(),
         }
     }
 
@@ -129,6 +132,7 @@ impl Follower {
                 return;
             };
             following.disconnect();
+            self.metrics.failures.inc();
             if std::mem::replace(&mut following.healthy, false) {
                 tracing::error!(%error, "the revocation log cannot be followed; verifying goes on until the bound");
                 back_off = BACK_OFF;

@@ -22,6 +22,7 @@ use crate::{
         revocation::Reason,
     },
     error::Error,
+    metrics::FullLoad,
     store::{
         Conn, audit, keys,
         revocation_log::{self, Extent},
@@ -33,6 +34,7 @@ impl Follower {
     /// Reads the whole log, and takes its end for the place to go on from. Makes nothing fresh.
     pub(super) async fn load(&self, at: &mut Following) -> Result<(), Error> {
         let (remembers, known) = (at.protocol.has_loaded(), at.protocol.position());
+        self.metrics.full_loads.count(if remembers { FullLoad::Gap } else { FullLoad::Start });
         let conn = at.conn()?;
         // In one transaction, because a pooler may give each a server of its own.
         conn.begin().await?;
@@ -98,6 +100,7 @@ impl Follower {
         self.revocations.state().apply(&logged, Origin::Log);
         let restored = restore::restore_lost(conn, known, extent, &logged, self.clock.now()).await?;
         if restored > 0 {
+            self.metrics.put_back.inc_by(restored as u64);
             tracing::error!(restored, "the database has lost revocations that were acknowledged: they were put back");
             self.announce(conn).await?;
         }

@@ -110,6 +110,7 @@ impl Follower {
     fn heard_of(&self, origin: replica::Origin, at: &mut Following) -> bool {
         let moved = self.confirmations.heard(origin);
         if moved {
+            self.metrics.moves.inc();
             tracing::warn!("the database is another one than before: a standby was promoted, or a backup was restored");
             self.store.retire_connections();
             at.disconnect();

@@ -16,7 +16,10 @@ use countersign_token::{
     revocation::{MAX_STALENESS, RETENTION, Revocation, Subject},
 };
 use time::OffsetDateTime;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use super::{
@@ -36,6 +39,7 @@ use crate::{
         revocation::{Position, Reason},
     },
     error::Error,
+    metrics,
     store::{
         self, Conn, Store, proxies,
         revocations::{self, EndedSessions, Ending},
@@ -67,6 +71,7 @@ pub struct RevocationLog {
     pub(super) wake: Arc<Notify>,
     /// The budget of heartbeats that unknown keys ask for.
     requests: Mutex<Rate>,
+    pub(super) metrics: metrics::Revocations,
 }
 
 /// The changes that a transaction has made.
@@ -123,7 +128,13 @@ impl Committed {
 
 impl RevocationLog {
     /// The log in this database, for a new replica that knows nothing of it yet. `operator` administers through this process.
-    pub fn new(store: Store, policy: RevocationPolicy, operator: Actor, clock: Clock) -> Self {
+    pub fn new(
+        store: Store,
+        policy: RevocationPolicy,
+        operator: Actor,
+        clock: Clock,
+        metrics: metrics::Revocations,
+    ) -> Self {
         let replica = new_v7(clock.now());
         let revocations = Arc::new(Revocations::new(policy.max_staleness, clock.clone()));
         let confirmations = Arc::new(Confirmations::new(replica, policy, clock.clone()));
@@ -131,7 +142,19 @@ impl RevocationLog {
         let announcements = Arc::new(Announcements::new(replica, store.clone(), known, others));
         let wake = Arc::new(Notify::new());
         let requests = Mutex::new(Rate::new(REQUESTS, REQUESTS_REFILL));
-        Self { replica, store, clock, policy, operator, revocations, confirmations, announcements, wake, requests }
+        Self {
+            replica,
+            store,
+            clock,
+            policy,
+            operator,
+            revocations,
+            confirmations,
+            announcements,
+            wake,
+            requests,
+            metrics,
+        }
     }
 
     /// The name of this replica.
@@ -231,7 +254,12 @@ impl RevocationLog {
     /// Waits until no replica accepts the tokens any more, for `wait` at the latest (promise P1); says if that is so.
     pub async fn confirm(&self, committed: &Committed, wait: Duration) -> Confirmation {
         match &committed.confirmation {
-            ConfirmationState::From(pending) => self.confirmations.confirm(pending, wait).await,
+            ConfirmationState::From(pending) => {
+                let begun = Instant::now();
+                let confirmation = self.confirmations.confirm(pending, wait).await;
+                self.metrics.waited(begun.elapsed(), confirmation.confirmed);
+                confirmation
+            }
             ConfirmationState::Nothing | ConfirmationState::Never => Confirmation::default(),
         }
     }

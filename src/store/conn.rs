@@ -9,7 +9,11 @@ use sqlx::{
     postgres::{PgArguments, PgRow},
     query::{Query, QueryAs},
 };
-use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout},
+};
 
 use super::{
     error::{Failure, Verdict, out_of_time},
@@ -17,7 +21,7 @@ use super::{
     notice,
     retirement::Generation,
 };
-use crate::error::Error;
+use crate::{error::Error, metrics::StatementOutcome};
 
 /// Longest time for which a connection is tried. A database that has restarted is an outage for one request at most,
 /// not for one of each connection.
@@ -157,11 +161,16 @@ impl Conn {
     ) -> Result<T, Error> {
         let before = std::mem::replace(&mut self.state, State::Unknown);
         self.check_generation()?;
+        let begun = Instant::now();
         let (result, warning) = notice::listening(statement(self.link.connection()?)).await;
         let result = match warning {
             Some(warning) => Err(warned(result, warning)),
             None => result,
         };
+        if let Some(metrics) = self.terms.health.metrics() {
+            let outcome = result.as_ref().err().map_or(StatementOutcome::Ok, |failure| outcome_of(&failure.error));
+            metrics.answered(outcome, begun.elapsed());
+        }
         let Err(Failure { error, verdict }) = result else {
             self.check_generation()?;
             self.state = before;
@@ -181,6 +190,15 @@ impl Conn {
     /// The answer of a server that was another one's since does not count.
     fn check_generation(&self) -> Result<(), Error> {
         if self.is_retired() { Err(Error::DatabaseUnavailable("the connection was retired".into())) } else { Ok(()) }
+    }
+}
+
+/// The outcome of a statement that failed, for metrics.
+fn outcome_of(error: &Error) -> StatementOutcome {
+    match error {
+        Error::Conflict => StatementOutcome::Conflict,
+        Error::DatabaseUnavailable(_) | Error::ShuttingDown => StatementOutcome::Unavailable,
+        _ => StatementOutcome::Internal,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,6 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::retirement::{Generation, Retirement};
+use crate::metrics::Database;
 
 /// A connection that was idle for longer, or since before another one failed, is tried before it is used.
 const RESTED: Duration = Duration::from_secs(1);
@@ -26,11 +27,23 @@ pub(super) struct Health {
     retirement: Retirement,
     /// Number of times that there was reason to ask if the host is still the right one.
     doubts: AtomicU64,
+    metrics: OnceLock<Database>,
 }
 
 impl Health {
     pub(super) fn new() -> Self {
-        Self { failed: Mutex::new(None), retirement: Retirement::none(), doubts: AtomicU64::new(1) }
+        let (failed, retirement, doubts) = (Mutex::new(None), Retirement::none(), AtomicU64::new(1));
+        Self { failed, retirement, doubts, metrics: OnceLock::new() }
+    }
+
+    /// Records from now on what the connections do.
+    pub(super) fn measure(&self, metrics: Database) {
+        self.metrics.get_or_init(|| metrics);
+    }
+
+    /// The metrics, if what the connections do is recorded.
+    pub(super) fn metrics(&self) -> Option<&Database> {
+        self.metrics.get()
     }
 
     /// A connection has failed.

@@ -39,7 +39,7 @@ pub mod users;
 pub use self::{
     conn::Conn,
     listener::Listener,
-    pool::{Store, StoreSettings},
+    pool::{Occupancy, Store, StoreSettings},
     prepared_conn::PreparedConn,
     retry::retrying,
 };

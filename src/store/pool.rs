@@ -7,7 +7,10 @@ use sqlx::{
     postgres::{PgPool, PgPoolOptions},
 };
 use time::OffsetDateTime;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 
 use super::{
     address::{Address, Wanted},
@@ -19,7 +22,7 @@ use super::{
     retirement::Generation,
     setup::Setup,
 };
-use crate::error::Error;
+use crate::{error::Error, metrics::Database};
 
 /// The settings by which the database is reached.
 #[derive(Clone)]
@@ -30,6 +33,17 @@ pub struct StoreSettings {
     pub connections: u32,
     /// Longest time that a request waits for a connection, and then for each statement.
     pub deadline: Duration,
+}
+
+/// The number of connections of the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Connections that requests use.
+    pub used: u32,
+    /// Connections that nobody uses.
+    pub idle: u32,
+    /// The most that there may be.
+    pub most: u32,
 }
 
 /// The pool of connections.
@@ -69,7 +83,24 @@ impl Store {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn acquire(&self) -> Result<Conn, Error> {
-        timeout(self.deadline, self.acquire_good()).await.map_err(out_of_time)?
+        let begun = Instant::now();
+        let acquired = timeout(self.deadline, self.acquire_good()).await.map_err(out_of_time).and_then(|it| it);
+        if let Some(metrics) = self.health.metrics() {
+            metrics.acquired(begun.elapsed(), acquired.is_ok());
+        }
+        acquired
+    }
+
+    /// Records from now on what the connections do.
+    pub fn measure(&self, metrics: Database) {
+        self.health.measure(metrics);
+    }
+
+    /// The connections of the pool: all, those that nobody uses, and the most that there may be.
+    pub fn occupancy(&self) -> Occupancy {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        let most = self.pool.options().get_max_connections();
+        Occupancy { used: self.pool.size().saturating_sub(idle), idle, most }
     }
 
     /// Settles on a host: see [`Hosts::settle`].

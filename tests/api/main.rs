@@ -38,6 +38,7 @@ mod keys;
 mod kill_matrix;
 mod login;
 mod logs;
+mod metrics;
 mod moved;
 mod named_calls;
 mod notifications;

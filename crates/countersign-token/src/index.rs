@@ -117,9 +117,18 @@ impl<K: Copy + Eq + Hash + Into<Uuid>, V> Shards<K, V> {
     fn is_empty(&self) -> bool {
         self.0.iter().all(HashMap::is_empty)
     }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(HashMap::len).sum()
+    }
 }
 
 impl Index {
+    /// The number of entries.
+    pub fn entries(&self) -> usize {
+        self.sessions.len() + self.users.len() + usize::from(self.opened_before.is_some())
+    }
+
     /// Makes room for so many sessions if nothing has been added yet; says whether that is so.
     pub fn reserve_if_empty(&mut self, sessions: usize) -> bool {
         let empty = self.sessions.is_empty() && self.users.is_empty() && self.opened_before.is_none();

@@ -92,6 +92,20 @@ impl RevocationState {
         self.max_staleness
     }
 
+    /// The age of the state; None if nothing is known.
+    pub fn age(&self) -> Option<Duration> {
+        let as_of = match self.as_of.load(Ordering::Acquire) {
+            NEVER => return None,
+            nanos => Moment::new(BootInstant::from_nanos(nanos), self.as_of_wall.load(Ordering::Acquire)),
+        };
+        Some(Moment::at(self.clock.boot(), self.clock.now()).since(as_of))
+    }
+
+    /// The number of entries of the index.
+    pub fn entries(&self) -> usize {
+        self.index().entries()
+    }
+
     /// Passes if the state is no older than the bound, and `tighter` if given.
     ///
     /// # Errors

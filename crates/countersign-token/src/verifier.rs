@@ -1,6 +1,12 @@
 //! The verifier: whose access token is this? From memory alone.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use time::OffsetDateTime;
@@ -25,6 +31,7 @@ pub struct Verifier<K> {
     settings: Settings,
     keys: ArcSwap<Keys<K>>,
     revocations: Arc<RevocationState>,
+    reads: AtomicU64,
 }
 
 /// Settings of a verifier.
@@ -85,7 +92,7 @@ impl<K: Default> Verifier<K> {
     /// A verifier without keys yet.
     pub fn new(settings: Settings, revocations: Arc<RevocationState>) -> Self {
         let keys = Keys::new(KeySet::default(), settings.remembered);
-        Self { settings, keys: ArcSwap::from_pointee(keys), revocations }
+        Self { settings, keys: ArcSwap::from_pointee(keys), revocations, reads: AtomicU64::new(0) }
     }
 
     /// Verifies by these keys from now on.
@@ -186,6 +193,7 @@ impl<K: Default> Verifier<K> {
     /// # Errors
     /// [`Error::KeyUnusable`].
     fn read(&self, keys: &Keys<K>, token: &str, now: OffsetDateTime) -> Result<Verdict<K>, Error> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let identified = access_token::open(token, &keys.set).and_then(|c| Ok(c.identify(&self.settings.issuer)?));
         match identified {
             Ok(principal) => {
@@ -220,6 +228,11 @@ impl<K: Default> Verifier<K> {
     pub fn forget_expired(&self, now: OffsetDateTime) {
         let (leeway, now) = (self.settings.leeway, unix(now));
         self.keys.load().verified.retain(|principal| !principal.has_expired(leeway, now));
+    }
+
+    /// The number of tokens that were not remembered, so that their signature had to be verified.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// The number of tokens that are remembered.

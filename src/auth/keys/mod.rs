@@ -101,6 +101,7 @@ impl Keys {
             peppers.clear_active();
         }
         self.hasher.use_peppers(peppers);
+        self.base.metrics.gauges.set_keys(known.iter().map(|k| &k.stored.key), unusable.len());
         for (key, error) in &unusable {
             let (purpose, kid) = (key.purpose.as_str(), &key.kid);
             tracing::error!(purpose, kid, stage = key.stage.as_str(), %error, "a stored key cannot be used");

@@ -7,7 +7,7 @@ use super::{Keys, change::MAX_STEPS};
 use crate::{
     domain::{
         audit::Kind,
-        key::{Due, Key, Purpose, Stage, due, publication_remaining},
+        key::{Due, Key, KeyRotation, Purpose, Stage, due, publication_remaining},
         revocation::Reason,
     },
     error::Error,
@@ -19,6 +19,14 @@ use crate::{
 
 /// Time between two looks of a replica at its keys.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// Seconds until the key that signs access tokens is due to be replaced; negative when that is late.
+fn rotation_due(keys: &[Key], policy: KeyRotation) -> f64 {
+    let of = |stage| keys.iter().rev().find(|key| key.purpose == Purpose::AccessToken && key.stage == stage);
+    let age = of(Stage::Active).map_or(Duration::ZERO, |key| key.age);
+    let published = of(Stage::Next).map_or(Duration::ZERO, |next| publication_remaining(next, policy));
+    (policy.lifetime.as_secs_f64() - age.as_secs_f64()).max(published.as_secs_f64())
+}
 
 impl Keys {
     /// Reads the keys and makes those that are missing. Replicas that start together end with the same.
@@ -89,6 +97,9 @@ impl Keys {
             let stored = self.stored().await?;
             let keys: Vec<Key> = stored.keys.iter().map(|s| s.key.clone()).collect();
             let Some(step) = due(&keys, purpose, self.policy.rotation) else {
+                if purpose == Purpose::AccessToken {
+                    self.base.metrics.gauges.set_next_rotation(rotation_due(&keys, self.policy.rotation));
+                }
                 break;
             };
             self.take(step, purpose, &stored).await?;

@@ -55,8 +55,10 @@ impl Passwords {
     /// [`Error::Internal`] when there can be none.
     pub fn new(policy: PasswordPolicy, throttle: ThrottlePolicy, base: Base) -> Result<Self, Error> {
         let PasswordPolicy { min_length, blocklist, min_score, pepper, weak_hashes, hashing } = policy;
+        let hasher = PasswordHasher::start(hashing)?;
+        hasher.measure(base.metrics.hashing.clone());
         Ok(Self {
-            hasher: Arc::new(PasswordHasher::start(hashing)?),
+            hasher: Arc::new(hasher),
             min_length,
             weak_hashes,
             rules: PasswordRules::new(blocklist, min_score),

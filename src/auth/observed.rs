@@ -1,0 +1,39 @@
+//! The states of a server that its metrics expose: looked at when somebody asks.
+
+use super::Auth;
+use crate::{error::Error, metrics::PoolState, store::Occupancy};
+
+impl Auth {
+    /// The metrics of this server in Prometheus' text format, its states as they are now.
+    ///
+    /// # Errors
+    /// [`Error::Internal`].
+    pub fn exposed_metrics(&self) -> Result<String, Error> {
+        self.observe();
+        self.base.metrics.render()
+    }
+
+    fn observe(&self) {
+        let (gauges, revocations) = (&self.base.metrics.gauges, self.revocations());
+        gauges.set_freshness(revocations.state().age(), revocations.state().max_staleness());
+        gauges.set_clock_distance(revocations.clock_distance());
+        gauges.revocations.set(int(revocations.state().entries()));
+        gauges.watchers.set(int(revocations.watchers()));
+        gauges.remembered.set(int(self.verifier.remembered()));
+        gauges.set_tokens_read(self.verifier.reads());
+        gauges.hash_queue.set(int(self.passwords.hasher().waiting()));
+        gauges.audit_backlog.set(int(self.base.audit.unwritten()));
+        let Occupancy { used, idle, most } = self.base.store.occupancy();
+        for (state, number) in [(PoolState::Used, used), (PoolState::Idle, idle)] {
+            if let Some(gauge) = gauges.pool.of(state) {
+                gauge.set(number.into());
+            }
+        }
+        gauges.pool_size.set(most.into());
+    }
+}
+
+/// A number of things as a gauge has it.
+fn int(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,142 @@
+//! States, set when somebody asks.
+
+use std::time::Duration;
+
+use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+
+use super::label::{Gauges as Labelled, label};
+use crate::domain::key::{Key, Purpose, Stage};
+
+label! {
+    /// The state of a connection of the pool.
+    pub PoolState as "state" {
+        /// Used by a request.
+        Used = "used",
+        /// Ready for a request.
+        Idle = "idle",
+    }
+}
+
+/// States of a server.
+#[derive(Debug)]
+pub struct Gauges {
+    freshness_age: Gauge,
+    freshness_bound: Gauge,
+    clock_distance: Gauge,
+    /// Entries of the index of revocations.
+    pub revocations: IntGauge,
+    /// Verified tokens that are remembered.
+    pub remembered: IntGauge,
+    /// Tokens whose text was read and whose signature was checked, because they were not remembered. Set, not counted.
+    tokens_read: IntCounter,
+    /// Clients and proxies that follow revocations.
+    pub watchers: IntGauge,
+    keys: IntGaugeVec,
+    keys_unusable: IntGauge,
+    next_rotation: Gauge,
+    /// Passwords that wait for a hashing thread.
+    pub hash_queue: IntGauge,
+    /// Connections of the pool.
+    pub pool: Labelled<PoolState>,
+    /// The most connections that the pool may have.
+    pub pool_size: IntGauge,
+    /// Audit events of refusals that are not written yet.
+    pub audit_backlog: IntGauge,
+}
+
+impl Gauges {
+    pub(super) fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let gauge = |name: &str, help: &str| -> prometheus::Result<Gauge> {
+            let gauge = Gauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let number = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let keys = Opts::new("countersign_keys", "Keys that are known here, by purpose and stage.");
+        let keys = IntGaugeVec::new(keys, &["purpose", "stage"])?;
+        registry.register(Box::new(keys.clone()))?;
+        for purpose in Purpose::ALL {
+            for stage in Stage::ALL {
+                keys.get_metric_with_label_values(&[purpose.as_str(), stage.as_str()])?;
+            }
+        }
+        Ok(Self {
+            freshness_age: gauge(
+                "countersign_revocation_freshness_age_seconds",
+                "Age of what is known of revocations here: +Inf when nothing is. Beyond the bound, Verify refuses.",
+            )?,
+            freshness_bound: gauge(
+                "countersign_revocation_freshness_bound_seconds",
+                "The bound (max_staleness) of this replica.",
+            )?,
+            clock_distance: gauge(
+                "countersign_clock_distance_seconds",
+                "Distance of this machine's wall clock from the database's.",
+            )?,
+            revocations: number("countersign_revocation_index_entries", "Entries of the index of revocations.")?,
+            remembered: number("countersign_verified_tokens", "Verified tokens that are remembered.")?,
+            tokens_read: super::counter(
+                registry,
+                "countersign_verification_signatures_total",
+                "Access tokens that were not remembered: they were read, and their signature was checked.",
+            )?,
+            watchers: number("countersign_watchers", "Streams of clients and proxies that follow revocations.")?,
+            keys,
+            keys_unusable: number(
+                "countersign_keys_unusable",
+                "Keys that cannot be used here: of another master key, or damaged.",
+            )?,
+            next_rotation: gauge(
+                "countersign_key_rotation_due_seconds",
+                "Time until the key that signs access tokens is due to be replaced; below 0 when that is late.",
+            )?,
+            hash_queue: number("countersign_password_hash_queue", "Passwords that wait for a hashing thread.")?,
+            pool: Labelled::new(registry, "countersign_database_connections", "Connections of the pool, by state.")?,
+            pool_size: number("countersign_database_connections_max", "The most connections that the pool may have.")?,
+            audit_backlog: number("countersign_audit_backlog", "Refusals whose audit events are not written yet.")?,
+        })
+    }
+
+    /// Sets what is known of revocations: how old it is, if anything is known, and the bound.
+    pub fn set_freshness(&self, age: Option<Duration>, bound: Duration) {
+        self.freshness_age.set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
+        self.freshness_bound.set(bound.as_secs_f64());
+    }
+
+    /// Sets the distance of the wall clock from the database's.
+    pub fn set_clock_distance(&self, distance: Duration) {
+        self.clock_distance.set(distance.as_secs_f64());
+    }
+
+    /// Sets how many tokens were read since the start.
+    pub fn set_tokens_read(&self, number: u64) {
+        self.tokens_read.inc_by(number.saturating_sub(self.tokens_read.get()));
+    }
+
+    /// Sets the keys that are known, and how many of them cannot be used.
+    pub fn set_keys<'k>(&self, known: impl Iterator<Item = &'k Key> + Clone, unusable: usize) {
+        for purpose in Purpose::ALL {
+            for stage in Stage::ALL {
+                let count = known.clone().filter(|key| (key.purpose, key.stage) == (purpose, stage)).count();
+                if let Ok(gauge) = self.keys.get_metric_with_label_values(&[purpose.as_str(), stage.as_str()]) {
+                    gauge.set(int(count));
+                }
+            }
+        }
+        self.keys_unusable.set(int(unusable));
+    }
+
+    /// Sets the time until the signing key is due to be replaced, in seconds; negative when that is late.
+    pub fn set_next_rotation(&self, seconds: f64) {
+        self.next_rotation.set(seconds);
+    }
+}
+
+/// A number of things as a gauge has it.
+fn int(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
