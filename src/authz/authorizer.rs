@@ -30,7 +30,7 @@ use crate::{
         policy::{AuthzPolicy, BrowserSessions},
         route::{Access, Demand},
     },
-    edge::Class,
+    edge::{Class, Failures},
     error::Error,
     metrics,
 };
@@ -50,6 +50,8 @@ pub struct Authorizer {
     pub auth: Arc<Auth>,
     /// The choices of the deployment.
     pub policy: Arc<AuthzPolicy>,
+    /// Says in the log what failed.
+    pub failures: Arc<Failures>,
     file: Option<Arc<ArcSwap<FilePolicy>>>,
     renewals: Arc<Renewals>,
 }
@@ -89,7 +91,8 @@ type Found = Result<(Arc<VerifiedToken>, Option<TokenPair>), Denial>;
 impl Authorizer {
     /// An authorizer by these choices, and the policy file if there is one.
     pub fn new(auth: Arc<Auth>, policy: AuthzPolicy, file: Option<Arc<ArcSwap<FilePolicy>>>) -> Self {
-        Self { auth, policy: Arc::new(policy), file, renewals: Arc::default() }
+        let failures = Arc::new(Failures::new(auth.base.clock.clone()));
+        Self { auth, policy: Arc::new(policy), file, failures, renewals: Arc::default() }
     }
 
     /// Decides about a request of a proxy, whose route demands this. The proxy waits until then for an answer.

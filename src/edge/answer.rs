@@ -1,5 +1,5 @@
 //! Answers to errors, whatever the protocol: the one place where an [`Error`] is given a class, a reason and a message. Messages are
-//! constants; what happened inside is logged here, once, and never sent.
+//! constants; what happened inside is logged (`failures.rs`), and never sent.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub struct Answer {
     pub reason: &'static str,
     /// The message that people read.
     pub message: &'static str,
-    level: Level,
+    pub(super) level: Level,
 }
 
 /// Classes of errors: those of gRPC's codes that we use.
@@ -46,24 +46,13 @@ pub enum Class {
 
 /// Level at which an error is logged: callers' mistakes are for the caller, the others for an operator to look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
+pub(super) enum Level {
     Error,
     Warn,
-    Debug,
+    Info,
 }
 
 impl Answer {
-    /// The answer to an error that a call met, which is logged.
-    pub fn to(call: &'static str, error: &Error) -> Self {
-        let answer = Self::of(error);
-        match answer.level {
-            Level::Error => tracing::error!(rpc = call, %error, "call failed"),
-            Level::Warn => tracing::warn!(rpc = call, %error, "call failed"),
-            Level::Debug => tracing::debug!(rpc = call, %error, "call refused"),
-        }
-        answer
-    }
-
     /// The answer to an error: the table of all.
     pub fn of(error: &Error) -> Self {
         let (class, reason, message, level) = row(error);
@@ -86,59 +75,59 @@ fn row(error: &Error) -> (Class, &'static str, &'static str, Level) {
         AlreadyExists, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument, NotFound, PermissionDenied,
         ResourceExhausted, Unauthenticated, Unavailable,
     };
-    use Level::{Debug, Warn};
+    use Level::{Info, Warn};
     match error {
-        Error::InvalidCredentials => (Unauthenticated, "INVALID_CREDENTIALS", "unknown user or wrong password", Debug),
-        Error::Rejected(rejection) => (Unauthenticated, reason(*rejection), "access token not accepted", Debug),
-        Error::RefreshTokenInvalid => (Unauthenticated, "REFRESH_TOKEN_INVALID", "refresh token not valid", Debug),
+        Error::InvalidCredentials => (Unauthenticated, "INVALID_CREDENTIALS", "unknown user or wrong password", Info),
+        Error::Rejected(rejection) => (Unauthenticated, reason(*rejection), "access token not accepted", Info),
+        Error::RefreshTokenInvalid => (Unauthenticated, "REFRESH_TOKEN_INVALID", "refresh token not valid", Info),
         Error::RefreshTokenReused => (
             Unauthenticated,
             "REFRESH_TOKEN_REUSED",
             "refresh token used again after it was replaced: session ended",
-            Debug,
+            Info,
         ),
         Error::SessionLimitReached => (
             FailedPrecondition,
             "SESSION_LIMIT_REACHED",
             "the user has as many sessions as it may: end one first",
-            Debug,
+            Info,
         ),
-        Error::CallerNotAllowed => (PermissionDenied, "CALLER_NOT_ALLOWED", "the caller may not do this", Debug),
+        Error::CallerNotAllowed => (PermissionDenied, "CALLER_NOT_ALLOWED", "the caller may not do this", Info),
         Error::CallerThrottled { .. } => {
-            (ResourceExhausted, "CALLER_THROTTLED", "the caller calls too often, try again later", Debug)
+            (ResourceExhausted, "CALLER_THROTTLED", "the caller calls too often, try again later", Info)
         }
         Error::Overloaded { .. } => {
             (ResourceExhausted, "OVERLOADED", "too much work is waiting, try again later", Warn)
         }
         Error::LoginThrottled { .. } => {
-            (ResourceExhausted, "LOGIN_THROTTLED", "too many wrong passwords, try again later", Debug)
+            (ResourceExhausted, "LOGIN_THROTTLED", "too many wrong passwords, try again later", Info)
         }
         Error::DatabaseUnavailable(_) | Error::Conflict => {
             (Unavailable, "DATABASE_UNAVAILABLE", "the database does not answer, try again", Warn)
         }
         Error::RevocationsStale => {
-            (Unavailable, "REVOCATIONS_STALE", "this replica's revocation state is too old, try another", Debug)
+            (Unavailable, "REVOCATIONS_STALE", "this replica's revocation state is too old, try another", Info)
         }
         // Said once by whoever noticed.
         Error::RestoreUndecided => (
             Unavailable,
             "RESTORE_UNDECIDED",
             "the database was restored from a backup: an operator has to decide about sessions that were opened before",
-            Debug,
+            Info,
         ),
         Error::ClockWrong => {
-            (Unavailable, "CLOCK_WRONG", "this replica's clock is too far from the database's, try another", Debug)
+            (Unavailable, "CLOCK_WRONG", "this replica's clock is too far from the database's, try another", Info)
         }
         Error::SigningKeySecret => {
-            (FailedPrecondition, "SIGNING_KEY_SECRET", "tokens are signed by a secret key: call Verify", Debug)
+            (FailedPrecondition, "SIGNING_KEY_SECRET", "tokens are signed by a secret key: call Verify", Info)
         }
-        Error::ShuttingDown => (Unavailable, "SHUTTING_DOWN", "this replica is stopping, try another", Debug),
-        Error::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed", Debug),
-        Error::InvalidArgument(_) => (InvalidArgument, "INVALID_ARGUMENT", "a field is missing or malformed", Debug),
-        Error::UserNotFound => (NotFound, "USER_NOT_FOUND", "no such user", Debug),
-        Error::UsernameTaken => (AlreadyExists, "USERNAME_TAKEN", "the username is taken", Debug),
+        Error::ShuttingDown => (Unavailable, "SHUTTING_DOWN", "this replica is stopping, try another", Info),
+        Error::DeadlineExceeded => (DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed", Info),
+        Error::InvalidArgument(_) => (InvalidArgument, "INVALID_ARGUMENT", "a field is missing or malformed", Info),
+        Error::UserNotFound => (NotFound, "USER_NOT_FOUND", "no such user", Info),
+        Error::UsernameTaken => (AlreadyExists, "USERNAME_TAKEN", "the username is taken", Info),
         // That a key cannot be used was said when it was read; anybody can name it.
-        Error::KeyUnusable => (Internal, "INTERNAL", "internal error", Debug),
+        Error::KeyUnusable => (Internal, "INTERNAL", "internal error", Info),
         Error::Internal(_) => (Internal, "INTERNAL", "internal error", Level::Error),
     }
 }

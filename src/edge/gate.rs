@@ -8,6 +8,7 @@ use http::Request;
 use super::{
     caller::Caller,
     callers::{Callers, Defaults},
+    failures::CalledBy,
     identity::{Identity, identify},
     monitor::{Limited, Monitor},
     permission::{Permission, rpcs_of},
@@ -44,7 +45,7 @@ pub enum Refusal {
     /// The port has no such RPC.
     UnknownRpc,
     /// The caller may not call this RPC, or not now.
-    Refused(Rpc, Error),
+    Refused(Error, CalledBy),
 }
 
 impl Gate {
@@ -65,30 +66,36 @@ impl Gate {
         Self { offered: rpcs_of(&[Permission::Verify, Permission::Session]), ..self.clone() }
     }
 
-    /// Lets a request through, if its caller may call this RPC. The handler is given the [`Caller`], but that of Verify.
+    /// Lets a request through, if its caller may call this RPC; says who called. The handler is given the [`Caller`], but that of
+    /// Verify.
     ///
     /// # Errors
     /// [`Error::CallerNotAllowed`], [`Error::CallerThrottled`]; an RPC of ours that the contract does not have.
-    pub fn authorize<B>(&self, peer: &Peer, request: &mut Request<B>) -> Result<(), Refusal> {
+    pub fn authorize<B>(&self, peer: &Peer, request: &mut Request<B>) -> Result<CalledBy, Refusal> {
         let path = request.uri().path();
         let Some(rpc) = Rpc::at(path).filter(|rpc| self.offered.contains(*rpc)) else {
             let is_ours = PACKAGES.iter().any(|package| path.starts_with(package));
-            return if is_ours { Err(Refusal::UnknownRpc) } else { Ok(()) };
+            return if is_ours { Err(Refusal::UnknownRpc) } else { Ok(CalledBy::peer(peer.addr)) };
         };
         let file = self.callers.policy.as_ref().map(|policy| policy.load());
         let policy = file.as_ref().map(|file| &file.callers);
         let identity = identify(&self.callers, policy.map(AsRef::as_ref), peer, request.headers());
         let grants = self.grants(policy.map(AsRef::as_ref), &identity, peer);
+        let called_by = |identity| CalledBy { identity: Some(identity), peer: peer.addr };
         if !grants.rpcs.contains(rpc) {
-            return Err(Refusal::Refused(rpc, self.monitor.refuse(rpc, &identity, peer.addr)));
+            let error = self.monitor.refuse(rpc, &identity, peer.addr);
+            return Err(Refusal::Refused(error, called_by(identity)));
         }
-        self.count(rpc, &identity, grants).map_err(|error| Refusal::Refused(rpc, error))?;
+        if let Err(error) = self.count(rpc, &identity, grants) {
+            return Err(Refusal::Refused(error, called_by(identity)));
+        }
         // Those that are called most ask nothing of their caller that is not asked here.
         if !matches!(rpc, Rpc::Verify | Rpc::Check) {
             let (grants, policy, monitor) = (Arc::clone(grants), policy.cloned(), Arc::clone(&self.monitor));
+            let identity = identity.clone();
             request.extensions_mut().insert(Caller { rpc, identity, peer: peer.addr, grants, policy, monitor });
         }
-        Ok(())
+        Ok(called_by(identity))
     }
 
     fn grants<'g>(&'g self, policy: Option<&'g CallerPolicy>, caller: &Identity, peer: &Peer) -> &'g Arc<Grants> {
@@ -232,7 +239,7 @@ mod tests {
         Gate::new(Callers { policy, ..Callers::new(defaults, Some(admin_token)) }, None, Clock::manual())
     }
 
-    fn authorize(gate: &Gate, class: &Class, path: &str) -> (Result<(), Refusal>, Option<Caller>) {
+    fn authorize(gate: &Gate, class: &Class, path: &str) -> (Result<CalledBy, Refusal>, Option<Caller>) {
         let mut request = Request::builder().uri(path);
         for (name, value) in &class.headers {
             request = request.header(*name, value);
@@ -308,7 +315,7 @@ mod tests {
                         assert!(authorized.is_ok(), "{case}");
                         assert_eq!(caller.is_some(), ![Rpc::Verify, Rpc::Check].contains(&found), "{case}");
                     } else {
-                        assert!(matches!(authorized, Err(Refusal::Refused(_, Error::CallerNotAllowed))), "{case}");
+                        assert!(matches!(authorized, Err(Refusal::Refused(Error::CallerNotAllowed, _))), "{case}");
                         assert!(caller.is_none(), "{case}");
                     }
                 }
@@ -379,7 +386,7 @@ mod tests {
         for rpc in ["Login", "Verify"] {
             let call = |class| authorize(&gate, class, &format!("{}AuthService/{rpc}", PACKAGES[0])).0;
             assert!(call(&one).is_ok() && call(&other).is_ok());
-            let Err(Refusal::Refused(_, Error::CallerThrottled { retry_after })) = call(&one) else {
+            let Err(Refusal::Refused(Error::CallerThrottled { retry_after }, _)) = call(&one) else {
                 panic!("{rpc} passed");
             };
             assert_eq!(retry_after.as_secs(), 1);

@@ -5,6 +5,7 @@ mod answer;
 mod caller;
 mod callers;
 mod client_address;
+mod failures;
 mod forwarded;
 mod gate;
 mod identity;
@@ -17,6 +18,7 @@ pub use self::{
     caller::Caller,
     callers::{Callers, Defaults},
     client_address::client_address,
+    failures::{CalledBy, Failures},
     gate::{Gate, Refusal},
     named_call::NamedCall,
 };

@@ -21,7 +21,7 @@ use crate::{
 #[async_trait]
 impl AuthService for Service {
     async fn login(&self, request: Request<v1::LoginRequest>) -> Result<Response<v1::LoginResponse>, Status> {
-        respond("login", async {
+        respond(async {
             let (until, caller) = (deadline(request.metadata()), Caller::of(request.extensions())?);
             let mut request = decode::login(request.into_inner(), until)?;
             request.client_id = caller.client_id();
@@ -35,7 +35,7 @@ impl AuthService for Service {
     }
 
     async fn verify(&self, request: Request<v1::VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
-        respond("verify", async {
+        respond(async {
             let request = request.get_ref();
             let demand = decode::demand(&request.audience, request.max_staleness.as_ref())?;
             let (verified, freshness) = self.auth.verify(&request.access_token, demand)?;
@@ -48,7 +48,7 @@ impl AuthService for Service {
         &self,
         request: Request<v1::VerifyBatchRequest>,
     ) -> Result<Response<VerifyBatchResponse>, Status> {
-        respond("verify_batch", async {
+        respond(async {
             let caller = Caller::of(request.extensions())?;
             let request = request.get_ref();
             let demand = decode::demand(&request.audience, request.max_staleness.as_ref())?;
@@ -61,7 +61,7 @@ impl AuthService for Service {
     }
 
     async fn refresh(&self, request: Request<v1::RefreshRequest>) -> Result<Response<v1::RefreshResponse>, Status> {
-        respond("refresh", async {
+        respond(async {
             let caller = Caller::of(request.extensions())?;
             let mut request = decode::refresh(request.into_inner())?;
             request.client = request.client.map(|client| caller.believed(client));
@@ -80,7 +80,7 @@ impl AuthService for Service {
     }
 
     async fn revoke(&self, request: Request<v1::RevokeRequest>) -> Result<Response<v1::RevokeResponse>, Status> {
-        respond("revoke", async {
+        respond(async {
             let caller = Caller::of(request.extensions())?;
             let (metadata, _, request) = request.into_parts();
             let (target, wait) = decode::revoke(request)?;
@@ -98,7 +98,7 @@ impl AuthService for Service {
         &self,
         request: Request<v1::ListSessionsRequest>,
     ) -> Result<Response<v1::ListSessionsResponse>, Status> {
-        respond("list_sessions", async {
+        respond(async {
             let request = request.into_inner();
             let page = decode::page(request.page_size, &request.page_token)?;
             let user = decode::user_id(&request.user_id)?;
@@ -111,7 +111,7 @@ impl AuthService for Service {
     }
 
     async fn get_jwks(&self, _: Request<v1::GetJwksRequest>) -> Result<Response<v1::GetJwksResponse>, Status> {
-        respond("get_jwks", async { Ok(v1::GetJwksResponse { jwks: self.auth.keys.ring().jwks()?.json }) }).await
+        respond(async { Ok(v1::GetJwksResponse { jwks: self.auth.keys.ring().jwks()?.json }) }).await
     }
 
     type WatchRevocationsStream = Events;
@@ -124,6 +124,6 @@ impl AuthService for Service {
             let place = self.streams.take(Caller::of(request.extensions())?.holder());
             watch::watch(Arc::clone(&self.auth), &request.get_ref().position, self.drain.clone(), place)
         };
-        respond("watch_revocations", watching).await
+        respond(watching).await
     }
 }

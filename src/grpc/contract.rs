@@ -17,12 +17,14 @@ use tokio::{sync::Semaphore, time::sleep};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
-use super::{counted::ended, deadline, status::status};
+use super::{
+    call_watch::{CallWatch, WatchedCall},
+    deadline,
+    status::status,
+};
 use crate::{
-    domain::rpc::Rpc,
-    edge::{Gate, NamedCall, Refusal},
+    edge::{CalledBy, Gate, NamedCall, Refusal},
     error::Error,
-    metrics::{Call, Calls},
     net::Peer,
 };
 
@@ -36,13 +38,12 @@ const SHED: Duration = Duration::from_secs(1);
 pub(super) struct ContractLayer {
     gate: Arc<Gate>,
     calls: Arc<Semaphore>,
-    metrics: Option<Calls>,
+    watch: CallWatch,
 }
 
 impl ContractLayer {
-    /// A layer that counts calls, if there is something to count them by.
-    pub(super) fn new(gate: Arc<Gate>, metrics: Option<Calls>) -> Self {
-        Self { gate, calls: Arc::new(Semaphore::new(MAX_CALLS)), metrics }
+    pub(super) fn new(gate: Arc<Gate>, watch: CallWatch) -> Self {
+        Self { gate, calls: Arc::new(Semaphore::new(MAX_CALLS)), watch }
     }
 }
 
@@ -52,15 +53,15 @@ pub struct Contract<S> {
     inner: S,
     gate: Arc<Gate>,
     calls: Arc<Semaphore>,
-    metrics: Option<Calls>,
+    watch: CallWatch,
 }
 
 impl<S> Layer<S> for ContractLayer {
     type Service = Contract<S>;
 
     fn layer(&self, inner: S) -> Contract<S> {
-        let Self { gate, calls, metrics } = self.clone();
-        Contract { inner, gate, calls, metrics }
+        let Self { gate, calls, watch } = self.clone();
+        Contract { inner, gate, calls, watch }
     }
 }
 
@@ -82,19 +83,24 @@ where
         if !is_grpc(request.headers()) {
             return answered(unsupported());
         }
-        let rpc = Rpc::at(request.uri().path());
-        let call = self.metrics.as_ref().map(|metrics| metrics.begin(rpc, request.uri().path()));
+        let call = self.watch.begin(request.uri().path());
+        // Calls in the same process have none.
+        let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
         let Ok(turn) = Arc::clone(&self.calls).try_acquire_owned() else {
-            return refused(call, status("shed", Error::Overloaded { retry_after: SHED }));
+            return refused(call, CalledBy::peer(peer.addr), status(Error::Overloaded { retry_after: SHED }));
         };
         let named = NamedCall::of(request.headers());
-        let authorized = {
+        let by = {
             let _entered = named.as_ref().map(NamedCall::enter);
-            authorize(&self.gate, &mut request)
+            match self.gate.authorize(&peer, &mut request) {
+                Ok(by) => by,
+                Err(Refusal::UnknownRpc) => {
+                    let unknown = Status::unimplemented("no such method on this port");
+                    return refused(call, CalledBy::peer(peer.addr), unknown);
+                }
+                Err(Refusal::Refused(error, by)) => return refused(call, by, status(error)),
+            }
         };
-        if let Err(status) = authorized {
-            return refused(call, status);
-        }
         let deadline = deadline::of(&request);
         let response = self.inner.call(request);
         let answer = async move {
@@ -105,13 +111,13 @@ where
                     biased;
                     response = response => response,
                     // Made when it is first waited for: an answer from memory needs no timer.
-                    () = async { sleep(deadline).await } => Ok(status("deadline", Error::DeadlineExceeded).into_http()),
+                    () = async { sleep(deadline).await } => Ok(status(Error::DeadlineExceeded).into_http()),
                 },
             };
             drop(turn);
             answer.map(|response| {
                 let (response, code) = honest(response);
-                ended(call, response, code)
+                call.answered(by, response, code)
             })
         };
         match named {
@@ -121,24 +127,14 @@ where
     }
 }
 
-fn authorize(gate: &Gate, request: &mut Request<Body>) -> Result<(), Status> {
-    // Calls in the same process have none.
-    let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
-    gate.authorize(&peer, request).map_err(|refusal| match refusal {
-        Refusal::UnknownRpc => Status::unimplemented("no such method on this port"),
-        Refusal::Refused(rpc, error) => status(rpc.name(), error),
-    })
-}
-
 /// The answer to a call that reaches no handler.
 fn refused<E: 'static>(
-    call: Option<Call>,
+    call: WatchedCall,
+    by: CalledBy,
     status: Status,
 ) -> Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>> {
-    if let Some(call) = call {
-        call.end(status.code().into());
-    }
-    answered(status.into_http())
+    let code = status.code();
+    answered(call.answered(by, status.into_http(), Some(code)))
 }
 
 fn answered<E: 'static>(response: Response<Body>) -> Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>> {
@@ -168,7 +164,7 @@ async fn unpanicked<E>(response: impl Future<Output = Result<Response<Body>, E>>
     match answer.await {
         Ok(response) => response,
         // The panic itself is in the log, with its place.
-        Err(_) => Ok(status("panic", Error::internal("a handler has panicked")).into_http()),
+        Err(_) => Ok(status(Error::internal("a handler has panicked")).into_http()),
     }
 }
 
@@ -184,7 +180,7 @@ fn honest(response: Response<Body>) -> (Response<Body>, Option<Code>) {
         Code::Internal => "one message of this method in the framing of gRPC, its strings in UTF-8",
         code => return (response, Some(code)),
     };
-    let status = status("decode", Error::invalid("request", expected));
+    let status = status(Error::invalid("request", expected));
     let code = status.code();
     (status.into_http(), Some(code))
 }
@@ -197,11 +193,11 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
-    use crate::edge::{Callers, Defaults};
+    use crate::edge::{Callers, Defaults, Failures};
 
     fn layer() -> ContractLayer {
         let gate = Gate::new(Callers::new(Defaults::Open, None), None, Clock::manual());
-        ContractLayer::new(Arc::new(gate), None)
+        ContractLayer::new(Arc::new(gate), CallWatch::new(None, Arc::new(Failures::new(Clock::manual()))))
     }
 
     fn call(kind: &str) -> Request<Body> {

@@ -60,7 +60,7 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let addr = request.extensions().get::<Peer>().and_then(|peer| peer.addr);
         let Ok(place) = self.streams.take(addr.map(network)) else {
-            let full = status("stream", Error::Overloaded { retry_after: Duration::from_secs(1) });
+            let full = status(Error::Overloaded { retry_after: Duration::from_secs(1) });
             return Box::pin(async move { Ok(full.into_http()) });
         };
         let response = self.inner.call(request);
@@ -70,7 +70,7 @@ where
             let mut drained = Box::pin(async move { drop(drain.wait_for(|drain| *drain).await) });
             let response = tokio::select! {
                 response = response => response?,
-                () = &mut drained => return Ok(status("drain", Error::ShuttingDown).into_http()),
+                () = &mut drained => return Ok(status(Error::ShuttingDown).into_http()),
             };
             Ok(response.map(|body| Body::new(Draining { body, drained, ended: false, _place: place })))
         })
@@ -98,7 +98,7 @@ impl<F: Future<Output = ()>> HttpBody for Draining<F> {
             Poll::Pending if this.drained.as_mut().poll(cx).is_ready() => {
                 this.ended = true;
                 let mut trailers = HeaderMap::new();
-                status("drain", Error::ShuttingDown).add_header(&mut trailers)?;
+                status(Error::ShuttingDown).add_header(&mut trailers)?;
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
             frame => frame,

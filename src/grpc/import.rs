@@ -16,7 +16,6 @@ use crate::{
     error::Error,
 };
 
-const RPC: &str = "import_users";
 /// The most rows of a call: their names are kept until its end.
 const MAX_ROWS: u64 = 1_000_000;
 /// The most rows that an answer names.
@@ -64,7 +63,7 @@ pub(super) async fn import(
 }
 
 fn refused(error: Error) -> Status {
-    status(RPC, error)
+    status(error)
 }
 
 impl Report {

@@ -2,9 +2,9 @@
 //! answers; decides nothing.
 
 mod auth_service;
+mod call_watch;
 mod client;
 mod contract;
-mod counted;
 mod deadline;
 mod decode;
 mod descriptors;

@@ -18,6 +18,7 @@ use tower::{Layer as _, ServiceExt as _};
 
 use super::xds::{AggregatedDiscoveryServiceServer, ExtensionConfigDiscoveryServiceServer, Xds};
 use super::{
+    call_watch::CallWatch,
     contract::{Contract, ContractLayer},
     drain::UntilDrain,
     ext_authz::{self, AuthorizationServer, ExtAuthz},
@@ -28,9 +29,8 @@ use super::{
 use crate::{
     auth::Auth,
     authz::Authorizer,
-    edge::{Callers, Defaults, Gate},
+    edge::{Callers, Defaults, Failures, Gate},
     error::Error,
-    metrics::Calls,
     net::{self, Port, Protocol},
 };
 
@@ -99,14 +99,14 @@ pub async fn serve(
     health: Health,
     drain: watch::Receiver<bool>,
 ) -> Result<(), Error> {
-    let (gate, metrics) = (gate(&authorizer.auth, callers), calls(&authorizer.auth));
+    let (gate, watch) = (gate(&authorizer.auth, callers), watch(&authorizer));
     let routes = routes(authorizer, health, &drain)?;
     match ports {
-        GrpcPorts { main, admin: None } => serve_behind(gate, metrics, main, routes, drain).await,
+        GrpcPorts { main, admin: None } => serve_behind(gate, watch, main, routes, drain).await,
         GrpcPorts { main, admin: Some(admin) } => {
             let beside = Arc::new(gate.without_administration());
-            let main = serve_behind(beside, metrics.clone(), main, routes.clone(), drain.clone());
-            tokio::join!(main, serve_behind(gate, metrics, admin, routes, drain));
+            let main = serve_behind(beside, watch.clone(), main, routes.clone(), drain.clone());
+            tokio::join!(main, serve_behind(gate, watch, admin, routes, drain));
         }
     }
     Ok(())
@@ -115,25 +115,20 @@ pub async fn serve(
 /// Serves routes of others on a port with the same limits, until `drain` says so.
 pub async fn serve_routes(port: Port, routes: Routes, drain: watch::Receiver<bool>) {
     let gate = Gate::new(Callers::new(Defaults::Open, None), None, Clock::system());
-    serve_behind(Arc::new(gate), None, port, routes, drain).await;
+    let watch = CallWatch::new(None, Arc::new(Failures::new(Clock::system())));
+    serve_behind(Arc::new(gate), watch, port, routes, drain).await;
 }
 
 fn gate(auth: &Auth, callers: Callers) -> Arc<Gate> {
     Arc::new(Gate::new(callers, Some(Arc::clone(&auth.base.audit)), auth.base.clock.clone()))
 }
 
-fn calls(auth: &Auth) -> Option<Calls> {
-    Some(auth.base.metrics.calls.clone())
+fn watch(authorizer: &Authorizer) -> CallWatch {
+    CallWatch::new(Some(authorizer.auth.base.metrics.calls.clone()), Arc::clone(&authorizer.failures))
 }
 
-async fn serve_behind(
-    gate: Arc<Gate>,
-    metrics: Option<Calls>,
-    port: Port,
-    routes: Routes,
-    drain: watch::Receiver<bool>,
-) {
-    let service = ContractLayer::new(gate, metrics).layer(routes);
+async fn serve_behind(gate: Arc<Gate>, watch: CallWatch, port: Port, routes: Routes, drain: watch::Receiver<bool>) {
+    let service = ContractLayer::new(gate, watch).layer(routes);
     if port.protocol == Protocol::Both {
         net::serve(port, GrpcWebLayer::new().layer(service), drain).await;
     } else {
@@ -147,10 +142,10 @@ pub type Services = Contract<Routes>;
 
 /// The RPCs of the contract, for whoever calls them in the same process. Streams go on until they are dropped.
 pub fn services(authorizer: Authorizer, callers: Callers) -> Services {
-    let (gate, metrics) = (gate(&authorizer.auth, callers), calls(&authorizer.auth));
+    let (gate, watch) = (gate(&authorizer.auth, callers), watch(&authorizer));
     let mut routes = Routes::builder();
     add_contract(&mut routes, authorizer, watch::Sender::new(false).subscribe());
-    ContractLayer::new(gate, metrics).layer(routes.routes())
+    ContractLayer::new(gate, watch).layer(routes.routes())
 }
 
 fn add_contract(routes: &mut RoutesBuilder, authorizer: Authorizer, drain: watch::Receiver<bool>) {

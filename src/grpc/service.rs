@@ -69,11 +69,8 @@ pub(super) fn deadline(metadata: &MetadataMap) -> Option<Instant> {
 }
 
 /// Turns the outcome of a call into its answer.
-pub(super) async fn respond<T>(
-    rpc: &'static str,
-    call: impl Future<Output = Result<T, Error>>,
-) -> Result<Response<T>, Status> {
-    call.await.map(Response::new).map_err(|error| status(rpc, error))
+pub(super) async fn respond<T>(call: impl Future<Output = Result<T, Error>>) -> Result<Response<T>, Status> {
+    call.await.map(Response::new).map_err(status)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Errors on the wire of gRPC: an [`Error`] becomes a status by the table of all errors (`edge/answer.rs`).
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use countersign_token::error::Rejection;
 use tonic::{Code, Status, metadata::MetadataValue};
@@ -16,19 +16,21 @@ const DOMAIN: &str = "countersign";
 /// The trailer with the reason alone, for clients that do not want to read the details.
 pub(super) const REASON: &str = "countersign-reason";
 
-/// The status of `error`, which `rpc` met.
-pub(super) fn status(rpc: &'static str, error: Error) -> Status {
-    let Answer { class, reason, message, .. } = Answer::to(rpc, &error);
+/// The status of `error`, which goes with it, for the log alone.
+pub(super) fn status(error: Error) -> Status {
+    let Answer { class, reason, message, .. } = Answer::of(&error);
     let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
     if let Some(pause) = retry_after(&error) {
         details.set_retry_info(Some(pause));
     }
-    if let Error::InvalidArgument(violations) = error {
+    if let Error::InvalidArgument(violations) = &error {
         for violation in violations {
-            details.add_bad_request_violation(violation.field, violation.description);
+            details.add_bad_request_violation(violation.field, &violation.description);
         }
     }
-    with_reason(Status::with_error_details(code(class), message, details), reason)
+    let mut status = with_reason(Status::with_error_details(code(class), message, details), reason);
+    status.set_source(Arc::new(error));
+    status
 }
 
 /// The status that says a class, a reason and a message.

@@ -23,7 +23,7 @@ impl UserService for Service {
         request: Request<v1::CreateUserRequest>,
     ) -> Result<Response<v1::CreateUserResponse>, Status> {
         let auth = &self.auth;
-        respond("create_user", async {
+        respond(async {
             let caller = Caller::of(request.extensions())?;
             let request = request.into_inner();
             let username = Username::parse(&request.username)?;
@@ -38,7 +38,7 @@ impl UserService for Service {
     }
 
     async fn get_user(&self, request: Request<v1::GetUserRequest>) -> Result<Response<v1::GetUserResponse>, Status> {
-        respond("get_user", async {
+        respond(async {
             let key = decode::user_key(request.into_inner())?;
             let user = self.auth.users.find(&key).await?;
             Ok(v1::GetUserResponse { user: Some(encode::user(user)) })
@@ -50,7 +50,7 @@ impl UserService for Service {
         &self,
         request: Request<v1::ListUsersRequest>,
     ) -> Result<Response<v1::ListUsersResponse>, Status> {
-        respond("list_users", async {
+        respond(async {
             let request = request.into_inner();
             let page = decode::page(request.page_size, &request.page_token)?;
             let users = self.auth.users.list(page).await?;
@@ -65,7 +65,7 @@ impl UserService for Service {
         &self,
         request: Request<v1::UpdateUserRequest>,
     ) -> Result<Response<v1::UpdateUserResponse>, Status> {
-        respond("update_user", async {
+        respond(async {
             let confirm_by = ConfirmationDeadline::of(request.metadata(), CONFIRM_WITHIN);
             let caller = Caller::of(request.extensions())?;
             let request = request.into_inner();
@@ -85,7 +85,7 @@ impl UserService for Service {
         &self,
         request: Request<v1::DeleteUserRequest>,
     ) -> Result<Response<v1::DeleteUserResponse>, Status> {
-        respond("delete_user", async {
+        respond(async {
             let confirm_by = ConfirmationDeadline::of(request.metadata(), CONFIRM_WITHIN);
             let id = decode::user_id(&request.get_ref().user_id)?;
             let revoked = self.auth.users.delete(id).await?;
@@ -101,7 +101,7 @@ impl UserService for Service {
         request: Request<v1::SetPasswordRequest>,
     ) -> Result<Response<v1::SetPasswordResponse>, Status> {
         let auth = &self.auth;
-        respond("set_password", async {
+        respond(async {
             let confirm_by = ConfirmationDeadline::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let id = decode::user_id(&request.user_id)?;
@@ -120,7 +120,7 @@ impl UserService for Service {
         request: Request<v1::ChangePasswordRequest>,
     ) -> Result<Response<v1::ChangePasswordResponse>, Status> {
         let auth = &self.auth;
-        respond("change_password", async {
+        respond(async {
             let confirm_by = ConfirmationDeadline::of(request.metadata(), CONFIRM_WITHIN);
             let request = request.into_inner();
             let device = auth.keys.ring().decode_device(&request.device_hint);

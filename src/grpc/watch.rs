@@ -134,7 +134,7 @@ impl Watcher {
             Ok(_) = drain.wait_for(|drain| *drain) => End::Because(Error::ShuttingDown),
         };
         if let End::Because(error) = ended {
-            drop(outbox.tell(Err(status("watch_revocations", error))).await);
+            drop(outbox.tell(Err(status(error))).await);
         }
     }
 

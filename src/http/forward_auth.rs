@@ -25,7 +25,7 @@ use crate::{
     },
     crypto::secret::Secret,
     domain::policy::ForwardAuth,
-    edge::NamedCall,
+    edge::{Failures, NamedCall},
     error::Error,
 };
 
@@ -60,7 +60,7 @@ async fn decide(authorizer: &Authorizer, request: &Parts) -> Response {
             pass(authorizer, allowed.token.as_ref().map(|token| &token.principal), &set)
         }
         Ok(Decision::Denied(denial)) => deny(authorizer, &denial),
-        Err(error) => unavailable(&error),
+        Err(error) => unavailable(&authorizer.failures, &error),
     }
 }
 
@@ -101,8 +101,8 @@ fn one_cookie(authorizer: &Authorizer, renewed: Option<&TokenPair>, clears: bool
 }
 
 /// Trouble of ours is 503, whatever it is: a proxy must not take it for a denial.
-fn unavailable(error: &Error) -> Response {
-    let mut response = refusal::of("forward_auth", error);
+fn unavailable(failures: &Failures, error: &Error) -> Response {
+    let mut response = refusal::of(failures, "forward_auth", error);
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
     response

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::{
     authz::{Denial, identity::challenge},
-    edge::{Answer, Class, retry_after},
+    edge::{Answer, CalledBy, Class, Failures, retry_after},
     error::Error,
 };
 
@@ -29,9 +29,10 @@ pub(super) fn status(class: Class) -> StatusCode {
     }
 }
 
-/// The answer to an error that a call met.
-pub(super) fn of(call: &'static str, error: &Error) -> Response {
-    let Answer { class, reason, message, .. } = Answer::to(call, error);
+/// The answer to an error that a call met, which is said in the log.
+pub(super) fn of(failures: &Failures, call: &'static str, error: &Error) -> Response {
+    failures.log(call, &CalledBy::peer(None), error);
+    let Answer { class, reason, message, .. } = Answer::of(error);
     refusal(status(class), reason, message, retry_after(error))
 }
 

@@ -2,14 +2,18 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use countersign::{
     domain::policy::{BrowserSessions, ForwardAuth, PepperMode},
     grpc::v1::{
         CreateUserRequest, ImportUsersRequest, ImportedUser, LoginRequest, RevokeRequest, SetPasswordRequest,
-        revoke_request::Target, user_service_client::UserServiceClient,
+        VerifyRequest, auth_service_client::AuthServiceClient, revoke_request::Target,
+        user_service_client::UserServiceClient,
     },
 };
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -180,6 +184,53 @@ async fn what_is_logged_of_a_call_carries_the_names_that_its_caller_gave_it() {
         assert_eq!(span["request_id"], "request-4711", "{message}: {found:?}");
         assert_eq!(span["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(span["parent_id"], "00f067aa0ba902b7");
+    }
+}
+
+/// At the level that is the default: a line for each call that failed, but few of those that repeat themselves, and how many
+/// were left out; none for calls that go well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_call_is_one_line_and_repeats_are_counted() {
+    let token = Scratch::of(ADMIN_TOKEN);
+    let settings = ["--admin-token-file", token.text()];
+    let mut server = Process::start(env!("CARGO_BIN_EXE_countersign"), &database().await, &settings).await;
+    let mut users = UserServiceClient::new(server.channel());
+    let alice = CreateUserRequest { username: "alice".into(), password: PASSWORD.into(), ..Default::default() };
+    users.create_user(administering(alice)).await.expect("created");
+    let mut client = AuthServiceClient::new(server.channel());
+    let login = LoginRequest { username: "alice".into(), password: PASSWORD.into(), ..Default::default() };
+    let tokens = client.login(login).await.expect("logged in").into_inner().tokens.expect("tokens");
+    let verify = |access_token: &str| VerifyRequest { access_token: access_token.to_owned(), ..Default::default() };
+    for _ in 0..20 {
+        client.verify(verify(&tokens.access_token)).await.expect("valid");
+    }
+    let failed = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&failed);
+    let failing = tokio::spawn(async move {
+        loop {
+            let mut request = Request::new(VerifyRequest { access_token: "x".into(), ..Default::default() });
+            request.metadata_mut().insert("x-request-id", "request-4712".parse().expect("metadata"));
+            client.verify(request).await.expect_err("no token");
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let (mut lines, mut left_out) = (Vec::new(), 0);
+    while left_out == 0 {
+        for line in server.logged("call refused").await {
+            if let Some(call) = line["call"].as_str() {
+                assert_eq!(call, "AuthService/Verify", "what goes well is not said: {line}");
+                left_out += line["left_out"].as_u64().unwrap_or(0);
+                lines.push(line);
+            }
+        }
+    }
+    failing.abort();
+    let failed = failed.load(Ordering::SeqCst);
+    assert!(left_out > 10 && (lines.len() as u64) < failed / 2, "{} lines of {failed} calls", lines.len());
+    for line in &lines {
+        assert_eq!(line["reason"], "TOKEN_MALFORMED", "{line}");
+        assert_eq!(line["caller"], "127.0.0.1", "{line}");
+        assert_eq!(line["span"]["request_id"], "request-4712", "{line}");
     }
 }
 

@@ -74,6 +74,6 @@ impl ExtAuthz {
 #[async_trait]
 impl Authorization for ExtAuthz {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<Answer>, Status> {
-        respond("check", self.answer(request)).await
+        respond(self.answer(request)).await
     }
 }

@@ -52,7 +52,7 @@ impl Xds {
     }
 
     async fn open(&self, request: Request<Streaming<DeltaDiscoveryRequest>>) -> Result<Response<Pushes>, Status> {
-        respond("xds", async {
+        respond(async {
             let caller = Caller::of(request.extensions())?;
             let place = self.streams.take(caller.holder());
             let place = place.map_err(|_| Error::Overloaded { retry_after: self.teller.ttl })?;

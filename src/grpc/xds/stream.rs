@@ -79,7 +79,7 @@ pub(super) fn open(
         tracing::info!(proxy = session.proxy, "a proxy is told no more");
         drop(session);
         if let Some(error) = error {
-            drop(timeout(PATIENCE, outbox.send(Err(status("xds", error)))).await);
+            drop(timeout(PATIENCE, outbox.send(Err(status(error)))).await);
         }
         drop(place);
     });

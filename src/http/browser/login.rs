@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     authz::Decision,
-    edge::{Answer, Class, retry_after},
+    edge::{Answer, CalledBy, Class, retry_after},
     error::Error,
 };
 
@@ -95,7 +95,8 @@ pub(super) async fn log_out(browser: Browser) -> Response {
             response
         }
         Err(error) => {
-            let class = Answer::to("logout", &error).class;
+            browser.authorizer.failures.log("logout", &CalledBy::peer(None), &error);
+            let class = Answer::of(&error).class;
             Page { texts, message: Some(texts.still_logged_in), form: Form::LogOut }.respond(refusal::status(class))
         }
     }
@@ -119,7 +120,8 @@ impl Browser {
     /// The form again, with the reason in words.
     fn failed(&self, error: &Error, username: &str, return_to: &str) -> Response {
         let texts = self.texts();
-        let Answer { class, .. } = Answer::to("login", error);
+        self.authorizer.failures.log("login", &CalledBy::peer(None), error);
+        let Answer { class, .. } = Answer::of(error);
         let message = match class {
             Class::Unauthenticated => texts.wrong_password,
             Class::ResourceExhausted => texts.throttled,
