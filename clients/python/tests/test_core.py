@@ -29,12 +29,17 @@ def heartbeat(seconds):
     return message
 
 
-def following():
-    knowledge, stream = Knowledge(10, 0, 100), Stream(at(0))
+def heard(knowledge, stream, moment, jwks=None):
+    """Keys, and that all is known."""
     keys = v1.WatchRevocationsResponse()
-    keys.keys.jwks, keys.keys.issuer = KEYS["jwks"], KEYS["issuer"]
-    knowledge.hear(stream, keys, at(0))
-    knowledge.hear(stream, heartbeat(0), at(0))
+    keys.keys.jwks, keys.keys.issuer = jwks or KEYS["jwks"], KEYS["issuer"]
+    knowledge.hear(stream, keys, at(moment))
+    knowledge.hear(stream, heartbeat(moment), at(moment))
+
+
+def following(remembered=100):
+    knowledge, stream = Knowledge(10, 0, remembered), Stream(at(0))
+    heard(knowledge, stream, 0)
     knowledge.verify(TOKEN, None, at(1))
     return knowledge, stream
 

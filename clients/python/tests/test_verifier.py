@@ -125,8 +125,8 @@ def test_hs256_is_asked_about(job, verifier_of):
 
 
 def test_asking_a_service_that_is_away_is_an_outage(relay, alice, verifier_of):
-    asking = verifier_of(relay, fallback="ask", ready=False)
     with relay.silent():
+        asking = verifier_of(relay, fallback="ask", ready=False)
         began = time.monotonic()
         assert outage_of(asking.verify, alice.login().access_token) is not None
         assert time.monotonic() - began < 2.5
