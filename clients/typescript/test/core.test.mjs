@@ -4,7 +4,6 @@ import { test } from 'node:test'
 import { Metadata, status } from '@grpc/grpc-js'
 import { Forbidden, Invalid, Unauthenticated, Unavailable, Verifier } from '@countersign/client'
 import { ClockAhead, since } from '../dist/core/clock.js'
-import { Memory } from '../dist/core/memory.js'
 import { Revocations } from '../dist/core/revocations.js'
 import { connect } from '../dist/endpoints.js'
 import { bearer } from '../dist/guard.js'
@@ -12,20 +11,6 @@ import { errorOf, statusOf } from '../dist/status.js'
 import { answer, at, CLAIMS, knowing, NOW, SESSION, Signer, time, USER } from './signer.mjs'
 
 const signer = new Signer()
-
-test('no more is remembered than there is room for, and what is used stays', () => {
-  const memory = new Memory(100)
-  memory.set('used', 1)
-  for (let n = 0; n < 1000; n += 1) {
-    memory.set(String(n), n)
-    assert.equal(memory.get('used'), 1)
-    assert.ok(memory.size <= 101)
-  }
-  assert.equal(memory.get('0'), undefined)
-  const none = new Memory(0)
-  none.set('a', 1)
-  assert.equal(none.get('a'), undefined)
-})
 
 test('what is sent again costs no signature, until the keys change', () => {
   const knowledge = knowing([signer.jwk])
