@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import grpc
 
+from ._details import TRAILER, reason_in
+
 UNREACHABLE = "UNREACHABLE"
 
 
@@ -36,11 +38,13 @@ class Refused(CountersignError):
 
 
 def reason_of(error: grpc.RpcError) -> str | None:
-    """Gives the reason that the service gave, or None."""
-    for name, value in error.trailing_metadata() or ():
-        if name == "countersign-reason":
-            return value if isinstance(value, str) else value.decode()
-    return None
+    """Gives the reason that the service gave: of its trailer, or of the details, where that trailer did not come. Or None."""
+    trailers = dict(error.trailing_metadata() or ())
+    said = trailers.get("countersign-reason")
+    if said:
+        return said if isinstance(said, str) else None
+    details = trailers.get(TRAILER)
+    return (isinstance(details, bytes) and reason_in(details)) or None
 
 
 def of_status(error: grpc.RpcError) -> CountersignError:

@@ -27,6 +27,10 @@ class Demand:
     audience: str | None = None
     roles: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if isinstance(self.roles, str):
+            raise TypeError("roles is a collection of names")
+
     def check(self, principal: Principal) -> None:
         """Passes if the user has all roles."""
         if not all(map(principal.has_role, self.roles)):

@@ -4,10 +4,13 @@ import base64
 import json
 from pathlib import Path
 
+import grpc
 import pytest
 from countersign._proto import auth_pb2 as v1
 from countersign.clock import Moment
-from countersign.errors import Unavailable
+from countersign._details import reason_in
+from countersign._status import refusal
+from countersign.errors import Forbidden, Unauthenticated, Unavailable, of_status
 from countersign.keys import read
 from countersign.knowledge import Knowledge, Stream
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -79,3 +82,49 @@ def test_a_short_key_is_no_longer_for_zeros_before_it():
     numbers = rsa.generate_private_key(65537, 1024).public_key().public_numbers()
     padded = base64.urlsafe_b64encode(numbers.n.to_bytes(256, "big")).rstrip(b"=").decode()
     assert read(json.dumps({"keys": [{"kty": "RSA", "alg": "RS256", "kid": "short", "n": padded, "e": "AQAB"}]})) == {}
+
+
+class Status(grpc.RpcError):
+    """What a call ends with."""
+
+    def __init__(self, code, *trailers):
+        self.said, self.trailers = code, trailers
+
+    def code(self):
+        return self.said
+
+    def details(self):
+        return ""
+
+    def trailing_metadata(self):
+        return self.trailers
+
+
+@pytest.mark.parametrize("error", [Unauthenticated("TOKEN_EXPIRED"), Forbidden("ROLE_MISSING"), Unavailable("SILENT")])
+def test_the_reason_is_that_of_the_details_where_the_trailer_did_not_come(error):
+    code, _, trailers = refusal(error)
+    for kept in (trailers, trailers[1:], (("countersign-reason", ""), trailers[1])):
+        found = of_status(Status(code, *kept))
+        assert (type(found), found.reason) == (type(error), error.reason)
+
+
+def test_details_of_others_and_broken_ones_say_nothing():
+    from google.protobuf.any_pb2 import Any
+    from google.rpc import error_details_pb2, status_pb2
+
+    details = status_pb2.Status(code=16, message="m" * 300)
+    for message in (
+        error_details_pb2.RetryInfo(),
+        error_details_pb2.ErrorInfo(reason="TOKEN_EXPIRED", domain="elsewhere"),
+        error_details_pb2.ErrorInfo(reason="TOKEN_REVOKED", domain="countersign", metadata={"a": "b"}),
+    ):
+        packed = Any()
+        packed.Pack(message)
+        details.details.append(packed)
+    whole = details.SerializeToString()
+    assert reason_in(whole) == "TOKEN_REVOKED"
+    # None of its beginnings is an error of another kind.
+    assert {reason_in(whole[:size]) for size in range(len(whole))} == {None}
+    for broken in (b"", b"\x1a\xff", b"\xff" * 20, b"\x1a\x02\x0a\x7f", bytes(range(256))):
+        found = of_status(Status(grpc.StatusCode.UNAUTHENTICATED, ("grpc-status-details-bin", broken)))
+        assert type(found) is Unavailable and found.reason == "UNREACHABLE"
