@@ -56,7 +56,7 @@ function codeOf(error: unknown): [number, string] {
 /** The reason of a status: of its trailer, or of its details for a service before that trailer. */
 function reasonOf({ metadata }: CallStatus): string | undefined {
   const said = metadata?.get(REASON)[0]
-  if (typeof said === 'string') return said
+  if (typeof said === 'string' && said !== '') return said
   const details = metadata?.get(DETAILS)[0]
   return Buffer.isBuffer(details) ? reasonIn(details) : undefined
 }
@@ -65,7 +65,7 @@ function reasonIn(details: Buffer): string | undefined {
   for (const any of fields(details, 3)) {
     if (fields(any, 1)[0]?.toString() !== ERROR_INFO) continue
     const info = fields(any, 2)[0] ?? Buffer.of()
-    if (fields(info, 2)[0]?.toString() === DOMAIN) return fields(info, 1)[0]?.toString()
+    if (fields(info, 2)[0]?.toString() === DOMAIN) return fields(info, 1)[0]?.toString() || undefined
   }
   return undefined
 }

@@ -226,6 +226,40 @@ test('calls of gRPC are refused by a status over HTTP/2 too', async () => {
   }
 })
 
+test('a defect lets nobody in, whatever is done with what next is given', async () => {
+  const broken = { verify: async () => Promise.reject(new TypeError('a defect')) }
+  const warned = []
+  const warn = (warning) => warned.push(warning.message)
+  process.on('warning', warn)
+  const guard = httpGuard(broken)
+  const url = await listening((request, response) => guard(request, response, () => response.end('let in')))
+  const app = fastify()
+  app.register(fastifyGuard(broken))
+  app.get('/orders', async () => 'let in')
+  closes.push(() => app.close())
+  for (const at of [url, await app.listen({ host: '127.0.0.1', port: 0 })]) {
+    const { status: code, text: said, reason } = await asked(at, 'x')
+    assert.deepEqual([code, said, reason], [503, '', 'INTERNAL'])
+  }
+  await until('it warns', () => warned.filter((it) => it === 'a defect').length === 2)
+  process.off('warning', warn)
+})
+
+test('a demand of a route of Fastify holds for all spellings of its path', async () => {
+  const app = fastify({ routerOptions: { ignoreTrailingSlash: true, caseSensitive: false, ignoreDuplicateSlashes: true } })
+  app.register(fastifyGuard(verifier, { public: ['/health'], at: { '/admin/:id': { roles: ['nobody'] } } }))
+  app.get('/admin/:id', async () => 'not reached')
+  app.get('/orders', async (request) => callerOf(request).userId)
+  closes.push(() => app.close())
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const { accessToken } = await login()
+  for (const path of ['/admin/7', '/admin/7/', '/ADMIN/7', '//admin//7', '/%61dmin/7', '/admin/7?x=/health']) {
+    assert.equal((await asked(url, accessToken, path)).status, 403, path)
+  }
+  for (const path of ['/orders', '/orders/', '/ORDERS']) assert.equal((await asked(url, accessToken, path)).status, 200, path)
+  assert.equal((await asked(url, undefined, '/nothing')).status, 401)
+})
+
 test('a handler that nobody guards gets no caller', async () => {
   const app = express()
   app.set('env', 'test')
