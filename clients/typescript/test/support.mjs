@@ -61,6 +61,17 @@ export class Job {
     return stdout
   }
 
+  /** A subcommand that runs while other work goes on, to its end. */
+  async started(dev, ...words) {
+    const { database_url, master_key_file } = dev.facts
+    const env = { ...environment, COUNTERSIGN_DATABASE_URL: database_url, COUNTERSIGN_MASTER_KEY_FILE: master_key_file }
+    const child = spawn(binary, words, { env, stdio: ['ignore', 'ignore', 'pipe'] })
+    let err = ''
+    child.stderr.on('data', (data) => (err += data))
+    const code = await new Promise((resolve) => child.on('close', resolve))
+    if (code !== 0) throw new Error(err)
+  }
+
   /** A process of Node, which ends with the job. */
   node(...words) {
     return this.#keep(spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] }))
