@@ -1,7 +1,9 @@
 """What the cases of the conformance suite do not reach: clocks that are set, keys, and errors that are raised again and again."""
 
 import base64
+import dataclasses
 import json
+import tracemalloc
 from pathlib import Path
 
 import grpc
@@ -13,6 +15,7 @@ from countersign._status import refusal
 from countersign.errors import Forbidden, Unauthenticated, Unavailable, of_status
 from countersign.keys import read
 from countersign.knowledge import Knowledge, Stream
+from countersign.revocations import Index
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 SUITE = json.loads((Path(__file__).parents[2] / "conformance/cases.json").read_text())
@@ -128,3 +131,40 @@ def test_details_of_others_and_broken_ones_say_nothing():
     for broken in (b"", b"\x1a\xff", b"\xff" * 20, b"\x1a\x02\x0a\x7f", bytes(range(256))):
         found = of_status(Status(grpc.StatusCode.UNAUTHENTICATED, ("grpc-status-details-bin", broken)))
         assert type(found) is Unavailable and found.reason == "UNREACHABLE"
+
+
+def test_revocations_are_forgotten_when_they_are_over_by_both_clocks_and_no_token_revives():
+    hours = 3 * 3600
+    index = Index()
+    dead = following()[0].verify(TOKEN, None, at(1))
+
+    def said(principal=dead):
+        try:
+            index.check(principal)
+        except Unauthenticated as error:
+            return error.reason
+        return "OK"
+
+    # What comes again lasts no less.
+    for until in (EPOCH + hours, EPOCH + 5):
+        index.end_session(dead.session_id, until, at(0))
+    index.end_user(dead.user_id, dead.epoch + 1, EPOCH + hours, at(0))
+    index.end_user("another", 1, EPOCH + 4 * hours, at(0))
+    # By one clock alone, and a little too soon.
+    for moment in (at(hours - 100, ahead=100), at(0, ahead=2 * hours), at(3 * hours, ahead=-2 * hours - 100), at(hours - 1)):
+        index.forget_expired(moment)
+        assert len(index.sessions) == 1 and len(index.users) == 2 and said() == "TOKEN_REVOKED"
+    index.forget_expired(at(hours + 40))
+    assert not index.sessions and list(index.users) == ["another"]
+    assert said() == "TOKEN_EXPIRED", "by a clock that steps back it would be alive"
+    assert said(dataclasses.replace(dead, issued_at=EPOCH + hours, expires_at=EPOCH + hours + 600)) == "OK"
+
+
+def test_a_million_revocations_take_less_than_200_bytes_each():
+    tracemalloc.start()
+    index, count = Index(), 100_000
+    for place in range(count):
+        index.end_session(f"01890a5d-ac96-774b-bcce-{place:012x}", EPOCH + place / 10, at(place / 100))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(index.sessions) == count and taken / count < 200, taken / count
