@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa,
 from ._json import Malformed, decoded
 
 RSA_BITS = range(2048, 8193)
+RSA_EXPONENTS = range(3, 1 << 33, 2)
 
 
 class Key:
@@ -51,11 +52,11 @@ def _p256(jwk: dict[str, Any]) -> Callable[[bytes, bytes], None]:
 
 def _rsa(jwk: dict[str, Any]) -> Callable[[bytes, bytes], None]:
     n, e = decoded(jwk["n"]), decoded(jwk["e"])
-    modulus = int.from_bytes(n, "big")
+    modulus, exponent = int.from_bytes(n, "big"), int.from_bytes(e, "big")
     # By bits: zeros before a short one make it no longer.
-    if modulus.bit_length() not in RSA_BITS:
+    if modulus.bit_length() not in RSA_BITS or exponent not in RSA_EXPONENTS:
         raise Malformed("too short or too long")
-    key = rsa.RSAPublicNumbers(int.from_bytes(e, "big"), modulus).public_key()
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
     return lambda signature, message: key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
 
 
