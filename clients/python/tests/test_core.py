@@ -10,7 +10,7 @@ import grpc
 import pytest
 from countersign._proto import auth_pb2 as v1
 from countersign.clock import Moment
-from countersign._details import reason_in
+from countersign._details import reason_in, written
 from countersign._status import refusal
 from countersign.errors import Forbidden, Unauthenticated, Unavailable, of_status
 from countersign.keys import read
@@ -168,3 +168,11 @@ def test_a_million_revocations_take_less_than_200_bytes_each():
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(index.sessions) == count and taken / count < 200, taken / count
+
+
+@pytest.mark.parametrize("reason", ["A\r\nset-cookie: a=b", "TOKEN_EXPIRED\n", "é", "a" * 100, "TOKEN EXPIRED", "A" * 65])
+def test_a_reason_that_is_no_name_is_none(reason):
+    details = written(16, "m", reason)
+    for trailers in ([("countersign-reason", reason)], [("grpc-status-details-bin", details)]):
+        found = of_status(Status(grpc.StatusCode.UNAUTHENTICATED, *trailers))
+        assert type(found) is Unavailable and found.reason == "UNREACHABLE"

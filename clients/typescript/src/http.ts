@@ -82,6 +82,8 @@ function grpcAnswer(error: CountersignError): Answer {
 
 /** Answers, whatever the error is: a `next` that is not that of a framework may not look at what it is given. */
 function refuse(error: unknown, request: HttpRequest, response: HttpResponse): void {
+  // Somebody else has answered meanwhile.
+  if (response.headersSent) return
   const { status, headers } = answerOf(known(error), request.headers['content-type'])
   response.statusCode = status
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)

@@ -55,17 +55,17 @@ function codeOf(error: unknown): [number, string] {
 
 /** The reason of a status: of its trailer, or of its details for a service before that trailer. */
 function reasonOf({ metadata }: CallStatus): string | undefined {
-  const said = metadata?.get(REASON)[0]
-  if (typeof said === 'string' && said !== '') return said
   const details = metadata?.get(DETAILS)[0]
-  return Buffer.isBuffer(details) ? reasonIn(details) : undefined
+  const said = metadata?.get(REASON)[0] || (Buffer.isBuffer(details) ? reasonIn(details) : undefined)
+  // It is written into headers of HTTP.
+  return typeof said === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(said) ? said : undefined
 }
 
 function reasonIn(details: Buffer): string | undefined {
   for (const any of fields(details, 3)) {
     if (fields(any, 1)[0]?.toString() !== ERROR_INFO) continue
     const info = fields(any, 2)[0] ?? Buffer.of()
-    if (fields(info, 2)[0]?.toString() === DOMAIN) return fields(info, 1)[0]?.toString() || undefined
+    if (fields(info, 2)[0]?.toString() === DOMAIN) return fields(info, 1)[0]?.toString()
   }
   return undefined
 }

@@ -67,6 +67,13 @@ test('another replica is called when one is away or hangs', async () => {
   wire.mend()
 })
 
+test('a client that is closed is in an outage', async () => {
+  const closed = new Countersign({ endpoints: [dev.url] })
+  await closed.getJwks()
+  closed.close()
+  await assert.rejects(closed.getJwks(), (error) => error instanceof Unavailable && error.reason === 'CLOSED')
+})
+
 test('a session exchanges its tokens once for all who ask', async () => {
   let exchanges = 0
   const counted = {

@@ -172,6 +172,21 @@ test('an outage is never a refusal, whatever the status', () => {
     const error = errorOf({ code, details: '', metadata: new Metadata() })
     assert.ok(error instanceof Unavailable && error.isOutage && error.reason === 'UNREACHABLE', String(code))
   }
+  for (const reason of ['A\r\nset-cookie: a=b', 'é', 'TOKEN EXPIRED', 'A'.repeat(65)]) {
+    const { metadata } = statusOf(new Unavailable('X'))
+    const details = metadata.get('grpc-status-details-bin')[0]
+    const named = Buffer.concat([Buffer.from([0x0a, Buffer.byteLength(reason)]), Buffer.from(reason)])
+    // The same details with another reason: [field 3 [type, value [reason, domain]]].
+    const domain = details.subarray(details.lastIndexOf('\x12\x0bcountersign'))
+    const info = Buffer.concat([named, domain])
+    const type = Buffer.from('type.googleapis.com/google.rpc.ErrorInfo')
+    const any = Buffer.concat([Buffer.from([0x0a, type.length]), type, Buffer.from([0x12, info.length]), info])
+    const size = [(any.length & 127) | 128, any.length >> 7]
+    const told = new Metadata()
+    told.set('grpc-status-details-bin', Buffer.concat([Buffer.from([0x1a, ...size]), any]))
+    const said = errorOf({ code: UNAUTHENTICATED, metadata: told })
+    assert.deepEqual([said.constructor, said.reason], [Unavailable, 'UNREACHABLE'], reason)
+  }
   const broken = new Metadata()
   broken.set('grpc-status-details-bin', Buffer.from('1aff', 'hex'))
   assert.equal(errorOf({ code: UNAVAILABLE, metadata: broken }).reason, 'UNREACHABLE')

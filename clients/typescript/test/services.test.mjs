@@ -245,6 +245,19 @@ test('a defect lets nobody in, whatever is done with what next is given', async 
   process.off('warning', warn)
 })
 
+test('a request that somebody else has answered meanwhile ends nothing', async () => {
+  let refused
+  const late = { verify: () => new Promise((_, reject) => (refused = () => reject(new TypeError('a defect')))) }
+  const guard = httpGuard(late)
+  const url = await listening((request, response) => {
+    guard(request, response, () => {})
+    response.end('too slow')
+    refused()
+  })
+  assert.equal((await asked(url, 'x')).text, 'too slow')
+  assert.equal((await asked(url, 'x')).text, 'too slow')
+})
+
 test('a demand of a route of Fastify holds for all spellings of its path', async () => {
   const app = fastify({ routerOptions: { ignoreTrailingSlash: true, caseSensitive: false, ignoreDuplicateSlashes: true } })
   app.register(fastifyGuard(verifier, { public: ['/health'], at: { '/admin/:id': { roles: ['nobody'] } } }))
