@@ -7,6 +7,7 @@ import grpc
 from ._details import TRAILER, written
 from .errors import CountersignError, Forbidden, Unauthenticated
 
+
 def refusal(error: CountersignError) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str | bytes], ...]]:
     """Gives code, message and trailers: the reason, and google.rpc.Status with google.rpc.ErrorInfo."""
     if isinstance(error, Unauthenticated):

@@ -146,3 +146,33 @@ def test_what_is_no_text_is_no_token(token):
     assert reason(knowledge, token, at(1)) == "TOKEN_MALFORMED"
 
 
+def test_what_was_heard_counts_for_whoever_verifies_after_it():
+    wrong = []
+    for _ in range(30):
+        knowledge, stream = following()
+        session = knowledge.verify(TOKEN, None, at(1)).session_id
+        told, over = threading.Event(), threading.Event()
+
+        def work(knowledge=knowledge, told=told, over=over):
+            while not over.is_set():
+                after = told.is_set()
+                if reason(knowledge, TOKEN, at(2)) == "OK" and after:
+                    wrong.append(TOKEN)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        added = v1.WatchRevocationsResponse()
+        added.additions.revocations.add().session_id = session
+        # Keys come and go meanwhile, and with them what is remembered.
+        for jwks in ('{"keys": []}', None):
+            heard(knowledge, stream, 2, jwks)
+        knowledge.hear(stream, added, at(2))
+        told.set()
+        heard(knowledge, stream, 2, '{"keys": [{}]}')
+        heard(knowledge, stream, 2)
+        knowledge.forget_expired(at(2))
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert wrong == []

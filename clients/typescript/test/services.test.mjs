@@ -14,6 +14,7 @@ import {
   httpGuard,
   Session,
   sessionInterceptor,
+  Unavailable,
 } from '@countersign/client'
 import { Verifier } from '@countersign/client'
 import express from 'express'
@@ -247,7 +248,7 @@ test('a defect lets nobody in, whatever is done with what next is given', async 
 
 test('a request that somebody else has answered meanwhile ends nothing', async () => {
   let refused
-  const late = { verify: () => new Promise((_, reject) => (refused = () => reject(new TypeError('a defect')))) }
+  const late = { verify: () => new Promise((_, reject) => (refused = () => reject(new Unavailable('SILENT')))) }
   const guard = httpGuard(late)
   const url = await listening((request, response) => {
     guard(request, response, () => {})
