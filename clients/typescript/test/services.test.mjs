@@ -14,12 +14,11 @@ import {
   httpGuard,
   Session,
   sessionInterceptor,
-  Unavailable,
 } from '@countersign/client'
 import { Verifier } from '@countersign/client'
 import express from 'express'
 import fastify from 'fastify'
-import { Job, until } from './support.mjs'
+import { asked, Job, until } from './support.mjs'
 
 const job = new Job()
 let dev, client, verifier, away, credentials
@@ -47,16 +46,6 @@ async function listening(handler) {
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
   closes.push(() => server.close())
   return `http://127.0.0.1:${server.address().port}`
-}
-
-/** The status and the headers that count of an answer. */
-async function asked(url, token, path = '/orders') {
-  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
-  const answer = await fetch(url + path, { headers })
-  const [reason, challenge, retry] = ['countersign-reason', 'www-authenticate', 'retry-after'].map((it) =>
-    answer.headers.get(it),
-  )
-  return { status: answer.status, text: await answer.text(), reason, challenge, retry }
 }
 
 /** What an answer is to a request with these lines of headers. */
@@ -225,53 +214,6 @@ test('calls of gRPC are refused by a status over HTTP/2 too', async () => {
     assert.deepEqual(error.metadata.get('countersign-reason'), [reason])
     assert.ok(error.metadata.get('grpc-status-details-bin')[0].includes(reason))
   }
-})
-
-test('a defect lets nobody in, whatever is done with what next is given', async () => {
-  const broken = { verify: async () => Promise.reject(new TypeError('a defect')) }
-  const warned = []
-  const warn = (warning) => warned.push(warning.message)
-  process.on('warning', warn)
-  const guard = httpGuard(broken)
-  const url = await listening((request, response) => guard(request, response, () => response.end('let in')))
-  const app = fastify()
-  app.register(fastifyGuard(broken))
-  app.get('/orders', async () => 'let in')
-  closes.push(() => app.close())
-  for (const at of [url, await app.listen({ host: '127.0.0.1', port: 0 })]) {
-    const { status: code, text: said, reason } = await asked(at, 'x')
-    assert.deepEqual([code, said, reason], [503, '', 'INTERNAL'])
-  }
-  await until('it warns', () => warned.filter((it) => it === 'a defect').length === 2)
-  process.off('warning', warn)
-})
-
-test('a request that somebody else has answered meanwhile ends nothing', async () => {
-  let refused
-  const late = { verify: () => new Promise((_, reject) => (refused = () => reject(new Unavailable('SILENT')))) }
-  const guard = httpGuard(late)
-  const url = await listening((request, response) => {
-    guard(request, response, () => {})
-    response.end('too slow')
-    refused()
-  })
-  assert.equal((await asked(url, 'x')).text, 'too slow')
-  assert.equal((await asked(url, 'x')).text, 'too slow')
-})
-
-test('a demand of a route of Fastify holds for all spellings of its path', async () => {
-  const app = fastify({ routerOptions: { ignoreTrailingSlash: true, caseSensitive: false, ignoreDuplicateSlashes: true } })
-  app.register(fastifyGuard(verifier, { public: ['/health'], at: { '/admin/:id': { roles: ['nobody'] } } }))
-  app.get('/admin/:id', async () => 'not reached')
-  app.get('/orders', async (request) => callerOf(request).userId)
-  closes.push(() => app.close())
-  const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  const { accessToken } = await login()
-  for (const path of ['/admin/7', '/admin/7/', '/ADMIN/7', '//admin//7', '/%61dmin/7', '/admin/7?x=/health']) {
-    assert.equal((await asked(url, accessToken, path)).status, 403, path)
-  }
-  for (const path of ['/orders', '/orders/', '/ORDERS']) assert.equal((await asked(url, accessToken, path)).status, 200, path)
-  assert.equal((await asked(url, undefined, '/nothing')).status, 401)
 })
 
 test('a handler that nobody guards gets no caller', async () => {

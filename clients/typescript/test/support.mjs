@@ -20,6 +20,16 @@ export async function until(what, condition, seconds = 20) {
   throw new Error(`not within ${seconds} s: ${what}`)
 }
 
+/** The status and the headers that count of an answer. */
+export async function asked(url, token, path = '/orders') {
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  const answer = await fetch(url + path, { headers })
+  const [reason, challenge, retry] = ['countersign-reason', 'www-authenticate', 'retry-after'].map((it) =>
+    answer.headers.get(it),
+  )
+  return { status: answer.status, text: await answer.text(), reason, challenge, retry }
+}
+
 /** Servers of a test file, which end with it. */
 export class Job {
   constructor() {
