@@ -41,6 +41,7 @@ pub use self::{
 use crate::{
     config::{LogSettings, given, parse},
     error::Error,
+    store::Unreached,
     telemetry,
 };
 
@@ -67,7 +68,7 @@ enum Command {
     User(Box<user::User>),
     /// End all sessions, or decide about them after a restore
     Sessions(Box<sessions::Sessions>),
-    /// Show, rotate and kill the keys that sign tokens, the peppers of passwords, and the keys that seal both
+    /// Show, rotate and kill the keys that sign tokens, and the peppers of passwords
     Keys(Box<keys::Keys>),
     /// Show who logged in, what was refused, ended and changed, and by whom
     Audit(audit::Audit),
@@ -79,7 +80,7 @@ enum Command {
     Hash(hash::Hash),
     /// Check the settings of serve, and print them
     Config(config::Config),
-    /// Write the descriptors of the services (FileDescriptorSet), for transcoders and tools without reflection
+    /// Write the descriptors of the services, for tools without reflection
     Descriptors(descriptors::Descriptors),
     /// Ask a running server whether it serves: exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
@@ -87,7 +88,7 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let cli: Cli = parse();
+    let cli: Cli = parse(|command| command);
     let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
         Command::Dev(command) => command.run(),
         Command::Serve(command) => block_on(command.run()),
@@ -113,8 +114,16 @@ pub fn exit(program: &str, result: Result<(), Error>) -> ExitCode {
         Err(Error::Internal(source)) if source.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
-            drop(writeln!(io::stderr(), "{program}: {error}"));
+            drop(writeln!(io::stderr(), "{program}: {}", said(&error)));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An error for people. The reason for which there is no connection is a sentence already.
+fn said(error: &Error) -> String {
+    match error {
+        Error::DatabaseUnavailable(source) if source.is::<Unreached>() => source.to_string(),
+        error => error.to_string(),
     }
 }
