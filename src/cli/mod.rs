@@ -13,6 +13,7 @@ mod migrate;
 mod output;
 mod policy;
 mod process;
+mod progress;
 mod reload;
 mod serve;
 mod sessions;
@@ -35,6 +36,7 @@ use self::output::OutputClosed;
 pub use self::{
     output::say,
     process::{block_on, stop_signals},
+    progress::Progress,
     settings::{checked_store, require_schema, store},
     user::read_line,
 };
