@@ -15,6 +15,7 @@ mod policy;
 mod process;
 mod progress;
 mod reload;
+mod secret_file;
 mod serve;
 mod sessions;
 mod settings;
@@ -37,6 +38,7 @@ pub use self::{
     output::say,
     process::{block_on, stop_signals},
     progress::Progress,
+    secret_file::create_secret_file,
     settings::{checked_store, require_schema, store},
     user::read_line,
 };
