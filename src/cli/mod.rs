@@ -2,12 +2,15 @@
 
 mod admin_token;
 mod audit;
+mod completions;
 mod config;
 mod descriptors;
 mod dev;
 mod hash;
 mod healthcheck;
+mod help;
 mod keys;
+mod man;
 mod mesh;
 mod migrate;
 mod output;
@@ -43,7 +46,7 @@ pub use self::{
     user::read_line,
 };
 use crate::{
-    config::{LogSettings, given, parse},
+    config::{LogSettings, command, given, parse},
     error::Error,
     store::Unreached,
     telemetry,
@@ -88,11 +91,15 @@ enum Command {
     Descriptors(descriptors::Descriptors),
     /// Ask a running server whether it serves: exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
+    /// Print what a shell needs to complete these commands
+    Completions(completions::Completions),
+    /// Write the manual, a page for each command
+    Man(man::Manual),
 }
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let cli: Cli = parse(|command| command);
+    let cli: Cli = parse(help::dress);
     let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
         Command::Dev(command) => command.run(),
         Command::Serve(command) => block_on(command.run()),
@@ -107,6 +114,8 @@ pub fn main() -> ExitCode {
         Command::Config(command) => block_on(command.run(&given::<Cli>())),
         Command::Descriptors(command) => command.run(),
         Command::Healthcheck(command) => block_on(command.run()),
+        Command::Completions(wanted) => wanted.run(command::<Cli>()),
+        Command::Man(manual) => manual.run(command::<Cli>()),
     });
     exit("countersign", result)
 }
