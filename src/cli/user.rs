@@ -28,7 +28,7 @@ use crate::{
         user::{Username, parse_roles},
     },
     error::Error,
-    revocation::log::Revoked,
+    revocation::changes::Revoked,
     server,
 };
 
