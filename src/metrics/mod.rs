@@ -12,7 +12,7 @@ mod outcomes;
 mod plain;
 mod revocations;
 
-use prometheus::{IntCounter, Opts, Registry, TextEncoder};
+use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 
 pub use self::{
     calls::{Call, Calls},
@@ -54,8 +54,8 @@ impl Metrics {
     fn build() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let info = Opts::new("countersign_build_info", "The version that runs: 1.").const_label("version", VERSION);
-        let info = IntCounter::with_opts(info)?;
-        info.inc();
+        let info = IntGauge::with_opts(info)?;
+        info.set(1);
         registry.register(Box::new(info))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
