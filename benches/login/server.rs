@@ -94,8 +94,8 @@ impl Server {
 }
 
 async fn migrated(url: String) -> Store {
-    let DatabaseSettings { database_url, database_connections, database_deadline, .. } = DatabaseSettings::local(url);
-    let settings = StoreSettings { url: database_url, connections: database_connections, deadline: database_deadline };
+    let DatabaseSettings { database_connections, database_deadline, .. } = DatabaseSettings::local(url.clone());
+    let settings = StoreSettings { url, connections: database_connections, deadline: database_deadline };
     let store = Store::new(&settings).expect("settings");
     store.migrate().await.expect("migrated");
     store

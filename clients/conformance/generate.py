@@ -9,6 +9,8 @@ import base64
 import hashlib
 import hmac
 import json
+import math
+from copy import copy
 from pathlib import Path
 
 from cryptography.hazmat.primitives import hashes
@@ -123,6 +125,25 @@ def hear(at, message):
     return {"at": at, "hear": message}
 
 
+def fails(step):
+    return {**step, "fails": True}
+
+
+def renamed(key, kid):
+    found = copy(key)
+    found.kid = kid
+    return found
+
+
+def with_exponent(private, least):
+    """An RSA key of the same primes, with the next exponent that will do."""
+    p, q = private.private_numbers().p, private.private_numbers().q
+    e = next(e for e in range(least, least + 1000, 2) if math.gcd(e, (p - 1) * (q - 1)) == 1)
+    d = pow(e, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(e, p * q)
+    return rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public).private_key()
+
+
 def verify(at, token, expect, **demand):
     return {"at": at, "verify": {"token": token, **demand}, "expect": expect}
 
@@ -176,12 +197,33 @@ def tokens():
         one(f"{name} is {json.dumps(value)}", ED.token(claims(**{name: value})), MALFORMED)
     for name, payload in {
         "a claim twice": json.dumps(CLAIMS)[:-1] + ', "sid": "' + OTHER_SESSION + '"}',
+        "a name that is half a character": json.dumps(CLAIMS)[:-1] + ', "\\ud800": 1}',
         "an unknown claim twice": json.dumps(CLAIMS)[:-1] + ', "x": 1, "x": 2}',
         "claims that are an array": "[]",
         "claims that are no JSON": "{",
         "more after the claims": json.dumps(CLAIMS) + "{}",
+        "claims after a byte order mark": "\ufeff" + json.dumps(CLAIMS),
+        "an expiry with a fraction of zero": json.dumps(CLAIMS).replace(str(EPOCH + 600), f"{EPOCH + 600}.0"),
+        "an epoch of minus zero": json.dumps(CLAIMS).replace('"epoch": 3', '"epoch": -0'),
+        "a token id that is half a character": json.dumps(CLAIMS).replace('"a-token"', '"\\ud800"'),
     }.items():
         one(name, ED.token(payload=payload), MALFORMED)
+    for name, text in {
+        "a number of many digits": "9" * 5000,
+        "a number beyond all numbers": "1e999",
+        "a name twice within": '{"x": 1, "x": 2}',
+        "half a character": '"\\ud800"',
+    }.items():
+        one(f"an unknown claim with {name}", ED.token(payload=json.dumps(CLAIMS)[:-1] + f', "more": {text}}}'), "OK")
+    one("no audience", ED.token(claims(aud=[])), "OK")
+    one("no audience, where one is asked for", ED.token(claims(aud=[])), AUDIENCE, audience="orders")
+    one("no roles", ED.token(claims(roles=[])), "OK")
+    one("a user name that is null", ED.token(claims(preferred_username=None)), "OK")
+    one("a user name that is a number", ED.token(claims(preferred_username=1)), MALFORMED)
+    one("an epoch below zero", ED.token(claims(epoch=-9)), "OK")
+    one("the largest epoch", ED.token(claims(epoch=2**63 - 1)), "OK")
+    one("an epoch beyond the largest", ED.token(claims(epoch=2**63)), MALFORMED)
+    one("expired, and for another audience", ED.token(claims(exp=EPOCH, aud=["wages"])), EXPIRED, audience="orders")
 
 
 def headers():
@@ -266,11 +308,21 @@ def revocations():
         "a snapshot in parts", call(), hear(0, ALL_KEYS), hear(0, snapshot(revoked(session_id=OTHER_SESSION), position="")),
         hear(0, snapshot(revoked(session_id=SESSION))), hear(0, heartbeat(0, EPOCH)), verify(1, TOKEN, REVOKED),
     )  # fmt: skip
-    case(
-        "something that this version cannot read was revoked", *FRESH, verify(1, TOKEN, "OK"),
-        hear(2, additions({"unknown": True, "expires_at": EPOCH + 10_800})), verify(2, TOKEN, "UNAVAILABLE"),
-        hear(3, heartbeat(3)), verify(3, TOKEN, "UNAVAILABLE"),
-    )  # fmt: skip
+    unknown = {"unknown": True, "expires_at": EPOCH + 10_800}
+    for name, messages in {
+        "added": [*FRESH, verify(1, TOKEN, "OK"), fails(hear(2, additions(revoked(session_id=OTHER_SESSION), unknown)))],
+        "in the snapshot": [*FRESH[:2], fails(hear(0, snapshot(unknown)))],
+    }.items():
+        case(
+            f"{name}: something that this version cannot read", *messages, verify(2, TOKEN, "UNAVAILABLE"),
+            call(3), fails(hear(3, ALL_KEYS)), fails(hear(3, snapshot())), fails(hear(3, heartbeat(0, EPOCH + 3))),
+            verify(3, TOKEN, "UNAVAILABLE"),
+        )  # fmt: skip
+    killed = [call(), hear(0, ALL_KEYS), hear(0, snapshot(revoked(session_id=SESSION))), hear(0, heartbeat(0, EPOCH))]
+    case("revoked and expired", *killed, verify(1, ED.token(claims(exp=EPOCH + 1)), EXPIRED))
+    case("revoked, and for another audience", *killed, verify(1, TOKEN, AUDIENCE, audience="wages"))
+    case("revoked, and a role is missing", *killed, verify(1, TOKEN, REVOKED, role="admin"))
+    case("revoked, and forged", *killed, verify(1, LATER.token(header={"kid": "ed"}), FORGED))
 
 
 def freshness():
@@ -289,6 +341,12 @@ def freshness():
          verify(17.9, TOKEN, "OK"), verify(18.1, TOKEN, "UNAVAILABLE"))  # fmt: skip
     case("a first heartbeat that says too little", call(), hear(0, keys(ED)), hear(0, snapshot()), hear(20, heartbeat(1, EPOCH + 20)),
          verify(20, TOKEN, "UNAVAILABLE"), hear(21, heartbeat(20, EPOCH + 21)), verify(21, TOKEN, "OK"))  # fmt: skip
+    case("complete later than now: nothing is known of what is to come", *FRESH, hear(2, heartbeat(500)),
+         verify(11.9, TOKEN, "OK"), verify(12.1, TOKEN, "UNAVAILABLE"))  # fmt: skip
+    case("a stream that has not said its keys publishes nothing", *FRESH, call(5), hear(5, snapshot()), hear(5, heartbeat(0)),
+         verify(9.9, TOKEN, "OK"), verify(10.1, TOKEN, "UNAVAILABLE"), hear(11, ALL_KEYS), hear(11, heartbeat(6)),
+         verify(20.9, TOKEN, "OK"), verify(21.1, TOKEN, "UNAVAILABLE"))  # fmt: skip
+    case("a token that no key signed, while nothing is heard: still an outage", *FRESH, verify(11, "no.token", "UNAVAILABLE"))
     case("expired while nothing is heard: still an outage", *FRESH, verify(700, TOKEN, "UNAVAILABLE"))
 
 
@@ -307,10 +365,21 @@ def rotation():
     short.private = rsa.generate_private_key(65537, 1024)
     case("an RSA key that is too short cannot be used", call(), hear(0, keys(ED, short)), hear(0, snapshot()),
          hear(0, heartbeat(0, EPOCH)), verify(1, short.token(), "UNAVAILABLE"))  # fmt: skip
+    case("no keys at all", *FRESH, hear(1, {"keys": {"jwks": '{"keys": []}', "issuer": ISSUER}}), verify(1, TOKEN, FORGED))
+    case("a key that comes back", *FRESH, hear(1, keys(LATER)), verify(1, TOKEN, FORGED), hear(2, ALL_KEYS), verify(2, TOKEN, "OK"))
+    case("a key that takes the name of another", *FRESH, verify(1, TOKEN, "OK"), hear(2, keys(renamed(LATER, "ed"))),
+         verify(2, TOKEN, FORGED), verify(2, LATER.token(header={"kid": "ed"}), "OK"))  # fmt: skip
+    wide = Key("RS256", "wide")
+    wide.private = with_exponent(wide.private, 2**40 + 15)
+    case("an RSA key whose exponent is too long cannot be used", call(), hear(0, keys(ED, wide)), hear(0, snapshot()),
+         hear(0, heartbeat(0, EPOCH)), verify(1, wide.token(), "UNAVAILABLE"))  # fmt: skip
+    case("another issuer, where none is expected", *FRESH, verify(1, TOKEN, "OK"),
+         hear(2, keys(ED, issuer="https://other.example.com")), verify(2, TOKEN, MALFORMED),
+         verify(2, ED.token(claims(iss="https://other.example.com")), "OK"))  # fmt: skip
     case("the issuer that is expected", *FRESH, verify(1, TOKEN, "OK"), issuer=ISSUER)
-    case("another issuer than is expected", *FRESH[:1], {**FRESH[1], "fails": True}, verify(1, TOKEN, "UNAVAILABLE"),
+    case("another issuer than is expected", *FRESH[:1], fails(FRESH[1]), verify(1, TOKEN, "UNAVAILABLE"),
          issuer="https://other.example.com")  # fmt: skip
-    case("keys that cannot be read", call(), {**hear(0, {"keys": {"jwks": "{", "issuer": ISSUER}}), "fails": True},
+    case("keys that cannot be read", call(), fails(hear(0, {"keys": {"jwks": "{", "issuer": ISSUER}})),
          verify(1, TOKEN, "UNAVAILABLE"))  # fmt: skip
 
 

@@ -1,11 +1,18 @@
 """Measures the verifier: tokens that were verified before, others, a bare signature, and how long a dead token lives.
 
     PYTHONPATH=. .venv/bin/python bench.py BINARY
+
+Or the memory that so many revocations take, a million unless said:
+
+    PYTHONPATH=. .venv/bin/python bench.py --revocations [COUNT]
 """
 
+import gc
+import os
 import statistics
 import sys
 import time
+import uuid
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,8 +21,10 @@ sys.path.append(str(ROOT / "tests" / "clients"))
 from actors import User  # noqa: E402
 from processes import Job  # noqa: E402
 
-from countersign import CountersignError, Verifier  # noqa: E402
+from countersign import CountersignError, Verifier, clock  # noqa: E402
 from countersign._json import decoded  # noqa: E402
+from countersign._proto import auth_pb2 as pb  # noqa: E402
+from countersign.knowledge import Knowledge, Stream  # noqa: E402
 
 HITS, ROUNDS, ENDED = 100_000, 3, 200
 
@@ -65,7 +74,44 @@ def measure(server):
         print(f"refused after Revoke answered: p50 {statistics.median(ends):.2f} ms, p99 {p99:.2f} ms")
 
 
+def resident():
+    gc.collect()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def snapshot_part(count, began):
+    """A part of a snapshot as it comes over the wire: sessions that were revoked one after the other in three hours."""
+    part = pb.WatchRevocationsResponse()
+    part.snapshot.SetInParent()
+    for place in range(count):
+        revocation = part.snapshot.revocations.add()
+        revocation.session_id = str(uuid.uuid4())
+        revocation.expires_at.seconds = int(began + 10_800 * place / count)
+        revocation.expires_at.nanos = place
+    return pb.WatchRevocationsResponse.FromString(part.SerializeToString())
+
+
+def measure_memory(count):
+    knowledge, began = Knowledge(10, 0, 0), clock.now()
+    stream = Stream(began)
+    knowledge.hear(stream, snapshot_part(10, began.wall), clock.now())
+    before, took = resident(), 0
+    for _ in range(count // 10_000):
+        part = snapshot_part(10_000, began.wall)
+        started = time.perf_counter_ns()
+        knowledge.hear(stream, part, clock.now())
+        took += time.perf_counter_ns() - started
+        del part
+    print(f"{count} revocations: {(resident() - before) / count:.0f} bytes and {took / count / 1000:.1f} us for each")
+    started = time.perf_counter_ns()
+    knowledge.forget_expired(clock.now())
+    print(f"a look for those that are over: {(time.perf_counter_ns() - started) / 1e6:.0f} ms")
+
+
 def main():
+    if sys.argv[1] == "--revocations":
+        measure_memory(int(sys.argv[2]) if len(sys.argv) > 2 else 1_000_000)
+        return
     job = Job(sys.argv[1])
     measure(job.dev("bench"))
     job.finish()

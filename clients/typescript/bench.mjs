@@ -1,8 +1,49 @@
 // What a verification costs, and how long a revoked token lives on: `node bench.mjs [BINARY]`, after `npm run build`.
-import { createPublicKey, verify } from 'node:crypto'
+// Or the memory that so many revocations take, a million unless said: `node --expose-gc bench.mjs --revocations [COUNT]`.
+import { createPublicKey, randomUUID, verify } from 'node:crypto'
 import { Countersign, systemClock, Verifier } from '@countersign/client'
 import { momentOf } from './dist/core/clock.js'
-import { answer, at, CLAIMS, knowing, Signer } from './test/signer.mjs'
+import { AuthService } from './dist/protocol.js'
+import { answer, at, CLAIMS, knowing, NOW, Signer, time } from './test/signer.mjs'
+
+if (process.argv[2] === '--revocations') {
+  await memory(Number(process.argv[3] ?? 1_000_000))
+  process.exit()
+}
+
+/** A part of a snapshot as it comes over the wire: sessions that were revoked one after the other in three hours. */
+function snapshotPart(count) {
+  const { responseSerialize, responseDeserialize } = AuthService.service.WatchRevocations
+  const one = (_, n) => ({ sessionId: randomUUID(), expiresAt: { ...time(NOW + (10_800 * n) / count), nanos: n } })
+  return responseDeserialize(responseSerialize({ snapshot: { revocations: Array.from({ length: count }, one) } }))
+}
+
+async function memory(count) {
+  const knowledge = knowing([])
+  const part = () => snapshotPart(10_000).snapshot
+  knowledge.tell('snapshot', part())
+  const used = async () => {
+    for (let n = 0; n < 3; n += 1) {
+      globalThis.gc()
+      await new Promise((resolve) => setTimeout(resolve, 50))
+    }
+    const { heapUsed, external } = process.memoryUsage()
+    return heapUsed + external
+  }
+  const before = await used()
+  let took = 0
+  for (let n = 0; n < count / 10_000; n += 1) {
+    const said = part()
+    const began = performance.now()
+    knowledge.tell('snapshot', said, at(n))
+    took += performance.now() - began
+  }
+  const each = ((await used()) - before) / count
+  console.log(`${count} revocations: ${Math.round(each)} bytes and ${((took * 1000) / count).toFixed(1)} us for each`)
+  const began = performance.now()
+  knowledge.beat(count / 10_000)
+  console.log(`a look for those that are over: ${(performance.now() - began).toFixed(1)} ms`)
+}
 
 const signer = new Signer()
 const now = at(1)

@@ -12,7 +12,7 @@ use crate::{
     crypto::secret::Secret,
     domain::revocation::Reason,
     error::Error,
-    revocation::log::{Committed, Revoked},
+    revocation::changes::{Committed, Revoked},
 };
 
 /// The sessions that a Revoke ends.

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::{
-    output::say,
+    output::{require_reader, say},
     settings::{require_schema, store},
 };
 use crate::{
@@ -91,6 +91,7 @@ impl Tail {
     async fn follow(&self, store: &Store, name: Option<&Username>, mut seen: HashSet<Uuid>) -> Result<(), Error> {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
+            require_reader()?;
             let events = newest(store, name, recent(), AT_ONCE).await?;
             events.iter().filter(|event| !seen.contains(&event.id)).try_for_each(|event| self.show(event))?;
             seen = ids(&events);

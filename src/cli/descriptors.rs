@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 
 use super::output::unwritten;
-use crate::{error::Error, grpc};
+use crate::{domain::text::system_words, error::Error, grpc};
 
 #[derive(Args)]
 pub(super) struct Descriptors {
@@ -22,9 +22,14 @@ impl Descriptors {
     pub(super) fn run(self) -> Result<(), Error> {
         let encoded = grpc::descriptors()?;
         match self.out {
-            Some(path) => fs::write(&path, encoded)
-                .map_err(|error| Error::invalid("out", format!("{} cannot be written: {error}", path.display()))),
-            None => io::stdout().write_all(&encoded).map_err(unwritten),
+            Some(path) => fs::write(&path, encoded).map_err(|error| {
+                Error::invalid("out", format!("{} cannot be written: {}", path.display(), system_words(&error)))
+            }),
+            None => {
+                let mut stdout = io::stdout();
+                // What has no line's end would be written at the end of the process, where nobody learns that it failed.
+                stdout.write_all(&encoded).and_then(|()| stdout.flush()).map_err(unwritten)
+            }
         }
     }
 }

@@ -2,9 +2,7 @@
 //! schema, keys, a demo user, and commands to paste. Listens on loopback only, where everybody may do everything.
 
 use std::{
-    env, fs, io,
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
+    env,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -19,6 +17,7 @@ use super::{
     output::say,
     process::{block_on, stop_signals},
     reload::Reload,
+    secret_file::{Former, write_whole},
     settings::store,
 };
 use crate::{
@@ -123,7 +122,7 @@ impl Checked {
         let (stop, reload) = (stop_signals()?, Reload::listen(self.policy_file, None, None)?);
         let master_key_file = dir.join("master.key");
         if !master_key_file.exists() {
-            write_private(&master_key_file, MasterKeys::generate()?.as_bytes())?;
+            write_private(&master_key_file, MasterKeys::generate()?.as_bytes(), Former::Kept)?;
         }
         let store = store(&DatabaseSettings::local(database_url.clone()))?;
         store.migrate().await?;
@@ -172,7 +171,7 @@ impl Facts {
     fn write(&self, dir: &Path) -> Result<(), Error> {
         let mut json = serde_json::to_vec_pretty(self).map_err(Error::internal)?;
         json.push(b'\n');
-        write_private(&Self::path(dir), &json)
+        write_private(&Self::path(dir), &json, Former::Replaced)
     }
 }
 
@@ -180,7 +179,7 @@ impl Facts {
 fn admin_token(dir: &Path) -> Result<String, Error> {
     let file = dir.join("admin.token");
     if !file.exists() {
-        write_private(&file, service_token::generate()?.expose().as_bytes())?;
+        write_private(&file, service_token::generate()?.expose().as_bytes(), Former::Kept)?;
     }
     Ok(read_file("data-dir", &file)?.trim().to_owned())
 }
@@ -223,22 +222,9 @@ fn default_data_dir() -> Result<PathBuf, Error> {
         .ok_or_else(|| Error::invalid("data-dir", "no home directory: name one"))
 }
 
-/// Writes a file that only its owner can read, whole or not at all.
-fn write_private(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let draft = path.with_extension("new");
-    let write = || -> io::Result<()> {
-        if draft.exists() {
-            fs::remove_file(&draft)?;
-        }
-        let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&draft)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        // The rename too must survive a power cut: what this key seals is durable.
-        path.parent().map_or(Ok(()), |dir| fs::File::open(dir)?.sync_all())
-    };
-    write().map_err(|error| Error::invalid("data-dir", format!("{}: {error}", path.display())))
+fn write_private(path: &Path, content: &[u8], former: Former) -> Result<(), Error> {
+    write_whole(path, content, former)
+        .map_err(|error| Error::invalid("data-dir", format!("{}: {error}", path.display())))
 }
 
 fn start_failed(error: LaunchError) -> Error {

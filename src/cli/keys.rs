@@ -1,13 +1,16 @@
 //! `countersign keys`: the keys that sign tokens and the peppers of passwords, straight on the database; running servers
 //! follow through the revocation log. And the master keys that seal them.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use clap::{Args, Subcommand};
 use countersign_token::clock::Clock;
+use zeroize::Zeroizing;
 
 use super::{
     output::{moment, say},
+    progress::Progress,
+    secret_file::SecretOutput,
     settings::{checked_store, master_keys, require_schema, store},
 };
 use crate::{
@@ -48,9 +51,14 @@ enum Action {
     /// Seal all keys with the first master key, so that the others can go
     Reseal(Sealed),
     /// Print all peppers, name and secret in base64, for systems that are to check exported password hashes
-    ExportPeppers(Sealed),
+    ExportPeppers {
+        #[command(flatten)]
+        sealed: Sealed,
+        #[command(flatten)]
+        output: SecretOutput,
+    },
     /// Print a new master key
-    GenerateMaster,
+    GenerateMaster(SecretOutput),
 }
 
 #[derive(Args)]
@@ -88,8 +96,8 @@ impl Keys {
                 say(format_args!("killed {kid}; its tokens are refused by every replica by {by}"))
             }
             Action::Reseal(sealed) => reseal(&sealed.auth().await?).await,
-            Action::ExportPeppers(sealed) => export_peppers(&sealed.auth().await?).await,
-            Action::GenerateMaster => say(MasterKeys::generate()?.trim_end()),
+            Action::ExportPeppers { sealed, output } => export_peppers(&sealed.auth().await?, &output).await,
+            Action::GenerateMaster(output) => output.write(&MasterKeys::generate()?),
         }
     }
 }
@@ -120,21 +128,25 @@ async fn list(database: &DatabaseSettings) -> Result<(), Error> {
 }
 
 async fn reseal(auth: &Auth) -> Result<(), Error> {
-    let resealed = auth.keys.reseal().await?;
+    let resealed = Progress::of("sealing the keys anew", None).beside(auth.keys.reseal()).await?;
     auth.base.store.close().await;
-    say(format_args!("{} keys moved to the first master key", resealed.count))?;
-    all_open(&resealed.closed)
+    let said = say(format_args!("{} keys moved to the first master key", resealed.count));
+    all_open(&resealed.closed).and(said)
 }
 
-async fn export_peppers(auth: &Auth) -> Result<(), Error> {
+async fn export_peppers(auth: &Auth, output: &SecretOutput) -> Result<(), Error> {
     let exported = auth.keys.export_peppers().await?;
     auth.base.store.close().await;
+    let mut lines = Zeroizing::new(String::new());
     for pepper in &exported.peppers {
-        say(format_args!("{} {}", pepper.kid(), pepper.export().expose()))?;
+        // Writing to a string cannot fail.
+        let _ = writeln!(lines, "{} {}", pepper.kid(), pepper.export().expose());
     }
-    all_open(&exported.closed)
+    let written = output.write(&lines);
+    all_open(&exported.closed).and(written)
 }
 
+/// Fails if there are keys that none of the master keys opens, whether or not anybody reads what was printed.
 fn all_open(closed: &[String]) -> Result<(), Error> {
     if closed.is_empty() {
         return Ok(());

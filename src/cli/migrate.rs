@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{output::say, settings::store};
+use super::{output::say, progress::Progress, settings::store};
 use crate::{config::DatabaseSettings, error::Error};
 
 #[derive(Args)]
@@ -16,7 +16,7 @@ impl Migrate {
         let store = store(&self.database)?;
         store.check_compatible().await?;
         let missing = store.missing_migrations().await?;
-        store.migrate().await?;
+        Progress::of("applying migrations", None).beside(store.migrate()).await?;
         say(format_args!("{missing} migrations applied"))
     }
 }

@@ -2,18 +2,23 @@
 
 mod admin_token;
 mod audit;
+mod completions;
 mod config;
 mod descriptors;
 mod dev;
 mod hash;
 mod healthcheck;
+mod help;
 mod keys;
+mod man;
 mod mesh;
 mod migrate;
 mod output;
 mod policy;
 mod process;
+mod progress;
 mod reload;
+mod secret_file;
 mod serve;
 mod sessions;
 mod settings;
@@ -35,12 +40,15 @@ use self::output::OutputClosed;
 pub use self::{
     output::say,
     process::{block_on, stop_signals},
+    progress::Progress,
+    secret_file::create_secret_file,
     settings::{checked_store, require_schema, store},
     user::read_line,
 };
 use crate::{
-    config::{LogSettings, given, parse},
+    config::{LogSettings, command, given, parse},
     error::Error,
+    store::Unreached,
     telemetry,
 };
 
@@ -67,7 +75,7 @@ enum Command {
     User(Box<user::User>),
     /// End all sessions, or decide about them after a restore
     Sessions(Box<sessions::Sessions>),
-    /// Show, rotate and kill the keys that sign tokens, the peppers of passwords, and the keys that seal both
+    /// Show, rotate and kill the keys that sign tokens, and the peppers of passwords
     Keys(Box<keys::Keys>),
     /// Show who logged in, what was refused, ended and changed, and by whom
     Audit(audit::Audit),
@@ -79,15 +87,19 @@ enum Command {
     Hash(hash::Hash),
     /// Check the settings of serve, and print them
     Config(config::Config),
-    /// Write the descriptors of the services (FileDescriptorSet), for transcoders and tools without reflection
+    /// Write the descriptors of the services, for tools without reflection
     Descriptors(descriptors::Descriptors),
     /// Ask a running server whether it serves: exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
+    /// Print what a shell needs to complete these commands
+    Completions(completions::Completions),
+    /// Write the manual, a page for each command
+    Man(man::Manual),
 }
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    let cli: Cli = parse();
+    let cli: Cli = parse(help::dress);
     let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
         Command::Dev(command) => command.run(),
         Command::Serve(command) => block_on(command.run()),
@@ -102,6 +114,8 @@ pub fn main() -> ExitCode {
         Command::Config(command) => block_on(command.run(&given::<Cli>())),
         Command::Descriptors(command) => command.run(),
         Command::Healthcheck(command) => block_on(command.run()),
+        Command::Completions(wanted) => wanted.run(command::<Cli>()),
+        Command::Man(manual) => manual.run(command::<Cli>()),
     });
     exit("countersign", result)
 }
@@ -113,8 +127,16 @@ pub fn exit(program: &str, result: Result<(), Error>) -> ExitCode {
         Err(Error::Internal(source)) if source.is::<OutputClosed>() => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when standard error is closed.
-            drop(writeln!(io::stderr(), "{program}: {error}"));
+            drop(writeln!(io::stderr(), "{program}: {}", said(&error)));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// An error for people. The reason for which there is no connection is a sentence already.
+fn said(error: &Error) -> String {
+    match error {
+        Error::DatabaseUnavailable(source) if source.is::<Unreached>() => source.to_string(),
+        error => error.to_string(),
     }
 }

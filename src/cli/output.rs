@@ -4,12 +4,14 @@ use std::{
     error,
     fmt::{self, Display},
     io::{self, ErrorKind, Write as _},
+    slice,
     time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::error::Error;
+use crate::{domain::text::system_words, error::Error};
 
 /// A moment for people and scripts: the second after it, by RFC 3339, in UTC.
 pub(super) fn moment(at: OffsetDateTime) -> String {
@@ -31,13 +33,29 @@ impl error::Error for OutputClosed {}
 
 /// The error of a write to standard output.
 pub(super) fn unwritten(error: io::Error) -> Error {
-    if error.kind() == ErrorKind::BrokenPipe { Error::internal(OutputClosed) } else { Error::internal(error) }
+    match error.kind() {
+        ErrorKind::BrokenPipe => Error::internal(OutputClosed),
+        _ => Error::invalid("output", format!("standard output cannot be written: {}", system_words(&error))),
+    }
+}
+
+/// Ends a command that waits for what there is to print, once nobody reads it any more.
+///
+/// # Errors
+/// [`Error::Internal`] as [`unwritten`] has it.
+pub(super) fn require_reader() -> Result<(), Error> {
+    let stdout = io::stdout();
+    let mut pipe = PollFd::new(&stdout, PollFlags::empty());
+    match poll(slice::from_mut(&mut pipe), Some(&Timespec::default())) {
+        Ok(_) if pipe.revents().contains(PollFlags::ERR) => Err(Error::internal(OutputClosed)),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a line of output.
 ///
 /// # Errors
-/// [`Error::Internal`] when standard output cannot be written, perhaps because its reader has gone.
+/// [`Error::InvalidArgument`] when standard output cannot be written; [`Error::Internal`] when its reader has gone.
 pub fn say(line: impl Display) -> Result<(), Error> {
     writeln!(io::stdout(), "{line}").map_err(unwritten)
 }

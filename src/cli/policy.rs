@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::output::say;
+use super::{output::say, secret_file::SecretOutput};
 use crate::{
     config::{FilePolicy, PolicyFile, Routes, read_secret_file},
     crypto::service_token,
@@ -28,7 +28,7 @@ enum Action {
     /// Check a policy file, and explain what it lets a caller do: exit code 0 or 1
     Check(Check),
     /// Print a new service token, for the caller that is to send it
-    Token,
+    Token(SecretOutput),
     /// Print the entry of a service token for the policy file: its name and its hash, not the token
     Hash {
         /// Name of the token: whoever sends it is `token:NAME`
@@ -68,7 +68,7 @@ impl Policy {
     pub(super) fn run(self) -> Result<(), Error> {
         match self.action {
             Action::Check(check) => check.run(),
-            Action::Token => say(service_token::generate()?.expose()),
+            Action::Token(output) => output.write(service_token::generate()?.expose()),
             Action::Hash { name, file } => hash(&name, &file),
         }
     }
@@ -79,7 +79,8 @@ impl Check {
         let file = match PolicyFile::read(self.file.clone(), Routes::Matched) {
             Ok(file) => file.current().load_full(),
             Err(Error::InvalidArgument(violations)) => {
-                violations.iter().try_for_each(|violation| say(&violation.description))?;
+                // Scripts go by the exit code, whether or not anybody reads the lines.
+                drop(violations.iter().try_for_each(|violation| say(&violation.description)));
                 let count = violations.len();
                 return Err(Error::invalid("policy-file", format!("{count} of its lines cannot be used")));
             }
@@ -154,18 +155,18 @@ fn explain(policy: &CallerPolicy, id: Option<&CallerId>, rpc: Option<&str>) -> R
         ));
     };
     let Some(grants) = callers.find(id) else {
-        say(format_args!("{who} may call nothing: no entry means it"))?;
-        return rpc.map_or(Ok(()), |_| Err(Error::CallerNotAllowed));
+        let said = say(format_args!("{who} may call nothing: no entry means it"));
+        return rpc.map_or(said, |_| Err(Error::CallerNotAllowed));
     };
-    say(format_args!("the entry of line {} decides about {who}", grants.line))?;
-    say(granted(grants))?;
+    let entry = format!("the entry of line {} decides about {who}\n{}", grants.line, granted(grants));
     match rpc {
         Some(rpc) if !grants.rpcs.contains(rpc) => {
-            say(format_args!("{who} may not call {}", rpc.name()))?;
+            // Scripts go by the exit code, whether or not anybody reads the lines.
+            drop(say(format_args!("{entry}\n{who} may not call {}", rpc.name())));
             Err(Error::CallerNotAllowed)
         }
-        Some(rpc) => say(format_args!("{who} may call {}", rpc.name())),
-        None => Ok(()),
+        Some(rpc) => say(format_args!("{entry}\n{who} may call {}", rpc.name())),
+        None => say(entry),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     },
     domain::{
         connection::{ConnectionPolicy, TlsPolicy, Transport},
+        listen::ListenAddr,
         policy::ServerPolicy,
     },
     edge::{Callers, Defaults},
@@ -119,23 +120,26 @@ impl Serve {
 impl Checked {
     async fn serve(self) -> Result<(), Error> {
         let Self { config, listen, connections, tls, http_speaks_tls, policy_file, admin_token } = self;
-        let ports = 2 + [&listen.admin_addr, &listen.forward_auth_addr].into_iter().flatten().count();
+        let further = [&listen.admin_addr, &listen.forward_auth_addr, &listen.metrics_addr];
+        let ports = 2 + further.into_iter().flatten().count();
         allow_connections(connections.max_connections.saturating_mul(ports));
         let config_of = |protocol| tls.as_ref().map(|files| files.config(protocol));
         let protocol = if listen.grpc_web { Protocol::Both } else { Protocol::Http2 };
         let (grpc_tls, http_tls) = (config_of(protocol), config_of(Protocol::Http1).filter(|_| http_speaks_tls));
         let mut stop = stop_signals()?;
         let listener = Listener::bind("http-addr", &listen.http_addr).await?;
-        let forward_auth = match &listen.forward_auth_addr {
-            Some(addr) => Some(Listener::bind("forward-auth-addr", addr).await?),
-            None => None,
-        };
+        let forward_auth = listen_if("forward-auth-addr", listen.forward_auth_addr.as_ref()).await?;
+        let metrics = listen_if("metrics-addr", listen.metrics_addr.as_ref()).await?;
         let http_addr = listener.to_string();
-        let asked = forward_auth.as_ref().map(tracing::field::display);
-        tracing::info!(http = http_addr, forward_auth = asked, "listening");
+        let [asked, scraped] = [&forward_auth, &metrics].map(|addr| addr.as_ref().map(tracing::field::display));
+        tracing::info!(http = http_addr, forward_auth = asked, metrics = scraped, "listening");
         let http_port =
             |listener| Port { listener, protocol: Protocol::Http1, tls: http_tls.clone(), policy: connections };
-        let http = HttpPorts { main: http_port(listener), forward_auth: forward_auth.map(http_port) };
+        let http = HttpPorts {
+            main: http_port(listener),
+            forward_auth: forward_auth.map(http_port),
+            metrics: metrics.map(http_port),
+        };
         let ports = Ports::open(http, config.policies.authz.clone());
         let port = |listener| Port { listener, protocol, tls: grpc_tls.clone(), policy: connections };
         let serving = async {
@@ -173,10 +177,15 @@ impl Checked {
 /// Listens on the addresses of gRPC: that of callers, and that of administrators if there is one.
 async fn listen_on(listen: &ListenSettings) -> Result<(Listener, Option<Listener>), Error> {
     let main = Listener::bind("grpc-addr", &listen.grpc_addr).await?;
-    Ok(match &listen.admin_addr {
-        Some(addr) => (main, Some(Listener::bind("admin-addr", addr).await?)),
-        None => (main, None),
-    })
+    Ok((main, listen_if("admin-addr", listen.admin_addr.as_ref()).await?))
+}
+
+/// Listens on an address, if one is given.
+async fn listen_if(setting: &'static str, addr: Option<&ListenAddr>) -> Result<Option<Listener>, Error> {
+    match addr {
+        Some(addr) => Listener::bind(setting, addr).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Builds a server, once its database can be reached.

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     output::{moment, say},
-    settings::checked_store,
+    settings::{checked_store, require_schema},
     user_export::UserExport,
     user_import::UserImport,
 };
@@ -24,11 +24,11 @@ use crate::{
     domain::{
         audit::Actor,
         password::Password,
-        text::str_without_mark,
+        text::first_line,
         user::{Username, parse_roles},
     },
     error::Error,
-    revocation::log::Revoked,
+    revocation::changes::Revoked,
     server,
 };
 
@@ -86,6 +86,7 @@ struct PasswordSource {
 impl User {
     pub(super) async fn run(self) -> Result<(), Error> {
         let (store, policies) = checked_store(&self.database, self.policy)?;
+        require_schema(&store).await?;
         let accounts = server::accounts(store, policies, Actor::CommandLine, Clock::system())?;
         let outcome = act(&accounts, self.action).await;
         accounts.base.store.close().await;
@@ -173,8 +174,7 @@ pub async fn read_line() -> Result<Zeroizing<String>, Error> {
     let mut line = Zeroizing::new(String::new());
     let mut input = BufReader::new(tokio::io::stdin().take(MAX_LINE));
     input.read_line(&mut line).await.map_err(unreadable)?;
-    let text = str_without_mark(line.strip_suffix('\n').unwrap_or(&line));
-    Ok(Zeroizing::new(text.strip_suffix('\r').unwrap_or(text).to_owned()))
+    Ok(Zeroizing::new(first_line(&line).to_owned()))
 }
 
 fn prompt() -> Result<Zeroizing<String>, Error> {

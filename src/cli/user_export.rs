@@ -2,16 +2,20 @@
 //! can guess passwords at leisure: it is for its owner's eyes, and is never logged.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, BufWriter, Write},
-    os::unix::fs::OpenOptionsExt as _,
+    fs::{self, File},
+    io::{self, BufWriter, IsTerminal as _, Write},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 use uuid::Uuid;
 
-use super::{output::unwritten, user_file::Line};
+use super::{
+    output::unwritten,
+    progress::Progress,
+    secret_file::{create_secret_file, warn_if_stdout_is_open},
+    user_file::Line,
+};
 use crate::{
     auth::{Accounts, Page},
     crypto::phc,
@@ -19,7 +23,6 @@ use crate::{
 };
 
 const PAGE: u16 = 1000;
-const OWNER_ONLY: u32 = 0o600;
 
 #[derive(Args)]
 pub(super) struct UserExport {
@@ -32,7 +35,12 @@ impl UserExport {
     pub(super) async fn run(self, accounts: &Accounts) -> Result<(), Error> {
         let peppered = match self.output {
             Some(path) => to_file(accounts, &path).await?,
-            None => write(accounts, &mut BufWriter::new(io::stdout())).await?,
+            None => {
+                warn_if_stdout_is_open();
+                // On a terminal the users are what is to be seen.
+                let progress = (!io::stdout().is_terminal()).then(exporting);
+                write(accounts, &mut BufWriter::new(io::stdout()), progress).await?
+            }
         };
         if peppered > 0 {
             let advice = "they can be checked only with what `countersign keys export-peppers` prints";
@@ -43,9 +51,12 @@ impl UserExport {
     }
 }
 
+fn exporting() -> Progress {
+    Progress::of("users exported", None)
+}
+
 async fn to_file(accounts: &Accounts, path: &Path) -> Result<u64, Error> {
-    let refused = |error: io::Error| Error::invalid("output", format!("cannot be created: {error}"));
-    let file = OpenOptions::new().write(true).create_new(true).mode(OWNER_ONLY).open(path).map_err(refused)?;
+    let file = create_secret_file("output", path)?;
     let written = write_synced(accounts, file).await;
     if written.is_err() {
         // Part of the users could be taken for all of them.
@@ -56,15 +67,15 @@ async fn to_file(accounts: &Accounts, path: &Path) -> Result<u64, Error> {
 
 async fn write_synced(accounts: &Accounts, file: File) -> Result<u64, Error> {
     let mut output = BufWriter::new(file);
-    let peppered = write(accounts, &mut output).await?;
+    let peppered = write(accounts, &mut output, Some(exporting())).await?;
     output.get_ref().sync_all().map_err(Error::internal)?;
     Ok(peppered)
 }
 
 /// Page by page. Gives the number of hashes that have a pepper.
-async fn write(accounts: &Accounts, output: &mut impl Write) -> Result<u64, Error> {
+async fn write(accounts: &Accounts, output: &mut impl Write, mut progress: Option<Progress>) -> Result<u64, Error> {
     let mut page = Page { after: Uuid::nil(), size: PAGE };
-    let mut peppered = 0;
+    let (mut peppered, mut written) = (0, 0);
     loop {
         let users = accounts.users.export(page).await?;
         let (count, last) = (users.len(), users.last().map(|credentials| credentials.user.id.0));
@@ -72,6 +83,10 @@ async fn write(accounts: &Accounts, output: &mut impl Write) -> Result<u64, Erro
             peppered += u64::from(phc::is_peppered(&credentials.password_hash));
             serde_json::to_writer(&mut *output, &Line::of(credentials)).map_err(|e| unwritten(e.into()))?;
             output.write_all(b"\n").map_err(unwritten)?;
+            written += 1;
+        }
+        if let Some(progress) = &mut progress {
+            progress.at(written);
         }
         match last {
             Some(last) if count == usize::from(PAGE) => page.after = last,

@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     fs::File,
-    io::{self, BufRead, BufReader, IsTerminal as _, Write as _},
+    io::{self, BufRead, BufReader, Write as _},
     path::PathBuf,
 };
 
@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::{
     output::say,
+    progress::Progress,
     user_file::{Line, next_line},
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
         Accounts,
         users::import::{Import, ImportMode, ImportRow, Outcome, Totals},
     },
-    domain::text::without_mark,
+    domain::text,
     error::{Error, Violation},
 };
 
@@ -36,33 +37,31 @@ pub(super) struct UserImport {
 }
 
 /// The rows that were read so far, and their outcome.
-#[derive(Default)]
-struct Progress {
+struct Reading {
     line: u64,
     totals: Totals,
     named: u64,
+    shown: Progress,
 }
 
 impl UserImport {
     pub(super) async fn run(self, accounts: &Accounts) -> Result<(), Error> {
         let mut input = self.open().map_err(unreadable)?;
         let mode = if self.dry_run { ImportMode::DryRun } else { ImportMode::Write };
-        let (mut import, mut progress) = (Import::new(mode), Progress::default());
+        let (mut import, mut reading) = (Import::new(mode), Reading::new());
         loop {
-            let (lines, rows) = progress.read(&mut *input)?;
-            if progress.totals.rows() > 0 {
-                progress.show();
-            }
+            let (lines, rows) = reading.read(&mut *input)?;
+            reading.shown.at(reading.totals.rows());
             if lines.is_empty() {
                 break;
             }
             let (after, outcomes) = accounts.users.import(import, rows).await?;
             import = after;
             for (line, outcome) in lines.into_iter().zip(outcomes) {
-                progress.count(line, &outcome);
+                reading.count(line, &outcome);
             }
         }
-        progress.conclude(mode)
+        reading.conclude(mode)
     }
 
     fn open(&self) -> io::Result<Box<dyn BufRead>> {
@@ -73,7 +72,11 @@ impl UserImport {
     }
 }
 
-impl Progress {
+impl Reading {
+    fn new() -> Self {
+        Self { line: 0, totals: Totals::default(), named: 0, shown: Progress::of("rows read", None) }
+    }
+
     /// A batch of rows, and the lines that they are on. Empty lines are passed over, and what is no row is counted.
     fn read(&mut self, input: &mut dyn BufRead) -> Result<(Vec<u64>, Vec<ImportRow>), Error> {
         let (mut lines, mut rows) = (Vec::new(), Vec::new());
@@ -81,9 +84,12 @@ impl Progress {
             && let Some(line) = next_line(input).map_err(unreadable)?
         {
             self.line += 1;
-            let row = line.and_then(|line| match if self.line == 1 { without_mark(&line) } else { &line } {
+            if self.line == 1 && line.as_ref().is_ok_and(|line| text::is_utf_16(line)) {
+                return Err(Error::invalid("file", text::NOT_UTF_8));
+            }
+            let row = line.and_then(|line| match text::line(&line, self.line) {
                 [] => Ok(None),
-                text => Line::parse(text).map(Some),
+                row => Line::parse(row).map(Some),
             });
             match row {
                 Ok(None) => {}
@@ -106,19 +112,13 @@ impl Progress {
         };
         self.named += 1;
         if self.named <= MAX_NAMED {
-            tell(format_args!("{}line {line}: {what}\n", fresh_line()));
+            self.shown.clear();
+            tell(format_args!("line {line}: {what}\n"));
         }
     }
 
-    /// Shows the progress to people who wait.
-    fn show(&self) {
-        if io::stderr().is_terminal() {
-            tell(format_args!("\r{} rows", self.totals.rows()));
-        }
-    }
-
-    fn conclude(self, mode: ImportMode) -> Result<(), Error> {
-        tell(fresh_line());
+    fn conclude(mut self, mode: ImportMode) -> Result<(), Error> {
+        self.shown.clear();
         if self.named > MAX_NAMED {
             tell(format_args!("and {} lines more\n", self.named - MAX_NAMED));
         }
@@ -142,16 +142,11 @@ fn describe(violations: &[Violation]) -> String {
     violations.iter().map(describe).collect::<Vec<_>>().join("; ")
 }
 
-/// Ends the line on which the progress is shown.
-fn fresh_line() -> &'static str {
-    if io::stderr().is_terminal() { "\r\x1b[K" } else { "" }
-}
-
 fn tell(text: impl Display) {
     // Nobody is left to tell when standard error is closed.
     drop(write!(io::stderr(), "{text}"));
 }
 
 fn unreadable(error: io::Error) -> Error {
-    Error::invalid("file", format!("cannot be read: {error}"))
+    Error::invalid("file", format!("cannot be read: {}", text::system_words(&error)))
 }

@@ -3,19 +3,48 @@
 
 use std::env;
 
-use clap::{ArgMatches, Command, Parser, builder::Resettable, parser::ValueSource};
+use clap::{
+    ArgMatches, Command, Parser,
+    builder::Resettable,
+    error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
+};
 
-/// Reads a command. What cannot be read ends the process, as clap has it.
-pub fn parse<P: Parser>() -> P {
-    let matches = without_empty(P::command()).get_matches();
-    P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut P::command()).exit())
+use super::shape::{misused, shaped};
+
+/// The definition of a command, as it is read.
+pub fn command<P: Parser>() -> Command {
+    shaped(P::command())
+}
+
+/// Reads a command, whose help is dressed so. What cannot be read ends the process, as clap has it.
+pub fn parse<P: Parser>(dress: fn(Command) -> Command) -> P {
+    let mut command = without_empty(dress(command::<P>()));
+    let matches =
+        command.try_get_matches_from_mut(env::args_os()).unwrap_or_else(|error| without_secrets(error).exit());
+    if let Some(what) = misused(&command, &matches) {
+        command.error(ErrorKind::ArgumentConflict, what).exit();
+    }
+    P::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// The error without the passwords of URLs, which may stand where something else was expected.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidValue, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(value)) = error.get(kind) {
+            let shown = hidden(value);
+            error.insert(kind, ContextValue::String(shown));
+        }
+    }
+    error
 }
 
 /// The command and those below it, without the variables that are empty.
 fn without_empty(command: Command) -> Command {
     let command = command.mut_args(|arg| {
         let variable = arg.get_env().and_then(env::var_os);
-        if variable.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
+        let is_empty = variable.is_some_and(|value| value.to_string_lossy().trim().is_empty());
+        if is_empty { arg.env(Resettable::Reset) } else { arg }
     });
     command.mut_subcommands(without_empty)
 }
@@ -44,16 +73,23 @@ pub enum Source {
 
 /// The settings of the command that this process runs, as they were given, in the order of their sections.
 pub fn given<P: Parser>() -> Vec<Given> {
-    let mut command = without_empty(P::command());
-    let mut matches = &command.get_matches_mut();
-    let mut all = settings(&command, matches);
+    let mut read = without_empty(command::<P>());
+    let matches = read.get_matches_mut();
+    // What was read has no variables that are empty, and is to be listed with them.
+    let mut defined = command::<P>();
+    defined.build();
+    let (mut command, mut matches) = (&defined, &matches);
+    let mut all = settings(command, matches);
     while let Some((name, below)) = matches.subcommand() {
         let Some(found) = command.find_subcommand(name) else { break };
         // Global ones are found at every level.
-        let further =
-            settings(found, below).into_iter().filter(|one| all.iter().all(|other| other.variable != one.variable));
-        all.extend(further.collect::<Vec<_>>());
-        (command, matches) = (found.clone(), below);
+        let further = settings(found, below);
+        for one in further {
+            if all.iter().all(|other| other.variable != one.variable) {
+                all.push(one);
+            }
+        }
+        (command, matches) = (found, below);
     }
     all
 }

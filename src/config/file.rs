@@ -1,10 +1,13 @@
 //! Files that settings name.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{fmt::Display, fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use zeroize::Zeroizing;
 
-use crate::{domain::text::str_without_mark, error::Error};
+use crate::{
+    domain::text::{NOT_UTF_8, is_utf_16, str_without_mark, system_words},
+    error::Error,
+};
 
 /// Permissions of those who are neither the owner nor of the group.
 const OTHERS: u32 = 0o007;
@@ -32,8 +35,11 @@ pub fn warn_if_open(setting: &'static str, path: &Path) {
 /// # Errors
 /// [`Error::InvalidArgument`] for `setting`.
 pub fn read_file(setting: &'static str, path: &Path) -> Result<Zeroizing<String>, Error> {
-    let content =
-        fs::read_to_string(path).map_err(|error| Error::invalid(setting, format!("{}: {error}", path.display())))?;
-    let content = Zeroizing::new(content);
-    Ok(Zeroizing::new(str_without_mark(&content).to_owned()))
+    let refused = |why: &dyn Display| Error::invalid(setting, format!("{}: {why}", path.display()));
+    let content = Zeroizing::new(fs::read(path).map_err(|error| refused(&system_words(&error)))?);
+    if is_utf_16(&content) {
+        return Err(refused(&NOT_UTF_8));
+    }
+    let text = str::from_utf8(&content).map_err(|_| refused(&"it is not text in UTF-8"))?;
+    Ok(Zeroizing::new(str_without_mark(text).to_owned()))
 }

@@ -95,7 +95,8 @@ impl MasterKeySettings {
     /// # Errors
     /// [`Error::InvalidArgument`] when there is none, or two, or the file cannot be read.
     pub fn read(&self) -> Result<(&'static str, Zeroizing<String>), Error> {
-        let variable = env::var("COUNTERSIGN_MASTER_KEY").ok().filter(|list| !list.is_empty()).map(Zeroizing::new);
+        let variable =
+            env::var("COUNTERSIGN_MASTER_KEY").ok().filter(|list| !list.trim().is_empty()).map(Zeroizing::new);
         match (&self.master_key_file, variable) {
             (Some(path), None) => Ok(("master-key-file", read_secret_file("master-key-file", path)?)),
             (None, Some(list)) => Ok(("COUNTERSIGN_MASTER_KEY", list)),

@@ -17,6 +17,7 @@ mod revocation;
 mod routes;
 mod server;
 mod sessions;
+mod shape;
 mod throttling;
 mod tls;
 mod tokens;
@@ -28,8 +29,8 @@ use clap::Args;
 pub use self::{
     audit::AuditSettings,
     authz::AuthzSettings,
-    database::DatabaseSettings,
-    environment::{Given, Source, given, parse},
+    database::{DatabasePlace, DatabaseSettings},
+    environment::{Given, Source, command, given, parse},
     file::{read_file, read_secret_file, warn_if_open},
     keys::{KeySettings, MasterKeySettings},
     log::{LogFormat, LogSettings},

@@ -23,7 +23,7 @@ pub struct ListenSettings {
     #[arg(long, env = "COUNTERSIGN_GRPC_ADDR", default_value = ":50051")]
     pub grpc_addr: ListenAddr,
 
-    /// Address of HTTP (JWKS, probes), in the same forms
+    /// Address of HTTP (JWKS, probes, metrics), in the same forms
     #[arg(long, env = "COUNTERSIGN_HTTP_ADDR", default_value = ":8080")]
     pub http_addr: ListenAddr,
 
@@ -34,6 +34,10 @@ pub struct ListenSettings {
     /// Address of a port of /forward-auth alone, which is not on that of HTTP then
     #[arg(long, env = "COUNTERSIGN_FORWARD_AUTH_ADDR")]
     pub forward_auth_addr: Option<ListenAddr>,
+
+    /// Address of a port of /metrics alone, which is not on that of HTTP then
+    #[arg(long, env = "COUNTERSIGN_METRICS_ADDR")]
+    pub metrics_addr: Option<ListenAddr>,
 
     /// Speaks gRPC-Web too on the port of gRPC, over HTTP/1.1 and HTTP/2; CORS is for a proxy before it
     #[arg(long, env = "COUNTERSIGN_GRPC_WEB")]

@@ -73,9 +73,12 @@ impl TlsSettings {
             violations.require(may_be_plain(&listen.grpc_addr), "grpc-addr", expected);
             violations.require(listen.admin_addr.as_ref().is_none_or(may_be_plain), "admin-addr", expected);
             violations.require(may_be_plain(&listen.http_addr) || self.http_plaintext, "http-addr", expected);
-            let forward_auth = listen.forward_auth_addr.as_ref();
-            let may_be = forward_auth.is_none_or(|addr| may_be_plain(addr) || self.http_plaintext);
-            violations.require(may_be, "forward-auth-addr", expected);
+            for (addr, setting) in
+                [(&listen.forward_auth_addr, "forward-auth-addr"), (&listen.metrics_addr, "metrics-addr")]
+            {
+                let may_be = addr.as_ref().is_none_or(|addr| may_be_plain(addr) || self.http_plaintext);
+                violations.require(may_be, setting, expected);
+            }
             return Transport::Plaintext;
         };
         violations.require(!self.plaintext, "plaintext", "not with tls-cert-file; http-plaintext is for HTTP alone");

@@ -17,7 +17,7 @@ use xorf::{BinaryFuse16, Filter as _};
 use crate::{
     domain::{
         password::{self, Password},
-        text::without_mark,
+        text,
     },
     error::Error,
 };
@@ -64,7 +64,7 @@ impl Blocklist {
 
     /// Reads a list into filters of `part` entries; what is wrong with it is said without quoting it.
     fn parse(mut input: impl BufRead, part: usize) -> Result<Self, String> {
-        let (mut line, mut number) = (Vec::new(), 0_usize);
+        let (mut line, mut number) = (Vec::new(), 0_u64);
         let mut form = None;
         let mut builder = Builder { part, keys: Vec::new(), parts: Vec::new(), entries: 0 };
         loop {
@@ -75,6 +75,9 @@ impl Blocklist {
             }
             number += 1;
             let wrong = |what: &str| format!("line {number}: {what}");
+            if number == 1 && text::is_utf_16(&line) {
+                return Err(text::NOT_UTF_8.to_owned());
+            }
             let text = content(&line, number).ok_or_else(|| wrong("not a line of text"))?;
             if text.is_empty() {
                 continue;
@@ -150,14 +153,12 @@ impl Builder {
 }
 
 /// A line without its end, and without the mark that some editors put before the first one; None for what is no text.
-fn content(line: &[u8], number: usize) -> Option<&[u8]> {
-    let text = match line.strip_suffix(b"\n") {
-        Some(text) => text.strip_suffix(b"\r").unwrap_or(text),
-        // Cut short, unless the file ends here.
-        None if line.len() as u64 == MAX_LINE => return None,
-        None => line,
-    };
-    let text = if number == 1 { without_mark(text) } else { text };
+fn content(line: &[u8], number: u64) -> Option<&[u8]> {
+    // Cut short, unless the file ends here.
+    if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") {
+        return None;
+    }
+    let text = text::line(line, number);
     (!text.contains(&0)).then_some(text)
 }
 

@@ -26,4 +26,5 @@ pub mod rpc;
 pub mod session;
 pub mod text;
 pub mod throttle;
+pub mod unreached;
 pub mod user;

@@ -25,7 +25,7 @@ const LINES_REFILL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Failures {
     clock: Clock,
-    /// By call and reason, both of which are of the program.
+    /// Repeats by call and reason, neither of which a caller can make up.
     repeats: Mutex<HashMap<(&'static str, &'static str), Repeats>>,
 }
 

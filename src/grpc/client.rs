@@ -1,6 +1,6 @@
 //! The client side of Login and Revoke, for `countersign mesh selftest`.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use countersign_proto::v1::{
     LoginRequest, RevokeRequest, auth_service_client::AuthServiceClient, revoke_request::Target,
@@ -13,11 +13,13 @@ use tonic::{
 use tonic_types::StatusExt as _;
 use zeroize::Zeroizing;
 
-use crate::error::Error;
+use crate::{domain::unreached::unreached, error::Error};
 
 /// A caller of a server, perhaps on another machine.
 #[derive(Clone, Debug)]
 pub struct Client {
+    /// The host and the port, as the URL has them.
+    place: String,
     calls: AuthServiceClient<Channel>,
     service_token: Option<MetadataValue<Ascii>>,
 }
@@ -54,8 +56,9 @@ impl Client {
         if let Some(token) = &mut service_token {
             token.set_sensitive(true);
         }
+        let place = endpoint.uri().authority().map(ToString::to_string).unwrap_or_default();
         let channel = endpoint.connect_timeout(limit).timeout(limit).connect_lazy();
-        Ok(Self { calls: AuthServiceClient::new(channel), service_token })
+        Ok(Self { place, calls: AuthServiceClient::new(channel), service_token })
     }
 
     /// The access token of a new session.
@@ -75,7 +78,7 @@ impl Client {
             ..LoginRequest::default()
         };
         let request = self.request(login);
-        let answer = self.calls.login(request).await.map_err(|status| refused("login", &status))?;
+        let answer = self.calls.login(request).await.map_err(|status| refused("login", &self.place, &status))?;
         let tokens = answer.into_inner().tokens.unwrap_or_default();
         Ok(Zeroizing::new(tokens.access_token))
     }
@@ -87,7 +90,7 @@ impl Client {
     pub async fn revoke(&mut self, access_token: &str) -> Result<(), Error> {
         let target = Some(Target::AccessToken(access_token.to_owned()));
         let request = self.request(RevokeRequest { target, ..RevokeRequest::default() });
-        self.calls.revoke(request).await.map_err(|status| refused("revoke", &status))?;
+        self.calls.revoke(request).await.map_err(|status| refused("revoke", &self.place, &status))?;
         Ok(())
     }
 
@@ -101,15 +104,28 @@ impl Client {
 }
 
 /// The refusal of a call, or the reason for which there was no answer.
-fn refused(call: &'static str, status: &Status) -> Error {
+fn refused(call: &'static str, place: &str, status: &Status) -> Error {
     let reason = status.get_error_details().error_info().map(|info| info.reason.clone());
     Error::invalid(
         call,
-        match reason {
-            Some(reason) => format!("Countersign refuses it: {reason}: {}", status.message()),
-            None => format!("Countersign does not answer as it should: {}", said(status)),
+        match (reason, of_the_system(status)) {
+            (Some(reason), _) => format!("Countersign refuses it: {reason}: {}", status.message()),
+            (None, Some(error)) => unreached(place, error),
+            (None, None) => format!("{place} does not answer as Countersign does: {}", said(status)),
         },
     )
+}
+
+/// The system's error among those that an error comes from.
+fn of_the_system<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e io::Error> {
+    let mut next = error.source();
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<io::Error>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// An error with those that it comes from.

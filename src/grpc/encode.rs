@@ -12,7 +12,7 @@ use super::v1;
 use crate::{
     auth::{Page, tokens::TokenPair, users::import::Outcome},
     domain::{replica::Confirmation, session::Session, user::User},
-    revocation::log::Revoked,
+    revocation::changes::Revoked,
 };
 
 /// Bytes of the items of a listing: well below the 4 MiB that clients of gRPC take in a message.

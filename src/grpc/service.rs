@@ -7,7 +7,7 @@ use tokio::{sync::watch, time::Instant};
 use tonic::{Response, Status, metadata::MetadataMap};
 
 use super::{deadline::timeout, encode, status::status, v1};
-use crate::{auth::Auth, error::Error, net::Places, revocation::log::Revoked};
+use crate::{auth::Auth, error::Error, net::Places, revocation::changes::Revoked};
 
 /// Time that an answer needs to reach the caller.
 const ANSWER: Duration = Duration::from_millis(50);

@@ -12,7 +12,7 @@ mod ready_check;
 mod refusal;
 
 use axum::Router;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 
 pub use self::{readiness::Readiness, ready_check::check_ready};
 use crate::{
@@ -27,36 +27,30 @@ pub struct HttpPorts {
     pub main: Port,
     /// A port of forward auth alone, which is not on the other one then.
     pub forward_auth: Option<Port>,
+    /// A port of metrics alone, which are not on the other one then.
+    pub metrics: Option<Port>,
 }
 
 impl From<Port> for HttpPorts {
     fn from(main: Port) -> Self {
-        Self { main, forward_auth: None }
+        Self { main, forward_auth: None, metrics: None }
     }
 }
 
 /// Serves on the ports until `drain` says so, and then until the calls under way are done.
 pub async fn serve(ports: HttpPorts, policy: &AuthzPolicy, readiness: Readiness, drain: watch::Receiver<bool>) {
-    let mut main = Router::new()
-        .merge(discovery::routes())
-        .merge(probes::routes())
-        .merge(metrics::routes())
-        .merge(browser::routes(policy));
     let asked = match policy.forward_auth {
         ForwardAuth::Off => Router::new(),
         _ => forward_auth::routes(),
     };
-    match ports.forward_auth {
-        Some(port) => {
-            let main = main.fallback(discovery::by_issuer).with_state(readiness.clone());
-            tokio::join!(
-                net::serve(ports.main, main, drain.clone()),
-                net::serve(port, asked.with_state(readiness), drain)
-            );
-        }
-        None => {
-            main = main.merge(asked).fallback(discovery::by_issuer);
-            net::serve(ports.main, main.with_state(readiness), drain).await;
+    let mut main = Router::new().merge(discovery::routes()).merge(probes::routes()).merge(browser::routes(policy));
+    let mut serving = JoinSet::new();
+    for (port, routes) in [(ports.forward_auth, asked), (ports.metrics, metrics::routes())] {
+        match port {
+            Some(port) => drop(serving.spawn(net::serve(port, routes.with_state(readiness.clone()), drain.clone()))),
+            None => main = main.merge(routes),
         }
     }
+    net::serve(ports.main, main.fallback(discovery::by_issuer).with_state(readiness), drain).await;
+    while serving.join_next().await.is_some() {}
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry};
 use tokio::time::Instant;
 
-use super::SECONDS;
+use super::plain::SECONDS;
 use crate::domain::rpc::{Rpc, RpcKind};
 
 /// The names of gRPC's codes, each at its number.
@@ -47,7 +47,7 @@ pub struct Calls(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    /// Those of the contract, each at its place, and then the others.
+    /// RPCs of the contract, each at its place, and then the others.
     methods: Vec<Method>,
     handled: IntCounterVec,
 }
@@ -58,7 +58,7 @@ struct Method {
     streams: bool,
     started: IntCounter,
     seconds: Histogram,
-    /// By code; OK is there from the start.
+    /// Counters by code; that of OK is there from the start.
     handled: [OnceLock<IntCounter>; CODES.len()],
 }
 

@@ -5,16 +5,16 @@ use std::time::Duration;
 use prometheus::{Histogram, IntCounter, Registry};
 
 use super::{
-    SECONDS, counter, histogram,
     label::{Histograms, label},
+    plain::{SECONDS, counter, histogram},
 };
 
 label! {
     /// The outcome of a statement.
     pub StatementOutcome as "outcome" {
-        /// It was answered.
+        /// The database has answered.
         Ok = "ok",
-        /// It may be run again: serialization failure, deadlock, a row that somebody holds, a plan that is too old.
+        /// The statement may be run again: serialization failure, deadlock, a row that somebody holds, a plan that is too old.
         Conflict = "conflict",
         /// The database did not answer, not in time, or said that it cannot.
         Unavailable = "unavailable",

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::label::{Gauges as Labelled, label};
+use super::{
+    label::{Gauges as Labelled, label},
+    plain::counter,
+};
 use crate::domain::key::{Key, Purpose, Stage};
 
 label! {
@@ -79,7 +82,7 @@ impl Gauges {
             )?,
             revocations: number("countersign_revocation_index_entries", "Entries of the index of revocations.")?,
             remembered: number("countersign_verified_tokens", "Verified tokens that are remembered.")?,
-            tokens_read: super::counter(
+            tokens_read: counter(
                 registry,
                 "countersign_verification_signatures_total",
                 "Access tokens that were not remembered: they were read, and their signature was checked.",

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prometheus::{Histogram, IntCounter, Registry};
 
-use super::{counter, histogram};
+use super::plain::{counter, histogram};
 
 /// Metrics of the hashing threads. All clones are one.
 #[derive(Clone, Debug)]

@@ -1,5 +1,5 @@
-//! Metrics of a server, as Prometheus reads them. Each part of the service is given its own and records there; what is a state
-//! rather than an event is looked at when it is asked for (`auth/observed.rs`).
+//! Metrics of a server, as Prometheus reads them. Each part of the service is given its own and records there. States are looked
+//! at when somebody asks (`auth/observed.rs`).
 //!
 //! Labels are enums, so that no caller can make a new series.
 
@@ -9,9 +9,10 @@ mod gauges;
 mod hashing;
 mod label;
 mod outcomes;
+mod plain;
 mod revocations;
 
-use prometheus::{IntCounter, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 
 pub use self::{
     calls::{Call, Calls},
@@ -22,10 +23,6 @@ pub use self::{
     revocations::{FullLoad, Revocations},
 };
 use crate::error::Error;
-
-/// Buckets of what may take from a tenth of a millisecond to a minute, in seconds.
-const SECONDS: [f64; 17] =
-    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
 /// The metrics of a server.
 #[derive(Debug)]
@@ -84,19 +81,6 @@ impl Metrics {
 
 /// The version of this package.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-fn counter(registry: &Registry, name: &str, help: &str) -> prometheus::Result<IntCounter> {
-    let counter = IntCounter::new(name, help)?;
-    registry.register(Box::new(counter.clone()))?;
-    Ok(counter)
-}
-
-fn histogram(registry: &Registry, name: &str, help: &str) -> prometheus::Result<prometheus::Histogram> {
-    let options = prometheus::HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
-    let histogram = prometheus::Histogram::with_opts(options)?;
-    registry.register(Box::new(histogram.clone()))?;
-    Ok(histogram)
-}
 
 #[cfg(test)]
 mod tests {

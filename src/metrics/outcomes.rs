@@ -1,4 +1,4 @@
-//! What became of logins, refreshes, verifications, and questions of proxies.
+//! Outcomes of logins, refreshes, verifications, and questions of proxies.
 
 use countersign_token::error::Rejection;
 use prometheus::Registry;
@@ -53,19 +53,19 @@ label! {
 label! {
     /// The result of verifying an access token.
     pub Verification as "result" {
-        /// It is valid.
+        /// The token is valid.
         Valid = "valid",
-        /// It is no token.
+        /// The text is no token.
         Malformed = "malformed",
         /// No key of that name is known.
         KeyUnknown = "key_unknown",
         /// The signature is not that of the key.
         SignatureInvalid = "signature_invalid",
-        /// It has expired.
+        /// The token has expired.
         Expired = "expired",
-        /// Its session has ended.
+        /// The token's session has ended.
         Revoked = "revoked",
-        /// It is for others.
+        /// The token is for others.
         AudienceMismatch = "audience_mismatch",
         /// The state is too old to say.
         Stale = "stale",

@@ -5,8 +5,8 @@ use std::time::Duration;
 use prometheus::{IntCounter, Registry};
 
 use super::{
-    SECONDS, counter,
     label::{Counters, Histograms, label},
+    plain::{SECONDS, counter},
 };
 
 label! {
@@ -14,7 +14,7 @@ label! {
     pub FullLoad as "reason" {
         /// The replica had just started.
         Start = "start",
-        /// What was read did not follow on what was known, or the database is another one.
+        /// A reading did not follow on what was known, or the database is another one.
         Gap = "gap",
     }
 }

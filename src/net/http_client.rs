@@ -68,6 +68,11 @@ impl HttpClient {
         })
     }
 
+    /// The host and the port, as the URL has them.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// The status of the answer, once all of it has come.
     ///
     /// # Errors

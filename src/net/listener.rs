@@ -14,7 +14,10 @@ use std::{
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream, lookup_host};
 use tokio_util::either::Either;
 
-use crate::{domain::listen::ListenAddr, error::Error};
+use crate::{
+    domain::{listen::ListenAddr, text::system_words},
+    error::Error,
+};
 
 /// A connection before anything was said over it.
 pub(super) type Socket = Either<TcpStream, UnixStream>;
@@ -38,7 +41,7 @@ impl Listener {
             ListenAddr::Tcp { host: Some(host), port } => bind_host(host, *port).await,
             ListenAddr::Tcp { host: None, port } => bind_everywhere(*port).await,
         };
-        bound.map(Self).map_err(|error| Error::invalid(setting, format!("{addr}: {error}")))
+        bound.map(Self).map_err(|error| Error::invalid(setting, refused(addr, &error)))
     }
 
     /// The first address of TCP that it listens on, with the port that it was given; None for a unix socket.
@@ -95,6 +98,18 @@ impl fmt::Display for Listener {
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Listener({self})")
+    }
+}
+
+/// Words about an address that cannot be listened on.
+fn refused(addr: &ListenAddr, error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            format!("{addr} is in use already: stop what listens there, or take another address")
+        }
+        io::ErrorKind::PermissionDenied => format!("{addr} may not be listened on by this user"),
+        io::ErrorKind::AddrNotAvailable => format!("{addr} is no address of this machine"),
+        _ => format!("{addr} cannot be listened on: {}", system_words(error)),
     }
 }
 
@@ -162,7 +177,8 @@ mod tests {
     async fn an_address_that_cannot_be_had_is_named() {
         let taken = bind("127.0.0.1:0").await.expect("bound");
         let addr = taken.to_string();
-        assert!(bind(&addr).await.expect_err("taken").to_string().starts_with(&format!("grpc-addr: {addr}: ")));
+        let said = bind(&addr).await.expect_err("taken").to_string();
+        assert!(said.starts_with(&format!("grpc-addr: {addr} is in use already: ")), "{said}");
         assert!(bind("unix:/no/such/directory/socket").await.is_err());
         assert!(bind("name.invalid:1").await.is_err());
     }

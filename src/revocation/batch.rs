@@ -12,7 +12,10 @@ use std::{
 use countersign_token::ids::SessionId;
 use tokio::sync::oneshot;
 
-use super::log::{Committed, RevocationLog, Revoked};
+use super::{
+    changes::{Committed, Revoked},
+    log::RevocationLog,
+};
 use crate::{
     audit::{self, call},
     domain::audit::{Cause, Event},

@@ -15,7 +15,6 @@ use countersign_token::{
     moment::saturating_add,
     revocation::{MAX_STALENESS, RETENTION, Revocation, Subject},
 };
-use time::OffsetDateTime;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout},
@@ -25,7 +24,8 @@ use uuid::Uuid;
 use super::{
     Revocations,
     announcements::Announcements,
-    confirm::{Confirmations, Pending},
+    changes::{Changes, Committed, ConfirmationState},
+    confirm::Confirmations,
     protocol::everywhere_within,
 };
 use crate::{
@@ -36,7 +36,7 @@ use crate::{
         proxy::ProxyReport,
         rate::Rate,
         replica::Confirmation,
-        revocation::{Position, Reason},
+        revocation::Position,
     },
     error::Error,
     metrics,
@@ -72,58 +72,6 @@ pub struct RevocationLog {
     /// The budget of heartbeats that unknown keys ask for.
     requests: Mutex<Rate>,
     pub(super) metrics: metrics::Revocations,
-}
-
-/// The changes that a transaction has made.
-#[derive(Debug, Default)]
-pub struct Changes {
-    /// Revocations for the log, and for this replica's index once the transaction has committed.
-    pub revocations: Vec<(Revocation, Reason)>,
-    /// Revocations for this replica's index alone: other replicas made them a moment ago, and this one may not have heard.
-    pub repeated: Vec<Revocation>,
-    /// Events for the audit log.
-    pub events: Vec<Event>,
-}
-
-/// The state of changes that have committed.
-#[derive(Clone, Debug)]
-pub struct Committed {
-    /// The moment from which on no replica accepts the tokens that were revoked, whatever is broken; None if nothing
-    /// was to be.
-    pub everywhere_by: Option<OffsetDateTime>,
-    confirmation: ConfirmationState,
-}
-
-/// Sessions that were ended.
-#[derive(Clone, Debug)]
-pub struct Revoked {
-    /// The number of sessions that were live.
-    pub sessions: usize,
-    /// The commit to wait for.
-    pub committed: Committed,
-}
-
-/// The way by which it can be known that every replica has heard.
-#[derive(Clone, Debug)]
-enum ConfirmationState {
-    /// Nothing was asked to end: there is nothing to hear, and nothing to confirm.
-    Nothing,
-    /// Known when the others have applied this.
-    From(Pending),
-    /// The list of replicas could not be read.
-    Never,
-}
-
-impl Changes {
-    /// Changes that revoke nothing.
-    pub fn only(events: Vec<Event>) -> Self {
-        Self { events, ..Self::default() }
-    }
-}
-
-impl Committed {
-    /// The state where nothing was asked to end, or what was asked for means nothing.
-    pub const NOTHING: Self = Self { everywhere_by: None, confirmation: ConfirmationState::Nothing };
 }
 
 impl RevocationLog {

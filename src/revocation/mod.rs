@@ -6,6 +6,7 @@
 
 pub mod announcements;
 pub mod batch;
+pub mod changes;
 pub mod confirm;
 pub mod feed;
 pub mod follower;

@@ -57,6 +57,8 @@ pub(super) enum Wanted {
 /// The hosts, in their order, and which of them is wanted.
 pub(super) struct Address {
     pub hosts: Vec<PgConnectOptions>,
+    /// False if an `@` comes later: the user's password was not escaped, perhaps, and what is taken for a host is part of it.
+    pub are_surely_hosts: bool,
     pub wanted: Wanted,
 }
 
@@ -66,7 +68,8 @@ impl Address {
     /// # Errors
     /// [`Error::InvalidArgument`].
     pub(super) fn parse(url: &str) -> Result<Self, Error> {
-        let url = Url::split(url.trim()).ok_or_else(|| refused("a postgres:// URL"))?;
+        let whole = url.trim();
+        let url = Url::split(whole).ok_or_else(|| refused("a postgres:// URL"))?;
         let parameters = Parameters::read(url.query)?;
         let places = parameters.places(url.hosts)?;
         let urls = places.iter().map(|place| url.of_host(place, &parameters.kept));
@@ -75,7 +78,8 @@ impl Address {
             refused("a postgres:// URL, in which a user or password writes / ? # @ and % as %2F %3F %23 %40 %25")
         })?;
         let default = if hosts.len() > 1 { Wanted::ReadWrite } else { Wanted::Any };
-        Ok(Self { hosts, wanted: parameters.wanted.unwrap_or(default) })
+        let are_surely_hosts = whole.matches('@').count() == url.user.matches('@').count();
+        Ok(Self { hosts, are_surely_hosts, wanted: parameters.wanted.unwrap_or(default) })
     }
 }
 
@@ -239,6 +243,20 @@ mod tests {
         for (url, hosts, wanted) in table {
             let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
             assert_eq!(parse(url), Ok((hosts, wanted)), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_none_for_sure_where_a_password_may_not_be_escaped() {
+        for (url, expected) in [
+            ("postgres://u:p@a:1/d?sslmode=disable", true),
+            ("postgres://a/d", true),
+            ("postgres://u:p@q@a/d", true),
+            ("postgres://u:12/x@y@db/z", false),
+            ("postgres://u:12?user=x@db", false),
+            ("postgres://u:12#x@db/z", false),
+        ] {
+            assert_eq!(Address::parse(url).map(|address| address.are_surely_hosts).ok(), Some(expected), "{url}");
         }
     }
 

@@ -46,7 +46,8 @@ impl Store {
         let asked = query_as::<_, (i32, String)>(
             "SELECT current_setting('server_version_num')::int, current_setting('server_encoding')",
         );
-        let answer = self.acquire().await?.fetch_optional(asked).await?;
+        // A connection of its own, because the pool does not say why it has none.
+        let answer = self.connect_with(&[]).await?.fetch_optional(asked).await?;
         let (version, encoding) = answer.ok_or_else(|| Error::internal("the database has no version"))?;
         check_version(u32::try_from(version).map_err(Error::internal)?)?;
         if encoding != ENCODING {

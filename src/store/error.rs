@@ -1,9 +1,10 @@
-//! Errors of the database, and their meaning to a caller. Only the server's codes are looked at, never its texts.
+//! Errors of the database, and their meaning to a caller. Only the server's codes are looked at, never its texts. What it
+//! says is handed on without the place in its own source, which means nothing to anybody else.
 
-use sqlx::migrate::MigrateError;
+use sqlx::{error::DatabaseError, migrate::MigrateError};
 use tokio::time::error::Elapsed;
 
-use crate::error::Error;
+use crate::error::{Error, Source};
 
 pub(super) fn out_of_time(elapsed: Elapsed) -> Error {
     Error::DatabaseUnavailable(elapsed.into())
@@ -13,15 +14,40 @@ pub(super) fn out_of_time(elapsed: Elapsed) -> Error {
 pub(super) fn unreachable(error: sqlx::Error) -> Error {
     match error {
         sqlx::Error::PoolClosed => Error::ShuttingDown,
-        error => Error::DatabaseUnavailable(error.into()),
+        error => unavailable(error),
     }
 }
 
 pub(super) fn migration_failed(error: MigrateError) -> Error {
+    let unknown = |why: String| Error::invalid("database-url", why);
     match error {
-        MigrateError::Execute(error) => classify(error),
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => classify(error),
+        MigrateError::VersionMissing(version) => unknown(format!(
+            "its schema has migration {version}, which this version of countersign does not know: use the newer one"
+        )),
+        MigrateError::VersionMismatch(version) => unknown(format!(
+            "its migration {version} is another one than here: the database is not countersign's, or that of another build"
+        )),
         error => Error::internal(error),
     }
+}
+
+/// An outage, for what the database or the way to it did.
+pub fn unavailable(error: sqlx::Error) -> Error {
+    Error::DatabaseUnavailable(plain(error))
+}
+
+/// The error as it is told: the server's own words with its code.
+fn plain(error: sqlx::Error) -> Source {
+    match error {
+        sqlx::Error::Database(error) => server_said(error.as_ref()).into(),
+        error => error.into(),
+    }
+}
+
+/// The server's words, with its SQLSTATE.
+pub(super) fn server_said(error: &dyn DatabaseError) -> String {
+    format!("{} (SQLSTATE {})", error.message(), error.code().unwrap_or_default())
 }
 
 /// The server's SQLSTATE.
@@ -70,7 +96,7 @@ impl From<sqlx::Error> for Failure {
             // An internal error of the server; of Citus, a connection to another node that is essential, before any commit.
             Some("XX000") => Self::conflict(Verdict::Broken),
             // Read-only since a failover.
-            Some("25006") => Self { error: Error::DatabaseUnavailable(error.into()), verdict: Verdict::AllBroken },
+            Some("25006") => Self { error: unavailable(error), verdict: Verdict::AllBroken },
             _ => meaning(error).into(),
         }
     }
@@ -87,13 +113,13 @@ fn meaning(error: sqlx::Error) -> Error {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::TypeNotFound { .. } => {
                 Error::internal(error)
             }
-            error => Error::DatabaseUnavailable(error.into()),
+            error => unavailable(error),
         },
         // Transaction cut short, connection exceptions, resources, operator intervention (statement_timeout too), system
         // errors.
         Some(code) if code == "25P03" || ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => {
-            Error::DatabaseUnavailable(error.into())
+            unavailable(error)
         }
-        Some(_) => Error::internal(error),
+        Some(_) => Error::internal(plain(error)),
     }
 }

@@ -18,12 +18,14 @@ use super::{
     error::{out_of_time, unreachable},
     health::Health,
     setup::Setup,
+    unreached::place_of,
 };
 use crate::error::Error;
 
 /// The hosts, and which is in use.
 pub(super) struct Hosts {
     list: Vec<PgConnectOptions>,
+    are_surely_hosts: bool,
     probe: Setup,
     current: AtomicUsize,
     /// The doubts that there had been when it was chosen.
@@ -38,6 +40,7 @@ impl Hosts {
     pub(super) fn new(address: Address, probe: Setup) -> Self {
         Self {
             list: address.hosts,
+            are_surely_hosts: address.are_surely_hosts,
             probe,
             current: AtomicUsize::new(0),
             settled: AtomicU64::new(0),
@@ -52,6 +55,11 @@ impl Hosts {
     /// [`Error::Internal`] when there is none.
     pub(super) fn current(&self) -> Result<&PgConnectOptions, Error> {
         self.list.get(self.current.load(Ordering::Acquire)).ok_or_else(|| Error::internal("no host"))
+    }
+
+    /// The host in use, in words for people.
+    pub(super) fn place(&self) -> String {
+        self.current().map_or_else(|_| "the database".to_owned(), |host| place_of(host, self.are_surely_hosts))
     }
 
     fn is_settled(&self, doubts: u64) -> bool {

@@ -34,12 +34,15 @@ mod schema;
 pub mod session_floor;
 pub mod sessions;
 mod setup;
+mod unreached;
 pub mod users;
 
 pub use self::{
     conn::Conn,
+    error::unavailable,
     listener::Listener,
     pool::{Occupancy, Store, StoreSettings},
     prepared_conn::PreparedConn,
     retry::retrying,
+    unreached::Unreached,
 };

@@ -21,6 +21,7 @@ use super::{
     notice,
     retirement::Generation,
     setup::Setup,
+    unreached::Unreached,
 };
 use crate::{error::Error, metrics::Database};
 
@@ -194,11 +195,13 @@ impl Store {
         let connect = async {
             self.settle().await;
             let generation = self.health.begin();
-            let mut connection = self.hosts.current()?.connect().await.map_err(unreachable)?;
-            setup.apply(&mut connection).await.map_err(unreachable)?;
+            let unreached = |error| Unreached::by(&self.hosts.place(), &error);
+            let mut connection = self.hosts.current()?.connect().await.map_err(unreached)?;
+            setup.apply(&mut connection).await.map_err(unreached)?;
             Ok((connection, generation))
         };
-        let connected = timeout(self.deadline, connect).await.map_err(out_of_time);
+        let silent = |_| Unreached::silent(&self.hosts.place()).into();
+        let connected = timeout(self.deadline, connect).await.map_err(silent);
         connected.and_then(|connected| connected).inspect_err(|_| self.health.doubt())
     }
 }

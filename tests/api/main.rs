@@ -27,6 +27,7 @@ mod discovery;
 mod dropped;
 mod envoy;
 mod failover;
+mod forgiving;
 mod forward_auth;
 mod hash;
 mod history;

@@ -12,7 +12,10 @@ use tokio::{
 };
 use tonic::{Code, Request};
 
-use crate::support::{PASSWORD, Proxy, Setup, TestServer, database, refusal};
+use crate::{
+    http_client::http,
+    support::{PASSWORD, Process, Proxy, Setup, TestServer, database, refusal},
+};
 
 /// The samples of a scrape: each series, as it is written, with its value.
 struct Scrape(HashMap<String, f64>);
@@ -153,6 +156,31 @@ const LOGINS_STARTED: &str =
 async fn until(server: &TestServer, reached: impl Fn(&Scrape) -> bool) {
     let scraped = async { while !reached(&Scrape::of(server).await) {} };
     tokio::time::timeout(Duration::from_secs(20), scraped).await.expect("in time");
+}
+
+#[tokio::test]
+async fn a_port_of_their_own_has_nothing_else_and_the_other_one_has_them_not() {
+    let process =
+        Process::start(env!("CARGO_BIN_EXE_countersign"), &database().await, &["--metrics-addr", "127.0.0.1:0"]).await;
+    let own = process.start.iter().find_map(|line| line["metrics"].as_str()).expect("it is said");
+    for (addr, expected) in [(own, [200, 404]), (&process.http_addr, [404, 200])] {
+        let status = async |request| http(addr.parse().expect("an address"), request, &[b"host: h"], b"").await.status;
+        assert_eq!([status("GET /metrics").await, status("GET /readyz").await], expected, "{addr}");
+    }
+}
+
+/// Each metric stands in the document with its meaning, and no other does.
+#[tokio::test]
+async fn the_document_has_each_metric() {
+    let document = include_str!("../../docs/metrics.md");
+    let documented = document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let mut documented: Vec<&str> = documented.filter(|name| name.contains('_')).collect();
+    let text = text(&TestServer::start().await).await;
+    let mut exposed: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    documented.sort_unstable();
+    exposed.sort_unstable();
+    assert_eq!(documented, exposed);
 }
 
 #[tokio::test]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import grpc
 
 from ._proto import auth_pb2 as pb
+from .errors import Unavailable
 
 _SERVICE = "/countersign.v1.AuthService/"
 _OPTIONS = [
@@ -37,6 +39,8 @@ class Connection:
             raise ValueError(f"{url} is no address of Countersign")
         if scheme == "http" and credentials is not None:
             raise ValueError(f"{url} is without TLS, and credentials are given")
+        if token is not None and not (token.isascii() and token.isprintable() and token and " " not in token):
+            raise ValueError("the service token cannot be sent")
         self.name = url
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         if scheme == "https" or credentials is not None:
@@ -54,13 +58,44 @@ class Connection:
         """Begins to hear of revocations."""
         return self._watch(pb.WatchRevocationsRequest(position=position), metadata=self._metadata)
 
+    def _method(self, method: str, request: Any, kind: Any) -> Any:
+        found = self._methods.get(method)
+        if found is None:
+            found = self._channel.unary_unary(_SERVICE + method, type(request).SerializeToString, kind.FromString)
+            self._methods[method] = found
+        return found
+
     def call(self, method: str, request: Any, kind: Any, timeout: float) -> Any:
         """Makes a call, whose answer is of a kind."""
-        call = self._methods.get(method)
-        if call is None:
-            call = self._channel.unary_unary(_SERVICE + method, type(request).SerializeToString, kind.FromString)
-            self._methods[method] = call
-        return call(request, timeout=timeout, metadata=self._metadata)
+        try:
+            return self._method(method, request, kind)(request, timeout=timeout, metadata=self._metadata)
+        except ValueError:
+            raise Unavailable("CLOSED") from None
+
+    async def acall(self, method: str, request: Any, kind: Any, timeout: float) -> Any:
+        """Makes a call from a task, of whatever loop. If the task is cancelled, so is the call."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def tell(_: Any) -> None:
+            try:
+                loop.call_soon_threadsafe(ended.set)
+            except RuntimeError:
+                # The loop was closed, and with it whoever waited.
+                pass
+
+        try:
+            call = self._method(method, request, kind).future(request, timeout=timeout, metadata=self._metadata)
+        except ValueError:
+            raise Unavailable("CLOSED") from None
+        call.add_done_callback(tell)
+        try:
+            await ended.wait()
+        finally:
+            call.cancel()
+        if call.code() is not grpc.StatusCode.OK:
+            raise call
+        return call.result()
 
     def close(self) -> None:
         self._channel.close()

@@ -47,6 +47,14 @@ def tell(hook: Hook | None, event: Event) -> None:
             LOG.exception("on_event failed")
 
 
+def _tell_always(hook: Hook | None, event: Event) -> None:
+    """Tells a hook in a thread that nothing may end."""
+    try:
+        tell(hook, event)
+    except BaseException:
+        LOG.exception("on_event failed")
+
+
 class Follower:
     """Two threads: one hears, the other ends calls that are silent."""
 
@@ -105,7 +113,7 @@ class Follower:
             self.changed.notify_all()
         if self.knowledge.poisoned:
             LOG.error("something was revoked that this version of countersign cannot read: update it")
-        tell(self.hook, Event("lost", error.reason, connection.name))
+        _tell_always(self.hook, Event("lost", error.reason, connection.name))
 
     def _stream_error(self, connection: Connection) -> CountersignError:
         """Follows one replica to the end of its stream, and says why that ended."""

@@ -19,8 +19,8 @@ class _Pairs:
 
 
 def _whole(text: str) -> int | float:
-    # Others read a minus before zero as a fraction.
-    return -0.0 if text == "-0" else int(text)
+    # Others read a minus before zero as a fraction. More digits than these are no number that a claim may have.
+    return -0.0 if text == "-0" or len(text) > 40 else int(text)
 
 
 def _no_constant(text: str) -> Any:
@@ -35,7 +35,7 @@ def members(text: str) -> dict[str, Any]:
         raise Malformed("no JSON") from error
     if not isinstance(pairs, _Pairs):
         raise Malformed("no object")
-    found = dict(pairs.pairs)
+    found = {string(name): value for name, value in pairs.pairs}
     if len(found) != len(pairs.pairs):
         raise Malformed("a name comes twice")
     return found

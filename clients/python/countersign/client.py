@@ -11,6 +11,7 @@ import grpc
 
 from ._channels import connections
 from ._proto import auth_pb2 as pb
+from ._waits import TASK, THREAD, Waits, in_this_thread
 from .errors import CountersignError, Unavailable, of_status
 
 # Rounds through all replicas.
@@ -20,10 +21,10 @@ _A = TypeVar("_A")
 
 
 class Countersign:
-    """Calls Countersign. Threads may share it.
+    """Calls Countersign. Threads may share it, and tasks of all loops.
 
     Arguments of the calls are the fields of the requests of the contract. A call may take `deadline` seconds with all its
-    retries.
+    retries. Each call has a twin for asyncio, such as `alogin`.
     """
 
     def __init__(
@@ -52,33 +53,61 @@ class Countersign:
 
     def login(self, **fields: Any) -> pb.LoginResponse:
         """Checks a password and opens a session. A lost answer leaves a session that nobody holds."""
-        return self._call("Login", pb.LoginRequest(**fields), pb.LoginResponse)
+        return in_this_thread(self._call(THREAD, "Login", pb.LoginRequest(**fields), pb.LoginResponse))
+
+    async def alogin(self, **fields: Any) -> pb.LoginResponse:
+        """Does as `login` does."""
+        return await self._call(TASK, "Login", pb.LoginRequest(**fields), pb.LoginResponse)
 
     def verify(self, **fields: Any) -> pb.VerifyResponse:
         """Asks the service whose an access token is. A Verifier knows that without a call."""
-        return self._call("Verify", pb.VerifyRequest(**fields), pb.VerifyResponse)
+        return in_this_thread(self._call(THREAD, "Verify", pb.VerifyRequest(**fields), pb.VerifyResponse))
+
+    async def averify(self, **fields: Any) -> pb.VerifyResponse:
+        """Does as `verify` does."""
+        return await self._call(TASK, "Verify", pb.VerifyRequest(**fields), pb.VerifyResponse)
 
     def verify_batch(self, **fields: Any) -> pb.VerifyBatchResponse:
         """Asks the service whose many access tokens are."""
-        return self._call("VerifyBatch", pb.VerifyBatchRequest(**fields), pb.VerifyBatchResponse)
+        return in_this_thread(self._call(THREAD, "VerifyBatch", pb.VerifyBatchRequest(**fields), pb.VerifyBatchResponse))
+
+    async def averify_batch(self, **fields: Any) -> pb.VerifyBatchResponse:
+        """Does as `verify_batch` does."""
+        return await self._call(TASK, "VerifyBatch", pb.VerifyBatchRequest(**fields), pb.VerifyBatchResponse)
 
     def refresh(self, **fields: Any) -> pb.RefreshResponse:
         """Exchanges a refresh token. A lost answer is asked for again with the same token."""
-        return self._call("Refresh", pb.RefreshRequest(**fields), pb.RefreshResponse)
+        return in_this_thread(self._call(THREAD, "Refresh", pb.RefreshRequest(**fields), pb.RefreshResponse))
+
+    async def arefresh(self, **fields: Any) -> pb.RefreshResponse:
+        """Does as `refresh` does."""
+        return await self._call(TASK, "Refresh", pb.RefreshRequest(**fields), pb.RefreshResponse)
 
     def revoke(self, **fields: Any) -> pb.RevokeResponse:
         """Ends sessions."""
-        return self._call("Revoke", pb.RevokeRequest(**fields), pb.RevokeResponse)
+        return in_this_thread(self._call(THREAD, "Revoke", pb.RevokeRequest(**fields), pb.RevokeResponse))
+
+    async def arevoke(self, **fields: Any) -> pb.RevokeResponse:
+        """Does as `revoke` does."""
+        return await self._call(TASK, "Revoke", pb.RevokeRequest(**fields), pb.RevokeResponse)
 
     def list_sessions(self, **fields: Any) -> pb.ListSessionsResponse:
         """Lists the live sessions of a user."""
-        return self._call("ListSessions", pb.ListSessionsRequest(**fields), pb.ListSessionsResponse)
+        return in_this_thread(self._call(THREAD, "ListSessions", pb.ListSessionsRequest(**fields), pb.ListSessionsResponse))
+
+    async def alist_sessions(self, **fields: Any) -> pb.ListSessionsResponse:
+        """Does as `list_sessions` does."""
+        return await self._call(TASK, "ListSessions", pb.ListSessionsRequest(**fields), pb.ListSessionsResponse)
 
     def get_jwks(self) -> pb.GetJwksResponse:
         """Reads the public keys."""
-        return self._call("GetJwks", pb.GetJwksRequest(), pb.GetJwksResponse)
+        return in_this_thread(self._call(THREAD, "GetJwks", pb.GetJwksRequest(), pb.GetJwksResponse))
 
-    def _call(self, method: str, request: Any, kind: type[_A]) -> _A:
+    async def aget_jwks(self) -> pb.GetJwksResponse:
+        """Does as `get_jwks` does."""
+        return await self._call(TASK, "GetJwks", pb.GetJwksRequest(), pb.GetJwksResponse)
+
+    async def _call(self, waits: Waits, method: str, request: Any, kind: type[_A]) -> _A:
         until = time.monotonic() + self._deadline
         count, first = len(self._connections), self._preferred
         last: CountersignError = Unavailable("UNREACHABLE")
@@ -86,13 +115,14 @@ class Countersign:
             place = (first + attempt) % count
             left = until - time.monotonic()
             if attempt > 0 and attempt % count == 0:
-                time.sleep(max(min(_PAUSE * random.uniform(0.5, 1.5), left), 0))
+                await waits.pause(max(min(_PAUSE * random.uniform(0.5, 1.5), left), 0))
                 left = until - time.monotonic()
             if left <= 0:
                 break
             try:
                 # One that hangs leaves time for the others.
-                answer: _A = self._connections[place].call(method, request, kind, left / 2 if count > 1 else left)
+                within = left / 2 if count > 1 else left
+                answer: _A = await waits.call(self._connections[place], method, request, kind, within)
                 self._preferred = place
                 return answer
             except grpc.RpcError as status:

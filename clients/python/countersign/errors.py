@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import grpc
 
+from ._details import TRAILER, reason_in
+
 UNREACHABLE = "UNREACHABLE"
+_REASON = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 
 
 class CountersignError(Exception):
@@ -36,11 +41,13 @@ class Refused(CountersignError):
 
 
 def reason_of(error: grpc.RpcError) -> str | None:
-    """Gives the reason that the service gave, or None."""
-    for name, value in error.trailing_metadata() or ():
-        if name == "countersign-reason":
-            return value if isinstance(value, str) else value.decode()
-    return None
+    """Gives the reason that the service gave: of its trailer, or of the details, where that trailer did not come. Or None."""
+    trailers = dict(error.trailing_metadata() or ())
+    said, details = trailers.get("countersign-reason"), trailers.get(TRAILER)
+    if not said and isinstance(details, bytes):
+        said = reason_in(details)
+    # It is written into headers of HTTP.
+    return said if isinstance(said, str) and _REASON.fullmatch(said) else None
 
 
 def of_status(error: grpc.RpcError) -> CountersignError:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa,
 from ._json import Malformed, decoded
 
 RSA_BITS = range(2048, 8193)
+RSA_EXPONENTS = range(3, 1 << 33, 2)
 
 
 class Key:
@@ -51,11 +52,11 @@ def _p256(jwk: dict[str, Any]) -> Callable[[bytes, bytes], None]:
 
 def _rsa(jwk: dict[str, Any]) -> Callable[[bytes, bytes], None]:
     n, e = decoded(jwk["n"]), decoded(jwk["e"])
-    modulus = int.from_bytes(n, "big")
+    modulus, exponent = int.from_bytes(n, "big"), int.from_bytes(e, "big")
     # By bits: zeros before a short one make it no longer.
-    if modulus.bit_length() not in RSA_BITS:
+    if modulus.bit_length() not in RSA_BITS or exponent not in RSA_EXPONENTS:
         raise Malformed("too short or too long")
-    key = rsa.RSAPublicNumbers(int.from_bytes(e, "big"), modulus).public_key()
+    key = rsa.RSAPublicNumbers(exponent, modulus).public_key()
     return lambda signature, message: key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
 
 
@@ -66,20 +67,22 @@ _KINDS = {
 }
 
 
-def read(jwks: str) -> dict[str, Key]:
-    """Reads a key set. Keys without a name, and those of other kinds, are passed over."""
+def read(jwks: str) -> dict[str, Key | None]:
+    """Reads a key set. A key without a name is passed over. One of a kind that is not known here is None: nothing can be said of
+    its tokens."""
     try:
         listed = json.loads(jwks)["keys"]
     except (ValueError, KeyError, TypeError) as error:
         raise Malformed("no key set") from error
     if not isinstance(listed, list):
         raise Malformed("no key set")
-    found: dict[str, Key] = {}
-    for jwk in listed:
-        try:
-            make = _KINDS[(jwk["alg"], jwk["kty"], jwk.get("crv") if jwk["kty"] != "RSA" else None)]
-            if isinstance(jwk["kid"], str):
-                found[jwk["kid"]] = Key(jwk["alg"], make(jwk))
-        except (ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm):
-            continue
-    return found
+    named = (jwk for jwk in listed if isinstance(jwk, dict) and isinstance(jwk.get("kid"), str))
+    return {jwk["kid"]: _read_one(jwk) for jwk in named}
+
+
+def _read_one(jwk: dict[str, Any]) -> Key | None:
+    try:
+        make = _KINDS[(jwk["alg"], jwk["kty"], jwk.get("crv") if jwk["kty"] != "RSA" else None)]
+        return Key(jwk["alg"], make(jwk))
+    except (ValueError, KeyError, TypeError, AttributeError, UnsupportedAlgorithm):
+        return None

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from . import keys as keys_, tokens
 from ._json import Malformed
+from ._memory import ENTRY, Memory
 from .clock import ClockAhead, Moment
-from .errors import CountersignError, Forbidden, Unavailable
+from .errors import CountersignError, Forbidden, Unauthenticated, Unavailable
 from .revocations import RETENTION, Index
 from .tokens import Principal
 
 _STALE = "REVOCATIONS_STALE"
 # Seconds by which the two clocks of this machine may run apart during a stream: more is a step, or a machine that was paused.
 APART = 1.0
+# Bytes of the tokens that are refused, about. Anybody can send these.
+_REFUSED = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class Demand:
 
     audience: str | None = None
     roles: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.roles, str):
+            raise TypeError("roles is a collection of names")
 
     def check(self, principal: Principal) -> None:
         """Passes if the user has all roles."""
@@ -38,13 +44,38 @@ class Stream:
         self.began, self.has_keys, self.ahead = began, False, ClockAhead()
 
 
-@dataclass
 class _Keyed:
-    """An issuer, its keys, and the tokens that these have verified."""
+    """An issuer, its keys, and what these have said of tokens: that goes with the keys, because one may be new, or killed."""
 
-    issuer: str
-    keys: dict[str, keys_.Key]
-    verified: dict[str, Principal] = field(default_factory=dict)
+    def __init__(self, issuer: str, jwks: str, remembered: int) -> None:
+        self.issuer, self.jwks, self.keys = issuer, jwks, keys_.read(jwks)
+        # Tokens of the usual length all have room.
+        self.verified: Memory[Principal] = Memory(remembered, max(remembered, 16) * 2 * ENTRY)
+        # Those that are refused for good, by the reason, and those that have expired or are revoked.
+        self.refused: Memory[Principal | str] = Memory(_REFUSED // ENTRY, _REFUSED)
+
+    def principal(self, token: str) -> Principal:
+        """Gives whom a token names. One that was seen before costs no signature."""
+        principal = self.verified.get(token)
+        if principal is not None:
+            return principal
+        known = self.refused.get(token)
+        if known is None:
+            try:
+                known = tokens.open_token(token, self.issuer, self.keys)
+                self.verified.set(token, known)
+            except Unauthenticated as error:
+                if len(token) <= tokens.MAX_BYTES:
+                    self.refused.set(token, error.reason)
+                raise
+        if isinstance(known, str):
+            raise Unauthenticated(known)
+        return known
+
+    def note_dead(self, token: str, principal: Principal) -> None:
+        """Takes a token out of those that are accepted: it has expired, or is revoked."""
+        self.verified.drop(token)
+        self.refused.set(token, principal)
 
 
 class Knowledge:
@@ -61,7 +92,6 @@ class Knowledge:
         self._keyed: _Keyed | None = None
         self._as_of: Moment | None = None
         self._issuer_ahead = 0.0
-        self._lock = threading.Lock()
 
     def hear(self, stream: Stream, message: Any, at: Moment) -> None:
         """Takes in a message. It raises when the stream has to be given up."""
@@ -89,8 +119,11 @@ class Knowledge:
     def _use_keys(self, said: Any) -> None:
         if self.expected_issuer not in (None, said.issuer):
             raise Unavailable("ISSUER_MISMATCH")
+        known = self._keyed
+        if known is not None and (known.issuer, known.jwks) == (said.issuer, said.jwks):
+            return
         try:
-            self._keyed = _Keyed(said.issuer, keys_.read(said.jwks))
+            self._keyed = _Keyed(said.issuer, said.jwks, self.remembered)
         except Malformed as error:
             raise Unavailable("KEYS_UNREADABLE") from error
 
@@ -133,23 +166,31 @@ class Knowledge:
         """Verifies a token. Freshness comes first: then keys and revocations are no older."""
         if not self.is_fresh(at):
             raise self.outage()
+        if not isinstance(token, str):
+            raise tokens.malformed()
         keyed = self._keyed
         assert keyed is not None
-        principal = keyed.verified.get(token)
-        if principal is None:
-            principal = tokens.open_token(token, keyed.issuer, keyed.keys)
-            self._remember(keyed, token, principal)
-        tokens.check(principal, audience, self.leeway, at.wall + self._issuer_ahead)
-        self._index.check(principal)
+        principal = keyed.principal(token)
+        try:
+            tokens.check(principal, audience, self.leeway, at.wall + self._issuer_ahead)
+            self._index.check(principal)
+        except Unauthenticated as error:
+            if error.reason in ("TOKEN_EXPIRED", "TOKEN_REVOKED"):
+                keyed.note_dead(token, principal)
+            raise
         return principal
 
-    def _remember(self, keyed: _Keyed, token: str, principal: Principal) -> None:
-        with self._lock:
-            if self.remembered > 0:
-                keyed.verified[token] = principal
-            while len(keyed.verified) > self.remembered:
-                del keyed.verified[next(iter(keyed.verified))]
-
     def forget_expired(self, at: Moment) -> None:
-        """Forgets what no token can match any more."""
+        """Forgets what no token can match any more, and the tokens that are dead."""
         self._index.forget_expired(at)
+        keyed = self._keyed
+        if keyed is not None:
+            keyed.verified.retain(lambda principal: self._lives(principal, at))
+
+    def _lives(self, principal: Principal, at: Moment) -> bool:
+        try:
+            tokens.check(principal, None, self.leeway, at.wall + self._issuer_ahead)
+            self._index.check(principal)
+        except Unauthenticated:
+            return False
+        return True

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ._json import Malformed, decoded, integer, members, string, text
-from .errors import Unauthenticated
+from .errors import Unauthenticated, Unavailable
 from .keys import Key
 
 MAX_BYTES = 8 * 1024
@@ -44,7 +44,7 @@ def malformed() -> Unauthenticated:
     return Unauthenticated("TOKEN_MALFORMED")
 
 
-def open_token(token: str, issuer: str, keys: dict[str, Key]) -> Principal:
+def open_token(token: str, issuer: str, keys: dict[str, Key | None]) -> Principal:
     """Reads a token that one of the keys signed. The time decides nothing here."""
     try:
         return _open(token, issuer, keys)
@@ -52,7 +52,7 @@ def open_token(token: str, issuer: str, keys: dict[str, Key]) -> Principal:
         raise malformed() from error
 
 
-def _open(token: str, issuer: str, keys: dict[str, Key]) -> Principal:
+def _open(token: str, issuer: str, keys: dict[str, Key | None]) -> Principal:
     if not token.isascii() or len(token) > MAX_BYTES or token.count(".") != 2:
         raise Malformed("no token")
     head, claims, sealed = token.split(".")
@@ -64,6 +64,8 @@ def _open(token: str, issuer: str, keys: dict[str, Key]) -> Principal:
         raise Malformed("another type")
     signature = decoded(sealed)
     key = keys.get(kid)
+    if key is None and kid in keys:
+        raise Unavailable("KEY_UNUSABLE")
     # Byte for byte, so that no spelling of `none` is one of ours.
     if key is None or alg != key.algorithm or not key.verifies(f"{head}.{claims}".encode(), signature):
         raise Unauthenticated("TOKEN_SIGNATURE_INVALID")

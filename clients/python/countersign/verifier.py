@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import weakref
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from . import clock
 from ._channels import connections
 from ._follow import Event, Follower, Hook, tell
 from ._proto import auth_pb2 as pb
+from ._waits import TASK, THREAD, Waits, in_this_thread
 from .errors import CountersignError, Unauthenticated, Unavailable, of_status
 from .knowledge import Demand, Knowledge
 from .tokens import Principal
@@ -48,6 +50,11 @@ class Verifier:
     ) -> None:
         if fallback not in ("refuse", "ask"):
             raise ValueError("fallback is 'refuse' or 'ask'")
+        if audience == "" or issuer == "":
+            raise ValueError("an audience or issuer that is empty is none")
+        for name, value in (("max_staleness", max_staleness), ("leeway", leeway), ("remembered", remembered)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} is no number of 0 or more")
         self._audience, self._asks, self._hook = audience, fallback == "ask", on_event
         self._knowledge = Knowledge(max_staleness, leeway, remembered, issuer)
         self._connections = connections(endpoints, credentials, service_token)
@@ -56,7 +63,7 @@ class Verifier:
         self._end = weakref.finalize(self, self._follower.close)
 
     def close(self) -> None:
-        """Stops to follow."""
+        """Follows no more, and accepts no more."""
         self._end()
 
     def __enter__(self) -> Verifier:
@@ -68,7 +75,7 @@ class Verifier:
     @property
     def is_fresh(self) -> bool:
         """True if tokens can be verified at this moment, without asking the service."""
-        return self._knowledge.is_fresh(clock.now())
+        return not self._follower.closed.is_set() and self._knowledge.is_fresh(clock.now())
 
     def _is_ready(self) -> bool:
         if self._asks or self.is_fresh:
@@ -104,7 +111,7 @@ class Verifier:
         try:
             principal = self._in_memory(token, demand)
             if principal is None:
-                principal = self._ask(token, demand)
+                principal = in_this_thread(self._ask(THREAD, token, demand))
             demand.check(principal)
         except CountersignError as error:
             tell(self._hook, Event("refused", error.reason))
@@ -113,12 +120,12 @@ class Verifier:
         return principal
 
     async def averify(self, token: str, demand: Demand | None = None) -> Principal:
-        """Verifies as `verify` does. Only asking the service takes a thread."""
+        """Verifies as `verify` does. Only asking the service waits."""
         demand = demand or _ANY
         try:
             principal = self._in_memory(token, demand)
             if principal is None:
-                principal = await asyncio.to_thread(self._ask, token, demand)
+                principal = await self._ask(TASK, token, demand)
             demand.check(principal)
         except CountersignError as error:
             tell(self._hook, Event("refused", error.reason))
@@ -129,6 +136,8 @@ class Verifier:
     def _in_memory(self, token: str, demand: Demand) -> Principal | None:
         """Verifies by what is known here; None if the service is to be asked."""
         try:
+            if self._follower.closed.is_set():
+                raise Unavailable("CLOSED")
             return self._knowledge.verify(token, demand.audience or self._audience, clock.now())
         except Unavailable:
             if not self._asks:
@@ -136,7 +145,7 @@ class Verifier:
             tell(self._hook, Event("asked"))
             return None
 
-    def _ask(self, token: str, demand: Demand) -> Principal:
+    async def _ask(self, waits: Waits, token: str, demand: Demand) -> Principal:
         """Asks one replica after the other."""
         try:
             request = pb.VerifyRequest(access_token=token, audience=demand.audience or self._audience or "")
@@ -147,7 +156,7 @@ class Verifier:
         for connection in self._connections:
             try:
                 left = min(until - time.monotonic(), share)
-                answer = connection.call("Verify", request, pb.VerifyResponse, max(left, 0.001))
+                answer = await waits.call(connection, "Verify", request, pb.VerifyResponse, max(left, 0.001))
                 if answer.HasField("principal"):
                     return _principal(answer.principal)
             except grpc.RpcError as status:
@@ -156,8 +165,8 @@ class Verifier:
                 if isinstance(said, Unauthenticated) and said.reason.startswith("TOKEN_"):
                     raise said from None
                 last = Unavailable(said.reason)
-            except ValueError:
-                last = Unavailable("CLOSED")
+            except Unavailable as closed:
+                last = closed
         raise last
 
 

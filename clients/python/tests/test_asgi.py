@@ -128,6 +128,38 @@ def test_websockets_of_servers_that_cannot_answer(dev, verifier_of):
     assert sent == [{"type": "websocket.close", "code": 1008, "reason": "TOKEN_MISSING"}]
 
 
+class Broken:
+    """A verifier with a defect."""
+
+    async def averify(self, token, demand):
+        raise TypeError("a defect")
+
+    verify = averify
+
+
+def test_a_defect_lets_nobody_in(serve):
+    port = serve(guarded(Broken()))
+    answer, _ = get(port, "/", "Bearer abc")
+    assert answer.status == 500
+
+
+def test_other_spellings_of_a_path_are_not_public(dev, verifier_of, serve):
+    port = serve(guarded(verifier_of(dev)))
+    assert get(port, "/health?x=/admin")[0].status == get(port, "/%68ealth")[0].status == 200
+    for path in (
+        "/health/",
+        "//health",
+        "/HEALTH",
+        "/health/..",
+        "/./health",
+        "/health;x",
+        "/health%00",
+        "/admin/../health",
+        "/health%2f",
+    ):
+        assert get(port, path)[0].status == 401, path
+
+
 def test_what_is_no_request_is_not_let_through(dev, verifier_of):
     with pytest.raises(RuntimeError):
         asyncio.run(guarded(verifier_of(dev))({"type": "other", "path": "/health"}, None, None))

@@ -1,6 +1,7 @@
 """Calls and sessions."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -23,13 +24,22 @@ class Counted:
     """A client that counts exchanges, and may lose answers."""
 
     def __init__(self, client):
-        self.client, self.asked, self.loses = client, [], 0
+        self.client, self.asked, self.loses, self.slow = client, [], 0, 0
 
     def login(self, **fields):
         return self.client.login(**fields)
 
     def revoke(self, **fields):
         return self.client.revoke(**fields)
+
+    async def arefresh(self, **fields):
+        self.asked.append(fields["refresh_token"])
+        await asyncio.sleep(self.slow)
+        answer = await self.client.arefresh(**fields)
+        if self.loses:
+            self.loses -= 1
+            raise Unavailable("UNREACHABLE")
+        return answer
 
     def refresh(self, **fields):
         self.asked.append(fields["refresh_token"])
@@ -127,6 +137,7 @@ def test_a_lost_answer_costs_no_session(alice, client):
     for _ in range(2):
         old(session)
         assert session.access_token() == first
+    old(session)
     second = session.access_token()
     assert second != first and len(set(counted.asked)) == 1
     assert client.verify(access_token=second).principal.user_id == alice.id
@@ -144,6 +155,18 @@ def test_an_outage_is_none_until_the_token_expires(alice, relay):
             session._tokens.expires_at = 0
             with pytest.raises(Unavailable):
                 session.access_token()
+        until_true("it is exchanged", lambda: exchanged(session, first), 5)
+
+
+def test_in_an_outage_not_all_wait_while_the_token_is_good(alice, relay):
+    with Countersign(url(relay), deadline=0.5) as client:
+        session = Session(client, alice.login())
+        first = session.access_token()
+        old(session)
+        with relay.silent():
+            began = time.monotonic()
+            assert {session.access_token() for _ in range(10)} == {first}
+            assert time.monotonic() - began < 0.9
         until_true("it is exchanged", lambda: exchanged(session, first), 5)
 
 

@@ -159,6 +159,24 @@ def test_an_outage(start, relay, verifier_of):
         assert code == "UNAVAILABLE"
 
 
+class Broken:
+    """A verifier with a defect."""
+
+    def verify(self, token, demand):
+        raise TypeError("a defect")
+
+    async def averify(self, token, demand):
+        raise TypeError("a defect")
+
+
+def test_a_defect_lets_nobody_in(start):
+    with grpc.insecure_channel(f"127.0.0.1:{start(Broken())}") as channel:
+        for kind in KINDS:
+            with pytest.raises(grpc.RpcError) as raised:
+                call(channel, kind, "Bearer abc", kind=kind)
+            assert raised.value.code() in (grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL)
+
+
 def test_users_do_not_mix(start, dev, verifier_of):
     from actors import User
 

@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import contextlib
 import gc
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -125,8 +127,8 @@ def test_hs256_is_asked_about(job, verifier_of):
 
 
 def test_asking_a_service_that_is_away_is_an_outage(relay, alice, verifier_of):
-    asking = verifier_of(relay, fallback="ask", ready=False)
     with relay.silent():
+        asking = verifier_of(relay, fallback="ask", ready=False)
         began = time.monotonic()
         assert outage_of(asking.verify, alice.login().access_token) is not None
         assert time.monotonic() - began < 2.5
@@ -162,3 +164,103 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 verifier.ready(1)
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code, url(dev)], check=True, timeout=20, capture_output=True)
+
+
+@pytest.mark.parametrize("fault", [Exception, SystemExit, GeneratorExit])
+def test_a_hook_that_fails_ends_nothing(fault, dev, replica, alice, relay, verifier_of):
+    told = []
+
+    def fail(event):
+        told.append(event.kind)
+        if event.kind == "lost" or fault is Exception:
+            raise fault("a defect of a hook")
+
+    verifier = verifier_of(relay, on_event=fail)
+    token = alice.login().access_token
+    assert verifier.verify(token).user_id == alice.id
+    with pytest.raises(Unauthenticated):
+        verifier.verify("no.token")
+    with relay.cut():
+        until_true("the loss is told", lambda: "lost" in told, 5)
+    tokens = alice.login()
+    dev.client.call("Revoke", refresh_token=tokens.refresh_token)
+    until_true("it hears again", lambda: reason_of(verifier.verify, tokens.access_token) == "TOKEN_REVOKED", 6)
+
+
+def test_what_was_closed_accepts_nothing(dev, alice, verifier_of):
+    token = alice.login().access_token
+    for fallback in ("refuse", "ask"):
+        verifier = verifier_of(dev, fallback=fallback)
+        verifier.verify(token)
+        verifier.close()
+        assert outage_of(verifier.verify, token) == "CLOSED" and not verifier.is_fresh
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_staleness": float("nan")},
+        {"max_staleness": float("inf")},
+        {"max_staleness": -1},
+        {"leeway": float("inf")},
+        {"remembered": -1},
+        {"fallback": "allow"},
+        {"audience": ""},
+        {"issuer": ""},
+        {"service_token": "a b"},
+        {"service_token": "a\nb"},
+        {"service_token": ""},
+    ],
+)
+def test_settings_that_cannot_be_used(settings):
+    with pytest.raises(ValueError):
+        Verifier("http://127.0.0.1:9", **settings)
+
+
+def test_a_demand_of_a_text_is_none():
+    with pytest.raises(TypeError):
+        Demand(roles="clerk")
+
+
+STOPPED = """
+import sys
+from countersign import CountersignError, Verifier
+verifier = Verifier(sys.argv[1], max_staleness=float(sys.argv[2]))
+verifier.ready(10)
+for line in sys.stdin:
+    try:
+        print(verifier.verify(line.strip()).user_id, flush=True)
+    except CountersignError as error:
+        print(error.reason, flush=True)
+"""
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_process_that_was_stopped_accepts_nothing_that_was_revoked_meanwhile(heard, dev, alice, relay):
+    tokens = alice.login()
+    command = [sys.executable, "-c", STOPPED, url(relay), str(BOUND)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+
+        def ask():
+            child.stdin.write(tokens.access_token + "\n")
+            child.stdin.flush()
+            return child.stdout.readline().strip()
+
+        try:
+            assert ask() == alice.id
+            child.send_signal(signal.SIGSTOP)
+            stopped = time.monotonic()
+            dev.client.call("Revoke", refresh_token=tokens.refresh_token)
+            with contextlib.nullcontext() if heard else relay.silent():
+                time.sleep(BOUND + 0.1 - (time.monotonic() - stopped))
+                # It is there when the process wakes: this is the first that it does.
+                child.stdin.write(tokens.access_token + "\n")
+                child.stdin.flush()
+                child.send_signal(signal.SIGCONT)
+                first = child.stdout.readline().strip()
+                assert first in (("REVOCATIONS_STALE", "TOKEN_REVOKED") if heard else ("REVOCATIONS_STALE",))
+            answers = set()
+            until_true("it has heard", lambda: answers.add(ask()) or "TOKEN_REVOKED" in answers, 10)
+            assert answers <= {"REVOCATIONS_STALE", "TOKEN_REVOKED"}
+        finally:
+            child.kill()

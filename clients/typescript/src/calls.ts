@@ -1,5 +1,6 @@
 import type { ServiceError } from '@grpc/grpc-js'
 import type { Endpoint } from './endpoints.js'
+import { CLOSED, Unavailable } from './errors.js'
 import { errorOf } from './status.js'
 
 type Unary = (
@@ -16,10 +17,14 @@ export function unary<A>({ client, metadata }: Endpoint, name: string, request: 
     const call = methods[name]
     if (call === undefined) throw new TypeError(`no call ${name}`)
     const options = { deadline: Date.now() + within }
-    call.call(client, request, metadata, options, (error, answer) => {
-      if (error === null) resolve(answer as A)
-      else reject(errorOf(error))
-    })
+    try {
+      call.call(client, request, metadata, options, (error, answer) => {
+        if (error === null) resolve(answer as A)
+        else reject(errorOf(error))
+      })
+    } catch {
+      reject(new Unavailable(CLOSED))
+    }
   })
 }
 

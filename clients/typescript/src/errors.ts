@@ -84,6 +84,8 @@ export function asOutage(error: unknown): Unavailable {
   return new Unavailable(error instanceof CountersignError ? error.reason : UNREACHABLE)
 }
 
+/** A defect of this package, or of what it was given. */
+export const INTERNAL = 'INTERNAL'
 export const TOKEN_MISSING = 'TOKEN_MISSING'
 export const ROLE_MISSING = 'ROLE_MISSING'
 export const REVOCATIONS_STALE = 'REVOCATIONS_STALE'

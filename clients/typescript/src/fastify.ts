@@ -1,13 +1,13 @@
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
-import { CountersignError } from './errors.js'
 import { Guard, type GuardSettings } from './guard.js'
-import { answerOf, authorizations } from './http.js'
+import { answerOf, authorizations, known } from './http.js'
 import type { Verifier } from './verifier.js'
 
 /** The parts of Fastify's requests and replies that are used here. */
 interface FastifyRequestLike {
   readonly raw: Pick<IncomingMessage, 'url' | 'rawHeaders' | 'headers'>
   readonly headers: IncomingHttpHeaders
+  readonly routeOptions?: { readonly url?: string | undefined } | undefined
 }
 
 interface FastifyReplyLike {
@@ -39,11 +39,12 @@ export function fastifyHook(verifier: Verifier, settings: GuardSettings = {}): F
   return async (request, reply) => {
     try {
       const path = request.raw.url?.split('?', 1)[0] ?? ''
-      await guard.admit(request.raw, path, authorizations(request.raw as never))
+      // The route that Fastify has chosen: there are other spellings of its path.
+      const names = [path, request.routeOptions?.url ?? path]
+      await guard.admit(request.raw, names, authorizations(request.raw as never))
       return undefined
     } catch (error) {
-      if (!(error instanceof CountersignError)) throw error
-      const { status, headers } = answerOf(error, request.headers['content-type'])
+      const { status, headers } = answerOf(known(error), request.headers['content-type'])
       return reply.code(status).headers(headers).send()
     }
   }

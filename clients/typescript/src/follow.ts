@@ -77,7 +77,7 @@ export class Follower {
   }
 
   /** Follows one replica until the stream ends; says why it did. */
-  #stream({ name, client, metadata }: Endpoint): Promise<Unavailable> {
+  async #stream({ name, client, metadata }: Endpoint): Promise<Unavailable> {
     const stream = new Stream(momentOf(this.#clock))
     const methods = client as unknown as { watchRevocations(request: object, m: typeof metadata): Call }
     const call = methods.watchRevocations({ position: this.#knowledge.position }, metadata)

@@ -22,7 +22,7 @@ export function grpcGuard(verifier: Verifier, settings: GuardSettings = {}): Ser
       onReceiveMetadata(metadata, next) {
         const pass = () => next(metadata)
         const refuse = (error: unknown) => call.sendStatus(statusOf(error))
-        guard.admit(metadata, method.path, metadata.get('authorization')).then(pass, refuse)
+        guard.admit(metadata, [method.path], metadata.get('authorization')).then(pass, refuse)
       },
       onReceiveMessage: (message, next) => next(message),
       onReceiveHalfClose: (next) => next(),

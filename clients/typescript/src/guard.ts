@@ -9,7 +9,7 @@ export interface GuardSettings extends Demand {
   readonly public?: readonly string[] | undefined
   /**
    * Demands of paths, in the place of what all others need. A path of another spelling needs what all others need: so demand
-   * more of these, or as much.
+   * roles at the route, or of all. Of Fastify these are routes too, such as `/orders/:id`, and hold for all spellings.
    */
   readonly at?: Readonly<Record<string, Demand>> | undefined
 }
@@ -42,9 +42,13 @@ export class Guard {
     this.#byPath = new Map([...open, ...Object.entries(settings.at ?? {})])
   }
 
-  /** Lets a request in, or throws why not. `key` is the object by which its caller is found. */
-  async admit(key: object, path: string, authorization: readonly unknown[]): Promise<void> {
-    const demand = this.#byPath.has(path) ? this.#byPath.get(path) : this.#all
+  /**
+   * Lets a request in, or throws why not. `key` is the object by which its caller is found, `names` are those of its path: the
+   * first that is listed counts.
+   */
+  async admit(key: object, names: readonly string[], authorization: readonly unknown[]): Promise<void> {
+    const listed = names.find((name) => this.#byPath.has(name))
+    const demand = listed === undefined ? this.#all : this.#byPath.get(listed)
     if (demand === undefined) return
     callers.set(key, await this.#verifier.verify(bearer(authorization), demand))
   }

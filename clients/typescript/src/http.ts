@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
-import { CountersignError, Forbidden, TOKEN_MISSING, Unauthenticated } from './errors.js'
+import { CountersignError, Forbidden, INTERNAL, TOKEN_MISSING, Unauthenticated, Unavailable } from './errors.js'
 import { Guard, type GuardSettings } from './guard.js'
 import { REASON, statusOf } from './status.js'
 import type { Verifier } from './verifier.js'
@@ -20,9 +20,9 @@ export function httpGuard(verifier: Verifier, settings: GuardSettings = {}): Mid
   const guard = new Guard(verifier, settings)
   return (request, response, next) => {
     const path = (request.originalUrl ?? request.url ?? '').split('?', 1)[0] ?? ''
-    guard.admit(request, path, authorizations(request)).then(
+    guard.admit(request, [path], authorizations(request)).then(
       () => next(),
-      (error: unknown) => refuse(error, request, response, next),
+      (error: unknown) => refuse(error, request, response),
     )
   }
 }
@@ -57,6 +57,13 @@ export function answerOf(error: CountersignError, contentType: string | undefine
   return { status: 503, headers }
 }
 
+/** Makes an outage of a defect, and warns of it. */
+export function known(error: unknown): CountersignError {
+  if (error instanceof CountersignError) return error
+  process.emitWarning(error instanceof Error ? error : 'the guard failed')
+  return new Unavailable(INTERNAL)
+}
+
 /** An answer of trailers alone. */
 function grpcAnswer(error: CountersignError): Answer {
   const { code, details, metadata } = statusOf(error)
@@ -73,12 +80,11 @@ function grpcAnswer(error: CountersignError): Answer {
   }
 }
 
-function refuse(error: unknown, request: HttpRequest, response: HttpResponse, next: (error: unknown) => void): void {
-  if (!(error instanceof CountersignError)) {
-    next(error)
-    return
-  }
-  const { status, headers } = answerOf(error, request.headers['content-type'])
+/** Answers, whatever the error is: a `next` that is not that of a framework may not look at what it is given. */
+function refuse(error: unknown, request: HttpRequest, response: HttpResponse): void {
+  // Somebody else has answered meanwhile.
+  if (response.headersSent) return
+  const { status, headers } = answerOf(known(error), request.headers['content-type'])
   response.statusCode = status
   for (const [name, value] of Object.entries(headers)) response.setHeader(name, value)
   response.end()

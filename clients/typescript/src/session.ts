@@ -1,4 +1,5 @@
 import type { Countersign } from './client.js'
+import { type Moment, momentOf, since, systemClock } from './core/clock.js'
 import { Unavailable } from './errors.js'
 import type { LoginRequest, RevokeResponse, TokenPair } from './messages.js'
 
@@ -8,12 +9,15 @@ const FRESH_FOR = 0.7
 const SHORT = 60_000
 /** The time for which a token that is about to expire is still sent. */
 const MARGIN = 2000
+/** The time from an exchange that failed to the next one, while the token is good. */
+const PAUSE = 1000
 
-/** A pair of tokens, and when it is exchanged by the steady clock. */
+/** A pair of tokens, and at which age, in milliseconds, it is exchanged and over. The machine may sleep meanwhile. */
 interface Kept {
   readonly pair: TokenPair
-  readonly refreshAt: number
-  readonly expiresAt: number
+  readonly since: Moment
+  refreshAfter: number
+  readonly life: number
 }
 
 /** A session that stays alive: its access token is exchanged before it expires. */
@@ -45,14 +49,16 @@ export class Session {
    * ended: log in again. Throws `Unavailable` when the token has expired and the service cannot be reached: ask again.
    */
   async accessToken(): Promise<string> {
-    if (performance.now() < this.#kept.refreshAt) return this.#kept.pair.accessToken
+    const kept = this.#kept
+    if (ageOf(kept) < Math.min(kept.refreshAfter, kept.life)) return kept.pair.accessToken
     try {
       return await this.#exchange()
     } catch (error) {
-      // It is good for a while, and so may the service be.
-      const good = performance.now() + MARGIN < this.#kept.expiresAt
-      if (error instanceof Unavailable && good) return this.#kept.pair.accessToken
-      throw error
+      // It is good for a while, and so may the service be. Those who ask meanwhile do not all wait for it.
+      const age = ageOf(kept)
+      if (!(error instanceof Unavailable) || age + MARGIN >= kept.life) throw error
+      kept.refreshAfter = age + PAUSE
+      return this.#kept.pair.accessToken
     }
   }
 
@@ -93,8 +99,11 @@ function fresh(pair: TokenPair | null): Kept {
 }
 
 function living(pair: TokenPair, life: number): Kept {
-  const now = performance.now()
-  return { pair, refreshAt: now + life * FRESH_FOR, expiresAt: now + life }
+  return { pair, since: momentOf(systemClock), refreshAfter: life * FRESH_FOR, life }
+}
+
+function ageOf(kept: Kept): number {
+  return since(momentOf(systemClock), kept.since)
 }
 
 /** The whole life of an access token, and what is left of it by this machine's clock; undefined for one that does not say. */

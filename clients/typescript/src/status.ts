@@ -55,10 +55,10 @@ function codeOf(error: unknown): [number, string] {
 
 /** The reason of a status: of its trailer, or of its details for a service before that trailer. */
 function reasonOf({ metadata }: CallStatus): string | undefined {
-  const said = metadata?.get(REASON)[0]
-  if (typeof said === 'string') return said
   const details = metadata?.get(DETAILS)[0]
-  return Buffer.isBuffer(details) ? reasonIn(details) : undefined
+  const said = metadata?.get(REASON)[0] || (Buffer.isBuffer(details) ? reasonIn(details) : undefined)
+  // It is written into headers of HTTP.
+  return typeof said === 'string' && /^[A-Z][A-Z0-9_]{0,63}$/.test(said) ? said : undefined
 }
 
 function reasonIn(details: Buffer): string | undefined {

@@ -66,7 +66,8 @@ export class Verifier {
 
   /** Throws `Invalid` for settings that cannot be used. */
   constructor(settings: VerifierSettings) {
-    const { issuer, maxStaleness = 10_000, leeway = 0, remembered = 10_000 } = settings
+    const { audience, issuer, maxStaleness = 10_000, leeway = 0, remembered = 10_000 } = settings
+    if (audience === '' || issuer === '') throw new Invalid('an audience or issuer that is empty is none')
     for (const [name, value] of Object.entries({ maxStaleness, leeway, remembered })) {
       if (!Number.isFinite(value) || value < 0) throw new Invalid(`${name} is no number of 0 or more`)
     }
@@ -152,12 +153,12 @@ export class Verifier {
 
   #inMemory(token: string, demand: Demand | undefined): Principal {
     if (this.#closed) throw new Unavailable(CLOSED)
-    return this.#knowledge.verify(token, demand?.audience ?? this.#settings.audience, momentOf(this.#clock))
+    return this.#knowledge.verify(token, demand?.audience || this.#settings.audience, momentOf(this.#clock))
   }
 
   /** Asks one replica after the other. */
   async #ask(accessToken: string, demand: Demand | undefined): Promise<Principal> {
-    const audience = demand?.audience ?? this.#settings.audience ?? ''
+    const audience = demand?.audience || this.#settings.audience || ''
     let last = new Unavailable(REVOCATIONS_STALE)
     for (const endpoint of this.#endpoints) {
       try {
@@ -174,11 +175,13 @@ export class Verifier {
   }
 
   #tell(event: VerifierEvent): void {
+    // Whoever counts does not decide.
+    const warn = (error: unknown) => process.emitWarning(error instanceof Error ? error : 'onEvent failed')
     try {
-      this.#settings.onEvent?.(event)
+      const told: unknown = this.#settings.onEvent?.(event)
+      if (told instanceof Promise) told.catch(warn)
     } catch (error) {
-      // Whoever counts does not decide.
-      process.emitWarning(error instanceof Error ? error : String(error))
+      warn(error)
     }
   }
 }

@@ -67,6 +67,13 @@ test('another replica is called when one is away or hangs', async () => {
   wire.mend()
 })
 
+test('a client that is closed is in an outage', async () => {
+  const closed = new Countersign({ endpoints: [dev.url] })
+  await closed.getJwks()
+  closed.close()
+  await assert.rejects(closed.getJwks(), (error) => error instanceof Unavailable && error.reason === 'CLOSED')
+})
+
 test('a session exchanges its tokens once for all who ask', async () => {
   let exchanges = 0
   const counted = {
@@ -118,8 +125,23 @@ test('a token that is still good is used while the service is away', async (t) =
   now += 28_000
   await assert.rejects(session.accessToken(), { reason: 'DATABASE_UNAVAILABLE' })
   now -= 28_000
+  exchanges = 0
+  await Promise.all(Array.from({ length: 10 }, () => session.accessToken()))
+  assert.equal(exchanges, 0, 'not all wait while it is good')
+  now += 1100
   error = new Unauthenticated('REFRESH_TOKEN_INVALID')
   await assert.rejects(session.accessToken(), { reason: 'REFRESH_TOKEN_INVALID' })
+})
+
+test('a machine that slept does not go on with a token that is over', async (t) => {
+  let slept = 0
+  t.mock.method(Date, 'now', () => 1_800_000_000_000 + slept)
+  const claims = Buffer.from(JSON.stringify({ iat: 1_800_000_000, exp: 1_800_000_600 })).toString('base64url')
+  const pair = (name) => ({ tokens: { accessToken: `${name}.${claims}.x`, refreshToken: 'r', sessionId: 's' } })
+  const session = await Session.login({ login: async () => pair('a'), refresh: async () => pair('b') }, credentials)
+  assert.match(await session.accessToken(), /^a/)
+  slept = 3_600_000
+  assert.match(await session.accessToken(), /^b/)
 })
 
 test('a service that may not call is in an outage, and refuses no user for it', async () => {

@@ -4,7 +4,6 @@ import { test } from 'node:test'
 import { Metadata, status } from '@grpc/grpc-js'
 import { Forbidden, Invalid, Unauthenticated, Unavailable, Verifier } from '@countersign/client'
 import { ClockAhead, since } from '../dist/core/clock.js'
-import { Memory } from '../dist/core/memory.js'
 import { Revocations } from '../dist/core/revocations.js'
 import { connect } from '../dist/endpoints.js'
 import { bearer } from '../dist/guard.js'
@@ -12,20 +11,6 @@ import { errorOf, statusOf } from '../dist/status.js'
 import { answer, at, CLAIMS, knowing, NOW, SESSION, Signer, time, USER } from './signer.mjs'
 
 const signer = new Signer()
-
-test('no more is remembered than there is room for, and what is used stays', () => {
-  const memory = new Memory(100)
-  memory.set('used', 1)
-  for (let n = 0; n < 1000; n += 1) {
-    memory.set(String(n), n)
-    assert.equal(memory.get('used'), 1)
-    assert.ok(memory.size <= 101)
-  }
-  assert.equal(memory.get('0'), undefined)
-  const none = new Memory(0)
-  none.set('a', 1)
-  assert.equal(none.get('a'), undefined)
-})
 
 test('what is sent again costs no signature, until the keys change', () => {
   const knowledge = knowing([signer.jwk])
@@ -156,6 +141,9 @@ test('an outage is never a refusal, whatever the status', () => {
   for (const error of [new Unauthenticated('TOKEN_EXPIRED'), new Forbidden('ROLE_MISSING'), new Unavailable('SILENT')]) {
     const told = statusOf(error)
     assert.equal(errorOf(told).reason, error.reason)
+    // As proxies do that drop the trailer, or empty it.
+    told.metadata.set('countersign-reason', '')
+    assert.equal(errorOf(told).reason, error.reason)
     told.metadata.remove('countersign-reason')
     const read = errorOf(told)
     assert.deepEqual([read.constructor, read.reason], [error.constructor, error.reason], 'by the details')
@@ -183,6 +171,21 @@ test('an outage is never a refusal, whatever the status', () => {
   ]) {
     const error = errorOf({ code, details: '', metadata: new Metadata() })
     assert.ok(error instanceof Unavailable && error.isOutage && error.reason === 'UNREACHABLE', String(code))
+  }
+  for (const reason of ['A\r\nset-cookie: a=b', 'é', 'TOKEN EXPIRED', 'A'.repeat(65)]) {
+    const { metadata } = statusOf(new Unavailable('X'))
+    const details = metadata.get('grpc-status-details-bin')[0]
+    const named = Buffer.concat([Buffer.from([0x0a, Buffer.byteLength(reason)]), Buffer.from(reason)])
+    // The same details with another reason: [field 3 [type, value [reason, domain]]].
+    const domain = details.subarray(details.lastIndexOf('\x12\x0bcountersign'))
+    const info = Buffer.concat([named, domain])
+    const type = Buffer.from('type.googleapis.com/google.rpc.ErrorInfo')
+    const any = Buffer.concat([Buffer.from([0x0a, type.length]), type, Buffer.from([0x12, info.length]), info])
+    const size = [(any.length & 127) | 128, any.length >> 7]
+    const told = new Metadata()
+    told.set('grpc-status-details-bin', Buffer.concat([Buffer.from([0x1a, ...size]), any]))
+    const said = errorOf({ code: UNAUTHENTICATED, metadata: told })
+    assert.deepEqual([said.constructor, said.reason], [Unavailable, 'UNREACHABLE'], reason)
   }
   const broken = new Metadata()
   broken.set('grpc-status-details-bin', Buffer.from('1aff', 'hex'))

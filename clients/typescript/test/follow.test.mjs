@@ -165,5 +165,31 @@ test('what a hook throws decides nothing', async () => {
   await verifier.ready()
   assert.equal((await verifier.verify(token)).sessionId, SESSION)
   await until('it warns', () => warned.includes('a defect of a hook'))
+  warned.length = 0
+  const later = async () => {
+    throw new Error('a defect of a hook that waits')
+  }
+  const patient = new Verifier({ endpoints: [one.url], onEvent: later })
+  closes.push(() => patient.close())
+  await patient.ready()
+  assert.equal((await patient.verify(token)).sessionId, SESSION)
+  await assert.rejects(patient.verify('x'), { reason: 'TOKEN_MALFORMED' })
+  await until('it warns', () => warned.includes('a defect of a hook that waits'))
   process.off('warning', warn)
+})
+
+test('an audience that is empty demands no less', async () => {
+  const refuses = { code: status.UNAUTHENTICATED, reason: 'TOKEN_AUDIENCE_MISMATCH' }
+  const asked = []
+  const verify = (call, done) => {
+    asked.push(call.request.audience)
+    done(fails(refuses.code, refuses.reason))
+  }
+  const unable = (call) => call.emit('error', fails(status.FAILED_PRECONDITION, 'SIGNING_KEY_SECRET'))
+  const { verifier } = verifierOf([await replica(unable, verify)], { fallback: 'ask', audience: 'wages' })
+  await assert.rejects(verifier.verify(token, { audience: '' }), { reason: refuses.reason })
+  assert.deepEqual(asked, ['wages'])
+  for (const settings of [{ audience: '' }, { issuer: '' }]) {
+    assert.throws(() => new Verifier({ endpoints: ['http://auth'], ...settings }), { reason: 'INVALID_SETTINGS' })
+  }
 })

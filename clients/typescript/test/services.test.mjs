@@ -18,7 +18,7 @@ import {
 import { Verifier } from '@countersign/client'
 import express from 'express'
 import fastify from 'fastify'
-import { Job, until } from './support.mjs'
+import { asked, Job, until } from './support.mjs'
 
 const job = new Job()
 let dev, client, verifier, away, credentials
@@ -46,16 +46,6 @@ async function listening(handler) {
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve))
   closes.push(() => server.close())
   return `http://127.0.0.1:${server.address().port}`
-}
-
-/** The status and the headers that count of an answer. */
-async function asked(url, token, path = '/orders') {
-  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
-  const answer = await fetch(url + path, { headers })
-  const [reason, challenge, retry] = ['countersign-reason', 'www-authenticate', 'retry-after'].map((it) =>
-    answer.headers.get(it),
-  )
-  return { status: answer.status, text: await answer.text(), reason, challenge, retry }
 }
 
 /** What an answer is to a request with these lines of headers. */

@@ -20,6 +20,16 @@ export async function until(what, condition, seconds = 20) {
   throw new Error(`not within ${seconds} s: ${what}`)
 }
 
+/** The status and the headers that count of an answer. */
+export async function asked(url, token, path = '/orders') {
+  const headers = token === undefined ? {} : { authorization: `Bearer ${token}` }
+  const answer = await fetch(url + path, { headers })
+  const [reason, challenge, retry] = ['countersign-reason', 'www-authenticate', 'retry-after'].map((it) =>
+    answer.headers.get(it),
+  )
+  return { status: answer.status, text: await answer.text(), reason, challenge, retry }
+}
+
 /** Servers of a test file, which end with it. */
 export class Job {
   constructor() {
@@ -59,6 +69,17 @@ export class Job {
     const { status, stdout, stderr } = spawnSync(binary, words, { env, encoding: 'utf8', timeout: 30_000 })
     if (status !== 0) throw new Error(stderr)
     return stdout
+  }
+
+  /** A subcommand that runs while other work goes on, to its end. */
+  async started(dev, ...words) {
+    const { database_url, master_key_file } = dev.facts
+    const env = { ...environment, COUNTERSIGN_DATABASE_URL: database_url, COUNTERSIGN_MASTER_KEY_FILE: master_key_file }
+    const child = spawn(binary, words, { env, stdio: ['ignore', 'ignore', 'pipe'] })
+    let err = ''
+    child.stderr.on('data', (data) => (err += data))
+    const code = await new Promise((resolve) => child.on('close', resolve))
+    if (code !== 0) throw new Error(err)
   }
 
   /** A process of Node, which ends with the job. */

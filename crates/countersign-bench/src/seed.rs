@@ -7,7 +7,11 @@ use countersign_token::ids::{SessionId, UserId};
 use sqlx::{Connection as _, PgConnection, query_scalar, raw_sql};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use countersign::{error::Error, store::Store};
+use countersign::{
+    cli::Progress,
+    error::Error,
+    store::{Store, unavailable},
+};
 
 /// The rows of one COPY, which is a transaction. Users are spread evenly over each, in the order of their ids. So an
 /// index that is larger than the memory is written in passes.
@@ -40,28 +44,36 @@ pub(crate) struct Seed<'a> {
 /// # Errors
 /// [`Error::UsernameTaken`] when there is a user of that prefix; [`Error::DatabaseUnavailable`], with part of the rows
 /// written.
-pub(crate) async fn fill(store: &Store, seed: Seed<'_>) -> Result<(), Error> {
+pub(crate) async fn fill(store: &Store, seed: Seed<'_>, progress: &mut Progress) -> Result<(), Error> {
     let mut connection = store.connect_bare().await?;
     let taken = query_scalar::<_, bool>("SELECT EXISTS (SELECT FROM users WHERE starts_with(username, $1))");
-    if taken.bind(format!("{}-", seed.prefix)).fetch_one(&mut connection).await.map_err(failed)? {
+    if taken.bind(format!("{}-", seed.prefix)).fetch_one(&mut connection).await.map_err(unavailable)? {
         return Err(Error::UsernameTaken);
     }
     let mut users: Vec<UserId> = (0..seed.users).map(|_| UserId::new(seed.now - AGES)).collect();
     users.sort_unstable();
     for rows in chunks(seed.users) {
-        copy(&mut connection, USERS, rows, |text, row| seed.user(text, &users, row)).await?;
+        let write = |text: &mut String, row| {
+            progress.at(row);
+            seed.user(text, &users, row)
+        };
+        copy(&mut connection, USERS, rows, write).await?;
     }
     for rows in chunks(seed.sessions) {
         let first = rows.start;
         let in_this = rows.end - first;
         let user = |row: u64| u128::from(row - first) * u128::from(seed.users) / u128::from(in_this);
-        copy(&mut connection, SESSIONS, rows, |text, row| seed.session(text, &users, user(row), row)).await?;
+        let write = |text: &mut String, row| {
+            progress.at(seed.users + row);
+            seed.session(text, &users, user(row), row)
+        };
+        copy(&mut connection, SESSIONS, rows, write).await?;
     }
     // Rows whose visibility is not noted yet would be noted by whoever reads them first.
     for table in ["VACUUM (ANALYZE) users", "VACUUM (ANALYZE) refresh_tokens"] {
-        raw_sql(table).execute(&mut connection).await.map_err(failed)?;
+        raw_sql(table).execute(&mut connection).await.map_err(unavailable)?;
     }
-    connection.close().await.map_err(failed)
+    connection.close().await.map_err(unavailable)
 }
 
 const USERS: &str = "COPY users (id, username, password_hash, roles, epoch, password_changed_at, created_at, updated_at) \
@@ -78,19 +90,19 @@ async fn copy(
     connection: &mut PgConnection,
     statement: &str,
     rows: Range<u64>,
-    write: impl Fn(&mut String, u64) -> Result<(), Error>,
+    mut write: impl FnMut(&mut String, u64) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut copying = connection.copy_in_raw(statement).await.map_err(failed)?;
+    let mut copying = connection.copy_in_raw(statement).await.map_err(unavailable)?;
     let mut text = String::with_capacity(2 * PIECE);
     for row in rows {
         write(&mut text, row)?;
         if text.len() >= PIECE {
-            copying.send(text.as_bytes()).await.map_err(failed)?;
+            copying.send(text.as_bytes()).await.map_err(unavailable)?;
             text.clear();
         }
     }
-    copying.send(text.as_bytes()).await.map_err(failed)?;
-    copying.finish().await.map_err(failed).map(drop)
+    copying.send(text.as_bytes()).await.map_err(unavailable)?;
+    copying.finish().await.map_err(unavailable).map(drop)
 }
 
 impl Seed<'_> {
@@ -118,10 +130,6 @@ impl Seed<'_> {
 fn user(users: &[UserId], number: u128) -> Result<UserId, Error> {
     let found = usize::try_from(number).ok().and_then(|number| users.get(number));
     found.copied().ok_or_else(|| Error::internal("there is no user of that number"))
-}
-
-fn failed(error: sqlx::Error) -> Error {
-    Error::DatabaseUnavailable(error.into())
 }
 
 fn moment(at: OffsetDateTime) -> Result<String, Error> {

@@ -10,7 +10,7 @@ use prost::Message;
 use tokio::net::{TcpStream, lookup_host};
 
 use crate::status_reason::status_reason;
-use countersign::error::Error;
+use countersign::{domain::unreached::unreached, error::Error};
 
 /// The length of the flag and the length before a message (gRPC over HTTP/2, Length-Prefixed-Message).
 const PREFIX: usize = 5;
@@ -52,8 +52,8 @@ impl Target {
     }
 }
 
-fn unreachable(authority: &str, error: &dyn std::fmt::Display) -> Error {
-    Error::invalid("target", format!("{authority} cannot be reached: {error}"))
+fn unreachable(authority: &str, error: &std::io::Error) -> Error {
+    Error::invalid("target", unreached(authority, error))
 }
 
 /// The parts that are the same in all requests of a kind.
@@ -122,8 +122,9 @@ impl Stream {
         stream.set_nodelay(true).map_err(Error::internal)?;
         let mut settings = client::Builder::new();
         settings.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
-        let (requests, connection) =
-            settings.handshake(stream).await.map_err(|error| unreachable(&target.authority, &error))?;
+        let (requests, connection) = settings.handshake(stream).await.map_err(|error| {
+            Error::invalid("target", format!("{} does not answer as a gRPC server: {error}", target.authority))
+        })?;
         // Ends when the last stream is dropped; who still calls hears of its failure.
         tokio::spawn(connection);
         Ok(Self { requests, refusal: None })

@@ -13,7 +13,7 @@ use crate::{
         revocation::Reason,
     },
     error::Error,
-    revocation::log::{Changes, Committed},
+    revocation::changes::{Changes, Committed},
     store::{
         Conn,
         keys::{self, StoredKey, StoredKeys},

@@ -13,7 +13,7 @@ use crate::{
         revocation::Reason,
     },
     error::Error,
-    revocation::log::Committed,
+    revocation::changes::Committed,
     store::{
         keys::{self, StoredKey, StoredKeys},
         retrying,

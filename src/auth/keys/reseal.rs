@@ -4,7 +4,7 @@ use super::{Keys, vault::DECOYS};
 use crate::{
     domain::audit::Kind,
     error::Error,
-    revocation::log::Changes,
+    revocation::changes::Changes,
     store::{Conn, decoy_secret, keys},
 };
 

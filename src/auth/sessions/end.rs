@@ -14,7 +14,7 @@ use crate::{
         user::User,
     },
     error::Error,
-    revocation::log::{Changes, Revoked},
+    revocation::changes::{Changes, Revoked},
     store::{Conn, retrying, sessions, users},
 };
 

@@ -2,7 +2,10 @@
 
 use crate::{
     error::Error,
-    revocation::log::{Changes, RevocationLog, Revoked},
+    revocation::{
+        changes::{Changes, Revoked},
+        log::RevocationLog,
+    },
     store::Conn,
 };
 

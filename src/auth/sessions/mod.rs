@@ -22,7 +22,7 @@ use super::{base::Base, completion::to_completion, page::Page, proven::ProvenRea
 use crate::{
     domain::{audit::Cause, policy::SessionPolicy, session::Session},
     error::Error,
-    revocation::{batch::RevocationBatcher, log::Revoked},
+    revocation::{batch::RevocationBatcher, changes::Revoked},
     store::{
         Conn,
         sessions::{

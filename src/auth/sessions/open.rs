@@ -20,7 +20,7 @@ use crate::{
         session::{Session, SessionRequest},
     },
     error::Error,
-    revocation::log::Changes,
+    revocation::changes::Changes,
     store::{
         credentials::UserWithHash,
         proofs, retrying,

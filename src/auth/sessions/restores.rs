@@ -14,7 +14,7 @@ use crate::{
         revocation::Reason,
     },
     error::Error,
-    revocation::log::{Changes, Committed},
+    revocation::changes::{Changes, Committed},
     store::{retrying, session_floor},
 };
 

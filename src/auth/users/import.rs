@@ -20,7 +20,7 @@ use crate::{
         user::{User, Username, parse_roles},
     },
     error::{Error, Violation},
-    revocation::log::Changes,
+    revocation::changes::Changes,
     store::{
         credentials::{self, UserWithHash},
         proofs, retrying, users,

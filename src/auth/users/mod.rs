@@ -24,7 +24,7 @@ use crate::{
         user::{User, Username},
     },
     error::Error,
-    revocation::log::{Changes, Revoked},
+    revocation::changes::{Changes, Revoked},
     store::{Conn, proofs, retrying, sessions, users},
 };
 

@@ -19,7 +19,7 @@ use crate::{
         revocation::Reason,
     },
     error::Error,
-    revocation::log::Revoked,
+    revocation::changes::Revoked,
     store::{credentials, retrying, users},
 };
 

@@ -1,23 +1,11 @@
 import { isUtf8 } from 'node:buffer'
-import { Unauthenticated } from '../errors.js'
+import { Unauthenticated, Unavailable } from '../errors.js'
 import { malformed } from './claims.js'
 import { type KeySet, decodeBase64url } from './keys.js'
 import { asText, type Members, readObject } from './strict-json.js'
 
 /** Longer input is not looked at. */
 export const MAX_BYTES = 8 * 1024
-
-/** The error of a token that no key of ours has signed. */
-export class Forged extends Unauthenticated {
-  /** True if a signature was verified to see it. */
-  readonly costly: boolean
-
-  constructor(costly: boolean) {
-    super('TOKEN_SIGNATURE_INVALID')
-    this.name = 'Unauthenticated'
-    this.costly = costly
-  }
-}
 
 /**
  * Reads the claims of a token that one of `keys` signed (RFC 8725, RFC 9068). A token has one byte form: header members alg, kid
@@ -32,11 +20,12 @@ export function open(token: string, keys: KeySet): Members {
   const signature = decodeBase64url(tail)
   if (signature === undefined) throw malformed()
   const key = keys.get(header.kid)
-  if (key === undefined) throw new Forged(false)
-  // Byte for byte, so that no spelling of `none` is one of ours.
-  if (header.alg !== key.algorithm) throw new Forged(false)
+  if (key === undefined && keys.has(header.kid)) throw new Unavailable('KEY_UNUSABLE')
   const message = Buffer.from(token.slice(0, head.length + 1 + body.length))
-  if (!key.verify(message, signature)) throw new Forged(true)
+  // Byte for byte, so that no spelling of `none` is one of ours.
+  if (key === undefined || header.alg !== key.algorithm || !key.verify(message, signature)) {
+    throw new Unauthenticated('TOKEN_SIGNATURE_INVALID')
+  }
   return readSegment(body)
 }
 

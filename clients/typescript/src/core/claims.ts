@@ -84,15 +84,11 @@ export function identify(claims: Members, issuer: string): Identity {
 /** Checks everything that depends on the time and on what is asked for, `now` being seconds since 1970. */
 export function check(identity: Identity, audience: string | undefined, leeway: number, now: number): void {
   if (identity.startsAt > now + ISSUED_AHEAD) throw malformed()
-  if (hasExpired(identity, leeway, now)) throw new Unauthenticated('TOKEN_EXPIRED')
+  // From the second of `exp` on (RFC 7519 section 4.1.4).
+  if (now >= identity.principal.expiresAt + leeway) throw new Unauthenticated('TOKEN_EXPIRED')
   if (audience !== undefined && !identity.principal.audience.includes(audience)) {
     throw new Unauthenticated('TOKEN_AUDIENCE_MISMATCH')
   }
-}
-
-/** True from the second of `exp` on (RFC 7519 section 4.1.4). */
-export function hasExpired(identity: Identity, leeway: number, now: number): boolean {
-  return now >= identity.principal.expiresAt + leeway
 }
 
 /** The error of a token that is no access token of this issuer. */

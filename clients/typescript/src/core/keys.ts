@@ -1,7 +1,7 @@
 import { type KeyObject, createPublicKey, verify } from 'node:crypto'
 
-/** Keys that may have signed a token, by `kid`. */
-export type KeySet = ReadonlyMap<string, VerifyingKey>
+/** Keys that may have signed a token, by `kid`; undefined for one that cannot be used here. */
+export type KeySet = ReadonlyMap<string, VerifyingKey | undefined>
 
 /** A key that verifies signatures. A key has one algorithm (RFC 8725 section 3.1). */
 export interface VerifyingKey {
@@ -13,8 +13,8 @@ export interface VerifyingKey {
 type Jwk = Record<string, unknown>
 
 /**
- * Reads a published key set (RFC 7517 section 5), or gives undefined for a text that is none. Keys that have no name, or are of
- * a kind that is not ours, are passed over.
+ * Reads a published key set (RFC 7517 section 5), or gives undefined for a text that is none. A key that has no name is passed
+ * over. One of a kind that is not known here cannot be used: its tokens may be valid.
  */
 export function readKeySet(json: string): KeySet | undefined {
   let document: unknown
@@ -25,12 +25,11 @@ export function readKeySet(json: string): KeySet | undefined {
   }
   const keys = isObject(document) ? document['keys'] : undefined
   if (!Array.isArray(keys)) return undefined
-  const set = new Map<string, VerifyingKey>()
+  const set = new Map<string, VerifyingKey | undefined>()
   // One by one, because a key of an unknown kind must not hide the others.
   for (const jwk of keys as unknown[]) {
     if (!isObject(jwk) || typeof jwk['kid'] !== 'string') continue
-    const key = readKey(jwk)
-    if (key !== undefined) set.set(jwk['kid'], key)
+    set.set(jwk['kid'], readKey(jwk))
   }
   return set
 }

@@ -4,15 +4,16 @@ import {
   ISSUER_MISMATCH,
   KEYS_UNREADABLE,
   REVOCATIONS_STALE,
+  Unauthenticated,
   Unavailable,
   UNKNOWN_REVOCATION,
 } from '../errors.js'
 import { milliseconds, type RevocationMessage, type RevocationsMessage, type WatchRevocationsResponse } from '../messages.js'
-import { Forged, open } from './access-token.js'
-import { check, hasExpired, identify, type Identity, isId, malformed, type Principal } from './claims.js'
+import { MAX_BYTES, open } from './access-token.js'
+import { check, identify, type Identity, isId, malformed, type Principal } from './claims.js'
 import { ClockAhead, type Moment, seconds, since } from './clock.js'
 import { type KeySet, readKeySet } from './keys.js'
-import { Memory } from './memory.js'
+import { ENTRY, Memory } from './memory.js'
 import { RETENTION, type Revocation, Revocations } from './revocations.js'
 
 /** Settings of what is accepted. Times are in milliseconds. */
@@ -27,12 +28,14 @@ export interface Acceptance {
   readonly remembered: number
 }
 
-/** Forged and expired tokens that are remembered. Anybody can send these, so there are few. */
-const REFUSED = 1000
+/** Bytes of the tokens that are refused, about. Anybody can send these, so they are few. */
+const REFUSED = 4 * 1024 * 1024
 /** Milliseconds by which the two clocks may run apart during a stream. */
 const STEP = 1000
 /** Revocations that are looked at after a message, for whether they are over. */
 const LOOKED_AT = 5000
+/** The time after which dead tokens are looked for among those that were accepted. */
+const CLEAN_EACH = 60_000
 
 /** The state of a stream: what it has said. */
 export class Stream {
@@ -46,13 +49,14 @@ export class Stream {
   }
 }
 
-/** Keys of an issuer, and the tokens that were read by them: these go when the keys change, because one may have been killed. */
+/** Keys of an issuer, and what they have said of tokens: that goes with the keys, because one may be new, or killed. */
 interface Keyed {
   readonly issuer: string
   readonly jwks: string
   readonly keys: KeySet
   readonly verified: Memory<Identity>
-  readonly refused: Memory<Identity | 'forged'>
+  /** Tokens that are refused for good, by the reason, and those that have expired or are revoked. */
+  readonly refused: Memory<Identity | string>
 }
 
 /** Knowledge of keys and revocations, and how fresh it is. It reads no clock and does no I/O. */
@@ -63,6 +67,7 @@ export class Knowledge {
   #completeAsOf: Moment | undefined
   /** Milliseconds by which the issuer's wall clock is ahead of this machine's. */
   #issuerAhead = 0
+  #cleanedAt = 0
   #poisoned = false
   #lack: CountersignError | undefined = new Unavailable(REVOCATIONS_STALE)
   /** The last position of a stream: another one goes on from there. */
@@ -106,26 +111,50 @@ export class Knowledge {
     if (typeof token !== 'string') throw malformed()
     const leeway = Math.floor(this.#settings.leeway / 1000)
     const byIssuer = seconds(now.wall + this.#issuerAhead)
-    const identity = keyed.verified.get(token) ?? this.#read(keyed, token, leeway, byIssuer)
-    check(identity, audience, leeway, byIssuer)
-    this.#revocations.check(identity)
+    const identity = keyed.verified.get(token) ?? this.#read(keyed, token)
+    try {
+      check(identity, audience, leeway, byIssuer)
+      this.#revocations.check(identity)
+    } catch (error) {
+      if (isDead(error)) {
+        keyed.verified.delete(token)
+        keyed.refused.set(token, identity)
+      }
+      throw error
+    }
     return identity.principal
   }
 
   /** Reads a token and verifies its signature, and remembers both. */
-  #read(keyed: Keyed, token: string, leeway: number, now: number): Identity {
+  #read(keyed: Keyed, token: string): Identity {
     const known = keyed.refused.get(token)
-    if (known === 'forged') throw new Forged(false)
+    if (typeof known === 'string') throw new Unauthenticated(known)
     if (known !== undefined) return known
     try {
       const identity = identify(open(token, keyed.keys), keyed.issuer)
-      const memory = hasExpired(identity, leeway, now) ? keyed.refused : keyed.verified
-      memory.set(token, identity)
+      keyed.verified.set(token, identity)
       return identity
     } catch (error) {
-      if (error instanceof Forged && error.costly) keyed.refused.set(token, 'forged')
+      if (error instanceof Unauthenticated && token.length <= MAX_BYTES) keyed.refused.set(token, error.reason)
       throw error
     }
+  }
+
+  /** Forgets the tokens that are dead, now and then. */
+  #clean(now: Moment): void {
+    if (now.steady - this.#cleanedAt < CLEAN_EACH) return
+    this.#cleanedAt = now.steady
+    const leeway = Math.floor(this.#settings.leeway / 1000)
+    const byIssuer = seconds(now.wall + this.#issuerAhead)
+    this.#keyed?.verified.retain((identity) => {
+      try {
+        check(identity, undefined, leeway, byIssuer)
+        this.#revocations.check(identity)
+        return true
+      } catch {
+        return false
+      }
+    })
   }
 
   /**
@@ -152,6 +181,7 @@ export class Knowledge {
       // Nothing is known of what is to come.
       this.#publish({ steady: Math.min(steady + after, now.steady), wall: Math.min(wall + after, now.wall) })
       this.#revocations.evict(now, LOOKED_AT)
+      this.#clean(now)
     }
     return { keysChanged }
   }
@@ -162,8 +192,10 @@ export class Knowledge {
     if (this.#keyed?.issuer === issuer && this.#keyed.jwks === jwks) return false
     const keys = readKeySet(jwks)
     if (keys === undefined) throw new Unavailable(KEYS_UNREADABLE)
-    const verified = new Memory<Identity>(this.#settings.remembered)
-    this.#keyed = { issuer, jwks, keys, verified, refused: new Memory(REFUSED) }
+    const { remembered } = this.#settings
+    // Tokens of the usual length all have room.
+    const verified = new Memory<Identity>(remembered, Math.max(remembered, 16) * 2 * ENTRY)
+    this.#keyed = { issuer, jwks, keys, verified, refused: new Memory(REFUSED / ENTRY, REFUSED) }
     return true
   }
 
@@ -185,6 +217,10 @@ export class Knowledge {
     if (this.#completeAsOf === undefined || asOf.steady > this.#completeAsOf.steady) this.#completeAsOf = asOf
     this.#lack = undefined
   }
+}
+
+function isDead(error: unknown): boolean {
+  return error instanceof Unauthenticated && (error.reason === 'TOKEN_EXPIRED' || error.reason === 'TOKEN_REVOKED')
 }
 
 /** Reads a revocation; undefined for one that cannot be read. */

@@ -1,15 +1,21 @@
+/** Bytes of an entry beside its text, about. */
+export const ENTRY = 1024
+
 /**
- * Bounded memory, by text. It has two halves: what is asked for moves to the younger one, and when that is full the older is
- * dropped. So what is used stays, and a look costs one or two of a map.
+ * Memory by text, bounded in number and in bytes. It has two halves: what is asked for moves to the younger one, and when that is
+ * full the older is dropped. So what is used stays, and a look costs one or two of a map.
  */
 export class Memory<V> {
-  readonly #half: number
+  readonly #entries: number
+  readonly #bytes: number
   #young = new Map<string, V>()
+  #youngBytes = 0
   #old = new Map<string, V>()
 
-  /** Room for about so many entries; none for 0. */
-  constructor(capacity: number) {
-    this.#half = Math.ceil(capacity / 2)
+  /** Room for about so many entries, and bytes; none for 0. */
+  constructor(entries: number, bytes: number) {
+    this.#entries = Math.ceil(entries / 2)
+    this.#bytes = Math.floor(bytes / 2)
   }
 
   get(text: string): V | undefined {
@@ -21,12 +27,29 @@ export class Memory<V> {
   }
 
   set(text: string, value: V): void {
-    if (this.#half === 0) return
-    if (this.#young.size >= this.#half) {
-      this.#old = this.#young
-      this.#young = new Map()
+    const bytes = text.length + ENTRY
+    if (this.#entries === 0 || bytes > this.#bytes) return
+    if (!this.#young.has(text)) {
+      if (this.#young.size >= this.#entries || this.#youngBytes + bytes > this.#bytes) {
+        this.#old = this.#young
+        this.#young = new Map()
+        this.#youngBytes = 0
+      }
+      this.#youngBytes += bytes
     }
     this.#young.set(text, value)
+  }
+
+  delete(text: string): void {
+    this.#old.delete(text)
+    if (this.#young.delete(text)) this.#youngBytes -= text.length + ENTRY
+  }
+
+  /** Forgets all entries but those that are kept. */
+  retain(isKept: (value: V) => boolean): void {
+    for (const half of [this.#young, this.#old]) {
+      for (const [text, value] of half) if (!isKept(value)) this.delete(text)
+    }
   }
 
   /** The number of entries; one that has moved may count twice. */

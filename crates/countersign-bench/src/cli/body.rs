@@ -1,9 +1,9 @@
 //! `countersign-bench body`: one message of a call, for other load generators.
 
-use std::{fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
+use std::{io::Write as _, path::PathBuf};
 
 use clap::Args;
-use countersign::error::Error;
+use countersign::{cli::create_secret_file, error::Error};
 
 use super::calls::Calls;
 
@@ -21,10 +21,7 @@ impl Body {
     pub(super) fn run(&self) -> Result<(), Error> {
         let (_, plan) = self.calls.prepare(1)?;
         let message = plan.first().ok_or_else(|| Error::invalid("tokens", "there is no message"))?;
-        let mut options = OpenOptions::new();
-        let written = options.write(true).create_new(true).mode(0o600).open(&self.output);
-        written
-            .and_then(|mut file| file.write_all(&message))
-            .map_err(|error| Error::invalid("output", format!("cannot be written: {error}")))
+        let written = create_secret_file("output", &self.output)?.write_all(&message);
+        written.map_err(|error| Error::invalid("output", format!("cannot be written: {error}")))
     }
 }

@@ -51,7 +51,7 @@ enum Command {
 
 /// Runs the command that the arguments name.
 pub(crate) fn main() -> ExitCode {
-    let cli: Cli = parse();
+    let cli: Cli = parse(|command| command);
     let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
         Command::Load(command) => command.run(),
         Command::Body(command) => command.run(),

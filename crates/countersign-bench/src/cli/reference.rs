@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use countersign::{
-    config::{PolicySettings, checked},
+    config::{DatabasePlace, PolicySettings, checked},
     domain::policy::HashPolicy,
     error::Error,
     store::StoreSettings,
@@ -18,9 +18,9 @@ const CONNECTIONS: u32 = 16;
 
 #[derive(Args)]
 pub(super) struct Reference {
-    /// Database in which a table is made for the commits; without it they are left out
-    #[arg(long, env = "COUNTERSIGN_DATABASE_URL", hide_env_values = true)]
-    database_url: Option<String>,
+    /// The database in which a table is made for the commits; without it they are left out
+    #[command(flatten)]
+    database: DatabasePlace,
 
     #[command(flatten)]
     policy: PolicySettings,
@@ -37,7 +37,7 @@ pub(super) struct Reference {
 impl Reference {
     pub(super) fn run(self) -> Result<(), Error> {
         let HashPolicy { threads, cost, .. } = checked(|violations| self.policy.check(violations))?.passwords.hashing;
-        let database = self.database_url.clone().map(|url| StoreSettings {
+        let database = self.database.find()?.map(|url| StoreSettings {
             url,
             connections: CONNECTIONS,
             deadline: Duration::from_secs(30),

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use clap::Args;
 use countersign::{
-    cli::{checked_store, require_schema, say},
+    cli::{Progress, checked_store, require_schema, say},
     config::{DatabaseSettings, PolicySettings},
     crypto::{password::PasswordHasher, random},
     domain::{password::Password, policy::HashPolicy},
@@ -62,10 +62,12 @@ impl Seed {
             sessions: self.sessions,
             now: Clock::system().now(),
         };
-        seed::fill(&store, seed).await.map_err(|error| match error {
+        let mut progress = Progress::of("rows written", Some(self.users + self.sessions));
+        seed::fill(&store, seed, &mut progress).await.map_err(|error| match error {
             Error::UsernameTaken => Error::invalid("prefix", "there are users of that prefix: take another"),
             error => error,
         })?;
+        drop(progress);
         store.close().await;
         self.report(&password, begun.elapsed().as_secs_f64())
     }

@@ -27,7 +27,9 @@ impl PublicKey {
     pub(super) fn rsa(n: &[u8], e: &[u8]) -> Option<Self> {
         let components = RsaPublicKeyComponents { n, e };
         let parsed = components.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
-        parsed.ok().filter(|_| RSA_BYTES.contains(&n.len())).map(Self::parsed)
+        // Of a longer exponent the library says so with each signature, as if that were wrong.
+        let short = e.iter().fold(0_u128, |value, byte| value.saturating_mul(256) | u128::from(*byte)) < 1 << 33;
+        parsed.ok().filter(|_| short && RSA_BYTES.contains(&n.len())).map(Self::parsed)
     }
 
     fn parsed(key: ParsedPublicKey) -> Self {
