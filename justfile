@@ -77,6 +77,11 @@ mesh *arguments:
     cargo build --locked
     tests/mesh/run target/debug/countersign {{ arguments }}
 
+# Rules, alerts, dashboard, chart, manifests and units of deploy/, by the programs that read them.
+deploy *arguments:
+    cargo build --locked
+    tests/deploy/run target/debug/countersign {{ arguments }}
+
 # Two replicas, an Envoy that verifies tokens by itself, a session revoked at one replica: after how many milliseconds the proxy refuses,
 # which the other replica tells.
 mesh-demo:

@@ -426,7 +426,7 @@ fn files_functions_and_documents_stay_small() {
     }
     let documents = ["README.md", "ARCHITECTURE.md", "docs/measuring.md", "docs/revocation.md"].map(|name| (name, 250));
     // A heading for each topic, under which an operator looks things up, takes lines of its own.
-    for (document, limit) in documents.into_iter().chain([("docs/operating.md", 300)]) {
+    for (document, limit) in documents.into_iter().chain([("docs/operating.md", 300), ("docs/operations.md", 300)]) {
         let lines = read(document).lines().count();
         if lines > limit {
             complaints.push(format!("{document}: {lines} lines"));
@@ -667,7 +667,7 @@ const MOST_WORDS_OF_A_SENTENCE: usize = 25;
 const MOST_LINES_OF_A_PARAGRAPH: usize = 6;
 
 /// Documents that are held to these limits. Those of benchmarks are tables and figures.
-const PROSE: [&str; 13] = [
+const PROSE: [&str; 14] = [
     "README.md",
     "ARCHITECTURE.md",
     "SECURITY.md",
@@ -676,6 +676,7 @@ const PROSE: [&str; 13] = [
     "docs/measuring.md",
     "docs/network.md",
     "docs/operating.md",
+    "docs/operations.md",
     "docs/requirements.md",
     "docs/revocation.md",
     "docs/settings.md",
