@@ -1,7 +1,12 @@
 //! The states of a server that its metrics expose: looked at when somebody asks.
 
 use super::Auth;
-use crate::{error::Error, metrics::PoolState, store::Occupancy};
+use crate::{
+    domain::replica::SeenReplica,
+    error::Error,
+    metrics::{PoolState, Recent, ReplicaState},
+    store::Occupancy,
+};
 
 impl Auth {
     /// The metrics of this server in Prometheus' text format, its states as they are now.
@@ -11,6 +16,12 @@ impl Auth {
     pub fn exposed_metrics(&self) -> Result<String, Error> {
         self.observe();
         self.base.metrics.render()
+    }
+
+    /// The metrics as they are now, beside what they were up to a minute ago.
+    pub fn recent_metrics(&self) -> Recent {
+        self.observe();
+        self.base.metrics.recent()
     }
 
     fn observe(&self) {
@@ -27,6 +38,12 @@ impl Auth {
         for (state, number) in [(PoolState::Used, used), (PoolState::Idle, idle)] {
             if let Some(gauge) = gauges.pool.of(state) {
                 gauge.set(number.into());
+            }
+        }
+        let (silent, heard): (Vec<_>, Vec<_>) = self.base.log.replicas().into_iter().partition(SeenReplica::is_silent);
+        for (state, replicas) in [(ReplicaState::Heard, heard), (ReplicaState::Silent, silent)] {
+            if let Some(gauge) = gauges.replicas.of(state) {
+                gauge.set(int(replicas.len()));
             }
         }
         gauges.pool_size.set(most.into());

@@ -33,6 +33,7 @@ use crate::{
     },
     edge::{Callers, Defaults},
     error::Error,
+    http::HttpPorts,
     net::{Listener, Port, Protocol},
     server::{Config, Ports, Server},
 };
@@ -152,7 +153,8 @@ impl Checked {
         };
         server.ready().await;
         let port = |listener, protocol| Port { listener, protocol, tls: None, policy: self.connections };
-        let ports = Ports::open(port(http, Protocol::Http1), authz);
+        let http = HttpPorts { status_page: true, ..port(http, Protocol::Http1).into() };
+        let ports = Ports::open(http, authz);
         facts.write(dir)?;
         say(banner(&facts, dir))?;
         reload.beside(server.serve(ports, port(grpc, Protocol::Http2), stop)).await

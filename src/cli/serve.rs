@@ -139,6 +139,7 @@ impl Checked {
             main: http_port(listener),
             forward_auth: forward_auth.map(http_port),
             metrics: metrics.map(http_port),
+            status_page: listen.status_page,
         };
         let ports = Ports::open(http, config.policies.authz.clone());
         let port = |listener| Port { listener, protocol, tls: grpc_tls.clone(), policy: connections };

@@ -39,6 +39,10 @@ pub struct ListenSettings {
     #[arg(long, env = "COUNTERSIGN_METRICS_ADDR")]
     pub metrics_addr: Option<ListenAddr>,
 
+    /// Serves /status where /metrics is: a page for people with rates, replicas, keys and the newest events, which name users
+    #[arg(long, env = "COUNTERSIGN_STATUS_PAGE")]
+    pub status_page: bool,
+
     /// Speaks gRPC-Web too on the port of gRPC, over HTTP/1.1 and HTTP/2; CORS is for a proxy before it
     #[arg(long, env = "COUNTERSIGN_GRPC_WEB")]
     pub grpc_web: bool,

@@ -31,6 +31,29 @@ pub struct Listed {
     pub max_staleness: Duration,
 }
 
+/// A replica as another one has seen it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenReplica {
+    /// The id of the replica.
+    pub id: Uuid,
+    /// The newest row of the log that it has applied.
+    pub applied_seq: i64,
+    /// Time for which it is known to have been silent.
+    pub silent_for: Duration,
+    /// The bound of the replica: silent for longer, it refuses by itself.
+    pub max_staleness: Duration,
+}
+
+/// The silence after which a replica is not well: it heartbeats each second.
+const SILENT: Duration = Duration::from_secs(5);
+
+impl SeenReplica {
+    /// True if it has been silent for longer than one that is well.
+    pub fn is_silent(&self) -> bool {
+        self.silent_for > SILENT.min(self.max_staleness)
+    }
+}
+
 /// The report of a replica about the proxies that it tells, as it stands on the list.
 #[derive(Clone, Debug)]
 pub struct ListedProxies {

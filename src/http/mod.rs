@@ -4,12 +4,14 @@
 mod browser;
 mod discovery;
 mod forward_auth;
+mod html;
 mod jwks;
 mod metrics;
 mod probes;
 mod readiness;
 mod ready_check;
 mod refusal;
+mod status;
 
 use axum::Router;
 use tokio::{sync::watch, task::JoinSet};
@@ -29,11 +31,13 @@ pub struct HttpPorts {
     pub forward_auth: Option<Port>,
     /// A port of metrics alone, which are not on the other one then.
     pub metrics: Option<Port>,
+    /// True if the main port, or that of metrics where there is one, has the status page.
+    pub status_page: bool,
 }
 
 impl From<Port> for HttpPorts {
     fn from(main: Port) -> Self {
-        Self { main, forward_auth: None, metrics: None }
+        Self { main, forward_auth: None, metrics: None, status_page: false }
     }
 }
 
@@ -45,7 +49,8 @@ pub async fn serve(ports: HttpPorts, policy: &AuthzPolicy, readiness: Readiness,
     };
     let mut main = Router::new().merge(discovery::routes()).merge(probes::routes()).merge(browser::routes(policy));
     let mut serving = JoinSet::new();
-    for (port, routes) in [(ports.forward_auth, asked), (ports.metrics, metrics::routes())] {
+    let status = if ports.status_page { status::routes() } else { Router::new() };
+    for (port, routes) in [(ports.forward_auth, asked), (ports.metrics, metrics::routes().merge(status))] {
         match port {
             Some(port) => drop(serving.spawn(net::serve(port, routes.with_state(readiness.clone()), drain.clone()))),
             None => main = main.merge(routes),

@@ -20,6 +20,16 @@ label! {
     }
 }
 
+label! {
+    /// The state of a replica, as another one sees it.
+    pub ReplicaState as "state" {
+        /// The replica says how far it is.
+        Heard = "heard",
+        /// The replica has been silent for longer than one that is well.
+        Silent = "silent",
+    }
+}
+
 /// States of a server.
 #[derive(Debug)]
 pub struct Gauges {
@@ -41,6 +51,8 @@ pub struct Gauges {
     pub hash_queue: IntGauge,
     /// Connections of the pool.
     pub pool: Labelled<PoolState>,
+    /// Replicas on the list, this one too.
+    pub replicas: Labelled<ReplicaState>,
     /// The most connections that the pool may have.
     pub pool_size: IntGauge,
     /// Audit events of refusals that are not written yet.
@@ -99,6 +111,11 @@ impl Gauges {
             )?,
             hash_queue: number("countersign_password_hash_queue", "Passwords that wait for a hashing thread.")?,
             pool: Labelled::new(registry, "countersign_database_connections", "Connections of the pool, by state.")?,
+            replicas: Labelled::new(
+                registry,
+                "countersign_replicas",
+                "Replicas on the list in the database, this one too, as it sees them.",
+            )?,
             pool_size: number("countersign_database_connections_max", "The most connections that the pool may have.")?,
             audit_backlog: number("countersign_audit_backlog", "Refusals whose audit events are not written yet.")?,
         })

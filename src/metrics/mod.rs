@@ -11,16 +11,19 @@ mod label;
 mod outcomes;
 mod plain;
 mod revocations;
+mod window;
 
 use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 
+use self::window::Window;
 pub use self::{
     calls::{Call, Calls},
     database::{Database, StatementOutcome},
-    gauges::{Gauges, PoolState},
+    gauges::{Gauges, PoolState, ReplicaState},
     hashing::Hashing,
     outcomes::{Decision, Login, Outcomes, Refresh, Verification},
     revocations::{FullLoad, Revocations},
+    window::{Recent, SAMPLE_EVERY},
 };
 use crate::error::Error;
 
@@ -28,6 +31,7 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    window: Window,
     /// Calls of RPCs.
     pub calls: Calls,
     /// Outcomes of logins, refreshes, verifications and decisions for proxies.
@@ -67,7 +71,18 @@ impl Metrics {
             database: Database::new(&registry)?,
             gauges: Gauges::new(&registry)?,
             registry,
+            window: Window::default(),
         })
+    }
+
+    /// Keeps what they are now, for [`Metrics::recent`].
+    pub fn sample(&self) {
+        self.window.push(self.registry.gather());
+    }
+
+    /// What they are now, beside what they were up to a minute ago.
+    pub fn recent(&self) -> Recent {
+        self.window.until(self.registry.gather())
     }
 
     /// All of them in Prometheus' text format 0.0.4.

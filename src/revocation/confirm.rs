@@ -2,7 +2,6 @@
 //! called done is decided by `protocol/observe.rs`.
 
 use std::{
-    collections::HashMap,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,7 +11,7 @@ use std::{
 
 use countersign_token::clock::Clock;
 use tokio::{
-    sync::{Notify, watch},
+    sync::watch,
     time::{sleep, timeout},
 };
 use uuid::Uuid;
@@ -20,12 +19,13 @@ use uuid::Uuid;
 use super::{
     protocol::{CommitPosition, Observed, Observer, Question, Standing, everywhere_within},
     reports::ProxyReports,
+    waits::Waits,
 };
 use crate::{
     domain::{
         policy::RevocationPolicy,
         proxy::ProxyGroup,
-        replica::{Confirmation, Listed, Origin, Reading},
+        replica::{Confirmation, Listed, Origin, Reading, SeenReplica},
         revocation::{LogIdentity, Position},
     },
     error::Error,
@@ -52,6 +52,8 @@ pub struct Confirmations {
     clock: Clock,
     observer: Mutex<Observer>,
     reports: ProxyReports,
+    /// The replicas as their list was read last.
+    roster: Mutex<Vec<SeenReplica>>,
     /// True if proxies have to confirm too.
     proxies_count: bool,
     standing: Mutex<Standing>,
@@ -62,9 +64,7 @@ pub struct Confirmations {
     /// Number of readings that have begun.
     begun: AtomicU64,
     observed: watch::Sender<Seen>,
-    /// The rows of the log that are waited for, and by how many.
-    waiting: Mutex<HashMap<Position, usize>>,
-    asked: Notify,
+    waits: Waits,
 }
 
 /// The outcome of a reading: replicas, and the proxies of those that are not silent.
@@ -93,14 +93,14 @@ impl Confirmations {
             clock,
             observer: Mutex::default(),
             reports: ProxyReports::default(),
+            roster: Mutex::default(),
             proxies_count: policy.proxies_confirm,
             standing: Mutex::default(),
             largest: AtomicU64::new(millis(policy.max_staleness)),
             others: AtomicBool::new(true),
             begun: AtomicU64::new(0),
             observed: watch::Sender::default(),
-            waiting: Mutex::default(),
-            asked: Notify::new(),
+            waits: Waits::default(),
         }
     }
 
@@ -130,7 +130,7 @@ impl Confirmations {
             return pending.confirmation;
         }
         let mut observed = self.observed.subscribe();
-        let _waiting = Waiting::begin(self, pending.commit.row);
+        let _wait = self.waits.begin(pending.commit.row);
         let reached = observed.wait_for(|seen| self.confirmation(pending.commit, seen).confirmed);
         // The sender lives as long as this.
         drop(timeout(wait, reached).await);
@@ -158,7 +158,7 @@ impl Confirmations {
         while !conn.is_retired() {
             self.look(&mut conn).await?;
             let pause = match looks / QUICK_LOOKS {
-                _ if self.lock_waiting().is_empty() => IDLE,
+                _ if self.waits.is_empty() => IDLE,
                 // A timer would take a millisecond or two.
                 0 => {
                     looks += 1;
@@ -167,18 +167,19 @@ impl Confirmations {
                 1 => SHORT_PAUSE,
                 _ => LONG_PAUSE,
             };
-            looks = timeout(pause, self.asked.notified()).await.map_or(looks + 1, |()| 0);
+            looks = timeout(pause, self.waits.begun()).await.map_or(looks + 1, |()| 0);
         }
         Ok(())
     }
 
     async fn look(&self, conn: &mut Conn) -> Result<(), Error> {
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-        let rows: Vec<Position> = self.lock_waiting().keys().copied().collect();
+        let rows = self.waits.rows();
         let asked_at = self.clock.boot();
         let reading = replicas::list(conn, &rows).await?;
         self.note(&reading);
         self.observer().observe(&reading.replicas, self.clock.boot());
+        *self.lock_roster() = self.observer().seen(&reading.replicas, asked_at);
         self.reports.observe(&reading.proxies, self.clock.boot());
         self.observed.send_replace(self.conclude(Question { number, asked_at }, reading));
         Ok(())
@@ -259,38 +260,16 @@ impl Confirmations {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_waiting(&self) -> MutexGuard<'_, HashMap<Position, usize>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The replicas, this one too, as their list was read last.
+    pub fn seen(&self) -> Vec<SeenReplica> {
+        self.lock_roster().clone()
+    }
+
+    fn lock_roster(&self) -> MutexGuard<'_, Vec<SeenReplica>> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Somebody waits for a row of the log for as long as this lives.
-struct Waiting<'a> {
-    confirmations: &'a Confirmations,
-    row: Position,
-}
-
-impl<'a> Waiting<'a> {
-    fn begin(confirmations: &'a Confirmations, row: Position) -> Self {
-        *confirmations.lock_waiting().entry(row).or_default() += 1;
-        confirmations.asked.notify_one();
-        Self { confirmations, row }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        let mut waiting = self.confirmations.lock_waiting();
-        let left = waiting.get_mut(&self.row).map_or(0, |count| {
-            *count -= 1;
-            *count
-        });
-        if left == 0 {
-            waiting.remove(&self.row);
-        }
-    }
 }

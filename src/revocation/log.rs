@@ -35,7 +35,7 @@ use crate::{
         policy::RevocationPolicy,
         proxy::ProxyReport,
         rate::Rate,
-        replica::Confirmation,
+        replica::{Confirmation, SeenReplica},
         revocation::Position,
     },
     error::Error,
@@ -210,6 +210,11 @@ impl RevocationLog {
             }
             ConfirmationState::Nothing | ConfirmationState::Never => Confirmation::default(),
         }
+    }
+
+    /// The replicas, this one too, as their list was read last.
+    pub fn replicas(&self) -> Vec<SeenReplica> {
+        self.confirmations.seen()
     }
 
     /// Reads the list of replicas again and again until it is dropped, so that changes can be confirmed.

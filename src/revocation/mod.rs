@@ -17,6 +17,7 @@ mod notifications;
 pub mod protocol;
 mod reports;
 mod restore;
+mod waits;
 
 use std::{
     sync::{

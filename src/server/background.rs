@@ -8,6 +8,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::{
     auth::Auth,
     grpc::Health,
+    metrics::SAMPLE_EVERY,
     store::replication::{self, Replication, Seen},
 };
 
@@ -35,6 +36,7 @@ pub(super) fn start(auth: &Arc<Auth>) -> JoinSet<()> {
     background.spawn(write_refusals(Arc::clone(auth)));
     background.spawn(clean(Arc::clone(auth)));
     background.spawn(watch_hashes(Arc::clone(auth)));
+    background.spawn(sample_metrics(Arc::clone(auth)));
     background
 }
 
@@ -72,6 +74,14 @@ async fn watch_hashes(auth: Arc<Auth>) {
                 if auth.passwords.knows_kinds() { CLEAN_PAUSE } else { SAMPLE_RETRY }
             }
         };
+    }
+}
+
+/// Keeps the metrics of the last minute.
+async fn sample_metrics(auth: Arc<Auth>) {
+    loop {
+        auth.base.metrics.sample();
+        tokio::time::sleep(SAMPLE_EVERY).await;
     }
 }
 

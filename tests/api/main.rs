@@ -59,6 +59,7 @@ mod role;
 mod schema_change;
 mod sessions;
 mod shared_refresh;
+mod status;
 mod stopping;
 mod store;
 mod support;

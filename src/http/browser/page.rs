@@ -2,12 +2,13 @@
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::language::Texts;
-use crate::crypto::service_token::sha256;
+use super::{
+    super::html::{self, escaped},
+    language::Texts,
+};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -37,26 +38,10 @@ pub(super) enum Form<'p> {
 impl Page<'_> {
     /// The answer with this page.
     pub(super) fn respond(&self, status: StatusCode) -> Response {
-        let mut response = (status, self.html()).into_response();
+        let mut response = html::respond(status, self.html(), STYLE);
         let headers = response.headers_mut();
-        let style = STANDARD.encode(sha256(STYLE.as_bytes()));
-        // Without form-action: browsers hold it against each redirect that follows, also that of an application to another site.
-        let policy = format!("default-src 'none'; style-src 'sha256-{style}'; frame-ancestors 'none'; base-uri 'none'");
-        for (name, value) in [
-            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-            (header::CONTENT_SECURITY_POLICY, policy.as_str()),
-            (header::CACHE_CONTROL, "no-store"),
-            // With less than this, browsers say Origin: null of our own form.
-            (header::REFERRER_POLICY, "same-origin"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (header::X_FRAME_OPTIONS, "DENY"),
-            (header::CONTENT_LANGUAGE, self.texts.language),
-            (header::VARY, "accept-language, cookie"),
-        ] {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(name, value);
-            }
-        }
+        headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(self.texts.language));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-language, cookie"));
         response
     }
 
@@ -91,22 +76,6 @@ impl Page<'_> {
             }
         }
     }
-}
-
-/// Text as it may stand in an element or in a quoted attribute.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            other => escaped.push(other),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

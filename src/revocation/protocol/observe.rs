@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::standing::Standing;
 use crate::domain::{
     proxy::{ProxyCount, ProxyGroup},
-    replica::{Listed, Reading},
+    replica::{Listed, Reading, SeenReplica},
     revocation::Position,
 };
 
@@ -82,6 +82,17 @@ impl Observer {
     pub fn silent_for(&self, replica: &Listed, asked_at: BootInstant) -> Duration {
         let seen = self.0.get(&replica.id).filter(|seen| seen.count == replica.count);
         seen.map_or(Duration::ZERO, |seen| asked_at.since(seen.since))
+    }
+
+    /// The replicas of a list that was asked for at that moment, each with its silence.
+    pub fn seen(&self, list: &[Listed], asked_at: BootInstant) -> Vec<SeenReplica> {
+        let seen = |it: &Listed| SeenReplica {
+            id: it.id,
+            applied_seq: it.applied_seq,
+            silent_for: self.silent_for(it, asked_at),
+            max_staleness: it.max_staleness,
+        };
+        list.iter().map(seen).collect()
     }
 
     /// The counter of each replica, and since when it has had this value. For an explorer, as `Follow::parts` is.

@@ -11,6 +11,7 @@ use countersign::{
     edge::{Callers, Defaults},
     error::Error,
     grpc::v1::{auth_service_client::AuthServiceClient, user_service_client::UserServiceClient},
+    http::HttpPorts,
     net::{Port, Protocol},
     server::{self, Config, Ports, Server, Stop},
     store::{Store, StoreSettings},
@@ -129,7 +130,8 @@ impl Setup {
         let (grpc, http) = (listener().await, listener().await);
         let (grpc_addr, http_addr) = (addr(&grpc), addr(&http));
         let (stop, stopped) = oneshot::channel::<()>();
-        let ports = Ports::open(Port::plaintext(http, Protocol::Http1), routed);
+        let http = HttpPorts { status_page: true, ..Port::plaintext(http, Protocol::Http1).into() };
+        let ports = Ports::open(http, routed);
         let stopping = Stop::when(async move { drop(stopped.await) });
         let task = tokio::spawn(server.serve(ports, Port::plaintext(grpc, Protocol::Http2), stopping));
         let channel = Endpoint::from_shared(format!("http://{grpc_addr}")).expect("endpoint");
