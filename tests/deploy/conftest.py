@@ -69,8 +69,8 @@ def folder():
 def server(binary, folder):
     """The facts of a running `countersign dev`."""
     data = folder / "dev"
-    addresses = ["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]
-    process = Process(folder / "dev.log", binary, "dev", "--data-dir", str(data), *addresses)
+    settings = ["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--max-staleness", "2s"]
+    process = Process(folder / "dev.log", binary, "dev", "--data-dir", str(data), *settings)
     ready = "Countersign is ready"
     wait_until("the banner", lambda: process.runs() and ready in (folder / "dev.log").read_text())
     yield json.loads((data / "dev.json").read_text())

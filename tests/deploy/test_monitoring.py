@@ -1,10 +1,14 @@
 """Rules, alerts and dashboard: all that they name exists on a server that runs, and Prometheus takes them as they are."""
 
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import urllib.parse
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import yaml
@@ -178,3 +182,34 @@ def test_each_panel_can_be_queried(prometheus):
             empty.append(title)
     # Nothing but these needs traffic, which this server has not had.
     assert set(empty) <= {"Failed calls", "Calls that failed, by code"}
+
+
+@contextmanager
+def frozen(data):
+    """Postgres as it is on a machine that hangs: it neither answers nor closes a connection."""
+    postmaster = int((data / "postgres/postmaster.pid").read_text().split()[0])
+    stopped = [postmaster]
+    os.kill(postmaster, signal.SIGSTOP)
+    try:
+        for pid in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
+            os.kill(int(pid), signal.SIGSTOP)
+            stopped.append(int(pid))
+        yield
+    finally:
+        for pid in reversed(stopped):
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_database_that_hangs_is_noticed_without_any_call(prometheus, folder):
+    def raised():
+        """Alerts that wait for their time, or fire."""
+        return {result["metric"]["alertname"] for result in prometheus("query", query="ALERTS")["result"]}
+
+    def noticed():
+        failures = prometheus("query", query="countersign:database_failures:rate5m > 0")["result"]
+        return stale <= raised() and failures
+
+    stale = {"CountersignReplicaStale", "CountersignAllReplicasStale"}
+    with frozen(folder / "dev"):
+        wait_until("the replica is stale, and heartbeats fail", noticed, 30)
+    wait_until("nothing is stale any more", lambda: not stale & raised(), 30)
