@@ -69,7 +69,7 @@ def folder():
 def server(binary, folder):
     """The facts of a running `countersign dev`."""
     data = folder / "dev"
-    settings = ["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--max-staleness", "2s"]
+    settings = ["--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--max-staleness", "6s"]
     process = Process(folder / "dev.log", binary, "dev", "--data-dir", str(data), *settings)
     ready = "Countersign is ready"
     wait_until("the banner", lambda: process.runs() and ready in (folder / "dev.log").read_text())
