@@ -295,9 +295,9 @@ fn at_once<T>(future: impl Future<Output = T>) -> T {
 
 #[library_benchmark]
 // With the caller's identity and its grants, a bound on calls, a guard against panics, and what the caller names the call.
-#[bench::verify_warm(setup = handler, config = at_most(16_950))]
+#[bench::verify_warm(setup = handler, config = at_most(17_600))]
 // The answer is encoded once for each token; the question is read where it lies.
-#[bench::check_warm(setup = checker, config = at_most(24_650))]
+#[bench::check_warm(setup = checker, config = at_most(25_900))]
 fn answer(handler: Handler) -> (Vec<u8>, grpc::Services) {
     let Handler { mut services, request } = handler;
     let answer = black_box(serve(&mut services, black_box(request)));

@@ -30,7 +30,7 @@ const IMPORTS: [(&str, &[&str]); 21] = [
     ("authz", &["auth", "config", "crypto", "domain", "edge", "error", "metrics"]),
     ("xds", &["auth", "domain", "error", "revocation"]),
     ("grpc", &["xds", "auth", "authz", "clock", "crypto", "domain", "edge", "error", "metrics", "net", "revocation"]),
-    ("http", &["auth", "authz", "crypto", "domain", "edge", "error", "net"]),
+    ("http", &["auth", "authz", "crypto", "domain", "edge", "error", "metrics", "net"]),
     (
         "server",
         &[

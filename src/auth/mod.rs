@@ -8,6 +8,7 @@ mod completion;
 pub mod keys;
 pub mod login;
 mod observed;
+pub mod overview;
 mod page;
 pub mod passwords;
 mod proven;

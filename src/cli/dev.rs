@@ -266,6 +266,7 @@ Administer users (the token is in dev.json; it is needed where a policy file lis
   grpcurl -plaintext -H "authorization: Bearer {admin_token}" {grpc} countersign.v1.UserService/ListUsers
 
 The public keys: curl http://{http}/.well-known/jwks.json
+What is happening: http://{http}/status in a browser, or curl http://{http}/metrics
 "#,
         json = json.display(),
         dir = dir.display(),

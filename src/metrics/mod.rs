@@ -14,6 +14,7 @@ mod revocations;
 mod window;
 
 use prometheus::{IntGauge, Opts, Registry, TextEncoder};
+use tokio::time::Instant;
 
 use self::window::Window;
 pub use self::{
@@ -77,12 +78,12 @@ impl Metrics {
 
     /// Keeps what they are now, for [`Metrics::recent`].
     pub fn sample(&self) {
-        self.window.push(self.registry.gather());
+        self.window.push(Instant::now(), self.registry.gather());
     }
 
-    /// What they are now, beside what they were up to a minute ago.
+    /// The metrics as they are now, beside what they were up to a minute ago.
     pub fn recent(&self) -> Recent {
-        self.window.until(self.registry.gather())
+        self.window.until(Instant::now(), self.registry.gather())
     }
 
     /// All of them in Prometheus' text format 0.0.4.

@@ -33,18 +33,18 @@ pub struct Recent {
 
 impl Window {
     /// Keeps a sample.
-    pub(super) fn push(&self, families: Vec<MetricFamily>) {
+    pub(super) fn push(&self, at: Instant, families: Vec<MetricFamily>) {
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.push_back(Sample { at: Instant::now(), families });
+        samples.push_back(Sample { at, families });
         if samples.len() > KEPT {
             samples.pop_front();
         }
     }
 
     /// The metrics as they are now, beside those of the oldest sample.
-    pub(super) fn until(&self, families: Vec<MetricFamily>) -> Recent {
+    pub(super) fn until(&self, at: Instant, families: Vec<MetricFamily>) -> Recent {
         let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).front().cloned();
-        Recent { before, now: Sample { at: Instant::now(), families } }
+        Recent { before, now: Sample { at, families } }
     }
 }
 
@@ -136,8 +136,8 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn rates_and_quantiles_are_of_what_has_grown() {
+    #[test]
+    fn rates_and_quantiles_are_of_what_has_grown() {
         let registry = Registry::new();
         let counter = IntCounterVec::new(Opts::new("calls", "x"), &["method", "code"]).expect("a counter");
         let buckets = HistogramOpts::new("seconds", "x").buckets(vec![0.1, 1.0, 10.0]);
@@ -147,8 +147,8 @@ mod tests {
         let window = Window::default();
         counter.with_label_values(&["A", "OK"]).inc_by(1000);
         histogram.with_label_values(&["A"]).observe(5.0);
-        window.push(registry.gather());
-        tokio::time::advance(Duration::from_secs(10)).await;
+        let begun = Instant::now();
+        window.push(begun, registry.gather());
         counter.with_label_values(&["A", "OK"]).inc_by(20);
         counter.with_label_values(&["A", "NO"]).inc_by(10);
         counter.with_label_values(&["B", "OK"]).inc_by(100);
@@ -156,7 +156,7 @@ mod tests {
             histogram.with_label_values(&["A"]).observe(0.05);
         }
         histogram.with_label_values(&["A"]).observe(0.5);
-        let recent = window.until(registry.gather());
+        let recent = window.until(begun + Duration::from_secs(10), registry.gather());
         assert_eq!(recent.per_second("calls", &[("method", "A")]), 3.0);
         assert_eq!(recent.per_second("calls", &[("method", "A"), ("code", "NO")]), 1.0);
         assert_eq!((recent.value("calls", &[]), recent.per_second("no such", &[])), (1130.0, 0.0));
@@ -166,15 +166,14 @@ mod tests {
         assert_eq!(recent.label_values("calls", "method"), ["B", "A"]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn no_more_than_a_minute_is_kept() {
+    #[test]
+    fn no_more_than_a_minute_is_kept() {
         let window = Window::default();
         let begun = Instant::now();
-        for _ in 0..100 {
-            window.push(Vec::new());
-            tokio::time::advance(SAMPLE_EVERY).await;
+        for sample in 0..100 {
+            window.push(begun + SAMPLE_EVERY * sample, Vec::new());
         }
-        let recent = window.until(Vec::new());
+        let recent = window.until(begun + SAMPLE_EVERY * 100, Vec::new());
         let before = recent.before.expect("a sample");
         assert!(recent.now.at - before.at <= Duration::from_secs(65) && before.at > begun);
     }

@@ -1,4 +1,4 @@
-//! What is wrong, as one replica can tell from its own metrics: the same thresholds as the alerts in `deploy/monitoring`.
+//! Findings: things that are wrong, as one replica can tell from its own metrics.
 
 use crate::metrics::Recent;
 

@@ -10,9 +10,9 @@ use super::{
     findings::{Finding, Severity},
 };
 use crate::{
-    domain::replica::SeenReplica,
+    auth::overview::{Overview, ShownEvent},
+    domain::{key::Key, replica::SeenReplica},
     metrics::Recent,
-    store::{audit::StoredEvent, keys::StoredKey},
 };
 
 pub(super) const STYLE: &str = include_str!("page.css");
@@ -27,9 +27,7 @@ pub(super) struct Page<'p> {
     pub recent: &'p Recent,
     pub own: Uuid,
     pub replicas: Vec<SeenReplica>,
-    /// None if the database does not answer.
-    pub keys: Option<Vec<StoredKey>>,
-    pub events: Option<Vec<StoredEvent>>,
+    pub overview: Overview,
 }
 
 impl Page<'_> {
@@ -163,10 +161,10 @@ impl Page<'_> {
     }
 
     fn keys(&self) -> String {
-        let Some(keys) = &self.keys else {
+        let Some(keys) = &self.overview.keys else {
             return absent("Keys");
         };
-        let row = |StoredKey { key, algorithm, .. }: &StoredKey| {
+        let row = |(key, algorithm): &(Key, String)| {
             let age = humantime::format_duration(Duration::from_secs(key.age.as_secs())).to_string();
             [
                 key.purpose.as_str().replace('_', " "),
@@ -183,16 +181,15 @@ impl Page<'_> {
     }
 
     fn events(&self) -> String {
-        let Some(events) = &self.events else {
+        let Some(events) = &self.overview.events else {
             return absent("Newest events");
         };
-        let row = |event: &StoredEvent| {
-            let who = event.username.clone().or_else(|| event.user_id.map(|id| id.to_string())).unwrap_or_default();
-            let why = [event.reason.as_str(), event.detail.as_str()].join(" ");
+        let row = |event: &ShownEvent| {
             let at = event.at.replace_nanosecond(0).unwrap_or(event.at).format(&Rfc3339).unwrap_or_default();
-            [at, event.kind.replace('_', " "), event.actor.clone(), who, why, event.client_ip.clone()]
+            let ShownEvent { actor, user, why, client_ip, .. } = event;
+            [at, event.kind.replace('_', " "), actor.clone(), user.clone(), why.clone(), client_ip.clone()]
         };
-        let rows: Vec<_> = events.iter().rev().map(row).collect();
+        let rows: Vec<_> = events.iter().map(row).collect();
         table("Newest events", &["at", "what", "by", "user", "why", "from"], &rows)
     }
 }
