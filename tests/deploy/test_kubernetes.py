@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tarfile
 
 import helm_python
 import kubernetes_validate
@@ -189,6 +190,15 @@ def test_the_rules_are_those_of_the_files(render):
     with_prefix = by_kind(render(EVERYTHING))["PrometheusRule"][1]["spec"]["groups"]
     urls = [rule["annotations"]["runbook_url"] for group in with_prefix for rule in group["rules"]]
     assert all(url.startswith("https://git.example.com/docs/operations.md#") for url in urls)
+
+
+def test_a_package_of_the_chart_has_the_files_behind_its_links(folder):
+    helm_python.package(str(CHART), destination=str(folder))
+    [archive] = folder.glob("countersign-*.tgz")
+    with tarfile.open(archive) as files:
+        for name in ("rules.yaml", "alerts.yaml", "dashboard.json"):
+            packed = files.extractfile(f"countersign/files/{name}").read()
+            assert packed == (MONITORING / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(
