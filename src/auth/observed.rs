@@ -27,6 +27,7 @@ impl Auth {
     fn observe(&self) {
         let (gauges, revocations) = (&self.base.metrics.gauges, self.revocations());
         gauges.set_freshness(revocations.state().age(), revocations.state().max_staleness());
+        gauges.move_next_rotation();
         gauges.set_clock_distance(revocations.clock_distance());
         gauges.revocations.set(int(revocations.state().entries()));
         gauges.watchers.set(int(revocations.watchers()));

@@ -1,8 +1,12 @@
 //! States, set when somebody asks.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
+use tokio::time::Instant;
 
 use super::{
     label::{Gauges as Labelled, label},
@@ -47,6 +51,8 @@ pub struct Gauges {
     keys: IntGaugeVec,
     keys_unusable: IntGauge,
     next_rotation: Gauge,
+    /// The seconds until then, and the moment at which that was found out.
+    rotation_due: Mutex<Option<(f64, Instant)>>,
     /// Passwords that wait for a hashing thread.
     pub hash_queue: IntGauge,
     /// Connections of the pool.
@@ -109,6 +115,7 @@ impl Gauges {
                 "countersign_key_rotation_due_seconds",
                 "Time until the key that signs access tokens is due to be replaced; below 0 when that is late.",
             )?,
+            rotation_due: Mutex::default(),
             hash_queue: number("countersign_password_hash_queue", "Passwords that wait for a hashing thread.")?,
             pool: Labelled::new(registry, "countersign_database_connections", "Connections of the pool, by state.")?,
             replicas: Labelled::new(
@@ -152,7 +159,15 @@ impl Gauges {
 
     /// Sets the time until the signing key is due to be replaced, in seconds; negative when that is late.
     pub fn set_next_rotation(&self, seconds: f64) {
+        *self.rotation_due.lock().unwrap_or_else(PoisonError::into_inner) = Some((seconds, Instant::now()));
         self.next_rotation.set(seconds);
+    }
+
+    /// Moves the time until then on, also while nobody can look at the keys.
+    pub fn move_next_rotation(&self) {
+        if let Some((seconds, at)) = *self.rotation_due.lock().unwrap_or_else(PoisonError::into_inner) {
+            self.next_rotation.set(seconds - at.elapsed().as_secs_f64());
+        }
     }
 }
 

@@ -205,7 +205,10 @@ impl RevocationLog {
             ConfirmationState::From(pending) => {
                 let begun = Instant::now();
                 let confirmation = self.confirmations.confirm(pending, wait).await;
-                self.metrics.waited(begun.elapsed(), confirmation.confirmed);
+                // Who does not wait says nothing of how long it takes.
+                if confirmation.confirmed || !wait.is_zero() {
+                    self.metrics.waited(begun.elapsed(), confirmation.confirmed);
+                }
                 confirmation
             }
             ConfirmationState::Nothing | ConfirmationState::Never => Confirmation::default(),
