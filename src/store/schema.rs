@@ -7,8 +7,8 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{
-    Store,
     error::{code, migration_failed, out_of_time},
+    pool::Store,
     setup::Setup,
 };
 use crate::error::Error;
@@ -22,9 +22,9 @@ const UNDEFINED_TABLE: &str = "42P01";
 pub struct Migrations {
     /// Number of those that the database lacks.
     pub missing: usize,
-    /// Those that only the database has: of a newer version of this program.
+    /// Versions that only the database has: of a newer version of this program.
     pub newer: Vec<i64>,
-    /// Those that are others in the database than here.
+    /// Versions that stand for another migration in the database than here.
     pub changed: Vec<i64>,
 }
 

@@ -46,7 +46,7 @@ fn admin_token(path: &Path) -> Result<(), Error> {
     ServiceTokenHash::from_file_content(&read_file(ADMIN_TOKEN, path)?).map(drop)
 }
 
-/// What is wrong with the permissions of a file.
+/// The fault of a file's permissions; None if all is well.
 fn one(setting: &str, path: &Path) -> Option<Finding> {
     let owners = fs::metadata(path).map(|file| (file.mode(), file.uid()));
     let (what, place) = (judge(owners, geteuid().as_raw())?, path.display());

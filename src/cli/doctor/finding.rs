@@ -25,7 +25,7 @@ pub(super) enum Severity {
 pub(super) struct Finding {
     /// The name of the check: its group and what it looks at.
     pub check: &'static str,
-    /// How bad it is.
+    /// The severity of what was found.
     pub severity: Severity,
     /// Description of what was found.
     pub what: String,
