@@ -673,6 +673,7 @@ const PROSE: [&str; 14] = [
     "SECURITY.md",
     "docs/callers.md",
     "docs/command-line.md",
+    "docs/doctor.md",
     "docs/measuring.md",
     "docs/network.md",
     "docs/operating.md",

@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod descriptors;
 mod dev;
+mod doctor;
 mod hash;
 mod healthcheck;
 mod help;
@@ -46,7 +47,7 @@ pub use self::{
     user::read_line,
 };
 use crate::{
-    config::{LogSettings, command, given, parse},
+    config::{LogSettings, command, given, parse, variables},
     error::Error,
     store::Unreached,
     telemetry,
@@ -87,6 +88,8 @@ enum Command {
     Hash(hash::Hash),
     /// Check the settings of serve, and print them
     Config(config::Config),
+    /// Check that a deployment is sound: exit code 0 if so, 1 for warnings, 2 for errors
+    Doctor(Box<doctor::Doctor>),
     /// Write the descriptors of the services, for tools without reflection
     Descriptors(descriptors::Descriptors),
     /// Ask a running server whether it serves: exit code 0 or 1
@@ -100,6 +103,7 @@ enum Command {
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     let cli: Cli = parse(help::dress);
+    let mut verdict = ExitCode::SUCCESS;
     let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
         Command::Dev(command) => command.run(),
         Command::Serve(command) => block_on(command.run()),
@@ -112,12 +116,16 @@ pub fn main() -> ExitCode {
         Command::Mesh(command) => block_on(command.run()),
         Command::Hash(command) => block_on(command.run()),
         Command::Config(command) => block_on(command.run(&given::<Cli>())),
+        Command::Doctor(command) => block_on(async {
+            verdict = command.run(&variables::<Cli>()).await?;
+            Ok(())
+        }),
         Command::Descriptors(command) => command.run(),
         Command::Healthcheck(command) => block_on(command.run()),
         Command::Completions(wanted) => wanted.run(command::<Cli>()),
         Command::Man(manual) => manual.run(command::<Cli>()),
     });
-    exit("countersign", result)
+    if result.is_ok() { verdict } else { exit("countersign", result) }
 }
 
 /// The exit code of a program of ours, which says on standard error why it failed.

@@ -37,20 +37,20 @@ const LAME_DUCK: Duration = Duration::from_secs(5);
 /// Pause between two tries to reach the database at the start.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(super) struct Serve {
     #[command(flatten)]
-    database: DatabaseSettings,
+    pub(super) database: DatabaseSettings,
     #[command(flatten)]
-    master_keys: MasterKeySettings,
+    pub(super) master_keys: MasterKeySettings,
     #[command(flatten)]
-    listen: ListenSettings,
+    pub(super) listen: ListenSettings,
     #[command(flatten)]
-    tls: TlsSettings,
+    pub(super) tls: TlsSettings,
     #[command(flatten)]
-    server: ServerSettings,
+    pub(super) server: ServerSettings,
     #[command(flatten)]
-    policy: PolicySettings,
+    pub(super) policy: PolicySettings,
 }
 
 /// The settings and the files that they name, checked.

@@ -49,6 +49,20 @@ fn without_empty(command: Command) -> Command {
     command.mut_subcommands(without_empty)
 }
 
+/// The variables of all settings, of whatever command.
+pub fn variables<P: Parser>() -> Vec<String> {
+    let mut found = Vec::new();
+    collect(&command::<P>(), &mut found);
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+fn collect(command: &Command, found: &mut Vec<String>) {
+    found.extend(command.get_arguments().filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned())));
+    command.get_subcommands().for_each(|below| collect(below, found));
+}
+
 /// A setting as it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {

@@ -30,7 +30,7 @@ pub use self::{
     audit::AuditSettings,
     authz::AuthzSettings,
     database::{DatabasePlace, DatabaseSettings},
-    environment::{Given, Source, command, given, parse},
+    environment::{Given, Source, command, given, parse, variables},
     file::{read_file, read_secret_file, warn_if_open},
     keys::{KeySettings, MasterKeySettings},
     log::{LogFormat, LogSettings},

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::error::Error;
 
+/// Distance of a server's wall clock from the database's up to which nothing is said.
+pub const CLOCK_DISTANCE: Duration = Duration::from_secs(5);
+
 /// Choices of access tokens: what they say, and how they are read.
 #[derive(Clone, Debug)]
 pub struct TokenPolicy {

@@ -3,6 +3,7 @@
 mod accept;
 mod connect;
 mod connection;
+mod expiry;
 mod http_client;
 mod listener;
 mod peer;
@@ -15,6 +16,7 @@ mod uri_names;
 pub use self::{
     accept::{Port, serve},
     connect::{Security, connect},
+    expiry::first_expiry,
     http_client::HttpClient,
     listener::Listener,
     peer::{CertificateNames, Peer},

@@ -7,6 +7,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::{
     auth::Auth,
+    domain::policy::CLOCK_DISTANCE,
     grpc::Health,
     metrics::SAMPLE_EVERY,
     store::replication::{self, Replication, Seen},
@@ -23,8 +24,6 @@ const CLEAN_PAUSE: Duration = Duration::from_secs(30);
 const SAMPLE_PAUSE: Duration = Duration::from_secs(600);
 /// Time between two looks at the kinds of password hashes before the first that works: nobody can log in till then.
 const SAMPLE_RETRY: Duration = Duration::from_secs(2);
-/// Distance of the two clocks up to which nothing is logged.
-const CLOCK_DISTANCE: Duration = Duration::from_secs(5);
 
 /// Starts all background tasks.
 pub(super) fn start(auth: &Arc<Auth>) -> JoinSet<()> {

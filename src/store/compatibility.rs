@@ -5,26 +5,31 @@ use sqlx::query_as;
 use super::Store;
 use crate::error::Error;
 
-/// Major versions.
-const OLDEST: u32 = 12;
-const NEWEST: u32 = 18;
+/// The oldest major version that is supported.
+pub const OLDEST: u32 = 12;
+/// The newest major version that is tested.
+pub const NEWEST: u32 = 18;
 
 /// Support of a server's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Support {
+pub enum Support {
+    /// A version on which the tests run.
     Tested,
     /// A version that will do, as far as is known.
     Newer {
+        /// The major version.
         major: u32,
     },
+    /// A version that is not supported.
     TooOld {
+        /// The major version.
         major: u32,
     },
 }
 
 impl Support {
     /// Support of `server_version_num`, such as 150014.
-    fn of(version: u32) -> Self {
+    pub fn of(version: u32) -> Self {
         match version / 10_000 {
             major if major < OLDEST => Self::TooOld { major },
             major if major > NEWEST => Self::Newer { major },
@@ -34,7 +39,7 @@ impl Support {
 }
 
 /// The encoding in which any name can be stored.
-const ENCODING: &str = "UTF8";
+pub const ENCODING: &str = "UTF8";
 
 impl Store {
     /// Refuses a server that is too old, and a database that is not in UTF-8. Warns of a server that is newer than those

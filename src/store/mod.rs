@@ -8,7 +8,7 @@
 
 mod address;
 pub mod audit;
-mod compatibility;
+pub mod compatibility;
 mod conn;
 pub mod credentials;
 pub mod decoy_secret;
@@ -16,6 +16,7 @@ mod error;
 mod health;
 mod hosts;
 pub mod identity;
+pub mod inspection;
 pub mod keys;
 mod listener;
 pub mod login_throttle;
@@ -44,5 +45,6 @@ pub use self::{
     pool::{Occupancy, Store, StoreSettings},
     prepared_conn::PreparedConn,
     retry::retrying,
+    schema::Migrations,
     unreached::Unreached,
 };

@@ -7,8 +7,8 @@ use sqlx::{
 use tokio::time::timeout;
 
 use super::{
-    Store,
     error::{code, migration_failed, out_of_time},
+    pool::Store,
     setup::Setup,
 };
 use crate::error::Error;
@@ -16,6 +16,17 @@ use crate::error::Error;
 static MIGRATIONS: Migrator = sqlx::migrate!();
 
 const UNDEFINED_TABLE: &str = "42P01";
+
+/// The migrations of a database beside those of this program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Migrations {
+    /// Number of those that the database lacks.
+    pub missing: usize,
+    /// Versions that only the database has: of a newer version of this program.
+    pub newer: Vec<i64>,
+    /// Versions that stand for another migration in the database than here.
+    pub changed: Vec<i64>,
+}
 
 impl Store {
     /// Applies the migrations that are missing. They may take as long as they need.
@@ -32,6 +43,14 @@ impl Store {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn missing_migrations(&self) -> Result<usize, Error> {
+        Ok(self.migrations().await?.missing)
+    }
+
+    /// Compares the migrations of the database with ours.
+    ///
+    /// # Errors
+    /// [`Error::DatabaseUnavailable`].
+    pub async fn migrations(&self) -> Result<Migrations, Error> {
         let mut connection = self.connect_bare().await?;
         let listing = connection.list_applied_migrations("_sqlx_migrations");
         let applied = match timeout(self.deadline, listing).await.map_err(out_of_time)? {
@@ -39,7 +58,16 @@ impl Store {
             listed => listed.map_err(migration_failed)?,
         };
         let missing = |version: i64| !applied.iter().any(|done| done.version == version);
-        Ok(MIGRATIONS.iter().filter(|m| missing(m.version)).count())
+        let mut found =
+            Migrations { missing: MIGRATIONS.iter().filter(|m| missing(m.version)).count(), ..Migrations::default() };
+        for done in &applied {
+            match MIGRATIONS.iter().find(|m| m.version == done.version) {
+                None => found.newer.push(done.version),
+                Some(ours) if ours.checksum != done.checksum => found.changed.push(done.version),
+                Some(_) => {}
+            }
+        }
+        Ok(found)
     }
 
     /// A connection without the server's deadlines, for migrations and what else takes long.

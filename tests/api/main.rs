@@ -24,6 +24,7 @@ mod connections;
 mod decoys;
 mod dev;
 mod discovery;
+mod doctor;
 mod dropped;
 mod envoy;
 mod failover;

@@ -3,6 +3,7 @@
 
 mod change;
 mod decoys;
+mod inspect;
 mod kill;
 mod known;
 mod peppers;
@@ -16,6 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use countersign_token::key_set::{KeySet, KeyState};
 
+pub use self::inspect::{Inspected, inspect};
 use self::{
     known::{Known, is_over, is_same, unite},
     service_clock::ServiceClock,

@@ -66,6 +66,14 @@ impl Vault {
         self.0.open(&stored.sealed_key, &context(&stored.key, &stored.algorithm))
     }
 
+    /// The master key that has sealed a key.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] when it does not open.
+    pub(super) fn sealed_by(&self, stored: &StoredKey) -> Result<SealedBy, Error> {
+        Ok(self.open(stored)?.1)
+    }
+
     /// The key sealed by the first master key; None when it is already.
     ///
     /// # Errors
