@@ -356,7 +356,7 @@ def rotation():
     case("a key that was killed", *FRESH, verify(1, TOKEN, "OK"), hear(2, keys(LATER)), verify(2, TOKEN, FORGED), verify(2, later, "OK"))
     strange = [{"kty": "OKP", "crv": "X25519", "kid": "x", "x": "AA"}, {"kty": "oct", "kid": "o", "k": "AA", "alg": "HS256"},
                {"kty": "new"}, {**ED.jwk(), "kid": None}, {**RS.jwk(), "kid": "no-alg", "alg": None},
-               {"kty": "AKP", "alg": "ML-DSA-44", "kid": "new", "pub": "AA"}]  # fmt: skip
+               {"kty": "AKP", "alg": "ML-DSA-44", "kid": "new", "pub": "AA"}, {"kty": "new", "kid": "ed"}]  # fmt: skip
     case("keys of other kinds hide none, and their tokens are no forgeries", call(), hear(0, keys(ED, more=strange)), hear(0, snapshot()),
          hear(0, heartbeat(0, EPOCH)), verify(1, TOKEN, "OK"),
          *(verify(1, RS.token(header={"kid": kid}), "UNAVAILABLE") for kid in ("no-alg", "new", "x", "o")),

@@ -57,9 +57,9 @@ impl Auth {
     /// [`Error::LoginThrottled`], [`Error::Overloaded`], [`Error::DatabaseUnavailable`], [`Error::RevocationsStale`],
     /// [`Error::ClockWrong`].
     pub async fn login(&self, request: LoginRequest) -> Result<LoggedIn, Error> {
+        let counted = self.base.metrics.outcomes.login();
         let answer = self.open_by_password(request).await;
-        let result = answer.as_ref().err().map_or(metrics::Login::Ok, metrics::Login::failed);
-        self.base.metrics.outcomes.logins.count(result);
+        counted.end(answer.as_ref().err().map_or(metrics::Login::Ok, metrics::Login::failed));
         answer
     }
 

@@ -67,6 +67,7 @@ pub struct Auth {
     /// Choices of access tokens: what they say, and how they are read.
     pub token_policy: TokenPolicy,
     batches: BatchTurns,
+    overview: overview::Latest,
 }
 
 impl Accounts {
@@ -87,7 +88,17 @@ impl Auth {
         let verifier = Arc::new(Verifier::new(settings, Arc::clone(base.log.revocations().state())));
         let hasher = Arc::clone(passwords.hasher());
         let keys = Arc::new(Keys::new(master, keys, Arc::clone(&verifier), hasher, base.clone()));
-        Self { base, keys, verifier, passwords, sessions, users, token_policy: tokens, batches: BatchTurns::new() }
+        Self {
+            base,
+            keys,
+            verifier,
+            passwords,
+            sessions,
+            users,
+            token_policy: tokens,
+            batches: BatchTurns::new(),
+            overview: overview::Latest::default(),
+        }
     }
 
     /// The revocations that this replica knows.

@@ -2,7 +2,7 @@
 
 use super::Auth;
 use crate::{
-    domain::replica::SeenReplica,
+    domain::{replica::SeenReplica, rpc::Rpc},
     error::Error,
     metrics::{PoolState, Recent, ReplicaState},
     store::Occupancy,
@@ -30,9 +30,11 @@ impl Auth {
         gauges.move_next_rotation();
         gauges.set_clock_distance(revocations.clock_distance());
         gauges.revocations.set(int(revocations.state().entries()));
-        gauges.watchers.set(int(revocations.watchers()));
+        let streams = [Rpc::WatchRevocations, Rpc::DeltaExtensionConfigs, Rpc::DeltaAggregatedResources];
+        let watchers: u64 = streams.into_iter().map(|rpc| self.base.metrics.calls.under_way(rpc)).sum();
+        gauges.watchers.set(i64::try_from(watchers).unwrap_or(i64::MAX));
         gauges.remembered.set(int(self.verifier.remembered()));
-        gauges.set_tokens_read(self.verifier.reads());
+        gauges.set_signatures(self.verifier.signatures());
         gauges.hash_queue.set(int(self.passwords.hasher().waiting()));
         gauges.audit_backlog.set(int(self.base.audit.unwritten()));
         let Occupancy { used, idle, most } = self.base.store.occupancy();

@@ -1,20 +1,25 @@
 //! An overview for people who look at a server: the keys, and the newest events.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use super::{Auth, keys};
 use crate::{
     audit::newest,
     domain::key::Key,
-    store::{audit::StoredEvent, keys::StoredKey},
+    store::{Store, audit::StoredEvent, keys::StoredKey},
 };
 
 /// Time that the overview waits for the database.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Time for which an overview is shown.
+const KEPT: Duration = Duration::from_secs(2);
 /// Events that it has.
 const EVENTS: u32 = 25;
 
@@ -44,18 +49,34 @@ pub struct ShownEvent {
     pub client_ip: String,
 }
 
+/// The overview that was read last, and when.
+pub(super) type Latest = Mutex<Option<(Instant, Arc<Overview>)>>;
+
 impl Auth {
-    /// An overview as of now.
-    pub async fn overview(&self) -> Overview {
-        let store = &self.base.store;
-        let keys = timeout(PATIENCE, keys::stored(store));
-        let events = timeout(PATIENCE, newest(store, None, Uuid::nil(), EVENTS));
-        let (keys, events) = tokio::join!(keys, events);
-        let listed = |StoredKey { key, algorithm, .. }| (key, algorithm);
-        Overview {
-            keys: keys.ok().and_then(Result::ok).map(|stored| stored.keys.into_iter().map(listed).collect()),
-            events: events.ok().and_then(Result::ok).map(|events| events.into_iter().rev().map(shown).collect()),
+    /// An overview as of a moment ago. However many ask, one reads.
+    pub async fn overview(&self) -> Arc<Overview> {
+        let mut latest = self.overview.lock().await;
+        if let Some((_, overview)) = latest.as_ref().filter(|(at, _)| at.elapsed() < KEPT) {
+            return Arc::clone(overview);
         }
+        let overview = Arc::new(read(&self.base.store).await);
+        *latest = Some((Instant::now(), Arc::clone(&overview)));
+        overview
+    }
+}
+
+/// Reads in tasks of their own: a statement that is given up here is not cut short.
+async fn read(store: &Store) -> Overview {
+    let (of_keys, of_events) = (store.clone(), store.clone());
+    let keys = tokio::spawn(async move { keys::stored(&of_keys).await });
+    let events = tokio::spawn(async move { newest(&of_events, None, Uuid::nil(), EVENTS).await });
+    let (keys, events) = tokio::join!(timeout(PATIENCE, keys), timeout(PATIENCE, events));
+    let keys = keys.ok().and_then(Result::ok).and_then(Result::ok);
+    let events = events.ok().and_then(Result::ok).and_then(Result::ok);
+    let listed = |StoredKey { key, algorithm, .. }| (key, algorithm);
+    Overview {
+        keys: keys.map(|stored| stored.keys.into_iter().map(listed).collect()),
+        events: events.map(|events| events.into_iter().rev().map(shown).collect()),
     }
 }
 

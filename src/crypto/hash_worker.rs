@@ -43,11 +43,12 @@ impl Worker {
         }
         while let Some(job) = self.next() {
             self.load.taken();
+            self.load.waited(job.queued_at.elapsed());
             // Nobody waits for the answer any more, or not for as long as it takes: do not burn CPU on it.
             if job.is_abandoned() {
+                self.load.shed();
                 continue;
             }
-            self.load.waited(job.queued_at.elapsed());
             if job.until.is_some_and(|until| until < Instant::now()) {
                 self.load.shed();
                 job.refuse(self.load.time());

@@ -45,7 +45,7 @@ pub enum Class {
 }
 
 /// Level at which an error is logged: callers' mistakes are for the caller, the others for an operator to look at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Level {
     Error,
     Warn,

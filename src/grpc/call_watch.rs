@@ -13,6 +13,7 @@ use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Code, Status, body::Body};
 
+use super::status::REASON;
 use crate::{
     domain::rpc::Rpc,
     edge::{CalledBy, Failures},
@@ -101,17 +102,20 @@ impl HttpBody for WatchedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        let code = match &frame {
-            Poll::Ready(Some(Ok(frame))) => frame
-                .trailers_ref()
-                .map(|trailers| Status::from_header_map(trailers).map_or(Code::Unknown, |status| status.code())),
-            Poll::Ready(Some(Err(status))) => Some(status.code()),
-            Poll::Ready(None) => Some(Code::Unknown),
+        let status = match &frame {
+            Poll::Ready(Some(Ok(frame))) => frame.trailers_ref().map(Status::from_header_map),
+            Poll::Ready(Some(Err(status))) => Some(Some(status.clone())),
+            Poll::Ready(None) => Some(None),
             Poll::Pending => None,
         };
-        if let Some(code) = code
-            && let Some((watched, _)) = self.watched.take()
+        if let Some(status) = status
+            && let Some((watched, by)) = self.watched.take()
         {
+            let code = status.as_ref().map_or(Code::Unknown, Status::code);
+            if let Some(status) = status.filter(|status| status.code() != Code::Ok) {
+                let reason = status.metadata().get(REASON).and_then(|reason| reason.to_str().ok());
+                watched.failures.log_stream_end(watched.name, &by, reason.unwrap_or_default());
+            }
             watched.end(code);
         }
         frame

@@ -40,30 +40,26 @@ pub(super) async fn import(
     mut messages: Streaming<v1::ImportUsersRequest>,
     mut drain: watch::Receiver<bool>,
 ) -> Result<v1::ImportUsersResponse, Status> {
-    let caller = caller.map_err(refused)?;
+    let caller = caller.map_err(status)?;
     let mut report = Report::default();
     let mut under_way = None;
     loop {
         let message = tokio::select! {
             message = messages.message() => message?,
-            Ok(_) = drain.wait_for(|drain| *drain) => return Err(refused(Error::ShuttingDown)),
+            Ok(_) = drain.wait_for(|drain| *drain) => return Err(status(Error::ShuttingDown)),
         };
         let Some(message) = message else {
             return Ok(report.answer());
         };
-        let (mode, rows) = decode::imported(message).map_err(refused)?;
-        rows.iter().try_for_each(|row| caller.may_give(&row.roles)).map_err(refused)?;
+        let (mode, rows) = decode::imported(message).map_err(status)?;
+        rows.iter().try_for_each(|row| caller.may_give(&row.roles)).map_err(status)?;
         let (import, mode_so_far) = under_way.take().unwrap_or_else(|| (Import::new(mode), mode));
         if mode == ImportMode::DryRun && mode_so_far == ImportMode::Write {
-            return Err(refused(Error::invalid("dry_run", "in the first message")));
+            return Err(status(Error::invalid("dry_run", "in the first message")));
         }
-        let import = report.add(&auth, import, rows).await.map_err(refused)?;
+        let import = report.add(&auth, import, rows).await.map_err(status)?;
         under_way = Some((import, mode_so_far));
     }
-}
-
-fn refused(error: Error) -> Status {
-    status(error)
 }
 
 impl Report {

@@ -31,6 +31,7 @@ const CODES: [&str; 17] = [
 ];
 const CANCELED: usize = 1;
 const UNKNOWN: usize = 2;
+const INTERNAL: usize = 13;
 
 /// RPCs that are not of the contract. The last is for all that nobody has.
 const OTHERS: [(&str, RpcKind); 5] = [
@@ -112,6 +113,18 @@ impl Calls {
     }
 }
 
+impl Calls {
+    /// The number of calls of an RPC that have begun and not ended.
+    pub fn under_way(&self, rpc: Rpc) -> u64 {
+        let Some(Method { started, handled, .. }) = self.0.methods.get(rpc as usize) else {
+            return 0;
+        };
+        // Those that have ended first: one that begins meanwhile is no loss.
+        let ended: u64 = handled.iter().filter_map(OnceLock::get).map(IntCounter::get).sum();
+        started.get().saturating_sub(ended)
+    }
+}
+
 impl Call {
     /// True if its answer goes on after it has begun.
     pub fn streams(&self) -> bool {
@@ -141,7 +154,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.ended {
-            self.record(CANCELED);
+            self.record(if std::thread::panicking() { INTERNAL } else { CANCELED });
         }
     }
 }

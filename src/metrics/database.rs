@@ -18,6 +18,8 @@ label! {
         Conflict = "conflict",
         /// The database did not answer, not in time, or said that it cannot.
         Unavailable = "unavailable",
+        /// Nobody waited any longer.
+        Cancelled = "cancelled",
         /// A defect.
         Internal = "internal",
     }
@@ -48,7 +50,7 @@ impl Database {
             exhausted: counter(
                 registry,
                 "countersign_database_acquire_failures_total",
-                "Requests that got no connection of the pool in time.",
+                "Requests that got no connection of the pool: not in time, or not before their callers left.",
             )?,
         })
     }

@@ -44,8 +44,9 @@ pub struct Gauges {
     pub revocations: IntGauge,
     /// Verified tokens that are remembered.
     pub remembered: IntGauge,
-    /// Tokens whose text was read and whose signature was checked, because they were not remembered. Set, not counted.
-    tokens_read: IntCounter,
+    /// Signatures that were verified. Set, not counted.
+    signatures: IntCounter,
+    turn: Mutex<()>,
     /// Clients and proxies that follow revocations.
     pub watchers: IntGauge,
     keys: IntGaugeVec,
@@ -100,10 +101,10 @@ impl Gauges {
             )?,
             revocations: number("countersign_revocation_index_entries", "Entries of the index of revocations.")?,
             remembered: number("countersign_verified_tokens", "Verified tokens that are remembered.")?,
-            tokens_read: counter(
+            signatures: counter(
                 registry,
                 "countersign_verification_signatures_total",
-                "Access tokens that were not remembered: they were read, and their signature was checked.",
+                "Signatures of access tokens that were verified, because the tokens were not remembered.",
             )?,
             watchers: number("countersign_watchers", "Streams of clients and proxies that follow revocations.")?,
             keys,
@@ -115,6 +116,7 @@ impl Gauges {
                 "countersign_key_rotation_due_seconds",
                 "Time until the key that signs access tokens is due to be replaced; below 0 when that is late.",
             )?,
+            turn: Mutex::default(),
             rotation_due: Mutex::default(),
             hash_queue: number("countersign_password_hash_queue", "Passwords that wait for a hashing thread.")?,
             pool: Labelled::new(registry, "countersign_database_connections", "Connections of the pool, by state.")?,
@@ -139,9 +141,11 @@ impl Gauges {
         self.clock_distance.set(distance.as_secs_f64());
     }
 
-    /// Sets how many tokens were read since the start.
-    pub fn set_tokens_read(&self, number: u64) {
-        self.tokens_read.inc_by(number.saturating_sub(self.tokens_read.get()));
+    /// Sets how many signatures were verified since the start.
+    pub fn set_signatures(&self, number: u64) {
+        // One at a time, or two who look would both count what is new.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.signatures.inc_by(number.saturating_sub(self.signatures.get()));
     }
 
     /// Sets the keys that are known, and how many of them cannot be used.

@@ -30,7 +30,7 @@ impl Hashing {
             shed: counter(
                 registry,
                 "countersign_password_hash_shed_total",
-                "Passwords that were not looked at, because the queue is too long for their callers' deadlines.",
+                "Passwords that were not looked at: the queue is too long for their callers' deadlines, or these had left.",
             )?,
         })
     }

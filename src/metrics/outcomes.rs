@@ -21,8 +21,10 @@ label! {
         SessionLimit = "session_limit",
         /// The database, the keys or the clock cannot be relied on.
         Unavailable = "unavailable",
-        /// The request was not as it has to be.
+        /// The audience is not one that there is.
         Invalid = "invalid",
+        /// Nobody waited for the answer any longer.
+        Cancelled = "cancelled",
         /// A defect.
         Internal = "internal",
     }
@@ -86,6 +88,26 @@ label! {
     }
 }
 
+/// A Login that is counted when it ends, also if it is dropped in the middle.
+#[derive(Debug)]
+pub struct CountedLogin<'m> {
+    logins: &'m Counters<Login>,
+    result: Login,
+}
+
+impl CountedLogin<'_> {
+    /// Ends it with this result.
+    pub fn end(mut self, result: Login) {
+        self.result = result;
+    }
+}
+
+impl Drop for CountedLogin<'_> {
+    fn drop(&mut self) {
+        self.logins.count(self.result);
+    }
+}
+
 /// Counts of outcomes.
 #[derive(Debug)]
 pub struct Outcomes {
@@ -115,6 +137,13 @@ impl Outcomes {
                 "Requests that proxies asked about, by the answer.",
             )?,
         })
+    }
+}
+
+impl Outcomes {
+    /// Counts a Login that begins when it ends.
+    pub fn login(&self) -> CountedLogin<'_> {
+        CountedLogin { logins: &self.logins, result: Login::Cancelled }
     }
 }
 

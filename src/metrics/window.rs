@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ pub const SAMPLE_EVERY: Duration = Duration::from_secs(5);
 
 /// Samples of the last minute.
 #[derive(Debug, Default)]
-pub(super) struct Window(Mutex<VecDeque<Sample>>);
+pub(super) struct Window(Mutex<VecDeque<Arc<Sample>>>);
 
 #[derive(Clone, Debug)]
 struct Sample {
@@ -27,7 +27,9 @@ struct Sample {
 /// The metrics as they are now, and as they were up to a minute ago.
 #[derive(Clone, Debug)]
 pub struct Recent {
-    before: Option<Sample>,
+    before: Option<Arc<Sample>>,
+    /// The sample of five to ten seconds ago.
+    lately: Option<Arc<Sample>>,
     now: Sample,
 }
 
@@ -35,7 +37,7 @@ impl Window {
     /// Keeps a sample.
     pub(super) fn push(&self, at: Instant, families: Vec<MetricFamily>) {
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        samples.push_back(Sample { at, families });
+        samples.push_back(Arc::new(Sample { at, families }));
         if samples.len() > KEPT {
             samples.pop_front();
         }
@@ -43,8 +45,9 @@ impl Window {
 
     /// The metrics as they are now, beside those of the oldest sample.
     pub(super) fn until(&self, at: Instant, families: Vec<MetricFamily>) -> Recent {
-        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).front().cloned();
-        Recent { before, now: Sample { at, families } }
+        let samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, lately) = (samples.front().cloned(), samples.iter().rev().nth(1).cloned());
+        Recent { before, lately, now: Sample { at, families } }
     }
 }
 
@@ -96,7 +99,16 @@ impl Recent {
 
     /// The growth in the time that is looked back on.
     pub fn growth(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let before = self.before.as_ref().map_or(0.0, |before| before.sum(name, labels));
+        self.growth_since(self.before.as_deref(), name, labels)
+    }
+
+    /// The growth in the last five to ten seconds.
+    pub fn growth_lately(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        self.growth_since(self.lately.as_deref().or(self.before.as_deref()), name, labels)
+    }
+
+    fn growth_since(&self, sample: Option<&Sample>, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let before = sample.map_or(0.0, |sample| sample.sum(name, labels));
         (self.now.sum(name, labels) - before).max(0.0)
     }
 
@@ -106,7 +118,8 @@ impl Recent {
         if time.is_zero() { 0.0 } else { self.growth(name, labels) / time.as_secs_f64() }
     }
 
-    /// The time that a share `q` of what was observed lately took at most, by the bounds of the buckets; None if nothing was.
+    /// The time that a share `q` of what was observed lately took at most, by the bounds of the buckets, and [`Duration::MAX`] beyond
+    /// the last; None if nothing was observed.
     pub fn quantile(&self, name: &str, labels: &[(&str, &str)], q: f64) -> Option<Duration> {
         let before = self.before.as_ref().map(|before| before.buckets(name, labels)).unwrap_or_default();
         let mut grown = self.now.buckets(name, labels);
@@ -114,8 +127,8 @@ impl Recent {
             *count -= former;
         }
         let all = self.growth(name, labels);
-        let reached = grown.into_iter().find(|(_, count)| all > 0.0 && *count >= q * all);
-        reached.map(|(bound, _)| Duration::from_secs_f64(bound))
+        let reached = grown.into_iter().find(|(_, count)| *count >= q * all);
+        (all > 0.0).then(|| reached.map_or(Duration::MAX, |(bound, _)| Duration::from_secs_f64(bound)))
     }
 
     /// The values that a label has in the series of a metric, those first that have grown most.
@@ -163,6 +176,9 @@ mod tests {
         assert_eq!(recent.quantile("seconds", &[], 0.5), Some(Duration::from_millis(100)));
         assert_eq!(recent.quantile("seconds", &[], 0.99), Some(Duration::from_secs(1)));
         assert_eq!(recent.quantile("seconds", &[("method", "B")], 0.5), None);
+        histogram.with_label_values(&["C"]).observe(100.0);
+        let recent = window.until(begun + Duration::from_secs(10), registry.gather());
+        assert_eq!(recent.quantile("seconds", &[("method", "C")], 0.5), Some(Duration::MAX));
         assert_eq!(recent.label_values("calls", "method"), ["B", "A"]);
     }
 

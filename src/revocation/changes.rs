@@ -2,6 +2,7 @@
 
 use countersign_token::revocation::Revocation;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use super::confirm::Pending;
 use crate::domain::{audit::Event, revocation::Reason};
@@ -40,10 +41,10 @@ pub struct Revoked {
 pub(super) enum ConfirmationState {
     /// Nothing was asked to end: there is nothing to hear, and nothing to confirm.
     Nothing,
-    /// Known when the others have applied this.
-    From(Pending),
-    /// The list of replicas could not be read.
-    Never,
+    /// Known when the others have applied this, which was committed then.
+    From(Pending, Instant),
+    /// The list of replicas could not be read since then.
+    Never(Instant),
 }
 
 impl Changes {

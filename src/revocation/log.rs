@@ -48,6 +48,8 @@ use crate::{
 
 const CLEAN_AFTER: Duration = Duration::from_secs(60);
 const CLEAN_BATCH: i64 = 1000;
+/// A wait for confirmation that should be enough.
+const PATIENT: Duration = Duration::from_secs(1);
 /// The time for which what names an unknown key waits until this replica has certainly heard of its key.
 const HEARS_WITHIN: Duration = Duration::from_secs(2);
 /// Heartbeats that unknown keys bring about: so many at once, and one more as often as the follower heartbeats by itself.
@@ -181,6 +183,7 @@ impl RevocationLog {
                 _ => self.announcements.wake_others(),
             };
         }
+        let since = Instant::now();
         // After the commit: a replica that is not on the list by now reads the log after it.
         let read = self.confirmations.observe_commit(conn, newest).await;
         if announces && !told {
@@ -193,26 +196,24 @@ impl RevocationLog {
             self.wake.notify_one();
         }
         let (within, confirmation) = match read {
-            Ok(pending) => (pending.everywhere_within, ConfirmationState::From(pending)),
-            Err(_) => (everywhere_within(MAX_STALENESS), ConfirmationState::Never),
+            Ok(pending) => (pending.everywhere_within, ConfirmationState::From(pending, since)),
+            Err(_) => (everywhere_within(MAX_STALENESS), ConfirmationState::Never(since)),
         };
         Committed { everywhere_by: Some(saturating_add(self.clock.now(), within)), confirmation }
     }
 
     /// Waits until no replica accepts the tokens any more, for `wait` at the latest (promise P1); says if that is so.
     pub async fn confirm(&self, committed: &Committed, wait: Duration) -> Confirmation {
-        match &committed.confirmation {
-            ConfirmationState::From(pending) => {
-                let begun = Instant::now();
-                let confirmation = self.confirmations.confirm(pending, wait).await;
-                // Who does not wait says nothing of how long it takes.
-                if confirmation.confirmed || !wait.is_zero() {
-                    self.metrics.waited(begun.elapsed(), confirmation.confirmed);
-                }
-                confirmation
-            }
-            ConfirmationState::Nothing | ConfirmationState::Never => Confirmation::default(),
+        let (confirmation, since) = match &committed.confirmation {
+            ConfirmationState::Nothing => return Confirmation::default(),
+            ConfirmationState::From(pending, since) => (self.confirmations.confirm(pending, wait).await, since),
+            ConfirmationState::Never(since) => (Confirmation::default(), since),
+        };
+        // Who hardly waits says nothing of how long it takes.
+        if confirmation.confirmed || wait >= PATIENT {
+            self.metrics.waited(since.elapsed(), confirmation.confirmed);
         }
+        confirmation
     }
 
     /// The replicas, this one too, as their list was read last.

@@ -109,14 +109,9 @@ impl Revocations {
         self.published.subscribe()
     }
 
-    /// The number of those who follow what is read here, and of those who wait for it at this moment.
-    pub fn watchers(&self) -> usize {
-        self.published.receiver_count()
-    }
-
     /// True while somebody waits for what the follower reads.
     fn is_watched(&self) -> bool {
-        self.watchers() > 0
+        self.published.receiver_count() > 0
     }
 
     /// Tells the watchers what the follower has read.

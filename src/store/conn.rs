@@ -9,11 +9,7 @@ use sqlx::{
     postgres::{PgArguments, PgRow},
     query::{Query, QueryAs},
 };
-use tokio::{
-    runtime::Handle,
-    sync::OwnedSemaphorePermit,
-    time::{Instant, timeout},
-};
+use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     error::{Failure, Verdict, out_of_time},
@@ -161,16 +157,13 @@ impl Conn {
     ) -> Result<T, Error> {
         let before = std::mem::replace(&mut self.state, State::Unknown);
         self.check_generation()?;
-        let begun = Instant::now();
+        let timed = self.terms.health.time_statement();
         let (result, warning) = notice::listening(statement(self.link.connection()?)).await;
         let result = match warning {
             Some(warning) => Err(warned(result, warning)),
             None => result,
         };
-        if let Some(metrics) = self.terms.health.metrics() {
-            let outcome = result.as_ref().err().map_or(StatementOutcome::Ok, |failure| outcome_of(&failure.error));
-            metrics.answered(outcome, begun.elapsed());
-        }
+        timed.answered(result.as_ref().err().map_or(StatementOutcome::Ok, |failure| outcome_of(&failure.error)));
         let Err(Failure { error, verdict }) = result else {
             self.check_generation()?;
             self.state = before;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Mutex, OnceLock, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::retirement::{Generation, Retirement};
-use crate::metrics::Database;
+use crate::metrics::{Database, StatementOutcome};
 
 /// A connection that was idle for longer, or since before another one failed, is tried before it is used.
 const RESTED: Duration = Duration::from_secs(1);
@@ -41,9 +41,14 @@ impl Health {
         self.metrics.get_or_init(|| metrics);
     }
 
-    /// The metrics, if what the connections do is recorded.
-    pub(super) fn metrics(&self) -> Option<&Database> {
-        self.metrics.get()
+    /// Records a statement from now to its end.
+    pub(super) fn time_statement(self: &Arc<Self>) -> Timed {
+        Timed { health: Arc::clone(self), begun: Instant::now(), what: What::Statement(StatementOutcome::Cancelled) }
+    }
+
+    /// Records a wait for a connection of the pool from now to its end.
+    pub(super) fn time_wait(self: &Arc<Self>) -> Timed {
+        Timed { health: Arc::clone(self), begun: Instant::now(), what: What::Wait { got_one: false } }
     }
 
     /// A connection has failed.
@@ -84,6 +89,42 @@ impl Health {
 
     pub(super) fn doubts(&self) -> u64 {
         self.doubts.load(Ordering::Acquire)
+    }
+}
+
+/// Something that is recorded when it ends, also if it is dropped in the middle.
+pub(super) struct Timed {
+    health: Arc<Health>,
+    begun: Instant,
+    what: What,
+}
+
+enum What {
+    Statement(StatementOutcome),
+    Wait { got_one: bool },
+}
+
+impl Timed {
+    /// Ends a statement.
+    pub(super) fn answered(mut self, outcome: StatementOutcome) {
+        self.what = What::Statement(outcome);
+    }
+
+    /// Ends a wait.
+    pub(super) fn acquired(mut self, got_one: bool) {
+        self.what = What::Wait { got_one };
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        let Some(metrics) = self.health.metrics.get() else {
+            return;
+        };
+        match self.what {
+            What::Statement(outcome) => metrics.answered(outcome, self.begun.elapsed()),
+            What::Wait { got_one } => metrics.acquired(self.begun.elapsed(), got_one),
+        }
     }
 }
 

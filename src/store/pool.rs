@@ -7,10 +7,7 @@ use sqlx::{
     postgres::{PgPool, PgPoolOptions},
 };
 use time::OffsetDateTime;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, timeout},
-};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::{
     address::{Address, Wanted},
@@ -84,11 +81,9 @@ impl Store {
     /// # Errors
     /// [`Error::DatabaseUnavailable`].
     pub async fn acquire(&self) -> Result<Conn, Error> {
-        let begun = Instant::now();
+        let timed = self.health.time_wait();
         let acquired = timeout(self.deadline, self.acquire_good()).await.map_err(out_of_time).and_then(|it| it);
-        if let Some(metrics) = self.health.metrics() {
-            metrics.acquired(begun.elapsed(), acquired.is_ok());
-        }
+        timed.acquired(acquired.is_ok());
         acquired
     }
 

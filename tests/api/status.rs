@@ -91,7 +91,10 @@ async fn a_frozen_database_is_told_and_the_page_comes_all_the_same() {
     assert!(page(&server).await.contains("All is well"));
     proxy.freeze();
     let page = page_that_says(&server, "Verify refuses").await;
-    assert!(page.contains("The database did not answer") && page.contains("Is the database reachable"), "{page}");
+    assert!(
+        page.contains("The database does not answer</strong>") && page.contains("Is the database reachable"),
+        "{page}"
+    );
     assert!(page.contains("<p>The database does not answer.</p>"), "what it would have said stands in no table");
     proxy.mend();
     page_that_says(&server, "access token").await;

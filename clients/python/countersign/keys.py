@@ -77,7 +77,13 @@ def read(jwks: str) -> dict[str, Key | None]:
     if not isinstance(listed, list):
         raise Malformed("no key set")
     named = (jwk for jwk in listed if isinstance(jwk, dict) and isinstance(jwk.get("kid"), str))
-    return {jwk["kid"]: _read_one(jwk) for jwk in named}
+    found: dict[str, Key | None] = {}
+    for jwk in named:
+        key = _read_one(jwk)
+        # A name that is there twice: what can be used is not hidden by what cannot.
+        if key is not None or jwk["kid"] not in found:
+            found[jwk["kid"]] = key
+    return found
 
 
 def _read_one(jwk: dict[str, Any]) -> Key | None:

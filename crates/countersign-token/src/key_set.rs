@@ -58,7 +58,14 @@ impl FromStr for KeySet {
             let jwk = Jwk::deserialize(key).ok();
             Some((name, jwk.and_then(|jwk| VerifyingKey::from_jwk(&jwk)).map_or(KeyState::Unusable, KeyState::Key)))
         });
-        Ok(named.collect())
+        let mut set = Self::default();
+        for (name, state) in named {
+            // A name that is there twice: what can be used is not hidden by what cannot.
+            if matches!(state, KeyState::Key(_)) || set.get(&name).is_none() {
+                set.insert(name, state);
+            }
+        }
+        Ok(set)
     }
 }
 
@@ -84,7 +91,8 @@ mod tests {
         nameless.as_object_mut().expect("object").remove("kid");
         let foreign = json!({"kty": "OKP", "crv": "X448", "kid": "foreign", "x": "AA", "alg": "EdDSA"});
         let future = json!({"kty": "lattice", "kid": "future"});
-        let set = json!({"keys": [one.jwk("one"), nameless, foreign, future, other.jwk("other"), 7], "more": 1});
+        let again = json!({"kty": "lattice", "kid": "one"});
+        let set = json!({"keys": [one.jwk("one"), nameless, foreign, future, other.jwk("other"), again, 7], "more": 1});
         let set: KeySet = set.to_string().parse().expect("a set");
         assert!(matches!(set.get("one"), Some(KeyState::Key(key)) if key.verify(b"m", &one.sign(b"m"))));
         assert!(matches!(set.get("other"), Some(KeyState::Key(key)) if key.verify(b"m", &other.sign(b"m"))));

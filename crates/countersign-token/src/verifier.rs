@@ -31,7 +31,7 @@ pub struct Verifier<K> {
     settings: Settings,
     keys: ArcSwap<Keys<K>>,
     revocations: Arc<RevocationState>,
-    reads: AtomicU64,
+    signatures: AtomicU64,
 }
 
 /// Settings of a verifier.
@@ -92,7 +92,7 @@ impl<K: Default> Verifier<K> {
     /// A verifier without keys yet.
     pub fn new(settings: Settings, revocations: Arc<RevocationState>) -> Self {
         let keys = Keys::new(KeySet::default(), settings.remembered);
-        Self { settings, keys: ArcSwap::from_pointee(keys), revocations, reads: AtomicU64::new(0) }
+        Self { settings, keys: ArcSwap::from_pointee(keys), revocations, signatures: AtomicU64::new(0) }
     }
 
     /// Verifies by these keys from now on.
@@ -193,8 +193,11 @@ impl<K: Default> Verifier<K> {
     /// # Errors
     /// [`Error::KeyUnusable`].
     fn read(&self, keys: &Keys<K>, token: &str, now: OffsetDateTime) -> Result<Verdict<K>, Error> {
-        self.reads.fetch_add(1, Ordering::Relaxed);
         let identified = access_token::open(token, &keys.set).and_then(|c| Ok(c.identify(&self.settings.issuer)?));
+        use Rejection::{KeyUnknown, Malformed, Revoked};
+        if !matches!(identified, Err(Error::Rejected(Malformed | KeyUnknown | Revoked) | Error::KeyUnusable)) {
+            self.signatures.fetch_add(1, Ordering::Relaxed);
+        }
         match identified {
             Ok(principal) => {
                 let has_expired = principal.has_expired(self.settings.leeway, unix(now));
@@ -230,9 +233,9 @@ impl<K: Default> Verifier<K> {
         self.keys.load().verified.retain(|principal| !principal.has_expired(leeway, now));
     }
 
-    /// The number of tokens that were not remembered, so that their signature had to be verified.
-    pub fn reads(&self) -> u64 {
-        self.reads.load(Ordering::Relaxed)
+    /// The number of signatures that were verified, because their tokens were not remembered.
+    pub fn signatures(&self) -> u64 {
+        self.signatures.load(Ordering::Relaxed)
     }
 
     /// The number of tokens that are remembered.

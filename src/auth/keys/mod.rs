@@ -118,9 +118,10 @@ impl Keys {
         let before = known.len();
         known.retain(|key| !is_over(key, boot));
         if known.len() < before {
-            let Opened { ring, verifying, .. } = self.open_all(&known);
+            let Opened { ring, verifying, unusable, .. } = self.open_all(&known);
             self.verifier.use_keys(verifying);
             self.ring.store(Arc::new(ring));
+            self.base.metrics.gauges.set_keys(known.iter().map(|k| &k.stored.key), unusable.len());
         }
     }
 

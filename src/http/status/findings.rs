@@ -4,9 +4,16 @@ use crate::metrics::Recent;
 
 /// Distance of the clocks that is worth a word, in seconds.
 const CLOCK_DISTANCE: f64 = 5.0;
-/// Wrong passwords for each second, and for each login that goes well, that are a flood.
-const FLOOD: f64 = 1.0;
+/// Logins that go wrong within a minute, and for each that goes well, that are a flood.
+const FLOOD: f64 = 60.0;
 const FLOOD_SHARE: f64 = 5.0;
+
+/// Metrics that grow when the database does not answer: those of statements, waits for a connection, heartbeats.
+const UNANSWERED: [(&str, &[(&str, &str)]); 3] = [
+    ("countersign_database_statement_seconds", &[("outcome", "unavailable")]),
+    ("countersign_database_acquire_failures_total", &[]),
+    ("countersign_revocation_follow_failures_total", &[]),
+];
 
 /// The weight of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,13 +65,17 @@ fn freshness(recent: &Recent) -> Option<Finding> {
 }
 
 fn database(recent: &Recent) -> Option<Finding> {
-    let failed = recent.growth("countersign_database_statement_seconds", &[("outcome", "unavailable")])
-        + recent.growth("countersign_database_acquire_failures_total", &[])
-        + recent.growth("countersign_revocation_follow_failures_total", &[]);
-    let remedy = "Look at the database: is it up, is it the primary, are its connections used up? Nobody logs in or refreshes \
-                  meanwhile; Verify goes on until the bound.";
+    let most = |growths: [f64; 3]| growths.into_iter().fold(0.0, f64::max);
+    let answered = recent.growth_lately("countersign_database_statement_seconds", &[("outcome", "ok")]);
+    if answered == 0.0 && most(UNANSWERED.map(|(name, labels)| recent.growth_lately(name, labels))) > 0.0 {
+        let remedy = "Is it up, is it the primary, are its connections used up? Nobody logs in or refreshes meanwhile; Verify goes on \
+                      until the bound.";
+        return error("The database does not answer".to_owned(), remedy);
+    }
+    let failed = most(UNANSWERED.map(|(name, labels)| recent.growth(name, labels)));
+    let remedy = "It answers again, or does so now and then: its log, and its load, say more.";
     (failed > 0.0)
-        .then(|| error(format!("The database did not answer {failed:.0} times in the last minute"), remedy))?
+        .then(|| warning(format!("The database did not answer {failed:.0} times in the last minute"), remedy))?
 }
 
 fn replicas(recent: &Recent) -> Option<Finding> {
@@ -97,8 +108,10 @@ fn clock(recent: &Recent) -> Option<Finding> {
 
 fn logins(recent: &Recent) -> Option<Finding> {
     let of = |result| recent.per_second("countersign_logins_total", &[("result", result)]);
-    let refused = of("invalid_credentials") + of("throttled") + of("overloaded");
-    let flood = refused > FLOOD && refused > FLOOD_SHARE * of("ok");
+    let grown = |result| recent.growth("countersign_logins_total", &[("result", result)]);
+    let bad = ["invalid_credentials", "throttled", "overloaded", "cancelled"];
+    let (refused, many) = (bad.map(of).iter().sum::<f64>(), bad.map(grown).iter().sum::<f64>());
+    let flood = many > FLOOD && refused > FLOOD_SHARE * of("ok");
     let remedy = "Somebody guesses passwords, or a client is set up wrong. Guesses are throttled; who it is: countersign audit tail.";
     flood.then(|| warning(format!("{refused:.1} logins a second are refused, {:.1} go well", of("ok")), remedy))?
 }

@@ -20,6 +20,6 @@ async fn status(Built(authorizer): Built) -> Response {
     let auth = &authorizer.auth;
     let (overview, recent, log) = (auth.overview().await, auth.recent_metrics(), &auth.base.log);
     let (findings, replicas) = (findings(&recent), log.replicas());
-    let page = Page { findings, recent: &recent, own: log.replica(), replicas, overview };
+    let page = Page { findings, recent: &recent, own: log.replica(), replicas, overview: &overview };
     html::respond(StatusCode::OK, page.html(), page::STYLE)
 }

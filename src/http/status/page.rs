@@ -27,7 +27,7 @@ pub(super) struct Page<'p> {
     pub recent: &'p Recent,
     pub own: Uuid,
     pub replicas: Vec<SeenReplica>,
-    pub overview: Overview,
+    pub overview: &'p Overview,
 }
 
 impl Page<'_> {
@@ -176,7 +176,10 @@ impl Page<'_> {
         };
         let due = self.recent.value("countersign_key_rotation_due_seconds", &[]);
         let rows: Vec<_> = keys.iter().map(row).collect();
-        let title = format!("Keys; the next one signs in {:.1} days", due / 86_400.0);
+        let title = match due / 86_400.0 {
+            days if days > 0.0 => format!("Keys; the next one signs in {days:.1} days"),
+            _ => "Keys".to_owned(),
+        };
         table(&title, &["purpose", "key", "algorithm", "stage", "for"], &rows)
     }
 
@@ -232,6 +235,7 @@ fn whole(number: f64) -> String {
 fn time(time: Option<Duration>) -> String {
     match time {
         None => "-".to_owned(),
+        Some(Duration::MAX) => "over 60 s".to_owned(),
         Some(time) if time < Duration::from_millis(1) => format!("{:.2} ms", time.as_secs_f64() * 1e3),
         Some(time) if time < Duration::from_secs(1) => format!("{:.0} ms", time.as_secs_f64() * 1e3),
         Some(time) => format!("{:.1} s", time.as_secs_f64()),

@@ -29,7 +29,9 @@ export function readKeySet(json: string): KeySet | undefined {
   // One by one, because a key of an unknown kind must not hide the others.
   for (const jwk of keys as unknown[]) {
     if (!isObject(jwk) || typeof jwk['kid'] !== 'string') continue
-    set.set(jwk['kid'], readKey(jwk))
+    const key = readKey(jwk)
+    // A name that is there twice: what can be used is not hidden by what cannot.
+    if (key !== undefined || !set.has(jwk['kid'])) set.set(jwk['kid'], key)
   }
   return set
 }
