@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use crate::support::{ADMIN_TOKEN, Authority, MASTER_KEY, Process, Scratch, database, database_in};
+use crate::support::{ADMIN_TOKEN, Authority, MASTER_KEY, Pair, Process, Replication, Scratch, database, database_in};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 /// Another master key than that of the servers.
@@ -145,6 +145,15 @@ async fn who_may_only_read_is_told() {
     assert_eq!(found.code, Some(2));
     found.says("database.primary", "error", "transactions are read-only", "default_transaction_read_only");
     found.says("database.commits", "error", "nothing can be committed", "");
+}
+
+#[tokio::test]
+async fn a_standby_is_no_place_to_write() {
+    let pair = Pair::start(Replication::Synchronous).await;
+    let found = visit(&pair.standby_url(), &[]);
+    assert_eq!(found.code, Some(2), "{}", found.text);
+    found.says("database.primary", "error", "the server is a standby", "target_session_attrs=read-write");
+    visit(&pair.primary_url(), &[]).says("database.replication", "ok", "commits wait for", "");
 }
 
 #[tokio::test]

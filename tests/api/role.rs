@@ -52,7 +52,9 @@ async fn narrow(owner: &str) {
 /// Drops one grant after the other, and looks if it is named.
 async fn dropped_grants_are_named(owner: &str, app: &str) {
     let mut connection = PgConnection::connect(owner).await.expect("connect");
-    for (privilege, table) in [("DELETE", "refresh_tokens"), ("UPDATE", "revocation_head"), ("SELECT", "keys")] {
+    for (privilege, table) in
+        [("DELETE", "refresh_tokens"), ("UPDATE", "revocation_head"), ("SELECT", "_sqlx_migrations")]
+    {
         let statement =
             |verb: &str, to: &str| AssertSqlSafe(format!("{verb} {privilege} ON {table} {to} countersign_app"));
         connection.execute(statement("REVOKE", "FROM")).await.expect("revoked");
