@@ -185,20 +185,23 @@ pub async fn tables(conn: &mut Conn) -> Result<Vec<TableFacts>, Error> {
     conn.fetch_all(statement.bind(NEEDS.map(|(name, _)| name.to_owned()).to_vec())).await
 }
 
-/// Reads which transactions hold the head of the log, which are prepared, and which are older than `seconds`.
+/// Reads which transactions hold the head of the log, which are prepared, and which are older than `seconds`. A prepared one has no
+/// process: its locks are those beside the one on its own number. Those that wait for a lock themselves hold up nobody by it.
 ///
 /// # Errors
 /// [`Error::DatabaseUnavailable`].
 pub async fn transactions(conn: &mut Conn, seconds: f64) -> Result<Vec<OpenTransaction>, Error> {
     let statement = query_as::<_, OpenTransaction>(
-        "WITH head AS (SELECT DISTINCT l.pid, l.virtualtransaction FROM pg_locks l \
+        "WITH locks AS MATERIALIZED (SELECT * FROM pg_locks), \
+         head AS (SELECT DISTINCT l.pid, l.virtualtransaction FROM locks l \
            WHERE l.locktype = 'relation' AND l.relation = to_regclass('revocation_head') AND l.granted \
              AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-             AND l.mode <> 'AccessShareLock') \
+             AND l.mode <> 'AccessShareLock' \
+             AND NOT EXISTS (SELECT FROM locks w WHERE w.pid = l.pid AND NOT w.granted)) \
          SELECT * FROM (\
            SELECT '-1/' || p.transaction::text AS holder, p.gid AS name, true AS prepared, \
-             EXISTS (SELECT FROM head h WHERE h.pid IS NULL AND h.virtualtransaction LIKE '%/' || p.transaction::text) \
-               AS holds_head, \
+             EXISTS (SELECT FROM head h JOIN locks l USING (virtualtransaction) WHERE h.pid IS NULL AND l.pid IS NULL \
+               AND l.locktype = 'transactionid' AND l.transactionid::text = p.transaction::text) AS holds_head, \
              extract(epoch FROM clock_timestamp() - p.prepared)::float8 AS seconds \
            FROM pg_prepared_xacts p WHERE p.database = current_database() \
            UNION ALL \

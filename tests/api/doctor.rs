@@ -10,7 +10,9 @@ use std::{
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-use crate::support::{ADMIN_TOKEN, Authority, MASTER_KEY, Process, Scratch, database, database_in};
+use crate::support::{
+    ADMIN_TOKEN, Authority, MASTER_KEY, Pair, Process, Replication, Scratch, database, database_in, somebody_waits,
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 /// Another master key than that of the servers.
@@ -148,15 +150,29 @@ async fn who_may_only_read_is_told() {
 }
 
 #[tokio::test]
+async fn a_standby_is_no_place_to_write() {
+    let pair = Pair::start(Replication::Synchronous).await;
+    let found = visit(&pair.standby_url(), &[]);
+    assert_eq!(found.code, Some(2), "{}", found.text);
+    found.says("database.primary", "error", "the server is a standby", "target_session_attrs=read-write");
+    visit(&pair.primary_url(), &[]).says("database.replication", "ok", "commits wait for", "");
+}
+
+#[tokio::test]
 async fn a_transaction_that_holds_the_head_of_the_log_is_named() {
     let url = database().await;
     let mut holder = connect(&url).await;
     holder.execute("BEGIN; UPDATE revocation_head SET seq = seq").await.expect("locked");
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut holder).await.expect("a process");
+    let mut waiter = connect(&url).await;
+    let waiting = tokio::spawn(async move { waiter.execute("UPDATE revocation_head SET seq = seq").await.map(drop) });
+    somebody_waits(&url).await;
     let found = visit(&url, &[]);
     assert_eq!(found.code, Some(2));
+    assert_eq!(found.severities("database.transactions"), ["error"], "who waits is not named: {}", found.text);
     found.says("database.transactions", "error", "holds revocation_head", &format!("pg_terminate_backend({pid})"));
     holder.execute("ROLLBACK").await.expect("rolled back");
+    waiting.await.expect("it ends").expect("updated");
     visit(&url, &[]).says("database.transactions", "ok", "none", "");
 }
 

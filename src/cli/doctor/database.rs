@@ -33,7 +33,7 @@ pub(super) async fn reach(store: &Store, found: &mut Vec<Finding>) -> Option<(Co
             Some((conn, facts))
         }
         Err(error) => {
-            let remedy = "start it, or correct COUNTERSIGN_DATABASE_URL";
+            let remedy = "start it, let this machine and role in, or correct COUNTERSIGN_DATABASE_URL";
             found.extend(Finding::of("database.reachable", &error, remedy));
             None
         }
