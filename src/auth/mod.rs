@@ -26,8 +26,8 @@ use countersign_token::verifier::Settings;
 
 pub use self::page::Page;
 use self::{
-    base::Base, batch_turns::BatchTurns, keys::Keys, passwords::Passwords, sessions::Sessions, users::Users,
-    verified::Verifier,
+    base::Base, batch_turns::BatchTurns, keys::Keys, overview::LatestOverview, passwords::Passwords,
+    sessions::Sessions, users::Users, verified::Verifier,
 };
 use crate::{
     crypto::seal::MasterKeys,
@@ -67,7 +67,7 @@ pub struct Auth {
     /// Choices of access tokens: what they say, and how they are read.
     pub token_policy: TokenPolicy,
     batches: BatchTurns,
-    overview: overview::Latest,
+    overview: LatestOverview,
 }
 
 impl Accounts {
@@ -97,7 +97,7 @@ impl Auth {
             users,
             token_policy: tokens,
             batches: BatchTurns::new(),
-            overview: overview::Latest::default(),
+            overview: LatestOverview::default(),
         }
     }
 

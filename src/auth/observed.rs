@@ -1,6 +1,8 @@
 //! The states of a server that its metrics expose: looked at when somebody asks.
 
-use super::Auth;
+use std::sync::Arc;
+
+use super::{Auth, overview::Overview};
 use crate::{
     domain::{replica::SeenReplica, rpc::Rpc},
     error::Error,
@@ -22,6 +24,11 @@ impl Auth {
     pub fn recent_metrics(&self) -> Recent {
         self.observe();
         self.base.metrics.recent()
+    }
+
+    /// The keys and the newest events, as of a moment ago.
+    pub async fn overview(&self) -> Arc<Overview> {
+        self.overview.get(&self.base.store).await
     }
 
     fn observe(&self) {

@@ -9,7 +9,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Auth, keys};
+use super::keys;
 use crate::{
     audit::newest,
     domain::key::Key,
@@ -50,16 +50,17 @@ pub struct ShownEvent {
 }
 
 /// The overview that was read last, and when.
-pub(super) type Latest = Mutex<Option<(Instant, Arc<Overview>)>>;
+#[derive(Debug, Default)]
+pub(super) struct LatestOverview(Mutex<Option<(Instant, Arc<Overview>)>>);
 
-impl Auth {
+impl LatestOverview {
     /// An overview as of a moment ago. However many ask, one reads.
-    pub async fn overview(&self) -> Arc<Overview> {
-        let mut latest = self.overview.lock().await;
+    pub(super) async fn get(&self, store: &Store) -> Arc<Overview> {
+        let mut latest = self.0.lock().await;
         if let Some((_, overview)) = latest.as_ref().filter(|(at, _)| at.elapsed() < KEPT) {
             return Arc::clone(overview);
         }
-        let overview = Arc::new(read(&self.base.store).await);
+        let overview = Arc::new(read(store).await);
         *latest = Some((Instant::now(), Arc::clone(&overview)));
         overview
     }

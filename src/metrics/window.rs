@@ -118,8 +118,8 @@ impl Recent {
         if time.is_zero() { 0.0 } else { self.growth(name, labels) / time.as_secs_f64() }
     }
 
-    /// The time that a share `q` of what was observed lately took at most, by the bounds of the buckets, and [`Duration::MAX`] beyond
-    /// the last; None if nothing was observed.
+    /// The time that a share `q` of what was observed lately took at most, by the bounds of the buckets: [`Duration::MAX`] beyond the
+    /// last. None if nothing was observed.
     pub fn quantile(&self, name: &str, labels: &[(&str, &str)], q: f64) -> Option<Duration> {
         let before = self.before.as_ref().map(|before| before.buckets(name, labels)).unwrap_or_default();
         let mut grown = self.now.buckets(name, labels);
