@@ -110,7 +110,6 @@ def test_healthcheck_says_whether_a_server_serves(job, dev, replica, stranger):
         ("--access-token-ttl", "2h"),
         ("--grpc-addr", "0.0.0.0:0"),
         ("--http-addr", "0.0.0.0:0"),
-        ("--issuer", ""),
     ],
 )
 def test_dev_refuses_a_setting_that_is_not_safe(job, setting, value):
@@ -118,6 +117,12 @@ def test_dev_refuses_a_setting_that_is_not_safe(job, setting, value):
     done = job.command("dev", "--data-dir", str(data), setting, value)
     assert setting.removeprefix("--") in failed(done)
     assert not data.exists()
+
+
+def test_a_flag_that_is_empty_is_no_setting(job):
+    data = job.dir / "refused"
+    done = job.command("dev", "--data-dir", str(data), "--issuer", "")
+    assert done.returncode == 2 and "--issuer is empty" in done.stderr and not data.exists()
 
 
 def test_a_data_directory_has_one_owner(job, dev):
