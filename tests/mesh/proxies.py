@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -45,8 +46,8 @@ class Proxy:
         for old, new in changes:
             text = replaced(text, old, new)
         name = self.file.replace("/", "-")
-        self.dir = job.dir / f"{name}-{self.port}"
-        self.dir.mkdir()
+        # Not by the port alone: that of one that has ended may be free again.
+        self.dir = Path(tempfile.mkdtemp(prefix=f"{name}-{self.port}-", dir=job.dir))
         self.config = self.dir / Path(self.file).name
         self.config.write_text(text)
         self.log = self.dir / "log"

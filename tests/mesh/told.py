@@ -1,8 +1,10 @@
 """An Envoy that verifies tokens by itself, and is told what has ended: with what the binary prints."""
 
 import subprocess
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 from asked import ask, bearer
 from processes import environment, wait_until
@@ -21,8 +23,8 @@ class Told(Envoy):
 
     def __init__(self, job, app, addresses, *settings):
         self.port, self.more_port = free_port(), free_port()
-        self.dir = job.dir / f"told-{self.port}"
-        self.dir.mkdir()
+        # Not by the port alone: that of one that has ended may be free again.
+        self.dir = Path(tempfile.mkdtemp(prefix=f"told-{self.port}-", dir=job.dir))
         command = [job.binary, "mesh", "envoy-config", "--countersign", ",".join(addresses)]
         command += ["--app", f"127.0.0.1:{app.port}", "--listen", f"127.0.0.1:{self.port}", *settings]
         made = subprocess.run(command, capture_output=True, text=True, check=True, env=environment())
