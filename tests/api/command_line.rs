@@ -55,8 +55,8 @@ fn a_variable_that_is_empty_is_none_in_any_subcommand() {
     assert_eq!((code, said.contains("needed, or COUNTERSIGN_MASTER_KEY")), (Some(1), true), "{said}");
 }
 
-/// What Windows' editors and shells make of a text.
-fn as_of_windows(text: &str) -> String {
+/// A text as Windows' editors and shells write it.
+pub(crate) fn as_of_windows(text: &str) -> String {
     format!("\u{feff}{}\r\n", text.replace('\n', "\r\n"))
 }
 

@@ -11,7 +11,10 @@ use std::{
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
-use crate::support::{ADMIN_TOKEN, Authority, MASTER_KEY, Scratch, database, database_in};
+use crate::{
+    command_line,
+    support::{ADMIN_TOKEN, Authority, MASTER_KEY, Scratch, database, database_in},
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 /// A database that is not there: nothing listens on this port.
@@ -168,9 +171,9 @@ fn a_proxy_that_is_not_there_is_named() {
     assert_says(&args, &[], "proxy: 127.0.0.1:1 refused the connection: look whether the proxy runs");
 }
 
-/// What Windows' editors and shells make of a text.
+/// A file with a text as Windows' editors and shells write it.
 fn as_of_windows(text: &str) -> Scratch {
-    Scratch::of(&format!("\u{feff}{}\r\n", text.replace('\n', "\r\n")))
+    Scratch::of(&command_line::as_of_windows(text))
 }
 
 #[test]

@@ -46,7 +46,7 @@ impl Scrape {
     }
 }
 
-/// What `/metrics` says.
+/// The text of `/metrics`.
 async fn text(server: &TestServer) -> String {
     let mut stream = TcpStream::connect(server.http_addr).await.expect("connected");
     stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.expect("sent");

@@ -226,25 +226,10 @@ mod tests {
     use time::macros::datetime;
 
     use super::*;
-    use crate::cli::doctor::finding::Severity;
+    use crate::cli::doctor::{finding::Severity, testing::server_facts};
 
     fn facts(change: impl FnOnce(&mut ServerFacts)) -> ServerFacts {
-        let mut facts = ServerFacts {
-            version: "15.14".to_owned(),
-            version_num: 150_014,
-            encoding: "UTF8".to_owned(),
-            in_recovery: false,
-            read_only: false,
-            connections: 97,
-            autovacuum: true,
-            encrypted: false,
-            schema: Some("public".to_owned()),
-            role: "app".to_owned(),
-            superuser: false,
-            role_connections: -1,
-            creates: false,
-            names_cluster: true,
-        };
+        let mut facts = server_facts();
         change(&mut facts);
         facts
     }

@@ -55,26 +55,7 @@ fn more(facts: &ServerFacts, tables: &[TableFacts]) -> Option<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::finding::Severity;
-
-    fn facts() -> ServerFacts {
-        ServerFacts {
-            version: String::new(),
-            version_num: 150_000,
-            encoding: String::new(),
-            in_recovery: false,
-            read_only: false,
-            connections: 97,
-            autovacuum: true,
-            encrypted: false,
-            schema: Some("public".to_owned()),
-            role: "app".to_owned(),
-            superuser: false,
-            role_connections: -1,
-            creates: false,
-            names_cluster: true,
-        }
-    }
+    use crate::cli::doctor::{finding::Severity, testing::server_facts};
 
     fn table(name: &str, granted: &[&str]) -> TableFacts {
         let granted = granted.iter().map(|it| (*it).to_owned()).collect();
@@ -84,18 +65,20 @@ mod tests {
     #[test]
     fn what_serve_needs_is_enough() {
         let tables: Vec<TableFacts> = NEEDS.iter().map(|(name, needed)| table(name, needed)).collect();
-        assert_eq!(judge(&facts(), &tables), [Finding::ok(CHECK, "app may do what `serve` does")]);
+        assert_eq!(judge(&server_facts(), &tables), [Finding::ok(CHECK, "app may do what `serve` does")]);
     }
 
     #[test]
     fn a_grant_that_is_missing_is_named_with_its_statement() {
-        let found =
-            judge(&facts(), &[table("keys", &["SELECT", "UPDATE"]), table("service_clock", &["SELECT", "UPDATE"])]);
+        let found = judge(
+            &server_facts(),
+            &[table("keys", &["SELECT", "UPDATE"]), table("service_clock", &["SELECT", "UPDATE"])],
+        );
         let remedy = "GRANT INSERT, DELETE ON public.keys TO app";
         assert_eq!(found, [Finding::error(CHECK, "app lacks INSERT, DELETE on keys", remedy)]);
-        let found = judge(&ServerFacts { schema: None, ..facts() }, &[]);
+        let found = judge(&ServerFacts { schema: None, ..server_facts() }, &[]);
         assert_eq!(found[0].remedy, "GRANT USAGE ON SCHEMA public TO app");
-        let found = judge(&ServerFacts { names_cluster: false, ..facts() }, &[]);
+        let found = judge(&ServerFacts { names_cluster: false, ..server_facts() }, &[]);
         assert_eq!((found.len(), found[0].severity), (1, Severity::Error));
     }
 
@@ -103,9 +86,9 @@ mod tests {
     fn powers_that_nobody_needs_are_a_hint() {
         let owned = TableFacts { owned: true, ..table("keys", NEEDS[6].1) };
         for (facts, tables, said) in [
-            (ServerFacts { superuser: true, ..facts() }, vec![], "is a superuser"),
-            (facts(), vec![owned], "owns the tables"),
-            (ServerFacts { creates: true, ..facts() }, vec![], "may create tables"),
+            (ServerFacts { superuser: true, ..server_facts() }, vec![], "is a superuser"),
+            (server_facts(), vec![owned], "owns the tables"),
+            (ServerFacts { creates: true, ..server_facts() }, vec![], "may create tables"),
         ] {
             let found = judge(&facts, &tables);
             assert!(found.len() == 2 && found[1].severity == Severity::Hint, "{found:?}");

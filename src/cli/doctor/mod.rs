@@ -11,6 +11,8 @@ mod policy;
 mod replicas;
 mod settings;
 mod tables;
+#[cfg(test)]
+mod testing;
 mod tls;
 
 use std::{

@@ -111,26 +111,7 @@ pub(super) fn vacuum(facts: &ServerFacts, tables: &[TableFacts]) -> Vec<Finding>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::doctor::finding::Severity;
-
-    fn facts() -> ServerFacts {
-        ServerFacts {
-            version: String::new(),
-            version_num: 150_000,
-            encoding: String::new(),
-            in_recovery: false,
-            read_only: false,
-            connections: 97,
-            autovacuum: true,
-            encrypted: false,
-            schema: None,
-            role: String::new(),
-            superuser: false,
-            role_connections: -1,
-            creates: false,
-            names_cluster: true,
-        }
-    }
+    use crate::cli::doctor::{finding::Severity, testing::server_facts};
 
     fn open(change: impl FnOnce(&mut OpenTransaction)) -> OpenTransaction {
         let mut it = OpenTransaction {
@@ -172,10 +153,10 @@ mod tests {
 
     #[test]
     fn connections_are_counted_for_all_replicas_and_one_more() {
-        let judged = |pool, replicas| connections(&facts(), pool, replicas).severity;
+        let judged = |pool, replicas| connections(&server_facts(), pool, replicas).severity;
         assert_eq!([judged(16, 0), judged(16, 2)], [Severity::Ok, Severity::Ok]);
         assert_eq!([judged(16, 3), judged(16, 4)], [Severity::Hint, Severity::Warning]);
-        let limited = ServerFacts { role_connections: 20, ..facts() };
+        let limited = ServerFacts { role_connections: 20, ..server_facts() };
         assert_eq!(connections(&limited, 16, 1).severity, Severity::Warning);
     }
 
@@ -190,10 +171,10 @@ mod tests {
             granted: Vec::new(),
         };
         let judged = |facts: &ServerFacts, table: TableFacts| severities(&vacuum(facts, &[table]));
-        assert_eq!(judged(&facts(), table.clone()), [Severity::Ok]);
-        assert_eq!(judged(&facts(), TableFacts { unvacuumed: true, ..table.clone() }), [Severity::Warning]);
-        assert_eq!(judged(&facts(), TableFacts { dead: 60_000, ..table.clone() }), [Severity::Hint]);
-        assert_eq!(judged(&facts(), TableFacts { dead: 60_000, live: 70_000, ..table.clone() }), [Severity::Ok]);
-        assert_eq!(judged(&ServerFacts { autovacuum: false, ..facts() }, table), [Severity::Warning]);
+        assert_eq!(judged(&server_facts(), table.clone()), [Severity::Ok]);
+        assert_eq!(judged(&server_facts(), TableFacts { unvacuumed: true, ..table.clone() }), [Severity::Warning]);
+        assert_eq!(judged(&server_facts(), TableFacts { dead: 60_000, ..table.clone() }), [Severity::Hint]);
+        assert_eq!(judged(&server_facts(), TableFacts { dead: 60_000, live: 70_000, ..table.clone() }), [Severity::Ok]);
+        assert_eq!(judged(&ServerFacts { autovacuum: false, ..server_facts() }, table), [Severity::Warning]);
     }
 }
