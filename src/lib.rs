@@ -22,4 +22,5 @@ pub mod revocation;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod trace;
 pub mod xds;

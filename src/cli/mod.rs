@@ -25,6 +25,7 @@ mod sessions;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod user;
 mod user_export;
 mod user_file;

@@ -89,7 +89,10 @@ where
         let Ok(turn) = Arc::clone(&self.calls).try_acquire_owned() else {
             return refused(call, CalledBy::peer(peer.addr), status(Error::Overloaded { retry_after: SHED }));
         };
-        let named = NamedCall::of(request.headers());
+        let (named, unplaced) = call.named(request.headers());
+        if let Some(span) = unplaced {
+            request.extensions_mut().insert(span.clone());
+        }
         let by = {
             let _entered = named.as_ref().map(NamedCall::enter);
             match self.gate.authorize(&peer, &mut request) {

@@ -22,6 +22,7 @@ pub use self::{
     database::{Database, StatementOutcome},
     gauges::{Gauges, PoolState, ReplicaState},
     hashing::Hashing,
+    label::Label,
     outcomes::{Decision, Login, Outcomes, Refresh, Verification},
     revocations::{FullLoad, Revocations},
     window::{Recent, SAMPLE_EVERY},
