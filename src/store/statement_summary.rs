@@ -1,37 +1,36 @@
 //! Summaries of statements, as spans are named: what is done to which tables, such as `UPDATE sessions`.
 
-/// Words after which a table is named, and those that are no operations of their own where they follow another word.
+/// Characters of a summary.
 const LONGEST: usize = 80;
 
-/// The operations of a statement, each with its table, in their order.
+/// The operations of a statement, each with its table, in their order; its first word if it names no table.
 pub(super) fn of(text: &str) -> String {
-    let mut found: Vec<String> = Vec::new();
+    let mut summary = String::new();
     let (mut operation, mut before) = ("", "");
-    let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.')).filter(|word| !word.is_empty());
+    let words = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
     for word in words {
         match (before, word) {
-            // Of a lock, and of a conflict.
+            // The rest of a lock's name, and of a conflict's.
             ("FOR" | "DO" | "KEY", "UPDATE") => {}
             (_, "SELECT" | "INSERT" | "UPDATE" | "DELETE") => operation = word,
-            ("FROM" | "INTO" | "UPDATE", table) if !operation.is_empty() && is_table(table) => {
+            ("FROM" | "INTO" | "UPDATE", table) if !operation.is_empty() && is_table(table, text) => {
                 let part = format!("{operation} {table}");
-                if !found.contains(&part) {
-                    found.push(part);
+                if !summary.contains(&part) && summary.len() + part.len() < LONGEST {
+                    summary.push_str(if summary.is_empty() { "" } else { " " });
+                    summary.push_str(&part);
                 }
             }
             _ => {}
         }
         before = word;
     }
-    let summary =
-        if found.is_empty() { text.split_whitespace().next().unwrap_or_default().to_owned() } else { found.join(" ") };
-    let end = summary.char_indices().map(|(at, _)| at).take_while(|at| *at <= LONGEST).last().unwrap_or(0);
-    if summary.len() <= LONGEST { summary } else { summary.get(..end).unwrap_or_default().to_owned() }
+    if summary.is_empty() { text.split_whitespace().next().unwrap_or_default().to_owned() } else { summary }
 }
 
-/// True for names as our tables have them. Words of SQL are in capitals.
-fn is_table(word: &str) -> bool {
-    word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte == b'.')
+/// True for a name of a table: no word of SQL, which are in capitals, no function, and no part of the statement that has a name.
+fn is_table(word: &str, text: &str) -> bool {
+    let is_name = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    is_name && !text.contains(&format!("{word}(")) && !text.contains(&format!("{word} AS ("))
 }
 
 #[cfg(test)]
@@ -48,10 +47,12 @@ mod tests {
             ("UPDATE sessions SET x = 1 WHERE id = $1", "UPDATE sessions"),
             ("INSERT INTO a (b) VALUES ($1) ON CONFLICT (b) DO UPDATE SET b = 1", "INSERT a"),
             ("DELETE FROM a WHERE b IN (SELECT b FROM c)", "DELETE a SELECT c"),
+            ("WITH old AS (SELECT * FROM a, unnest($1)) INSERT INTO b SELECT * FROM old", "SELECT a INSERT b"),
             ("", ""),
         ] {
             assert_eq!(of(text), summary, "{text}");
         }
-        assert_eq!(of(&format!("SELECT x FROM {}", "a".repeat(200))).len(), LONGEST);
+        let many: Vec<String> = ('a'..='z').map(|table| format!("SELECT x FROM {table}")).collect();
+        assert!(of(&many.join(" UNION ")).len() <= LONGEST);
     }
 }

@@ -67,6 +67,7 @@ mod support;
 mod synchronous;
 mod throttle;
 mod tls;
+mod traces;
 mod users;
 mod verify;
 mod watch;

@@ -4,6 +4,7 @@
 mod actor;
 mod certificates;
 mod cluster;
+mod otlp;
 mod pair;
 mod process;
 mod proxy;
@@ -13,6 +14,7 @@ mod server;
 pub(crate) use actor::{PASSWORD, User, live_sessions};
 pub(crate) use certificates::{Authority, Certificate};
 pub(crate) use cluster::{database, database_in, so_many_wait, somebody_waits};
+pub(crate) use otlp::{Received, Receiver};
 pub(crate) use pair::{Pair, Replication};
 pub(crate) use process::Process;
 pub(crate) use proxy::{Proxy, for_a_while};
