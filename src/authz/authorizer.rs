@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     cookies::Cookies,
     credentials::{self, Credentials, TokenPlace},
+    decision::{Allowed, Decision, Renewal},
     denial::{Denial, TOKEN_MISSING},
     extensions::Extensions,
     identity::encoded,
@@ -54,35 +55,6 @@ pub struct Authorizer {
     pub failures: Arc<Failures>,
     file: Option<Arc<ArcSwap<FilePolicy>>>,
     renewals: Arc<Renewals>,
-}
-
-/// The conditions under which a browser's session may go on within a call.
-#[derive(Clone, Copy, Debug)]
-pub struct Renewal {
-    /// The moment until which an answer is waited for; None if nobody has said.
-    pub until: Option<Instant>,
-    /// The way of the new tokens to the browser.
-    pub delivery: Delivery,
-}
-
-/// A decision about a request. There is none by default.
-#[derive(Debug)]
-pub enum Decision {
-    /// The request may pass.
-    Allowed(Box<Allowed>),
-    /// The request may not pass.
-    Denied(Box<Denial>),
-}
-
-/// A request that may pass.
-#[derive(Debug)]
-pub struct Allowed {
-    /// The token by which it passes; None for a request without one.
-    pub token: Option<Arc<VerifiedToken>>,
-    /// The tokens with which the browser's session went on within the call.
-    pub renewed: Option<TokenPair>,
-    /// Are the browser's cookies worth nothing any more, so that they are taken away?
-    pub clears_cookies: bool,
 }
 
 /// A token that is accepted, or why none is.
@@ -288,12 +260,6 @@ impl Authorizer {
             target => format!("/login?return_to={}", encoded(target, b"%&+#=?;")),
         });
         Denial { login, ..denial }
-    }
-}
-
-impl Decision {
-    fn nobody(clears_cookies: bool) -> Self {
-        Self::Allowed(Box::new(Allowed { token: None, renewed: None, clears_cookies }))
     }
 }
 

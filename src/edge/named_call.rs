@@ -1,5 +1,5 @@
-//! The names of a call, so that what is logged and written of it can be found: `x-request-id`, and the ids of its trace (W3C Trace
-//! Context). They are the caller's; where there are traces, the trace may begin here.
+//! The names of a call, by which what is logged and written of it is found: `x-request-id`, and its trace (W3C Trace Context). They
+//! are the caller's; where there are traces, the trace may begin here.
 
 use std::future::Future;
 

@@ -61,8 +61,8 @@ impl CallWatch {
 }
 
 impl WatchedCall {
-    /// The call by its names, if it has any. The span of a Check whose headers name no trace is left to its handler: it belongs
-    /// to the trace of the request that is asked about.
+    /// The call by its names, if it has any. The span of a Check whose headers name no trace is left to its handler. It
+    /// belongs to the trace of the request that is asked about.
     pub(super) fn named(&self, headers: &HeaderMap) -> (Option<NamedCall>, Option<&CallSpan>) {
         let names = Names::of(headers);
         match &self.span {

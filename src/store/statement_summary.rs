@@ -27,7 +27,7 @@ pub(super) fn of(text: &str) -> String {
     if summary.is_empty() { text.split_whitespace().next().unwrap_or_default().to_owned() } else { summary }
 }
 
-/// True for a name of a table: no word of SQL, which are in capitals, no function, and no part of the statement that has a name.
+/// True for a name of a table. Words of SQL are in capitals; functions and named parts of the statement are no tables.
 fn is_table(word: &str, text: &str) -> bool {
     let is_name = word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     is_name && !text.contains(&format!("{word}(")) && !text.contains(&format!("{word} AS ("))

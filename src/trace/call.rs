@@ -4,7 +4,6 @@ use std::{
     fmt,
     future::Future,
     sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::SystemTime,
 };
 
 use opentelemetry::{
@@ -19,7 +18,7 @@ use opentelemetry_semantic_conventions::attribute::{
     RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME,
 };
 
-use super::TRACER;
+use super::tracer::TRACER;
 use crate::domain::trace::TraceParent;
 
 /// The reason of an answer that says no, as `ErrorInfo` has it.
@@ -101,7 +100,7 @@ impl CallSpan {
 
     fn begin(builder: impl FnOnce() -> SpanBuilder) -> Option<Self> {
         TRACER.get()?;
-        let builder = builder().with_kind(SpanKind::Server).with_start_time(SystemTime::now());
+        let builder = builder().with_kind(SpanKind::Server).with_start_time(opentelemetry::time::now());
         Some(Self(Arc::new(Inner { unplaced: Mutex::new(Some(builder)), context: OnceLock::new() })))
     }
 

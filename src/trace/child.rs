@@ -9,7 +9,7 @@ use opentelemetry_semantic_conventions::attribute::{
     DB_NAMESPACE, DB_QUERY_SUMMARY, DB_QUERY_TEXT, DB_SYSTEM_NAME, ERROR_TYPE, SERVER_ADDRESS, SERVER_PORT,
 };
 
-use super::TRACER;
+use super::tracer::TRACER;
 
 /// A span below that of the call that this task works for; nothing where there is none, or nobody keeps its trace.
 #[derive(Debug, Default)]

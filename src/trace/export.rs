@@ -6,6 +6,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -24,9 +25,9 @@ use opentelemetry_semantic_conventions::{
     SCHEMA_URL,
     resource::{SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION},
 };
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::{sync::oneshot, time::Instant};
 
-use super::TRACER;
+use super::tracer::TRACER;
 use crate::{domain::trace::TracePolicy, error::Error};
 
 /// Longest time that the end of a process waits for the last spans to be sent.
@@ -58,8 +59,11 @@ pub fn start(policy: TracePolicy, instance: &str) -> Result<Traces, Error> {
 impl Traces {
     /// Sends what is left, for a few seconds at most. There are no spans any more then.
     pub async fn finish(self) {
-        let finished = spawn_blocking(move || self.0.shutdown_with_timeout(FAREWELL));
-        if let Ok(Err(error)) = finished.await {
+        let (finished, wait) = oneshot::channel();
+        // It blocks.
+        let finish = move || drop(finished.send(self.0.shutdown_with_timeout(FAREWELL)));
+        let started = thread::Builder::new().name("last-spans".to_owned()).spawn(finish).is_ok();
+        if started && let Ok(Err(error)) = wait.await {
             tracing::warn!(%error, "the last spans could not be sent");
         }
     }

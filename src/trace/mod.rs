@@ -7,21 +7,11 @@
 mod call;
 mod child;
 mod export;
-
-use std::sync::OnceLock;
-
-use opentelemetry_sdk::trace::SdkTracer;
+mod tracer;
 
 pub use self::{
     call::{CallSpan, Ids, in_current_trace},
     child::{Child, Database},
     export::{Traces, start},
+    tracer::is_on,
 };
-
-/// The tracer of this process, once there are traces.
-static TRACER: OnceLock<SdkTracer> = OnceLock::new();
-
-/// True if there are traces.
-pub fn is_on() -> bool {
-    TRACER.get().is_some()
-}

@@ -44,6 +44,7 @@ mod metrics;
 mod moved;
 mod named_calls;
 mod notifications;
+mod otlp;
 mod outage;
 mod password_rules;
 mod pepper;

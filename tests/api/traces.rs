@@ -10,7 +10,8 @@ use tonic::{Request, metadata::MetadataMap, transport::Channel};
 use crate::{
     envoy::{self, question},
     http_client::http,
-    support::{ADMIN_TOKEN, Authority, PASSWORD, Process, Proxy, Received, Receiver, Scratch, administering, database},
+    otlp::{Received, Receiver},
+    support::{ADMIN_TOKEN, Authority, PASSWORD, Process, Proxy, Scratch, administering, database},
 };
 
 const STARTED: &str = r#"grpc_server_started_total{grpc_method="Login""#;

@@ -4,7 +4,6 @@
 mod actor;
 mod certificates;
 mod cluster;
-mod otlp;
 mod pair;
 mod process;
 mod proxy;
@@ -14,7 +13,6 @@ mod server;
 pub(crate) use actor::{PASSWORD, User, live_sessions};
 pub(crate) use certificates::{Authority, Certificate};
 pub(crate) use cluster::{database, database_in, so_many_wait, somebody_waits};
-pub(crate) use otlp::{Received, Receiver};
 pub(crate) use pair::{Pair, Replication};
 pub(crate) use process::Process;
 pub(crate) use proxy::{Proxy, for_a_while};

@@ -30,7 +30,7 @@ use tonic::{
     transport::{Certificate as Pem, Identity, Server, ServerTlsConfig},
 };
 
-use super::certificates::{Authority, Certificate};
+use crate::support::{Authority, Certificate};
 
 /// A span as it was received.
 #[derive(Clone, Debug)]
