@@ -268,8 +268,8 @@ async fn an_event_of_a_check_carries_the_names_of_the_request_that_is_asked_abou
     let asked = [("cookie", cookie.as_str()), ("x-request-id", "asked"), ("traceparent", &traceparent("asked"))];
     let verdict = check(server.channel(), question("GET", "shop.example.com/", &asked)).await.expect("an answer");
     assert_eq!(verdict.denied().1, "REFRESH_TOKEN_REUSED");
-    let reused = names(&server).await.into_iter().filter(|(kind, _)| kind == "session_ended");
-    assert_eq!(reused.collect::<Vec<_>>(), [row("session_ended", "asked")]);
+    let reused = names(&server).await.into_iter().filter(|(kind, _)| kind == "refresh_token_reused");
+    assert_eq!(reused.collect::<Vec<_>>(), [row("refresh_token_reused", "asked")]);
 }
 
 #[tokio::test]
