@@ -19,6 +19,7 @@ use crate::{
         DatabaseSettings, ListenSettings, MasterKeySettings, PolicyFile, PolicySettings, Routes, ServerSettings,
         TlsSettings, checked, trace_policy,
     },
+    crypto::password_rules::PasswordRules,
     domain::{
         connection::{ConnectionPolicy, TlsPolicy, Transport},
         listen::ListenAddr,
@@ -73,7 +74,8 @@ impl Serve {
     /// # Errors
     /// [`Error::InvalidArgument`] names what is wrong.
     pub(super) fn check(self) -> Result<(), Error> {
-        self.checked().map(drop)
+        let policy = self.checked()?.config.policies.passwords;
+        PasswordRules::new(policy.blocklist, policy.min_score).load().map(drop)
     }
 
     fn checked(self) -> Result<Checked, Error> {
