@@ -55,7 +55,7 @@ impl CallWatch {
     pub(super) fn begin(&self, path: &str) -> WatchedCall {
         let rpc = Rpc::at(path);
         let call = self.calls.as_ref().map(|calls| calls.begin(rpc, path));
-        let span = CallSpan::begin_rpc(rpc.map(|rpc| rpc.path().trim_start_matches('/')), path);
+        let span = CallSpan::begin_rpc(rpc.map(Rpc::path), path);
         WatchedCall { rpc, call, span, failures: Arc::clone(&self.failures) }
     }
 }
@@ -74,8 +74,8 @@ impl WatchedCall {
     }
 
     /// Ends the watch over a call that is answered so: with this code if that is all. A stream is watched until it ends.
-    pub(super) fn answered(self, by: CalledBy, response: Response<Body>, code: Option<Code>) -> Response<Body> {
-        let response = self.traced(&by, response);
+    pub(super) fn answered(self, by: CalledBy, mut response: Response<Body>, code: Option<Code>) -> Response<Body> {
+        self.trace(&by, &mut response);
         match code {
             Some(code) => {
                 if let Some(status) = response.extensions().get::<Status>() {
@@ -96,7 +96,7 @@ impl WatchedCall {
     }
 
     /// Notes in the trace who has called and why the answer says no, and in the answer where the trace is.
-    fn traced(&self, by: &CalledBy, mut response: Response<Body>) -> Response<Body> {
+    fn trace(&self, by: &CalledBy, response: &mut Response<Body>) {
         if let Some(span) = &self.span
             && let Some(found_by) = span.traceresponse()
         {
@@ -108,7 +108,6 @@ impl WatchedCall {
                 response.headers_mut().insert(TRACERESPONSE, found_by);
             }
         }
-        response
     }
 
     /// Says what went wrong, if something did. What is not ours says nothing.

@@ -74,10 +74,11 @@ pub fn in_current_trace<F: Future>(work: F) -> impl Future<Output = F::Output> {
 }
 
 impl CallSpan {
-    /// Begins the span of a call of gRPC, if there are traces: of this method (`package.Service/Method`), or of another one at
-    /// `path`. It is placed in a trace by [`Self::place`].
-    pub fn begin_rpc(method: Option<&'static str>, path: &str) -> Option<Self> {
+    /// Begins the span of a call of gRPC at `path`, if there are traces. The path of a `known` method is its name. The span is
+    /// placed in a trace by [`Self::place`].
+    pub fn begin_rpc(known: Option<&'static str>, path: &str) -> Option<Self> {
         Self::begin(|| {
+            let method = known.map(|path| path.trim_start_matches('/'));
             let mut attributes =
                 vec![KeyValue::new(RPC_SYSTEM_NAME, "grpc"), KeyValue::new(RPC_METHOD, method.unwrap_or("_OTHER"))];
             if method.is_none() {

@@ -253,7 +253,11 @@ fn an_empty_variable_is_none_and_an_empty_flag_is_an_error() {
     for (list, expected) in lists {
         let with_list = [&check[..], &["--password-blocklist", list]].concat();
         let (code, said) = run(&with_list, &[("COUNTERSIGN_MASTER_KEY", MASTER_KEY)]);
-        assert_eq!((code, said.contains("password-blocklist: /no/such/list")), (expected, expected == Some(1)), "{said}");
+        assert_eq!(
+            (code, said.contains("password-blocklist: /no/such/list")),
+            (expected, expected == Some(1)),
+            "{said}"
+        );
     }
     for args in [
         &["--log", "", "keys", "list"][..],

@@ -12,8 +12,8 @@ mod session;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request},
-    http::{HeaderMap, Method},
+    extract::{DefaultBodyLimit, Request},
+    http::{HeaderMap, Method, Uri},
     middleware::{Next, from_fn},
     response::Response,
     routing::{get, post},
@@ -40,7 +40,7 @@ pub(super) fn routes(policy: &AuthzPolicy) -> Router<Readiness> {
     routes.layer(DefaultBodyLimit::max(MAX_BODY)).layer(from_fn(name))
 }
 
-/// Answers with the names of the request.
-async fn name(route: MatchedPath, method: Method, headers: HeaderMap, request: Request, next: Next) -> Response {
-    named::answer(method.as_str(), route.as_str(), &headers, next.run(request)).await
+/// Answers with the names of the request. These routes are paths as they stand.
+async fn name(method: Method, uri: Uri, headers: HeaderMap, request: Request, next: Next) -> Response {
+    named::answer(method.as_str(), uri.path(), &headers, next.run(request)).await
 }
