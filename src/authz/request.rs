@@ -43,7 +43,7 @@ pub struct AskedRequest<'r> {
 
 impl<'r> Field<'r> {
     fn note(&mut self, value: &'r [u8]) {
-        *self = match self {
+        *self = match *self {
             Self::Absent => Self::One(value),
             Self::One(_) | Self::Several => Self::Several,
         }
