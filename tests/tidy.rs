@@ -65,6 +65,7 @@ const IMPORTS: [(&str, &[&str]); 21] = [
             "error",
             "grpc",
             "http",
+            "metrics",
             "net",
             "revocation",
             "server",
@@ -78,7 +79,7 @@ const IMPORTS: [(&str, &[&str]); 21] = [
 ];
 
 /// Where each library may be named, so that it has one obvious place.
-const LIBRARIES: [(&str, &[&str]); 21] = [
+const LIBRARIES: [(&str, &[&str]); 22] = [
     ("tonic", &["grpc"]),
     ("prost_types", &["grpc"]),
     ("axum", &["http"]),
@@ -99,6 +100,7 @@ const LIBRARIES: [(&str, &[&str]); 21] = [
     ("clap", &["cli", "config"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
+    ("ratatui", &["cli"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
