@@ -82,6 +82,7 @@ const IMPORTS: [(&str, &[&str]); 22] = [
             "error",
             "grpc",
             "http",
+            "metrics",
             "net",
             "revocation",
             "server",
@@ -96,7 +97,7 @@ const IMPORTS: [(&str, &[&str]); 22] = [
 ];
 
 /// Where each library may be named, so that it has one obvious place.
-const LIBRARIES: [(&str, &[&str]); 25] = [
+const LIBRARIES: [(&str, &[&str]); 26] = [
     ("tonic", &["grpc"]),
     ("prost_types", &["grpc"]),
     ("axum", &["http"]),
@@ -121,6 +122,7 @@ const LIBRARIES: [(&str, &[&str]); 25] = [
     ("clap", &["cli", "config"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
+    ("ratatui", &["cli"]),
     ("toml", &["config"]),
     ("tracing_subscriber", &["telemetry"]),
 ];
