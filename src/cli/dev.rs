@@ -242,7 +242,7 @@ fn start_failed(error: LaunchError) -> Error {
 }
 
 fn banner(facts: &Facts, dir: &Path) -> String {
-    let Facts { grpc_addr: grpc, http_addr: http, username, password, admin_token, .. } = facts;
+    let Facts { grpc_addr: grpc, http_addr: http, database_url, username, password, admin_token, .. } = facts;
     let json = Facts::path(dir);
     let curl = "buf curl --protocol grpc --http2-prior-knowledge";
     let service = "countersign.v1.AuthService";
@@ -274,7 +274,9 @@ Administer users (the token is in dev.json; it is needed where a policy file lis
   grpcurl -plaintext -H "authorization: Bearer {admin_token}" {grpc} countersign.v1.UserService/ListUsers
 
 The public keys: curl http://{http}/.well-known/jwks.json
-What is happening: http://{http}/status in a browser, or curl http://{http}/metrics
+What is happening: http://{http}/status in a browser, curl http://{http}/metrics, or on a terminal:
+
+  COUNTERSIGN_DATABASE_URL='{database_url}' countersign top http://{http}
 "#,
         json = json.display(),
         dir = dir.display(),

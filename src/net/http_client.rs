@@ -39,7 +39,7 @@ pub struct HttpAnswer {
 pub enum Trust<'t> {
     /// The server's certificate must be of one of these CAs, in PEM. Without them there is no `https`.
     Ca(Option<&'t str>),
-    /// Whatever certificate the server shows. It has to be on this machine.
+    /// Any certificate that the server shows. It has to be on this machine.
     ThisMachine,
 }
 
@@ -229,9 +229,11 @@ mod tests {
         let url = format!("http://localhost:{}/x", listener.local_addr().expect("an address").port());
         let server = tokio::spawn(async move {
             let (mut socket, _) = listener.accept().await.expect("a connection");
+            assert!(socket.read(&mut [0; 1024]).await.expect("a request") > 0);
             socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.expect("a reader");
             while socket.write_all(b"4\r\nmore\r\n").await.is_ok() {}
             let (mut socket, _) = listener.accept().await.expect("another connection");
+            assert!(socket.read(&mut [0; 1024]).await.expect("a request") > 0);
             socket.write_all(b"SSH-2.0-x\r\n").await.expect("a reader");
         });
         let mut client = HttpClient::new("proxy", &url, Trust::Ca(None)).expect("a client");

@@ -68,6 +68,7 @@ mod support;
 mod synchronous;
 mod throttle;
 mod tls;
+mod top;
 mod traces;
 mod users;
 mod verify;

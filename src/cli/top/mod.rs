@@ -74,7 +74,7 @@ pub(super) struct Top {
     database: DatabaseSettings,
 }
 
-/// What is watched.
+/// The replicas and the database that are watched.
 struct Watched {
     replicas: Vec<Replica>,
     database: Option<Database>,

@@ -82,7 +82,7 @@ impl Picture {
         listed.filter(move |replica| !named.contains(&replica.seen.id))
     }
 
-    /// What is wrong, the gravest first. What several replicas say alike is said once.
+    /// All that is wrong, the gravest first. Several replicas that say the same are named together.
     pub(super) fn wrong(&self) -> Vec<Wrong> {
         let mut all: Vec<(Wrong, Vec<&str>)> = Vec::new();
         for (seen, told) in self.answering() {
@@ -101,7 +101,7 @@ impl Picture {
         wrong
     }
 
-    /// What is wrong where nobody answers.
+    /// All that does not answer.
     fn unreached(&self) -> impl Iterator<Item = Wrong> {
         let silent = self.replicas.iter().flatten().filter_map(|seen| seen.state.as_ref().err());
         let database = self.facts.iter().filter_map(|facts| facts.as_ref().err());

@@ -41,9 +41,9 @@ pub(super) struct Seen {
 /// The metrics that a replica has told.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
-    /// Those of the time of which rates are shown.
+    /// Metrics of the time of which rates are shown.
     pub(super) recent: Recent,
-    /// Those of the last minute, by which is judged what is wrong.
+    /// Metrics of the last minute, by which is judged what is wrong.
     pub(super) minute: Recent,
 }
 

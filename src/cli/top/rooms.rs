@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn rates_of_replicas_are_added_and_their_states_stand_apart() {
         let rooms = Rooms::of(&picture(&[&[BEFORE, NOW], &[BEFORE, NOW]]));
-        assert_eq!(lines(&rooms.calls)[1], "Login      4.00    1.00   25 ms   50 ms");
+        assert_eq!(lines(&rooms.calls)[1], "Login      4.00    1.00    25 ms    50 ms");
         assert_eq!(lines(&rooms.outcomes)[1..], ["    3.00  login ok", "    1.00  login invalid credentials"]);
         assert_eq!(
             lines(&rooms.passwords)[1..],

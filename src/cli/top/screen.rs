@@ -225,7 +225,7 @@ mod tests {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).expect("a terminal");
         terminal.draw(|frame| draw(frame, picture, view)).expect("drawn");
         let cells: Vec<&str> = terminal.backend().buffer().content().iter().map(|cell| cell.symbol()).collect();
-        cells.chunks(usize::from(width)).map(|line| line.concat().trim_end().to_owned()).collect()
+        cells.chunks(usize::from(width).max(1)).map(|line| line.concat().trim_end().to_owned()).collect()
     }
 
     fn has(lines: &[String], part: &str) -> bool {
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!((lines.len(), lines[0].as_str()), (24, headline));
         assert_eq!(lines[1], "ERROR    10.0.0.2:8080 refused the connection");
         for part in [
-            "Login      2.00    0.50   25 ms   50 ms       1.50  login ok",
+            "Login      2.00    0.50    25 ms    50 ms       1.50  login ok",
             "10.0.0.1:8080  0.1.0       2.00  0.5 s   30 s      7       3         -  fresh",
             "10.0.0.2:8080 refused the connection",
             "waiting now        2   used, idle, most  1, 2, 16",
@@ -327,10 +327,8 @@ mod tests {
         for (block, start) in blocks.iter().zip(starts) {
             assert!(block.starts_with(start), "{start}: {block}");
         }
-        assert!(
-            blocks[0]
-                .ends_with("ERROR    10.0.0.2:8080 refused the connection\n         Start it, or correct its URL.")
-        );
+        let refused = "ERROR    10.0.0.2:8080 refused the connection\n         Start it, or correct its URL.";
+        assert!(blocks[0].contains(refused), "{text}");
         assert!(text.contains("user-24"));
     }
 }

@@ -62,7 +62,7 @@ pub(super) enum Asked {
     Redraw,
 }
 
-/// What is typed from now on, until the receiver is dropped.
+/// Asks what is typed from now on, until the receiver is dropped.
 pub(super) fn typed() -> mpsc::Receiver<Asked> {
     let (sender, receiver) = mpsc::channel(16);
     // Reading blocks, so it has a thread.

@@ -1,4 +1,4 @@
-//! What the tests of the picture share: replicas that have told texts of metrics.
+//! Replicas for the tests of the picture, which have told texts of metrics.
 
 use std::time::Duration;
 
