@@ -58,7 +58,9 @@ impl WatchedCall {
     pub(super) fn answered(self, by: CalledBy, response: Response<Body>, code: Option<Code>) -> Response<Body> {
         match code {
             Some(code) => {
-                if let Some(status) = response.extensions().get::<Status>() {
+                if code == Code::Unimplemented {
+                    self.failures.log_unimplemented(self.name, &by);
+                } else if let Some(status) = response.extensions().get::<Status>() {
                     self.log(&by, status);
                 }
                 self.end(code);

@@ -131,15 +131,18 @@ impl Recent {
         (all > 0.0).then(|| reached.map_or(Duration::MAX, |(bound, _)| Duration::from_secs_f64(bound)))
     }
 
-    /// The values that a label has in the series of a metric, those first that have grown most.
-    pub fn label_values(&self, name: &str, of: &str) -> Vec<String> {
-        let mut values: Vec<String> =
-            self.now.series(name, &[]).filter_map(|metric| label(metric, of)).map(str::to_owned).collect();
-        values.sort();
-        values.dedup();
-        let growth = |value: &String| self.growth(name, &[(of, value)]);
-        values.sort_by(|a, b| growth(b).total_cmp(&growth(a)));
-        values
+    /// The values that these labels have together in the series of a metric, those first that have grown most.
+    pub fn label_values<const N: usize>(&self, name: &str, of: [&str; N]) -> Vec<[String; N]> {
+        let values = |metric: &Metric| of.map(|name| label(metric, name).unwrap_or_default().to_owned());
+        let mut found: Vec<[String; N]> = self.now.series(name, &[]).map(values).collect();
+        found.sort();
+        found.dedup();
+        let growth = |values: &[String; N]| {
+            let labels: Vec<(&str, &str)> = of.into_iter().zip(values.iter().map(String::as_str)).collect();
+            self.growth(name, &labels)
+        };
+        found.sort_by(|a, b| growth(b).total_cmp(&growth(a)));
+        found
     }
 }
 
@@ -179,7 +182,8 @@ mod tests {
         histogram.with_label_values(&["C"]).observe(100.0);
         let recent = window.until(begun + Duration::from_secs(10), registry.gather());
         assert_eq!(recent.quantile("seconds", &[("method", "C")], 0.5), Some(Duration::MAX));
-        assert_eq!(recent.label_values("calls", "method"), ["B", "A"]);
+        assert_eq!(recent.label_values("calls", ["method"]), [["B"], ["A"]]);
+        assert_eq!(recent.label_values("calls", ["method", "code"]), [["B", "OK"], ["A", "OK"], ["A", "NO"]]);
     }
 
     #[test]
