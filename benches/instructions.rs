@@ -125,9 +125,10 @@ fn verifier(remembered: usize) -> (Verifier<()>, String) {
 
 type Verified = Result<(Arc<VerifiedToken<()>>, Freshness), Error>;
 
+// A warm one looks into three tables with random keys, where each probe more counts 15: 1,612 to 1,657 were seen.
 #[library_benchmark]
 #[bench::cold(args = (0), setup = verifier, config = at_most(529_500))]
-#[bench::warm(args = (1000), setup = verifier, config = at_most(1_650))]
+#[bench::warm(args = (1000), setup = verifier, config = at_most(1_690))]
 fn verify((verifier, token): (Verifier<()>, String)) -> (Verified, Verifier<()>, String) {
     let verified = black_box(verifier.verify(black_box(&token), Requirements::default()));
     (verified, verifier, token)

@@ -2,7 +2,7 @@
 //!
 //! The folders are layers and imports go one way, which `tests/tidy.rs` checks. The way is `main -> cli -> server ->
 //! {grpc, http} -> {authz, xds} -> {edge, auth} -> {net, revocation, crypto, store} -> domain`. `revocation` reads and writes the log
-//! through `store`; `crypto` and `store` never see each other; `clock`, `config`, `error` and `telemetry` are leaves.
+//! through `store`; `crypto` and `store` never see each other; `config`, `error`, `metrics`, `telemetry` and `trace` are leaves.
 //! ARCHITECTURE.md has the walkthroughs.
 
 pub mod audit;
@@ -22,4 +22,5 @@ pub mod revocation;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod trace;
 pub mod xds;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::Instrument as _;
 
-use crate::{audit::call, error::Error};
+use crate::{audit::call, error::Error, trace};
 
 /// Runs work on the database to its end even if the caller goes away, so that neither a transaction nor its connection
 /// is cut short. The names of the call go along.
@@ -14,7 +14,8 @@ use crate::{audit::call, error::Error};
 pub(super) async fn to_completion<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::spawn(call::named(call::names(), work).in_current_span()).await.map_err(Error::internal)?
+    let work = call::named(call::names(), work).in_current_span();
+    tokio::spawn(trace::in_current_trace(work)).await.map_err(Error::internal)?
 }
 
 /// Runs an operation of `owner` to its end even if the caller goes away. Operations do so themselves, so that no edge

@@ -33,6 +33,7 @@ impl Auth {
 
     fn observe(&self) {
         let (gauges, revocations) = (&self.base.metrics.gauges, self.revocations());
+        gauges.set_replica(self.base.log.replica());
         gauges.set_freshness(revocations.state().age(), revocations.state().max_staleness());
         gauges.move_next_rotation();
         gauges.set_clock_distance(revocations.clock_distance());

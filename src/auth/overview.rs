@@ -26,10 +26,21 @@ const EVENTS: u32 = 25;
 /// The keys and the newest events; None for what the database did not say in time.
 #[derive(Debug)]
 pub struct Overview {
-    /// The keys, each with the algorithm that uses it.
-    pub keys: Option<Vec<(Key, String)>>,
+    /// The keys.
+    pub keys: Option<Vec<ShownKey>>,
     /// The events, newest first.
     pub events: Option<Vec<ShownEvent>>,
+}
+
+/// A key as people read it.
+#[derive(Debug)]
+pub struct ShownKey {
+    /// The key without its secret.
+    pub key: Key,
+    /// The algorithm that uses it.
+    pub algorithm: String,
+    /// The moment at which it was made, by the clock of who made it.
+    pub made_at: OffsetDateTime,
 }
 
 /// An audit event as people read it.
@@ -60,24 +71,26 @@ impl LatestOverview {
         if let Some((_, overview)) = latest.as_ref().filter(|(at, _)| at.elapsed() < KEPT) {
             return Arc::clone(overview);
         }
-        let overview = Arc::new(read(store).await);
+        let overview = Arc::new(Overview::read(store).await);
         *latest = Some((Instant::now(), Arc::clone(&overview)));
         overview
     }
 }
 
-/// Reads in tasks of their own: a statement that is given up here is not cut short.
-async fn read(store: &Store) -> Overview {
-    let (of_keys, of_events) = (store.clone(), store.clone());
-    let keys = tokio::spawn(async move { keys::stored(&of_keys).await });
-    let events = tokio::spawn(async move { newest(&of_events, None, Uuid::nil(), EVENTS).await });
-    let (keys, events) = tokio::join!(timeout(PATIENCE, keys), timeout(PATIENCE, events));
-    let keys = keys.ok().and_then(Result::ok).and_then(Result::ok);
-    let events = events.ok().and_then(Result::ok).and_then(Result::ok);
-    let listed = |StoredKey { key, algorithm, .. }| (key, algorithm);
-    Overview {
-        keys: keys.map(|stored| stored.keys.into_iter().map(listed).collect()),
-        events: events.map(|events| events.into_iter().rev().map(shown).collect()),
+impl Overview {
+    /// Reads in tasks of their own: a statement that is given up here is not cut short.
+    pub async fn read(store: &Store) -> Self {
+        let (of_keys, of_events) = (store.clone(), store.clone());
+        let keys = tokio::spawn(async move { keys::stored(&of_keys).await });
+        let events = tokio::spawn(async move { newest(&of_events, None, Uuid::nil(), EVENTS).await });
+        let (keys, events) = tokio::join!(timeout(PATIENCE, keys), timeout(PATIENCE, events));
+        let keys = keys.ok().and_then(Result::ok).and_then(Result::ok);
+        let events = events.ok().and_then(Result::ok).and_then(Result::ok);
+        let listed = |StoredKey { key, algorithm, created_at, .. }| ShownKey { key, algorithm, made_at: created_at };
+        Self {
+            keys: keys.map(|stored| stored.keys.into_iter().map(listed).collect()),
+            events: events.map(|events| events.into_iter().rev().map(shown).collect()),
+        }
     }
 }
 

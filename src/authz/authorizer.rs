@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     cookies::Cookies,
     credentials::{self, Credentials, TokenPlace},
+    decision::{Allowed, Decision, Renewal},
     denial::{Denial, TOKEN_MISSING},
     extensions::Extensions,
     identity::encoded,
@@ -30,7 +31,7 @@ use crate::{
         policy::{AuthzPolicy, BrowserSessions},
         route::{Access, Demand},
     },
-    edge::{Class, Failures},
+    edge::{Class, Failures, NamedCall},
     error::Error,
     metrics,
 };
@@ -54,35 +55,6 @@ pub struct Authorizer {
     pub failures: Arc<Failures>,
     file: Option<Arc<ArcSwap<FilePolicy>>>,
     renewals: Arc<Renewals>,
-}
-
-/// The conditions under which a browser's session may go on within a call.
-#[derive(Clone, Copy, Debug)]
-pub struct Renewal {
-    /// The moment until which an answer is waited for; None if nobody has said.
-    pub until: Option<Instant>,
-    /// The way of the new tokens to the browser.
-    pub delivery: Delivery,
-}
-
-/// A decision about a request. There is none by default.
-#[derive(Debug)]
-pub enum Decision {
-    /// The request may pass.
-    Allowed(Box<Allowed>),
-    /// The request may not pass.
-    Denied(Box<Denial>),
-}
-
-/// A request that may pass.
-#[derive(Debug)]
-pub struct Allowed {
-    /// The token by which it passes; None for a request without one.
-    pub token: Option<Arc<VerifiedToken>>,
-    /// The tokens with which the browser's session went on within the call.
-    pub renewed: Option<TokenPair>,
-    /// Are the browser's cookies worth nothing any more, so that they are taken away?
-    pub clears_cookies: bool,
 }
 
 /// A token that is accepted, or why none is.
@@ -145,7 +117,7 @@ impl Authorizer {
             Ok(Credentials::None) => (Err(Denial::token_missing()), None),
             Ok(Credentials::Presented(token, place)) => (self.verify(token, demand)?.map(|t| (t, None)), Some(place)),
             Ok(Credentials::Cookies(cookies, query)) => {
-                match (self.verify_cookies(cookies, demand, renewal).await?, query) {
+                match (self.verify_cookies(request, cookies, demand, renewal).await?, query) {
                     // Cookies that mean nothing any more are not to hide a token that the page has put into the query.
                     (Err(denial), Some(token)) if denial.class == Class::Unauthenticated && !denial.clears_cookies => {
                         (self.verify(token, demand)?.map(|token| (token, None)), Some(TokenPlace::Query))
@@ -198,7 +170,13 @@ impl Authorizer {
     }
 
     /// Verifies the access tokens of a browser. If none is valid any more, the session goes on by its refresh token.
-    async fn verify_cookies(&self, cookies: Cookies<'_>, demand: &Demand, renewal: Renewal) -> Result<Found, Error> {
+    async fn verify_cookies(
+        &self,
+        request: &AskedRequest<'_>,
+        cookies: Cookies<'_>,
+        demand: &Demand,
+        renewal: Renewal,
+    ) -> Result<Found, Error> {
         let mut denial = Denial::token_missing();
         for token in [cookies.access, cookies.carried].into_iter().flatten() {
             match self.verify(token, demand)? {
@@ -214,13 +192,19 @@ impl Authorizer {
         }
         match cookies.refresh {
             // Rare, and large: what is decided by memory alone is not to carry it.
-            Some(token) => Box::pin(self.renew(token, demand, renewal)).await,
+            Some(token) => Box::pin(self.renew(request, token, demand, renewal)).await,
             None => Ok(Err(denial)),
         }
     }
 
     /// Refreshes a browser's session, and verifies its new access token.
-    async fn renew(&self, token: &str, demand: &Demand, renewal: Renewal) -> Result<Found, Error> {
+    async fn renew(
+        &self,
+        asked: &AskedRequest<'_>,
+        token: &str,
+        demand: &Demand,
+        renewal: Renewal,
+    ) -> Result<Found, Error> {
         let latest = Instant::now() + RENEWED_WITHIN;
         let until = renewal.until.map_or(latest, |until| until.min(latest));
         let request = RefreshRequest {
@@ -230,7 +214,16 @@ impl Authorizer {
             caller: self.browser(),
             delivery: renewal.delivery,
         };
-        let refresh = async { Ok(self.auth.refresh(request).await?.tokens) };
+        // Envoy puts the names into its question, where nobody has looked for them yet.
+        let named = NamedCall::unless_named(&asked.names());
+        let refresh = async {
+            let refresh = self.auth.refresh(request);
+            let refreshed = match named {
+                Some(named) => named.carry(refresh).await?,
+                None => refresh.await?,
+            };
+            Ok(refreshed.tokens)
+        };
         let refresh = self.renewals.share(token, renewal.delivery, refresh);
         // It goes on by itself if it is late, and the same cookie is good for the next request (promise P2).
         let refreshed = timeout_at(until, refresh).await.map_err(|_| late())?;
@@ -267,12 +260,6 @@ impl Authorizer {
             target => format!("/login?return_to={}", encoded(target, b"%&+#=?;")),
         });
         Denial { login, ..denial }
-    }
-}
-
-impl Decision {
-    fn nobody(clears_cookies: bool) -> Self {
-        Self::Allowed(Box::new(Allowed { token: None, renewed: None, clears_cookies }))
     }
 }
 

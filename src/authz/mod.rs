@@ -4,6 +4,7 @@
 mod authorizer;
 pub mod cookies;
 mod credentials;
+mod decision;
 mod denial;
 mod extensions;
 pub mod identity;
@@ -13,7 +14,8 @@ mod request;
 mod testing;
 
 pub use self::{
-    authorizer::{Allowed, Authorizer, BROWSER_CLIENT_ID, Decision, MAX_RETURN_TO, Renewal},
+    authorizer::{Authorizer, BROWSER_CLIENT_ID, MAX_RETURN_TO},
+    decision::{Allowed, Decision, Renewal},
     denial::Denial,
     extensions::Extensions,
     request::{AskedRequest, Field},

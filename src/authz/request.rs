@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::{domain::trace::TraceParent, edge::Names};
+
 /// A header field of a request.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub enum Field<'r> {
@@ -31,6 +33,29 @@ pub struct AskedRequest<'r> {
     pub is_grpc: bool,
     /// Does a browser ask for a page to show (header Sec-Fetch-Mode)?
     pub navigates: bool,
+    /// Header X-Request-ID.
+    pub request_id: Field<'r>,
+    /// Header Traceparent.
+    pub traceparent: Field<'r>,
+    /// All headers Tracestate.
+    pub tracestate: Vec<&'r [u8]>,
+}
+
+impl<'r> Field<'r> {
+    fn note(&mut self, value: &'r [u8]) {
+        *self = match *self {
+            Self::Absent => Self::One(value),
+            Self::One(_) | Self::Several => Self::Several,
+        }
+    }
+
+    /// The value of one that comes once, if it is text.
+    fn text(self) -> Option<&'r str> {
+        match self {
+            Self::One(value) => str::from_utf8(value).ok(),
+            Self::Absent | Self::Several => None,
+        }
+    }
 }
 
 /// Prints nothing of the value: it may be a token.
@@ -71,17 +96,25 @@ impl<'r> AskedRequest<'r> {
         }
     }
 
+    /// The names that it was given, and the trace that it is part of.
+    pub fn names(&self) -> Names<'r> {
+        let state = self.tracestate.iter().filter_map(|state| str::from_utf8(state).ok()).collect::<Vec<_>>().join(",");
+        Names {
+            request_id: self.request_id.text(),
+            parent: self.traceparent.text().and_then(TraceParent::parse),
+            state: Some(state).filter(|state| !state.is_empty()),
+        }
+    }
+
     /// Notes a header, by its name in lower case.
     pub fn note(&mut self, name: &[u8], value: &'r [u8]) {
         match name {
-            b"authorization" => {
-                self.authorization = match self.authorization {
-                    Field::Absent => Field::One(value),
-                    Field::One(_) | Field::Several => Field::Several,
-                }
-            }
+            b"authorization" => self.authorization.note(value),
             b"cookie" => self.cookies.push(value),
             b"content-type" => self.is_grpc = value.starts_with(b"application/grpc"),
+            b"x-request-id" => self.request_id.note(value),
+            b"traceparent" => self.traceparent.note(value),
+            b"tracestate" => self.tracestate.push(value),
             b"sec-fetch-mode" => self.navigates = value == b"navigate",
             _ => {}
         }

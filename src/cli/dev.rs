@@ -19,17 +19,22 @@ use super::{
     reload::Reload,
     secret_file::{Former, write_whole},
     settings::store,
+    traces::ServerTraces,
 };
 use crate::{
     auth::users::UserKey,
-    config::{DatabaseSettings, Policies, PolicyFile, PolicySettings, Routes, ServerSettings, checked, read_file},
+    config::{
+        DatabaseSettings, Policies, PolicyFile, PolicySettings, Routes, ServerSettings, checked, read_file,
+        trace_policy,
+    },
     crypto::{
         random,
         seal::MasterKeys,
         service_token::{self, ServiceTokenHash},
     },
     domain::{
-        connection::ConnectionPolicy, listen::ListenAddr, password::Password, policy::ServerPolicy, user::Username,
+        connection::ConnectionPolicy, listen::ListenAddr, password::Password, policy::ServerPolicy, trace::TracePolicy,
+        user::Username,
     },
     edge::{Callers, Defaults},
     error::Error,
@@ -72,6 +77,7 @@ struct Checked {
     drain_timeout: Duration,
     connections: ConnectionPolicy,
     policy_file: Option<PolicyFile>,
+    traces: Option<TracePolicy>,
 }
 
 /// The content of `dev.json`, for scripts and for a second replica.
@@ -91,8 +97,9 @@ struct Facts {
 impl Dev {
     pub(super) fn run(self) -> Result<(), Error> {
         let Self { data_dir, grpc_addr, http_addr, server, policy } = self;
-        let (policies, server) =
-            checked(|violations| (policy.check(violations), server.check(Duration::ZERO, violations)))?;
+        let (policies, server, traces) = checked(|violations| {
+            (policy.check(violations), server.check(Duration::ZERO, violations), trace_policy(violations))
+        })?;
         for (setting, addr) in [("grpc-addr", &grpc_addr), ("http-addr", &http_addr)] {
             if !addr.is_local() {
                 let advice =
@@ -107,7 +114,7 @@ impl Dev {
         let mut cluster = Cluster::start(&dir, Durability::Durable).map_err(start_failed)?;
         let dir = dir.canonicalize().map_err(Error::internal)?;
         let addrs = [grpc_addr, http_addr];
-        let checked = Checked { addrs, policies, lame_duck, drain_timeout, connections, policy_file };
+        let checked = Checked { addrs, policies, lame_duck, drain_timeout, connections, policy_file, traces };
         let served = block_on(checked.serve(&dir, cluster.url(DATABASE)));
         served.and(cluster.stop().map_err(Error::internal))
     }
@@ -151,13 +158,14 @@ impl Checked {
             password,
             admin_token,
         };
+        let traces = ServerTraces::start(self.traces, &server)?;
         server.ready().await;
         let port = |listener, protocol| Port { listener, protocol, tls: None, policy: self.connections };
         let http = HttpPorts { status_page: true, ..port(http, Protocol::Http1).into() };
         let ports = Ports::open(http, authz);
         facts.write(dir)?;
         say(banner(&facts, dir))?;
-        reload.beside(server.serve(ports, port(grpc, Protocol::Http2), stop)).await
+        reload.beside(traces.beside(server.serve(ports, port(grpc, Protocol::Http2), stop))).await
     }
 }
 

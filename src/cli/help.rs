@@ -7,7 +7,7 @@ use clap::{Arg, Command};
 
 /// The commands by what they are for.
 const GROUPS: [(&str, &[&str]); 4] = [
-    ("Run a server", &["dev", "serve", "migrate", "config", "doctor", "healthcheck"]),
+    ("Run a server", &["dev", "serve", "migrate", "config", "doctor", "top", "healthcheck"]),
     ("Administer", &["user", "sessions", "keys", "audit"]),
     ("Let services and proxies in", &["policy", "mesh", "descriptors"]),
     ("This machine", &["hash", "completions", "man", "help"]),

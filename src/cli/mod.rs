@@ -25,6 +25,8 @@ mod sessions;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod top;
+mod traces;
 mod user;
 mod user_export;
 mod user_file;
@@ -37,7 +39,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
-use self::output::OutputClosed;
+use self::output::{OutputClosed, said};
 pub use self::{
     output::say,
     process::{block_on, stop_signals},
@@ -49,7 +51,6 @@ pub use self::{
 use crate::{
     config::{LogSettings, command, given, parse, variables},
     error::Error,
-    store::Unreached,
     telemetry,
 };
 
@@ -90,6 +91,8 @@ enum Command {
     Config(config::Config),
     /// Check that a deployment is sound: exit code 0 if so, 1 for warnings, 2 for errors
     Doctor(Box<doctor::Doctor>),
+    /// Show what servers do, on a terminal: calls, logins, the queue, freshness of each, keys, audit events
+    Top(Box<top::Top>),
     /// Write the descriptors of the services, for tools without reflection
     Descriptors(descriptors::Descriptors),
     /// Ask a running server whether it serves: exit code 0 or 1
@@ -104,7 +107,9 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli: Cli = parse(help::dress);
     let mut verdict = ExitCode::SUCCESS;
-    let result = telemetry::start(&cli.log).and_then(|()| match cli.command {
+    let is_quiet = matches!(&cli.command, Command::Top(top) if top.takes_the_terminal());
+    let started = if is_quiet { Ok(()) } else { telemetry::start(&cli.log) };
+    let result = started.and_then(|()| match cli.command {
         Command::Dev(command) => command.run(),
         Command::Serve(command) => block_on(command.run()),
         Command::Migrate(command) => block_on(command.run()),
@@ -118,6 +123,10 @@ pub fn main() -> ExitCode {
         Command::Config(command) => block_on(command.run(&given::<Cli>())),
         Command::Doctor(command) => block_on(async {
             verdict = command.run(&variables::<Cli>()).await?;
+            Ok(())
+        }),
+        Command::Top(command) => block_on(async {
+            verdict = command.run().await?;
             Ok(())
         }),
         Command::Descriptors(command) => command.run(),
@@ -138,13 +147,5 @@ pub fn exit(program: &str, result: Result<(), Error>) -> ExitCode {
             drop(writeln!(io::stderr(), "{program}: {}", said(&error)));
             ExitCode::FAILURE
         }
-    }
-}
-
-/// An error for people. The reason for which there is no connection is a sentence already.
-fn said(error: &Error) -> String {
-    match error {
-        Error::DatabaseUnavailable(source) if source.is::<Unreached>() => source.to_string(),
-        error => error.to_string(),
     }
 }

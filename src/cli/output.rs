@@ -11,7 +11,7 @@ use std::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{domain::text::system_words, error::Error};
+use crate::{domain::text::system_words, error::Error, store::Unreached};
 
 /// A moment for people and scripts: the second after it, by RFC 3339, in UTC.
 pub(super) fn moment(at: OffsetDateTime) -> String {
@@ -58,4 +58,12 @@ pub(super) fn require_reader() -> Result<(), Error> {
 /// [`Error::InvalidArgument`] when standard output cannot be written; [`Error::Internal`] when its reader has gone.
 pub fn say(line: impl Display) -> Result<(), Error> {
     writeln!(io::stdout(), "{line}").map_err(unwritten)
+}
+
+/// An error for people. The reason for which there is no connection is a sentence already.
+pub(super) fn said(error: &Error) -> String {
+    match error {
+        Error::DatabaseUnavailable(source) if source.is::<Unreached>() => source.to_string(),
+        error => error.to_string(),
+    }
 }

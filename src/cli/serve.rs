@@ -12,16 +12,19 @@ use super::{
     process::{allow_connections, stop_signals},
     reload::Reload,
     settings::{master_keys, require_schema, store},
+    traces::ServerTraces,
 };
 use crate::{
     config::{
         DatabaseSettings, ListenSettings, MasterKeySettings, PolicyFile, PolicySettings, Routes, ServerSettings,
-        TlsSettings, checked,
+        TlsSettings, checked, trace_policy,
     },
+    crypto::password_rules::PasswordRules,
     domain::{
         connection::{ConnectionPolicy, TlsPolicy, Transport},
         listen::ListenAddr,
         policy::ServerPolicy,
+        trace::TracePolicy,
     },
     edge::{Callers, Defaults},
     error::Error,
@@ -62,6 +65,7 @@ struct Checked {
     http_speaks_tls: bool,
     policy_file: Option<PolicyFile>,
     admin_token: Option<AdminTokenFile>,
+    traces: Option<TracePolicy>,
 }
 
 impl Serve {
@@ -70,16 +74,18 @@ impl Serve {
     /// # Errors
     /// [`Error::InvalidArgument`] names what is wrong.
     pub(super) fn check(self) -> Result<(), Error> {
-        self.checked().map(drop)
+        let policy = self.checked()?.config.policies.passwords;
+        PasswordRules::new(policy.blocklist, policy.min_score).load().map(drop)
     }
 
     fn checked(self) -> Result<Checked, Error> {
         let Self { database, master_keys: sealed_by, listen, tls, server, policy } = self;
-        let (policies, server, transport) = checked(|violations| {
+        let (policies, server, transport, traces) = checked(|violations| {
             database.check(violations);
             listen.check(violations);
             let transport = tls.check(&listen, violations);
-            (policy.check(violations), server.check(LAME_DUCK, violations), transport)
+            let server = server.check(LAME_DUCK, violations);
+            (policy.check(violations), server, transport, trace_policy(violations))
         })?;
         let ServerPolicy { lame_duck, drain_timeout, connections, policy_file } = server;
         let policy_file =
@@ -109,7 +115,7 @@ impl Serve {
             drain_timeout,
             clock: Clock::system(),
         };
-        Ok(Checked { config, listen, connections, tls, http_speaks_tls, policy_file, admin_token })
+        Ok(Checked { config, listen, connections, tls, http_speaks_tls, policy_file, admin_token, traces })
     }
 
     pub(super) async fn run(self) -> Result<(), Error> {
@@ -119,7 +125,7 @@ impl Serve {
 
 impl Checked {
     async fn serve(self) -> Result<(), Error> {
-        let Self { config, listen, connections, tls, http_speaks_tls, policy_file, admin_token } = self;
+        let Self { config, listen, connections, tls, http_speaks_tls, policy_file, admin_token, traces } = self;
         let further = [&listen.admin_addr, &listen.forward_auth_addr, &listen.metrics_addr];
         let ports = 2 + further.into_iter().flatten().count();
         allow_connections(connections.max_connections.saturating_mul(ports));
@@ -157,6 +163,13 @@ impl Checked {
                 server.leave().await;
                 return opened.map(drop);
             };
+            let traces = match ServerTraces::start(traces, &server) {
+                Ok(traces) => traces,
+                Err(error) => {
+                    server.leave().await;
+                    return Err(error);
+                }
+            };
             // Whoever is told that it serves may ask whether it is ready.
             ports.answer_by(server.authorizer());
             tracing::info!(
@@ -167,7 +180,8 @@ impl Checked {
             );
             notify(NotifyState::Ready);
             tokio::spawn(notify_stopping(stop.clone()));
-            server.serve(ports, GrpcPorts { main: port(main), admin: admin.map(port) }, stop).await
+            let grpc = GrpcPorts { main: port(main), admin: admin.map(port) };
+            traces.beside(server.serve(ports, grpc, stop)).await
         };
         Reload::listen(policy_file, tls, admin_token)?.beside(serving).await?;
         tracing::info!("stopped");

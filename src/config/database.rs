@@ -122,10 +122,14 @@ impl DatabasePlace {
 impl DatabaseSettings {
     /// Checks the ranges, and that there is a URL; the URL is read by the store.
     pub fn check(&self, violations: &mut Violations) {
-        let is_given = self.place.database_url.is_some() || self.place.database_url_file.is_some();
-        violations.require(is_given, URL, NEEDED);
+        violations.require(self.is_given(), URL, NEEDED);
         CONNECTIONS.check(self.database_connections, violations);
         DEADLINE.check(self.database_deadline, violations);
+    }
+
+    /// True if a database is named, by whatever setting.
+    pub fn is_given(&self) -> bool {
+        self.place.database_url.is_some() || self.place.database_url_file.is_some()
     }
 
     /// The URL, as [`DatabasePlace::find`] does.

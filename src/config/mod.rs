@@ -22,6 +22,7 @@ mod throttling;
 mod tls;
 mod tokens;
 mod toml_notes;
+mod traces;
 mod violations;
 
 use clap::Args;
@@ -43,6 +44,7 @@ pub use self::{
     throttling::ThrottleSettings,
     tls::{ClientAuthSetting, TlsSettings},
     tokens::TokenSettings,
+    traces::trace_policy,
     violations::{Violations, checked},
 };
 use crate::domain::policy::{

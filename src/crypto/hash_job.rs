@@ -18,6 +18,7 @@ use crate::{
     },
     error::Error,
     metrics::Hashing,
+    trace::Child,
 };
 
 /// Time that a hash is assumed to take before one has been measured.
@@ -79,6 +80,8 @@ pub(super) struct Job {
     /// The moment from which on the caller waits no longer.
     pub(super) until: Option<Instant>,
     pub(super) queued_at: Instant,
+    /// The span of the wait and the work.
+    pub(super) span: Child,
 }
 
 pub(super) enum Task {
@@ -94,7 +97,8 @@ impl Job {
         }
     }
 
-    pub(super) fn refuse(self, retry_after: Duration) {
+    pub(super) fn refuse(mut self, retry_after: Duration) {
+        self.span.fail("overloaded");
         let error = Error::Overloaded { retry_after };
         match self.task {
             Task::Hash(_, _, reply) => drop(reply.send(Err(error))),

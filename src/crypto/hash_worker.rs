@@ -41,11 +41,12 @@ impl Worker {
         if let Err(error) = rustix::process::nice(NICE) {
             tracing::debug!(%error, "hashing threads keep their priority");
         }
-        while let Some(job) = self.next() {
+        while let Some(mut job) = self.next() {
             self.load.taken();
             self.load.waited(job.queued_at.elapsed());
             // Nobody waits for the answer any more, or not for as long as it takes: do not burn CPU on it.
             if job.is_abandoned() {
+                job.span.fail("cancelled");
                 self.load.shed();
                 continue;
             }
@@ -55,6 +56,7 @@ impl Worker {
                 continue;
             }
             let begun = Instant::now();
+            job.span.event("hashing begins");
             match job.task {
                 Task::Hash(password, pepper, reply) => {
                     drop(reply.send(self.caught(|worker| worker.hash(&password, pepper.as_deref()))));
@@ -63,6 +65,7 @@ impl Worker {
                     drop(reply.send(self.caught(|worker| worker.verify(&password, &hash, pepper.as_deref()))));
                 }
             }
+            drop(job.span);
             self.load.took(begun.elapsed());
         }
     }

@@ -34,6 +34,7 @@ use crate::{
     },
     error::Error,
     metrics::Hashing,
+    trace::Child,
 };
 
 /// Hands passwords to the hashing threads.
@@ -163,7 +164,8 @@ impl PasswordHasher {
     fn enqueue(&self, task: Task, until: Option<Instant>) -> Result<(), Error> {
         self.check_capacity(until)?;
         self.load.waiting.fetch_add(1, Ordering::Relaxed);
-        self.queue.try_send(Job { task, until, queued_at: Instant::now() }).map_err(|error| {
+        let span = Child::begin("password hash");
+        self.queue.try_send(Job { task, until, queued_at: Instant::now(), span }).map_err(|error| {
             let waiting = self.load.waiting.fetch_sub(1, Ordering::Relaxed);
             match error {
                 TrySendError::Full(_) => {

@@ -26,5 +26,6 @@ pub mod rpc;
 pub mod session;
 pub mod text;
 pub mod throttle;
+pub mod trace;
 pub mod unreached;
 pub mod user;

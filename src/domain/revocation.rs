@@ -1,6 +1,12 @@
 //! The log of revocations: its rows, and why they were written.
 
-use countersign_token::revocation::Revocation;
+use std::time::Duration;
+
+use countersign_token::{
+    moment::saturating_add,
+    revocation::{RETENTION, Revocation},
+};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// A place in the log: its row is the last one that was read, or that was written.
@@ -33,6 +39,11 @@ impl LogEntry {
     /// The position of this row.
     pub fn position(&self) -> Position {
         Position { seq: self.seq, id: Some(self.id) }
+    }
+
+    /// The time since the revocation was made, by the clock of the replica that made it. Zero if that one goes ahead.
+    pub fn age(&self, now: OffsetDateTime) -> Duration {
+        (saturating_add(now, RETENTION) - self.revocation.expires_at).try_into().unwrap_or_default()
     }
 }
 
@@ -76,5 +87,21 @@ impl Reason {
             Self::KeyKilled => "key_killed",
             Self::Restored => "restored",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_token::{ids::SessionId, revocation::Subject};
+
+    use super::*;
+
+    #[test]
+    fn a_row_is_as_old_as_its_revocation() {
+        let made = OffsetDateTime::UNIX_EPOCH;
+        let revocation = Revocation::new(Subject::Session(SessionId(Uuid::nil())), made);
+        let entry = LogEntry { seq: 1, id: Uuid::nil(), revocation };
+        assert_eq!(entry.age(made + Duration::from_millis(3)), Duration::from_millis(3));
+        assert_eq!(entry.age(made - Duration::from_secs(1)), Duration::ZERO);
     }
 }

@@ -20,5 +20,5 @@ pub use self::{
     client_address::client_address,
     failures::{CalledBy, Failures},
     gate::{Gate, Refusal},
-    named_call::NamedCall,
+    named_call::{NamedCall, Names},
 };

@@ -1,49 +1,98 @@
-//! The names that a caller gives to a call, so that what is logged and written of it can be found. They are `x-request-id`,
-//! and `traceparent` of W3C Trace Context.
+//! The names of a call, by which what is logged and written of it is found: `x-request-id`, and its trace (W3C Trace Context). They
+//! are the caller's; where there are traces, the trace may begin here.
 
 use std::future::Future;
 
 use http::{HeaderMap, HeaderName};
 use tracing::{Instrument as _, Span, span::Entered};
 
-use crate::{audit::call, domain::audit::CallNames};
+use crate::{
+    audit::call,
+    domain::{audit::CallNames, trace::TraceParent},
+    trace::{CallSpan, Ids},
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// Characters of a request id; a longer one is none.
 const MAX_REQUEST_ID: usize = 128;
 
-/// A call that its caller has named.
+/// The names in a request, as they came.
+#[derive(Clone, Debug, Default)]
+pub struct Names<'r> {
+    /// The header `x-request-id`.
+    pub request_id: Option<&'r str>,
+    /// The header `traceparent`, if it is one.
+    pub parent: Option<TraceParent<'r>>,
+    /// All headers `tracestate`, as one.
+    pub state: Option<String>,
+}
+
+/// A call that has names.
 #[derive(Debug)]
 pub struct NamedCall {
     /// The span with which everything is logged.
-    span: Span,
+    log: Span,
     names: CallNames,
+    trace: Option<CallSpan>,
+}
+
+impl<'r> Names<'r> {
+    /// The names in these headers.
+    pub fn of(headers: &'r HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let parent = text(TRACEPARENT).and_then(TraceParent::parse);
+        // Rare, and not read before it is known that somebody wants it.
+        let state = parent.filter(|_| headers.contains_key(TRACESTATE)).map(|_| {
+            let all = headers.get_all(TRACESTATE).iter().filter_map(|value| value.to_str().ok());
+            all.collect::<Vec<_>>().join(",")
+        });
+        Self { request_id: text(REQUEST_ID), parent, state }
+    }
 }
 
 impl NamedCall {
-    /// The call with these headers; None if its caller has not named it.
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
-        let request_id = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(|id| is_request_id(id));
-        let trace = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(trace_of);
-        if request_id.is_none() && trace.is_none() {
+    /// The call with these names, whose span is this one; None for one without any.
+    pub fn new(given: &Names<'_>, trace: Option<CallSpan>) -> Option<Self> {
+        let request_id = given.request_id.filter(|id| is_request_id(id));
+        let begun = trace.as_ref().and_then(|span| {
+            span.place(given.parent, given.state.as_deref());
+            span.ids()
+        });
+        let (parent_id, trace_of_caller) = given.parent.map(|parent| (parent.parent_id, parent.trace_id)).unzip();
+        let (trace_id, span_id) = match &begun {
+            Some(Ids { trace, span }) => (Some(trace.as_str()), Some(span.as_str())),
+            None => (trace_of_caller, None),
+        };
+        if request_id.is_none() && trace_id.is_none() {
             return None;
         }
-        let (trace_id, parent_id) = trace.unzip();
         // At this level it is there whatever else is logged.
-        let span = tracing::error_span!("call", request_id, trace_id, parent_id);
+        let log = tracing::error_span!("call", request_id, trace_id, span_id, parent_id);
         let names = CallNames { request_id: request_id.map(str::to_owned), trace_id: trace_id.map(str::to_owned) };
-        Some(Self { span, names })
+        Some(Self { log, names, trace: trace.filter(|_| begun.is_some()) })
+    }
+
+    /// The call with these names, if the task works for a call that has none yet.
+    pub fn unless_named(given: &Names<'_>) -> Option<Self> {
+        if call::names() == CallNames::default() { Self::new(given, None) } else { None }
     }
 
     /// Logs as part of the call until the guard is dropped.
     pub fn enter(&self) -> Entered<'_> {
-        self.span.enter()
+        self.log.enter()
     }
 
-    /// Does the work of the call: what it logs and writes has the names.
+    /// Does the work of the call: what it logs and writes has the names, and what takes time is part of the trace.
     pub fn carry<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
-        call::named(self.names, work).instrument(self.span)
+        let work = call::named(self.names, work).instrument(self.log);
+        async move {
+            match self.trace {
+                Some(span) => span.carry(work).await,
+                None => work.await,
+            }
+        }
     }
 }
 
@@ -53,41 +102,9 @@ fn is_request_id(id: &str) -> bool {
         && id.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"'\\".contains(&byte))
 }
 
-/// The ids of the trace and of the caller's span (W3C Trace Context section 3.2).
-fn trace_of(traceparent: &str) -> Option<(&str, &str)> {
-    let mut parts = traceparent.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let hex =
-        |part: &str, length| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    let named = |part: &str| part.bytes().any(|byte| byte != b'0');
-    let known = version != "00" || parts.next().is_none();
-    let valid = hex(version, 2) && version != "ff" && known && hex(flags, 2);
-    (valid && hex(trace, 32) && named(trace) && hex(parent, 16) && named(parent)).then_some((trace, parent))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
-    const PARENT: &str = "00f067aa0ba902b7";
-
-    #[test]
-    fn traces_are_read_as_their_specification_says() {
-        for (text, valid) in [
-            (format!("00-{TRACE}-{PARENT}-01"), true),
-            (format!("01-{TRACE}-{PARENT}-01-more"), true),
-            (format!("00-{TRACE}-{PARENT}-01-more"), false),
-            (format!("ff-{TRACE}-{PARENT}-01"), false),
-            (format!("00-{}-{PARENT}-01", "0".repeat(32)), false),
-            (format!("00-{TRACE}-{}-01", "0".repeat(16)), false),
-            (format!("00-{}-{PARENT}-01", TRACE.to_uppercase()), false),
-            (format!("00-{TRACE}-{PARENT}"), false),
-            (String::new(), false),
-        ] {
-            assert_eq!(trace_of(&text), valid.then_some((TRACE, PARENT)), "{text}");
-        }
-    }
 
     #[test]
     fn a_request_id_cannot_forge_a_line_of_a_log() {
@@ -101,6 +118,17 @@ mod tests {
         ] {
             assert_eq!(is_request_id(id), valid, "{id}");
         }
-        assert!(NamedCall::of(&HeaderMap::new()).is_none());
+        assert!(NamedCall::new(&Names::default(), None).is_none());
+    }
+
+    #[test]
+    fn states_of_several_headers_are_one() {
+        let mut headers = HeaderMap::new();
+        headers.append(TRACESTATE, "a=1".parse().expect("a value"));
+        headers.append(TRACESTATE, "b=2".parse().expect("a value"));
+        assert_eq!(Names::of(&headers).state, None, "of no trace");
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        headers.insert(TRACEPARENT, parent.parse().expect("a value"));
+        assert_eq!(Names::of(&headers).state.as_deref(), Some("a=1,b=2"));
     }
 }

@@ -86,14 +86,17 @@ where
         let call = self.watch.begin(request.uri().path());
         // Calls in the same process have none.
         let peer = request.extensions().get::<Peer>().cloned().unwrap_or_default();
-        let Ok(turn) = Arc::clone(&self.calls).try_acquire_owned() else {
-            return refused(call, CalledBy::peer(peer.addr), status(Error::Overloaded { retry_after: SHED }));
-        };
-        let named = NamedCall::of(request.headers());
-        let by = {
+        let (named, unplaced) = call.named(request.headers());
+        if let Some(span) = unplaced {
+            request.extensions_mut().insert(span.clone());
+        }
+        let (turn, by) = {
             let _entered = named.as_ref().map(NamedCall::enter);
+            let Ok(turn) = Arc::clone(&self.calls).try_acquire_owned() else {
+                return refused(call, CalledBy::peer(peer.addr), status(Error::Overloaded { retry_after: SHED }));
+            };
             match self.gate.authorize(&peer, &mut request) {
-                Ok(by) => by,
+                Ok(by) => (turn, by),
                 Err(Refusal::UnknownRpc) => {
                     let unknown = Status::unimplemented("no such method on this port");
                     return refused(call, CalledBy::peer(peer.addr), unknown);
@@ -232,7 +235,16 @@ mod tests {
         let mut service = layer.layer(answers);
         let all = u32::try_from(MAX_CALLS).expect("small");
         let taken = Arc::clone(&layer.calls).try_acquire_many_owned(all).expect("all of them");
-        assert_eq!(code(&mut service, "application/grpc").await, Ok(Code::ResourceExhausted));
+        let (read, write) = std::io::pipe().expect("a pipe");
+        let log = tracing_subscriber::fmt().with_writer(std::sync::Mutex::new(write)).finish();
+        let logged = tracing::subscriber::set_default(log);
+        let mut named = call("application/grpc");
+        named.headers_mut().insert("x-request-id", "request-4714".parse().expect("a value"));
+        let Ok(shed) = service.call(named).await;
+        assert_eq!(Status::from_header_map(shed.headers()).map(|status| status.code()), Some(Code::ResourceExhausted));
+        drop(logged);
+        let line = std::io::read_to_string(read).expect("text");
+        assert!(line.contains("request-4714") && line.contains("OVERLOADED"), "{line}");
         drop(taken);
         assert_eq!(code(&mut service, "application/grpc").await, Ok(Code::Ok));
         assert_eq!(layer.calls.available_permits(), MAX_CALLS);

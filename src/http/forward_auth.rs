@@ -13,6 +13,7 @@ use countersign_token::claims::Principal;
 use tokio::time::Instant;
 
 use super::{
+    named,
     readiness::{Built, Readiness},
     refusal,
 };
@@ -25,7 +26,7 @@ use crate::{
     },
     crypto::secret::Secret,
     domain::policy::ForwardAuth,
-    edge::{CalledBy, Failures, NamedCall},
+    edge::{CalledBy, Failures},
     error::Error,
     net::Peer,
 };
@@ -44,12 +45,7 @@ pub(super) fn routes() -> Router<Readiness> {
 }
 
 async fn answer(Built(authorizer): Built, request: Parts) -> Response {
-    let named = NamedCall::of(&request.headers);
-    let answer = decide(&authorizer, &request);
-    match named {
-        Some(named) => named.carry(answer).await,
-        None => answer.await,
-    }
+    named::answer(request.method.as_str(), PATH, &request.headers, decide(&authorizer, &request)).await
 }
 
 async fn decide(authorizer: &Authorizer, request: &Parts) -> Response {

@@ -7,6 +7,7 @@ mod forward_auth;
 mod html;
 mod jwks;
 mod metrics;
+mod named;
 mod probes;
 mod readiness;
 mod ready_check;

@@ -7,6 +7,7 @@ use std::{
 
 use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{
     label::{Gauges as Labelled, label},
@@ -37,6 +38,7 @@ label! {
 /// States of a server.
 #[derive(Debug)]
 pub struct Gauges {
+    replica: IntGaugeVec,
     freshness_age: Gauge,
     freshness_bound: Gauge,
     clock_distance: Gauge,
@@ -78,6 +80,9 @@ impl Gauges {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
+        let replica = Opts::new("countersign_replica_info", "The id of this replica on the list of replicas: 1.");
+        let replica = IntGaugeVec::new(replica, &["replica"])?;
+        registry.register(Box::new(replica.clone()))?;
         let keys = Opts::new("countersign_keys", "Keys that are known here, by purpose and stage.");
         let keys = IntGaugeVec::new(keys, &["purpose", "stage"])?;
         registry.register(Box::new(keys.clone()))?;
@@ -87,6 +92,7 @@ impl Gauges {
             }
         }
         Ok(Self {
+            replica,
             freshness_age: gauge(
                 "countersign_revocation_freshness_age_seconds",
                 "Age of what is known of revocations here: +Inf when nothing is. Beyond the bound, Verify refuses.",
@@ -128,6 +134,13 @@ impl Gauges {
             pool_size: number("countersign_database_connections_max", "The most connections that the pool may have.")?,
             audit_backlog: number("countersign_audit_backlog", "Refusals whose audit events are not written yet.")?,
         })
+    }
+
+    /// Sets the id by which the list of replicas and the log call this one.
+    pub fn set_replica(&self, id: Uuid) {
+        if let Ok(gauge) = self.replica.get_metric_with_label_values(&[id.to_string().as_str()]) {
+            gauge.set(1);
+        }
     }
 
     /// Sets what is known of revocations: how old it is, if anything is known, and the bound.

@@ -5,26 +5,32 @@
 
 mod calls;
 mod database;
+mod exposition;
+mod findings;
 mod gauges;
 mod hashing;
 mod label;
 mod outcomes;
 mod plain;
 mod revocations;
+mod shown;
 mod window;
 
 use prometheus::{IntGauge, Opts, Registry, TextEncoder};
 use tokio::time::Instant;
 
-use self::window::Window;
 pub use self::{
     calls::{Call, Calls},
     database::{Database, StatementOutcome},
+    exposition::{Unreadable, read_metrics},
+    findings::{Finding, Severity, findings},
     gauges::{Gauges, PoolState, ReplicaState},
     hashing::Hashing,
+    label::Label,
     outcomes::{Decision, Login, Outcomes, Refresh, Verification},
     revocations::{FullLoad, Revocations},
-    window::{Recent, SAMPLE_EVERY},
+    shown::{rate, time, whole},
+    window::{MINUTE, Recent, SAMPLE_EVERY, Window},
 };
 use crate::error::Error;
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use prometheus::{IntCounter, Registry};
+use prometheus::{Histogram, IntCounter, Registry};
 
 use super::{
     label::{Counters, Histograms, label},
-    plain::{SECONDS, counter},
+    plain::{SECONDS, counter, histogram},
 };
 
 label! {
@@ -35,6 +35,7 @@ pub struct Revocations {
     /// Readings of the whole log.
     pub full_loads: Counters<FullLoad>,
     confirmations: Histograms<Confirmed>,
+    lag: Histogram,
     /// Times that the database was another one than before: a standby was promoted, or a backup was restored.
     pub moves: IntCounter,
     /// Revocations that the database had lost, and that were put back.
@@ -57,6 +58,11 @@ impl Revocations {
                 "Time from the commit of a revocation until all replicas had confirmed it, or the caller waited no longer.",
                 &SECONDS,
             )?,
+            lag: histogram(
+                registry,
+                "countersign_revocation_lag_seconds",
+                "Time from a revocation until this replica had read it, by the clocks of both machines.",
+            )?,
             moves: counter(
                 registry,
                 "countersign_database_moves_total",
@@ -73,6 +79,11 @@ impl Revocations {
                 "Times that the log of revocations could not be read, and was tried again.",
             )?,
         })
+    }
+
+    /// Records that a revocation was read so long after it was made. A clock that goes before the other makes it 0.
+    pub fn read_after(&self, time: Duration) {
+        self.lag.observe(time.as_secs_f64());
     }
 
     /// Records a wait for confirmation.

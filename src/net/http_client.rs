@@ -1,12 +1,13 @@
 //! A client of HTTP/1.1 for one URL, over a connection that is kept.
 
-use std::{fmt, future::poll_fn, io, pin::Pin, sync::Arc};
+use std::{error::Error as _, fmt, future::poll_fn, io, pin::Pin, sync::Arc};
 
 use hyper::{
     Request, Uri,
     body::Body as _,
     client::conn::http1::{self, SendRequest},
     header::{AUTHORIZATION, HOST},
+    rt::{Read, Write},
 };
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -14,13 +15,39 @@ use tokio_rustls::{
     TlsConnector,
     rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName},
 };
-use tokio_util::either::Either;
 
-use super::tls::certificates;
-use crate::error::Error;
+use super::{
+    connect::{Security, connect},
+    tls::certificates,
+};
+use crate::{domain::listen::ListenAddr, error::Error};
 
 /// The setting by which errors name the file of CAs.
 const CA: &str = "ca-file";
+
+/// An answer.
+#[derive(Debug)]
+pub struct HttpAnswer {
+    /// The status.
+    pub status: u16,
+    /// The body; None if it is longer than was wanted.
+    pub body: Option<Vec<u8>>,
+}
+
+/// The security of the connections of a client, with `https`.
+#[derive(Clone, Copy, Debug)]
+pub enum Trust<'t> {
+    /// The server's certificate must be of one of these CAs, in PEM. Without them there is no `https`.
+    Ca(Option<&'t str>),
+    /// Whatever certificate the server shows. It has to be on this machine.
+    ThisMachine,
+}
+
+enum Transport {
+    Plaintext,
+    Verified(TlsConnector),
+    ThisMachine,
+}
 
 /// A client of one URL.
 pub struct HttpClient {
@@ -29,7 +56,7 @@ pub struct HttpClient {
     /// The header `Host`.
     authority: String,
     path: String,
-    tls: Option<TlsConnector>,
+    transport: Transport,
     kept: Option<SendRequest<String>>,
 }
 
@@ -40,19 +67,20 @@ impl fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// A client of a URL that `setting` names. With `https` the server's certificate must be of one of these CAs, in PEM.
+    /// A client of a URL that `setting` names.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for what cannot be used.
-    pub fn new(setting: &'static str, url: &str, ca: Option<&str>) -> Result<Self, Error> {
+    pub fn new(setting: &'static str, url: &str, trust: Trust<'_>) -> Result<Self, Error> {
         let unusable = || Error::invalid(setting, "http(s)://HOST[:PORT]/PATH");
         let uri: Uri = url.parse().map_err(|_| unusable())?;
         let (Some(host), Some(authority)) = (uri.host(), uri.authority()) else {
             return Err(unusable());
         };
-        let (tls, default_port) = match uri.scheme_str() {
-            Some("http") => (None, 80),
-            Some("https") => (Some(trusting(ca)?), 443),
+        let (transport, default_port) = match (uri.scheme_str(), trust) {
+            (Some("http"), _) => (Transport::Plaintext, 80),
+            (Some("https"), Trust::Ca(ca)) => (Transport::Verified(trusting(ca)?), 443),
+            (Some("https"), Trust::ThisMachine) => (Transport::ThisMachine, 443),
             _ => return Err(unusable()),
         };
         if authority.as_str().contains('@') {
@@ -63,7 +91,7 @@ impl HttpClient {
             port: uri.port_u16().unwrap_or(default_port),
             authority: authority.to_string(),
             path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
-            tls,
+            transport,
             kept: None,
         })
     }
@@ -78,6 +106,19 @@ impl HttpClient {
     /// # Errors
     /// Those of the system, of TLS and of HTTP.
     pub async fn get(&mut self, bearer: Option<&str>) -> io::Result<u16> {
+        Ok(self.ask(bearer, None).await?.status)
+    }
+
+    /// The answer, with a body of at most so many bytes.
+    ///
+    /// # Errors
+    /// As for [`HttpClient::get`].
+    pub async fn read(&mut self, most: usize) -> io::Result<HttpAnswer> {
+        self.ask(None, Some(most)).await
+    }
+
+    /// Reads the body to its end. Keeps none of it, or all, or none if it is longer than `most` bytes.
+    async fn ask(&mut self, bearer: Option<&str>, most: Option<usize>) -> io::Result<HttpAnswer> {
         let mut connection = match self.kept.take() {
             Some(kept) if !kept.is_closed() => kept,
             _ => self.connect().await?,
@@ -87,31 +128,56 @@ impl HttpClient {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(String::new()).map_err(io::Error::other)?;
-        connection.ready().await.map_err(io::Error::other)?;
-        let answer = connection.send_request(request).await.map_err(io::Error::other)?;
+        connection.ready().await.map_err(words)?;
+        let answer = connection.send_request(request).await.map_err(words)?;
         let status = answer.status().as_u16();
-        let mut body = answer.into_body();
+        let (mut body, mut read) = (answer.into_body(), Vec::new());
         while let Some(part) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            part.map_err(io::Error::other)?;
+            let data = part.map_err(words)?.into_data();
+            let Some((data, most)) = data.ok().zip(most) else { continue };
+            if read.len() + data.len() > most {
+                return Ok(HttpAnswer { status, body: None });
+            }
+            read.extend_from_slice(&data);
         }
         self.kept = Some(connection);
-        Ok(status)
+        Ok(HttpAnswer { status, body: Some(read) })
     }
 
     async fn connect(&self) -> io::Result<SendRequest<String>> {
-        let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        let socket = match &self.tls {
-            None => Either::Left(socket),
-            Some(tls) => {
+        let tcp = || TcpStream::connect((self.host.as_str(), self.port));
+        match &self.transport {
+            Transport::Plaintext => begin(TokioIo::new(tcp().await?)).await,
+            Transport::Verified(tls) => {
                 let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
-                Either::Right(tls.connect(name, socket).await?)
+                begin(TokioIo::new(tls.connect(name, tcp().await?).await?)).await
             }
-        };
-        let (requests, connection) = http1::handshake(TokioIo::new(socket)).await.map_err(io::Error::other)?;
-        // Its errors are those of the requests.
-        tokio::spawn(async move { drop(connection.await) });
-        Ok(requests)
+            Transport::ThisMachine => {
+                let addr = ListenAddr::Tcp { host: Some(self.host.clone()), port: self.port };
+                begin(connect(&addr, Security::UnverifiedTls).await?).await
+            }
+        }
     }
+}
+
+/// Begins to speak HTTP.
+async fn begin(socket: impl Read + Write + Unpin + Send + 'static) -> io::Result<SendRequest<String>> {
+    let (requests, connection) = http1::handshake(socket).await.map_err(words)?;
+    // Its errors are those of the requests.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok(requests)
+}
+
+/// The error of the system that is below one of HTTP, or what there is to say of it.
+fn words(error: hyper::Error) -> io::Error {
+    if error.is_parse() {
+        return io::Error::other("its answer is not of HTTP/1.1");
+    }
+    if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
+        return io::ErrorKind::UnexpectedEof.into();
+    }
+    let kind = error.source().and_then(|source| source.downcast_ref::<io::Error>()).map(io::Error::kind);
+    io::Error::new(kind.unwrap_or(io::ErrorKind::Other), error)
 }
 
 /// TLS with servers that one of these CAs vouches for.
@@ -145,16 +211,34 @@ mod tests {
 
     #[test]
     fn a_url_is_taken_apart() {
-        let client = HttpClient::new("proxy", "http://[::1]:8000/a?b", None).expect("a URL");
+        let client = HttpClient::new("proxy", "http://[::1]:8000/a?b", Trust::Ca(None)).expect("a URL");
         assert_eq!((client.host.as_str(), client.port), ("::1", 8000));
         assert_eq!((client.authority.as_str(), client.path.as_str()), ("[::1]:8000", "/a?b"));
-        let client = HttpClient::new("proxy", "http://edge.example", None).expect("a URL");
+        let client = HttpClient::new("proxy", "http://edge.example", Trust::Ca(None)).expect("a URL");
         assert_eq!((client.port, client.path.as_str()), (80, "/"));
         for bad in ["", "edge", "edge:80", "/x", "ftp://edge/", "http://", "http://u:p@edge/", "http://a b/"] {
-            assert!(HttpClient::new("proxy", bad, None).is_err(), "{bad}");
+            assert!(HttpClient::new("proxy", bad, Trust::Ca(None)).is_err(), "{bad}");
         }
-        let error = HttpClient::new("proxy", "https://edge/", None).expect_err("no CA").to_string();
+        let error = HttpClient::new("proxy", "https://edge/", Trust::Ca(None)).expect_err("no CA").to_string();
         assert!(error.starts_with("ca-file: "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_endless_body_is_not_read_and_no_answer_of_http_is_told() {
+        let listener = TcpListener::bind("localhost:0").await.expect("a port");
+        let url = format!("http://localhost:{}/x", listener.local_addr().expect("an address").port());
+        let server = tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.expect("a connection");
+            socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.expect("a reader");
+            while socket.write_all(b"4\r\nmore\r\n").await.is_ok() {}
+            let (mut socket, _) = listener.accept().await.expect("another connection");
+            socket.write_all(b"SSH-2.0-x\r\n").await.expect("a reader");
+        });
+        let mut client = HttpClient::new("proxy", &url, Trust::Ca(None)).expect("a client");
+        assert!(client.read(1000).await.expect("a head").body.is_none());
+        let error = client.read(1000).await.expect_err("no HTTP");
+        assert_eq!(error.to_string(), "its answer is not of HTTP/1.1");
+        server.await.expect("a server");
     }
 
     #[tokio::test]
@@ -177,20 +261,25 @@ mod tests {
             let (socket, _) = listener.accept().await.expect("a connection");
             let mut socket = acceptor.accept(socket).await.expect("TLS");
             let mut heads = Vec::new();
-            for status in ["200 OK", "401 Unauthorized"] {
+            for status in ["200 OK", "401 Unauthorized", "200 OK"] {
                 let mut head = vec![0; 1024];
                 let length = socket.read(&mut head).await.expect("a request");
                 heads.push(String::from_utf8_lossy(&head[..length]).into_owned());
                 let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\n\r\nok");
                 socket.write_all(answer.as_bytes()).await.expect("a reader");
             }
+            let (socket, _) = listener.accept().await.expect("a connection");
+            acceptor.accept(socket).await.expect("TLS with whoever does not look");
             heads
         });
-        let mut distrusting = HttpClient::new("proxy", &url, Some(&stranger.cert.pem())).expect("a client");
+        let mut distrusting = HttpClient::new("proxy", &url, Trust::Ca(Some(&stranger.cert.pem()))).expect("a client");
         assert!(distrusting.get(Some("token")).await.is_err());
-        let mut client = HttpClient::new("proxy", &url, Some(&made.cert.pem())).expect("a client");
+        let mut client = HttpClient::new("proxy", &url, Trust::Ca(Some(&made.cert.pem()))).expect("a client");
         assert_eq!(client.get(None).await.expect("an answer"), 200);
         assert_eq!(client.get(Some("token")).await.expect("an answer"), 401);
+        assert_eq!(client.read(2).await.expect("an answer").body.as_deref(), Some(&b"ok"[..]));
+        let mut careless = HttpClient::new("proxy", &url, Trust::ThisMachine).expect("a client");
+        careless.get(None).await.expect_err("the server has gone, once TLS was spoken");
         let heads = server.await.expect("a server");
         assert!(
             !heads[0].contains("authorization") && heads[1].contains("authorization: Bearer token\r\n"),

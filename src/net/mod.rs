@@ -17,7 +17,7 @@ pub use self::{
     accept::{Port, serve},
     connect::{Security, connect},
     expiry::first_expiry,
-    http_client::HttpClient,
+    http_client::{HttpAnswer, HttpClient, Trust},
     listener::Listener,
     peer::{CertificateNames, Peer},
     places::{Full, Place, Places, network},

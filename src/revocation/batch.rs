@@ -21,6 +21,7 @@ use crate::{
     domain::audit::{Cause, Event},
     error::Error,
     store::{PreparedConn, retrying},
+    trace::Child,
 };
 
 /// The most that go into one transaction.
@@ -73,6 +74,7 @@ impl RevocationBatcher {
     /// # Errors
     /// [`Error::DatabaseUnavailable`]: it may or may not have ended.
     pub async fn end(&self, session: SessionId, cause: Cause) -> Result<Revoked, Error> {
+        let _span = Child::begin("session end");
         let (answer, mut answered) = oneshot::channel();
         // Whoever carries it out works for another call.
         let cause = Cause { call: call::names(), ..cause };

@@ -102,6 +102,8 @@ impl Follower {
         let mut new = heard.entries;
         new.retain(|entry| entry.seq > applied.seq);
         self.revocations.state().apply(new.iter().map(|entry| &entry.revocation), Origin::Log);
+        let now = self.clock.now();
+        new.iter().for_each(|entry| self.metrics.read_after(entry.age(now)));
         self.revocations.extend_feed(new, at.protocol.position());
     }
 

@@ -44,6 +44,7 @@ use crate::{
         self, Conn, Store, proxies,
         revocations::{self, EndedSessions, Ending},
     },
+    trace::Child,
 };
 
 const CLEAN_AFTER: Duration = Duration::from_secs(60);
@@ -206,7 +207,12 @@ impl RevocationLog {
     pub async fn confirm(&self, committed: &Committed, wait: Duration) -> Confirmation {
         let (confirmation, since) = match &committed.confirmation {
             ConfirmationState::Nothing => return Confirmation::default(),
-            ConfirmationState::From(pending, since) => (self.confirmations.confirm(pending, wait).await, since),
+            ConfirmationState::From(pending, since) => {
+                let mut span = Child::begin("revocation confirmation");
+                let confirmation = self.confirmations.confirm(pending, wait).await;
+                span.set("countersign.confirmed", confirmation.confirmed);
+                (confirmation, since)
+            }
             ConfirmationState::Never(since) => (Confirmation::default(), since),
         };
         // Who hardly waits says nothing of how long it takes.

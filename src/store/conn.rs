@@ -4,7 +4,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use sqlx::{
-    Connection as _, PgConnection, Postgres,
+    Connection as _, Execute, PgConnection, Postgres, SqlStr,
     pool::PoolConnection,
     postgres::{PgArguments, PgRow},
     query::{Query, QueryAs},
@@ -14,10 +14,12 @@ use tokio::{runtime::Handle, sync::OwnedSemaphorePermit, time::timeout};
 use super::{
     error::{Failure, Verdict, out_of_time},
     health::Health,
+    hosts::Hosts,
     notice,
     retirement::Generation,
+    statement_summary,
 };
-use crate::{error::Error, metrics::StatementOutcome};
+use crate::{error::Error, metrics::StatementOutcome, trace::Child};
 
 /// Longest time for which a connection is tried. A database that has restarted is an outage for one request at most,
 /// not for one of each connection.
@@ -39,6 +41,17 @@ pub struct Conn {
 pub(super) struct Terms {
     pub(super) deadline: Duration,
     pub(super) health: Arc<Health>,
+    pub(super) hosts: Arc<Hosts>,
+}
+
+impl Terms {
+    /// The span of a statement.
+    fn span(&self, text: &str) -> Child {
+        if text.is_empty() {
+            return Child::default();
+        }
+        Child::begin_statement(text, statement_summary::of, || self.hosts.database())
+    }
 }
 
 #[derive(Debug)]
@@ -88,7 +101,8 @@ impl Conn {
 
     /// True if the connection answers.
     pub(super) async fn is_alive(&mut self) -> bool {
-        self.guarded(async |c| within(PING, c.ping()).await).await.is_ok()
+        let no_statement = "";
+        self.guarded(no_statement, async |c| within(PING, c.ping()).await).await.is_ok()
     }
 
     /// Gives back `share` with the connection.
@@ -119,7 +133,7 @@ impl Conn {
     /// One round trip, with nothing to prepare.
     pub(super) async fn control(&mut self, statement: &'static str) -> Result<(), Error> {
         let deadline = self.terms.deadline;
-        self.guarded(async |c| within(deadline, sqlx::raw_sql(statement).execute(c)).await).await.map(drop)
+        self.guarded(statement, async |c| within(deadline, sqlx::raw_sql(statement).execute(c)).await).await.map(drop)
     }
 
     /// Runs a statement, and says how many rows it changed.
@@ -128,7 +142,10 @@ impl Conn {
     /// [`Error::DatabaseUnavailable`], [`Error::Conflict`].
     pub async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64, Error> {
         let deadline = self.terms.deadline;
-        self.guarded(async |c| within(deadline, query.execute(c)).await).await.map(|r| r.rows_affected())
+        let (text, arguments) = apart(query)?;
+        let query = sqlx::query_with(text.clone(), arguments);
+        let done = self.guarded(text.as_str(), async |c| within(deadline, query.execute(c)).await).await;
+        done.map(|r| r.rows_affected())
     }
 
     pub(super) async fn fetch_optional<T>(
@@ -139,7 +156,9 @@ impl Conn {
         T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
     {
         let deadline = self.terms.deadline;
-        self.guarded(async |c| within(deadline, query.fetch_optional(c)).await).await
+        let (text, arguments) = apart(query)?;
+        let query = sqlx::query_as_with(text.clone(), arguments);
+        self.guarded(text.as_str(), async |c| within(deadline, query.fetch_optional(c)).await).await
     }
 
     pub(super) async fn fetch_all<T>(&mut self, query: QueryAs<'_, Postgres, T, PgArguments>) -> Result<Vec<T>, Error>
@@ -147,17 +166,21 @@ impl Conn {
         T: for<'r> sqlx::FromRow<'r, PgRow> + Send + Unpin,
     {
         let deadline = self.terms.deadline;
-        self.guarded(async |c| within(deadline, query.fetch_all(c)).await).await
+        let (text, arguments) = apart(query)?;
+        let query = sqlx::query_as_with(text.clone(), arguments);
+        self.guarded(text.as_str(), async |c| within(deadline, query.fetch_all(c)).await).await
     }
 
-    /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark.
+    /// Marks the connection while a statement is under way, so that a future dropped in the middle leaves the mark. `text` is
+    /// for traces.
     async fn guarded<T>(
         &mut self,
+        text: &str,
         statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T, Failure>,
     ) -> Result<T, Error> {
         let before = std::mem::replace(&mut self.state, State::Unknown);
         self.check_generation()?;
-        let timed = self.terms.health.time_statement();
+        let timed = self.terms.health.time_statement(self.terms.span(text));
         let (result, warning) = notice::listening(statement(self.link.connection()?)).await;
         let result = match warning {
             Some(warning) => Err(warned(result, warning)),
@@ -184,6 +207,12 @@ impl Conn {
     fn check_generation(&self) -> Result<(), Error> {
         if self.is_retired() { Err(Error::DatabaseUnavailable("the connection was retired".into())) } else { Ok(()) }
     }
+}
+
+/// The text of a query and its arguments, which a query gives away only together with itself.
+fn apart<'q>(mut query: impl Execute<'q, Postgres>) -> Result<(SqlStr, PgArguments), Error> {
+    let arguments = query.take_arguments().map_err(Error::internal)?;
+    Ok((query.sql(), arguments.unwrap_or_default()))
 }
 
 /// The outcome of a statement that failed, for metrics.

@@ -6,6 +6,8 @@ use tokio::time::error::Elapsed;
 
 use crate::error::{Error, Source};
 
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
 pub(super) fn out_of_time(elapsed: Elapsed) -> Error {
     Error::DatabaseUnavailable(elapsed.into())
 }
@@ -40,6 +42,9 @@ pub fn unavailable(error: sqlx::Error) -> Error {
 /// The error as it is told: the server's own words with its code.
 fn plain(error: sqlx::Error) -> Source {
     match error {
+        sqlx::Error::Database(error) if error.code().as_deref() == Some(INSUFFICIENT_PRIVILEGE) => {
+            format!("{}: `countersign doctor` says which grants the role lacks", server_said(error.as_ref())).into()
+        }
         sqlx::Error::Database(error) => server_said(error.as_ref()).into(),
         error => error.into(),
     }

@@ -11,7 +11,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::retirement::{Generation, Retirement};
-use crate::metrics::{Database, StatementOutcome};
+use crate::{
+    metrics::{Database, Label as _, StatementOutcome},
+    trace::Child,
+};
 
 /// A connection that was idle for longer, or since before another one failed, is tried before it is used.
 const RESTED: Duration = Duration::from_secs(1);
@@ -41,14 +44,18 @@ impl Health {
         self.metrics.get_or_init(|| metrics);
     }
 
-    /// Records a statement from now to its end.
-    pub(super) fn time_statement(self: &Arc<Self>) -> Timed {
-        Timed { health: Arc::clone(self), begun: Instant::now(), what: What::Statement(StatementOutcome::Cancelled) }
+    /// Records a statement from now to its end, with its span.
+    pub(super) fn time_statement(self: &Arc<Self>, span: Child) -> Timed {
+        self.time(What::Statement(StatementOutcome::Cancelled), span)
     }
 
     /// Records a wait for a connection of the pool from now to its end.
     pub(super) fn time_wait(self: &Arc<Self>) -> Timed {
-        Timed { health: Arc::clone(self), begun: Instant::now(), what: What::Wait { got_one: false } }
+        self.time(What::Wait { got_one: false }, Child::begin("acquire connection"))
+    }
+
+    fn time(self: &Arc<Self>, what: What, span: Child) -> Timed {
+        Timed { health: Arc::clone(self), begun: Instant::now(), what, span }
     }
 
     /// A connection has failed.
@@ -97,6 +104,7 @@ pub(super) struct Timed {
     health: Arc<Health>,
     begun: Instant,
     what: What,
+    span: Child,
 }
 
 enum What {
@@ -118,6 +126,11 @@ impl Timed {
 
 impl Drop for Timed {
     fn drop(&mut self) {
+        match self.what {
+            What::Statement(StatementOutcome::Ok) | What::Wait { got_one: true } => {}
+            What::Statement(outcome) => self.span.fail(outcome.as_str()),
+            What::Wait { got_one: false } => self.span.fail("unavailable"),
+        }
         let Some(metrics) = self.health.metrics.get() else {
             return;
         };

@@ -3,6 +3,7 @@
 //! retired.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use super::{
     setup::Setup,
     unreached::place_of,
 };
-use crate::error::Error;
+use crate::{error::Error, trace::Database};
 
 /// The hosts, and which is in use.
 pub(super) struct Hosts {
@@ -60,6 +61,16 @@ impl Hosts {
     /// The host in use, in words for people.
     pub(super) fn place(&self) -> String {
         self.current().map_or_else(|_| "the database".to_owned(), |host| place_of(host, self.are_surely_hosts))
+    }
+
+    /// The database in use, for traces.
+    pub(super) fn database(&self) -> Option<Database> {
+        let options = self.current().ok()?;
+        Some(Database {
+            host: options.get_host().to_owned(),
+            port: options.get_port(),
+            name: options.get_database().unwrap_or(options.get_username()).to_owned(),
+        })
     }
 
     fn is_settled(&self, doubts: u64) -> bool {
@@ -120,5 +131,12 @@ impl Hosts {
         tracing::info!(host = host.get_host(), port = host.get_port(), "goes on with this host of the database");
         pool.set_connect_options(host.clone());
         health.retire();
+    }
+}
+
+/// The options hold passwords.
+impl fmt::Debug for Hosts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hosts(..)")
     }
 }

@@ -35,6 +35,7 @@ mod schema;
 pub mod session_floor;
 pub mod sessions;
 mod setup;
+mod statement_summary;
 mod unreached;
 pub mod users;
 

@@ -105,7 +105,7 @@ impl Store {
     }
 
     fn terms(&self) -> Terms {
-        Terms { deadline: self.deadline, health: Arc::clone(&self.health) }
+        Terms { deadline: self.deadline, health: Arc::clone(&self.health), hosts: Arc::clone(&self.hosts) }
     }
 
     async fn acquire_good(&self) -> Result<Conn, Error> {

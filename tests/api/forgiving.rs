@@ -249,6 +249,16 @@ fn an_empty_variable_is_none_and_an_empty_flag_is_an_error() {
         said.lines().filter_map(|line| Some((line.split(' ').next()?, line.rsplit(' ').next()?))).collect();
     let sources = all.map(|name| rows.get(name).copied());
     assert_eq!((code, sources), (Some(0), [Some("default"), Some("default"), Some("default"), Some("flag")]), "{said}");
+    let lists = [("/no/such/list", Some(1)), (token.text(), Some(0))];
+    for (list, expected) in lists {
+        let with_list = [&check[..], &["--password-blocklist", list]].concat();
+        let (code, said) = run(&with_list, &[("COUNTERSIGN_MASTER_KEY", MASTER_KEY)]);
+        assert_eq!(
+            (code, said.contains("password-blocklist: /no/such/list")),
+            (expected, expected == Some(1)),
+            "{said}"
+        );
+    }
     for args in [
         &["--log", "", "keys", "list"][..],
         &["keys", "list", "--log="],

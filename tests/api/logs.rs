@@ -234,6 +234,32 @@ async fn a_failed_call_is_one_line_and_repeats_are_counted() {
     }
 }
 
+/// Where Envoy asks, the names are in its question.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_fails_is_logged_with_the_names_of_the_request_that_is_asked_about() {
+    let proxy = Proxy::before(&database().await);
+    let token = Scratch::of(ADMIN_TOKEN);
+    let settings = ["--admin-token-file", token.text(), "--database-deadline", "1s"];
+    let mut server = Process::start(env!("CARGO_BIN_EXE_countersign"), &proxy.url(), &settings).await;
+    let alice = CreateUserRequest { username: "alice".into(), password: PASSWORD.into(), ..Default::default() };
+    UserServiceClient::new(server.channel()).create_user(administering(alice)).await.expect("created");
+    let login = LoginRequest { username: "alice".into(), password: PASSWORD.into(), ..Default::default() };
+    let tokens = AuthServiceClient::new(server.channel()).login(login).await.expect("logged in").into_inner().tokens;
+    proxy.freeze();
+    let cookie = format!("__Host-countersign-refresh={}", tokens.expect("tokens").refresh_token);
+    let asked = [
+        ("cookie", cookie.as_str()),
+        ("x-request-id", "request-4713"),
+        ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    ];
+    envoy::check(server.channel(), envoy::question("GET", "h/", &asked)).await.expect_err("an outage");
+    let line = server.logged("call failed").await.pop().expect("a line");
+    assert_eq!(line["call"], "Authorization/Check", "{line}");
+    assert_eq!(line["reason"], "DATABASE_UNAVAILABLE", "{line}");
+    assert_eq!(line["span"]["request_id"], "request-4713", "{line}");
+    assert_eq!(line["span"]["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736", "{line}");
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn what_is_logged_of_calls_that_share_a_statement_carries_the_names_of_each() {
     let _another = tracing::Dispatch::new(tracing_subscriber::registry());

@@ -197,6 +197,19 @@ async fn a_stream_is_counted_when_it_ends() {
     until(&server, |scrape| scrape.get("countersign_watchers") == 0.0).await;
 }
 
+#[tokio::test]
+async fn a_replica_says_how_long_after_its_revocation_it_has_read_a_row() {
+    let server = TestServer::start().await;
+    let other = server.replica().await;
+    let alice = server.user("alice").await;
+    let tokens = alice.login().await;
+    let count = "countersign_revocation_lag_seconds_count";
+    let before = [Scrape::of(&server).await.get(count), Scrape::of(&other).await.get(count)];
+    alice.revoke(Target::SessionId(tokens.session_id)).await.expect("revoked");
+    assert!(Scrape::of(&other).await.get(count) > before[1], "it is confirmed, so it was read");
+    until(&server, |scrape| scrape.get(count) > before[0]).await;
+}
+
 /// A frozen database is seen: what is known grows old, connections and statements fail.
 #[tokio::test]
 async fn an_outage_of_the_database_is_seen() {

@@ -14,6 +14,7 @@ use tokio::task::{JoinHandle, yield_now};
 use tonic::Request;
 
 use crate::{
+    envoy::{check, question},
     http_client::http,
     support::{PASSWORD, Setup, TestServer, User, administering, live_sessions, refusal, somebody_waits},
 };
@@ -253,6 +254,22 @@ async fn stolen(alice: &User) -> String {
     let third = alice.rotate(&second).await.refresh_token;
     alice.rotate(&third).await;
     first
+}
+
+/// Where Envoy asks, the names are in its question.
+#[tokio::test]
+async fn an_event_of_a_check_carries_the_names_of_the_request_that_is_asked_about() {
+    let mut setup = Setup::new().await;
+    setup.settings.authz.browser_sessions = BrowserSessions::Endpoints;
+    let server = setup.start().await;
+    let alice = server.user("alice").await;
+    let stolen = stolen(&alice).await;
+    let cookie = format!("{}={stolen}", server.authz.refresh_cookie);
+    let asked = [("cookie", cookie.as_str()), ("x-request-id", "asked"), ("traceparent", &traceparent("asked"))];
+    let verdict = check(server.channel(), question("GET", "shop.example.com/", &asked)).await.expect("an answer");
+    assert_eq!(verdict.denied().1, "REFRESH_TOKEN_REUSED");
+    let reused = names(&server).await.into_iter().filter(|(kind, _)| kind == "refresh_token_reused");
+    assert_eq!(reused.collect::<Vec<_>>(), [row("refresh_token_reused", "asked")]);
 }
 
 #[tokio::test]

@@ -64,6 +64,11 @@ async fn dropped_grants_are_named(owner: &str, app: &str) {
         connection.execute(statement("GRANT", "TO")).await.expect("granted");
     }
     visit(app, &[]).is_well();
+    connection.execute("REVOKE SELECT ON keys FROM countersign_app").await.expect("revoked");
+    let listed = Command::new(env!("CARGO_BIN_EXE_countersign")).args(["keys", "list", "--database-url", app]).output();
+    let said = String::from_utf8(listed.expect("it runs").stderr).expect("text");
+    assert!(said.contains("permission denied for table keys") && said.contains("`countersign doctor`"), "{said}");
+    connection.execute("GRANT SELECT ON keys TO countersign_app").await.expect("granted");
 }
 
 /// All that servers and operators do with the keys.

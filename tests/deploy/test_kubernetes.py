@@ -21,7 +21,13 @@ EVERYTHING = {
     "database": {**NEEDED["database"], "ca": {"configMap": "database-ca"}},
     "adminToken": {"existingSecret": "admin"},
     "tls": {"existingSecret": "tls", "clientCaConfigMap": "client-ca", "httpPlaintext": False},
-    "settings": {"COUNTERSIGN_ISSUER": "https://auth.example.com", "COUNTERSIGN_TOKEN_USERNAME": True},
+    "settings": {
+        "COUNTERSIGN_ISSUER": "https://auth.example.com",
+        "COUNTERSIGN_TOKEN_USERNAME": True,
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.01",
+    },
+    "traces": {"endpoint": "http://collector.monitoring:4317", "headersSecret": "collector"},
     "policy": {"toml": (ROOT / "deploy/policy.toml").read_text()},
     "imagePullSecrets": [{"name": "registry"}],
     "podAnnotations": {"a": "b"},
@@ -112,7 +118,7 @@ def check_pod(pod):
     assert container["resources"]["requests"]["memory"] and container["resources"]["limits"]["memory"]
     for mount in container["volumeMounts"]:
         assert mount["name"] in volumes and (mount.get("readOnly") or mount["name"] == "blocklist"), mount
-    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    environment = {variable["name"]: variable.get("value", "") for variable in container["env"]}
     assert len(environment) == len(container["env"])
     assert "COUNTERSIGN_MASTER_KEY" not in environment
     paths = [mount["mountPath"] for mount in container["volumeMounts"]]
@@ -151,6 +157,16 @@ def test_the_kinds_that_are_rendered(render):
     more = {"ConfigMap", "HorizontalPodAutoscaler", *OF_THE_OPERATOR}
     assert set(by_kind(render(EVERYTHING))) == set(by_kind(render(NEEDED))) | more
     assert set(by_kind(render(LEAST))) == {"Deployment", "Service"}
+
+
+def test_traces_go_to_their_receiver_with_what_a_secret_says(render):
+    kinds = by_kind(render(EVERYTHING))
+    [container] = kinds["Deployment"][0]["spec"]["template"]["spec"]["containers"]
+    environment = {variable.pop("name"): variable for variable in container["env"]}
+    assert environment["OTEL_EXPORTER_OTLP_ENDPOINT"] == {"value": "http://collector.monitoring:4317"}
+    assert environment["OTEL_EXPORTER_OTLP_HEADERS"] == {"valueFrom": {"secretKeyRef": {"name": "collector", "key": "headers"}}}
+    assert {"ports": [{"port": 4317, "protocol": "TCP"}]} in kinds["NetworkPolicy"][0]["spec"]["egress"]
+    assert "OTEL" not in str(render(NEEDED)), "none unless they are wanted"
 
 
 def test_selectors_find_the_pods_and_no_others(render):
@@ -209,6 +225,8 @@ def test_a_package_of_the_chart_has_the_files_behind_its_links(folder):
         {**NEEDED, "settings": {"COUNTERSIGN_MASTER_KEY": "x"}},
         {**NEEDED, "settings": {"COUNTERSIGN_LAME_DUCK": "1s"}},
         {**NEEDED, "settings": {"COUNTERSIGN_VERIFY_CACHE": 1000000}},
+        {**NEEDED, "settings": {"OTEL_EXPORTER_OTLP_HEADERS": "authorization=secret"}},
+        {**NEEDED, "traces": {"endpoint": "http://user:secret@collector:4317"}},
         {**NEEDED, "masterkey": {}},
         {**NEEDED, "masterKey": {"existingSecret": ""}},
         {**NEEDED, "terminationMarginSeconds": 0},

@@ -19,6 +19,7 @@ use crate::{
         PreparedConn, Store, retrying,
         sessions::{self, RotationUpdate},
     },
+    trace::Child,
 };
 
 /// The most statements that may be under way, and the most rotations that one makes.
@@ -236,6 +237,7 @@ impl RefreshBatcher {
     /// # Errors
     /// [`Error::Overloaded`]; [`Error::DatabaseUnavailable`]: it may or may not have happened (REQUIREMENTS R66).
     pub(super) async fn rotate(&self, advance: RotationUpdate) -> Outcome {
+        let _span = Child::begin("refresh token rotation");
         let waiting = {
             let (told, waiting) = oneshot::channel();
             let mut queue = self.shared.lock();

@@ -16,7 +16,7 @@ use crate::{
     },
     error::Error,
     grpc::Client,
-    net::HttpClient,
+    net::{HttpClient, Trust},
 };
 
 /// Time between two questions to the proxy.
@@ -69,7 +69,7 @@ impl Selftest {
         let ca = ca.as_ref().map(|ca| ca.as_str());
         let service_token = self.token_file.as_deref().map(|file| read_secret_file("token-file", file)).transpose()?;
         let service_token = service_token.as_ref().map(|token| token.trim());
-        let proxy = HttpClient::new("proxy", &self.proxy, ca)?;
+        let proxy = HttpClient::new("proxy", &self.proxy, Trust::Ca(ca))?;
         let countersign = Client::new("countersign", &self.countersign, ca, service_token, self.within)?;
         let password = match &self.password_file {
             Some(file) => Zeroizing::new(first_line(&read_secret_file("password-file", file)?).to_owned()),

@@ -15,9 +15,14 @@ use super::{
     services::authorization_server::Authorization,
 };
 use crate::{
-    authz::{Authorizer, Decision, Denial, Extensions},
+    authz::{AskedRequest, Authorizer, Decision, Denial, Extensions},
+    edge::NamedCall,
     error::Error,
-    grpc::service::{deadline, respond},
+    grpc::{
+        service::deadline,
+        status::{status, status_of_named},
+    },
+    trace::{self, CallSpan},
 };
 
 /// Time between two lines of the log about misspelt demands, and characters of a name in them.
@@ -38,12 +43,31 @@ impl ExtAuthz {
         Self { authorizer, said: Arc::default() }
     }
 
-    async fn answer(&self, request: Request<CheckRequest>) -> Result<Answer, Error> {
+    async fn answer(&self, request: Request<CheckRequest>) -> Result<Answer, Status> {
         let until = deadline(request.metadata());
+        // Where there is one, the call itself was given no place in a trace.
+        let span = if trace::is_on() { request.extensions().get::<CallSpan>().cloned() } else { None };
         let request = request.into_inner();
-        let Question { asked, extensions, .. } = request.read()?;
-        let answers =
-            Answers { policy: &self.authorizer.policy, asked: &asked, now: self.authorizer.auth.base.clock.now() };
+        let Question { asked, extensions, .. } = request.read().map_err(status)?;
+        let named = span.and_then(|span| NamedCall::new(&asked.names(), Some(span)));
+        let decision = self.decide(&asked, extensions, until);
+        let answer = match named {
+            Some(named) => named.carry(decision).await,
+            None => decision.await,
+        };
+        answer.map_err(|error| match NamedCall::new(&asked.names(), None) {
+            Some(call) => status_of_named(error, call),
+            None => status(error),
+        })
+    }
+
+    async fn decide(
+        &self,
+        asked: &AskedRequest<'_>,
+        extensions: Vec<(&str, &str)>,
+        until: Option<Instant>,
+    ) -> Result<Answer, Error> {
+        let answers = Answers { policy: &self.authorizer.policy, asked, now: self.authorizer.auth.base.clock.now() };
         let route = match Extensions::read(extensions.into_iter()) {
             Ok(route) => route,
             Err(name) => {
@@ -51,7 +75,7 @@ impl ExtAuthz {
                 return Ok(answers.denied(&Denial::route_misconfigured()));
             }
         };
-        Ok(match self.authorizer.authorize(&asked, route, until).await? {
+        Ok(match self.authorizer.authorize(asked, route, until).await? {
             Decision::Allowed(allowed) => answers.allowed(&allowed),
             Decision::Denied(denial) => answers.denied(&denial),
         })
@@ -74,6 +98,6 @@ impl ExtAuthz {
 #[async_trait]
 impl Authorization for ExtAuthz {
     async fn check(&self, request: Request<CheckRequest>) -> Result<Response<Answer>, Status> {
-        respond(self.answer(request)).await
+        self.answer(request).await.map(Response::new)
     }
 }

@@ -13,16 +13,14 @@ mod session;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request},
+    http::{HeaderMap, Method, Uri},
     middleware::{Next, from_fn},
     response::Response,
     routing::{get, post},
 };
 
-use super::readiness::Readiness;
-use crate::{
-    domain::policy::{AuthzPolicy, BrowserSessions},
-    edge::NamedCall,
-};
+use super::{named, readiness::Readiness};
+use crate::domain::policy::{AuthzPolicy, BrowserSessions};
 
 /// Bytes of a body: a name and a password.
 const MAX_BODY: usize = 16 * 1024;
@@ -42,12 +40,7 @@ pub(super) fn routes(policy: &AuthzPolicy) -> Router<Readiness> {
     routes.layer(DefaultBodyLimit::max(MAX_BODY)).layer(from_fn(name))
 }
 
-/// Answers with the names that the request gave itself, or a proxy gave it.
-async fn name(request: Request, next: Next) -> Response {
-    let named = NamedCall::of(request.headers());
-    let answer = next.run(request);
-    match named {
-        Some(named) => named.carry(answer).await,
-        None => answer.await,
-    }
+/// Answers with the names of the request. These routes are paths as they stand.
+async fn name(method: Method, uri: Uri, headers: HeaderMap, request: Request, next: Next) -> Response {
+    named::answer(method.as_str(), uri.path(), &headers, next.run(request)).await
 }

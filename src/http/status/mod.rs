@@ -1,18 +1,17 @@
 //! The status page: what a replica knows of itself and of the others, for people without a dashboard. Read alone, and off unless a
 //! setting turns it on, because it names users.
 
-mod findings;
 mod page;
 
 use axum::{Router, http::StatusCode, response::Response, routing::get};
 use tokio::time::sleep;
 
-use self::{findings::findings, page::Page};
+use self::page::Page;
 use super::{
     html,
     readiness::{Built, Readiness},
 };
-use crate::metrics::SAMPLE_EVERY;
+use crate::metrics::{SAMPLE_EVERY, findings};
 
 pub(super) fn routes() -> Router<Readiness> {
     Router::new().route("/status", get(status))

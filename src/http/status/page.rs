@@ -5,14 +5,11 @@ use std::{fmt::Write as _, time::Duration};
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::{
-    super::html::escaped,
-    findings::{Finding, Severity},
-};
+use super::super::html::escaped;
 use crate::{
-    auth::overview::{Overview, ShownEvent},
-    domain::{key::Key, replica::SeenReplica},
-    metrics::Recent,
+    auth::overview::{Overview, ShownEvent, ShownKey},
+    domain::replica::SeenReplica,
+    metrics::{Finding, Recent, Severity, rate, time, whole},
 };
 
 pub(super) const STYLE: &str = include_str!("page.css");
@@ -144,11 +141,8 @@ impl Page<'_> {
 
     /// The rates of a counter by a label, but those that are zero.
     fn by_label(&self, name: &str, label: &str) -> Vec<[String; 2]> {
-        let rates = self.recent.label_values(name, [label]).into_iter().map(|[value]| {
-            let of = self.recent.per_second(name, &[(label, &value)]);
-            (value, of)
-        });
-        rates.filter(|(_, of)| *of > 0.0).map(|(value, of)| [value.replace('_', " "), rate(of)]).collect()
+        let rates = self.recent.rates_by(name, label).into_iter();
+        rates.map(|(value, of)| [value.replace('_', " "), rate(of)]).collect()
     }
 
     fn replicas(&self) -> String {
@@ -169,7 +163,7 @@ impl Page<'_> {
         let Some(keys) = &self.overview.keys else {
             return absent("Keys");
         };
-        let row = |(key, algorithm): &(Key, String)| {
+        let row = |ShownKey { key, algorithm, .. }: &ShownKey| {
             let age = humantime::format_duration(Duration::from_secs(key.age.as_secs())).to_string();
             [
                 key.purpose.as_str().replace('_', " "),
@@ -226,23 +220,4 @@ fn table<const N: usize>(title: &str, heads: &[&str; N], rows: &[[String; N]]) -
     }
     html.push_str("</table>\n</section>\n");
     html
-}
-
-fn rate(per_second: f64) -> String {
-    format!("{per_second:.2}")
-}
-
-fn whole(number: f64) -> String {
-    format!("{number:.0}")
-}
-
-/// A time, by the bound of the bucket that it fell into.
-fn time(time: Option<Duration>) -> String {
-    match time {
-        None => "-".to_owned(),
-        Some(Duration::MAX) => "over 60 s".to_owned(),
-        Some(time) if time < Duration::from_millis(1) => format!("{:.2} ms", time.as_secs_f64() * 1e3),
-        Some(time) if time < Duration::from_secs(1) => format!("{:.0} ms", time.as_secs_f64() * 1e3),
-        Some(time) => format!("{:.1} s", time.as_secs_f64()),
-    }
 }

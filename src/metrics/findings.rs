@@ -1,6 +1,6 @@
-//! Findings: things that are wrong, as one replica can tell from its own metrics.
+//! Findings: things that are wrong, as one replica can tell from its own metrics. For the status page and `countersign top`.
 
-use crate::metrics::Recent;
+use super::window::Recent;
 
 /// Distance of the clocks that is worth a word, in seconds.
 const CLOCK_DISTANCE: f64 = 5.0;
@@ -17,21 +17,26 @@ const UNANSWERED: [(&str, &[(&str, &str)]); 3] = [
 
 /// The weight of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Severity {
+pub enum Severity {
+    /// Nobody is refused for it yet.
     Warning,
+    /// Callers are refused.
     Error,
 }
 
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Finding {
+pub struct Finding {
+    /// The weight.
     pub severity: Severity,
+    /// The thing that is wrong, as a sentence without its end.
     pub what: String,
+    /// Sentences on what to do.
     pub remedy: &'static str,
 }
 
 /// The findings, the gravest first.
-pub(super) fn findings(recent: &Recent) -> Vec<Finding> {
+pub fn findings(recent: &Recent) -> Vec<Finding> {
     let mut found: Vec<Finding> = [freshness, database, replicas, keys, clock, logins, hashing, revocations]
         .iter()
         .filter_map(|look| look(recent))
