@@ -79,7 +79,7 @@ impl WatchedCall {
         match code {
             Some(code) => {
                 if code == Code::Unimplemented {
-                    self.failures.log_unimplemented(self.name, &by);
+                    self.failures.log_unimplemented(self.name(), &by);
                 } else if let Some(status) = response.extensions().get::<Status>() {
                     self.log(&by, status);
                 }
