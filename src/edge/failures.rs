@@ -90,9 +90,13 @@ impl Failures {
         };
         let (reason, left_out_seconds_ago) = (answer.reason, seconds_ago);
         match answer.level {
-            Level::Error => tracing::error!(call, reason, %caller, left_out, left_out_seconds_ago, %error, "call failed"),
+            Level::Error => {
+                tracing::error!(call, reason, %caller, left_out, left_out_seconds_ago, %error, "call failed")
+            }
             Level::Warn => tracing::warn!(call, reason, %caller, left_out, left_out_seconds_ago, %error, "call failed"),
-            Level::Info => tracing::info!(call, reason, %caller, left_out, left_out_seconds_ago, %error, "call refused"),
+            Level::Info => {
+                tracing::info!(call, reason, %caller, left_out, left_out_seconds_ago, %error, "call refused")
+            }
         }
     }
 
@@ -115,9 +119,11 @@ impl Failures {
     fn turn(&self, call: &'static str, reason: &'static str, level: Level) -> Option<LeftOut> {
         let now = self.clock.boot();
         let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        let repeats = repeats
-            .entry((call, reason, level))
-            .or_insert_with(|| Repeats { rate: Rate::new(LINES, LINES_REFILL), left_out: 0, last: now });
+        let repeats = repeats.entry((call, reason, level)).or_insert_with(|| Repeats {
+            rate: Rate::new(LINES, LINES_REFILL),
+            left_out: 0,
+            last: now,
+        });
         if repeats.rate.take(1, now) {
             let number = Some(std::mem::take(&mut repeats.left_out)).filter(|number| *number > 0);
             return Some(LeftOut { number, seconds_ago: number.map(|_| now.since(repeats.last).as_secs()) });
