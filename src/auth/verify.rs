@@ -44,6 +44,27 @@ impl Auth {
         tokens: impl IntoIterator<Item = &'t str>,
         requirements: Requirements<'t>,
     ) -> Result<(Verdicts, Freshness), Error> {
+        let tokens: Vec<&str> = tokens.into_iter().collect();
+        let number = u64::try_from(tokens.len()).unwrap_or(u64::MAX);
+        let verified = self.verify_all(tokens, requirements).await;
+        let counts = &self.base.metrics.outcomes.verifications;
+        match &verified {
+            Ok((verdicts, _)) => verdicts.iter().map(|verdict| verdict.as_ref().err()).for_each(|refused| {
+                counts.count(refused.map_or(Verification::Valid, |it| Verification::refused(*it)));
+            }),
+            // Of a batch that is refused as a whole, each token is.
+            Err(Error::RevocationsStale) => counts.add(Verification::Stale, number),
+            Err(Error::KeyUnusable) => counts.add(Verification::KeyUnusable, number),
+            Err(_) => {}
+        }
+        verified
+    }
+
+    async fn verify_all<'t>(
+        &self,
+        tokens: Vec<&'t str>,
+        requirements: Requirements<'t>,
+    ) -> Result<(Verdicts, Freshness), Error> {
         let mut batch = self.verifier.batch(tokens, requirements)?;
         if self.verifier.advance(&mut batch, SIGNATURES)? == Progress::More {
             let _turn = self.batches.take().await?;
@@ -51,12 +72,7 @@ impl Auth {
                 yield_now().await;
             }
         }
-        let (verdicts, freshness) = self.verifier.finish(batch)?;
-        for verdict in &verdicts {
-            let result = verdict.as_ref().err().map_or(Verification::Valid, |it| Verification::refused(*it));
-            self.base.metrics.outcomes.verifications.count(result);
-        }
-        Ok((verdicts, freshness))
+        Ok(self.verifier.finish(batch)?)
     }
 
     /// The principal of a token, even if it has expired or its session has ended.

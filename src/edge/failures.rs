@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use countersign_token::clock::Clock;
+use countersign_token::clock::{BootInstant, Clock};
 
 use super::{
     answer::{Answer, Level},
@@ -21,6 +21,8 @@ use crate::{domain::rate::Rate, error::Error};
 const LINES: u32 = 10;
 const LINES_REFILL: Duration = Duration::from_secs(1);
 
+/// Stands for the reasons of calls that nobody has.
+const UNIMPLEMENTED: &str = "UNIMPLEMENTED";
 /// Stands for the reasons of streams that end.
 const STREAM_ENDED: &str = "STREAM_ENDED";
 
@@ -36,6 +38,16 @@ pub struct Failures {
 struct Repeats {
     rate: Rate,
     left_out: u64,
+    /// The moment of the last one that was left out.
+    last: BootInstant,
+}
+
+/// Lines that were left out before the one that is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct LeftOut {
+    number: Option<u64>,
+    /// Seconds since the last of them: a flood may be long over.
+    seconds_ago: Option<u64>,
 }
 
 /// The caller of a call, as the log names it.
@@ -73,36 +85,51 @@ impl Failures {
     /// Writes that a call failed, unless too many such lines were written a moment ago.
     pub fn log(&self, call: &'static str, caller: &CalledBy, error: &Error) {
         let answer = Answer::of(error);
-        let Some(left_out) = self.turn(call, answer.reason, answer.level) else {
+        let Some(LeftOut { number: left_out, seconds_ago }) = self.turn(call, answer.reason, answer.level) else {
             return;
         };
-        let (reason, left_out) = (answer.reason, (left_out > 0).then_some(left_out));
+        let (reason, left_out_seconds_ago) = (answer.reason, seconds_ago);
         match answer.level {
-            Level::Error => tracing::error!(call, reason, %caller, left_out, %error, "call failed"),
-            Level::Warn => tracing::warn!(call, reason, %caller, left_out, %error, "call failed"),
-            Level::Info => tracing::info!(call, reason, %caller, left_out, %error, "call refused"),
+            Level::Error => {
+                tracing::error!(call, reason, %caller, left_out, left_out_seconds_ago, %error, "call failed")
+            }
+            Level::Warn => tracing::warn!(call, reason, %caller, left_out, left_out_seconds_ago, %error, "call failed"),
+            Level::Info => {
+                tracing::info!(call, reason, %caller, left_out, left_out_seconds_ago, %error, "call refused")
+            }
+        }
+    }
+
+    /// Writes that somebody called an RPC that this port does not have, unless too many such lines were written a moment ago.
+    pub fn log_unimplemented(&self, call: &'static str, caller: &CalledBy) {
+        if let Some(LeftOut { number: left_out, seconds_ago }) = self.turn(call, UNIMPLEMENTED, Level::Info) {
+            let left_out_seconds_ago = seconds_ago;
+            tracing::info!(call, reason = UNIMPLEMENTED, %caller, left_out, left_out_seconds_ago, "call refused");
         }
     }
 
     /// Writes that a stream has ended for this reason before its caller left, unless too many such lines were written a moment ago.
     pub fn log_stream_end(&self, call: &'static str, caller: &CalledBy, reason: &str) {
-        if let Some(left_out) = self.turn(call, STREAM_ENDED, Level::Info) {
-            let left_out = (left_out > 0).then_some(left_out);
-            tracing::info!(call, reason, %caller, left_out, "stream ended");
+        if let Some(LeftOut { number: left_out, seconds_ago }) = self.turn(call, STREAM_ENDED, Level::Info) {
+            tracing::info!(call, reason, %caller, left_out, left_out_seconds_ago = seconds_ago, "stream ended");
         }
     }
 
-    /// The number of lines that were left out, if it is the turn of one now.
-    fn turn(&self, call: &'static str, reason: &'static str, level: Level) -> Option<u64> {
+    /// The lines that were left out, if it is the turn of one now.
+    fn turn(&self, call: &'static str, reason: &'static str, level: Level) -> Option<LeftOut> {
         let now = self.clock.boot();
         let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
-        let repeats = repeats
-            .entry((call, reason, level))
-            .or_insert_with(|| Repeats { rate: Rate::new(LINES, LINES_REFILL), left_out: 0 });
+        let repeats = repeats.entry((call, reason, level)).or_insert_with(|| Repeats {
+            rate: Rate::new(LINES, LINES_REFILL),
+            left_out: 0,
+            last: now,
+        });
         if repeats.rate.take(1, now) {
-            return Some(std::mem::take(&mut repeats.left_out));
+            let number = Some(std::mem::take(&mut repeats.left_out)).filter(|number| *number > 0);
+            return Some(LeftOut { number, seconds_ago: number.map(|_| now.since(repeats.last).as_secs()) });
         }
         repeats.left_out += 1;
+        repeats.last = now;
         None
     }
 }
@@ -117,10 +144,14 @@ mod tests {
         let written = |call| (0..1000).filter_map(|_| failures.turn(call, "REASON", Level::Info)).count();
         assert_eq!(written("Verify"), LINES as usize);
         assert_eq!(written("Login"), LINES as usize, "each call has lines of its own");
-        assert_eq!(failures.turn("Verify", "REASON", Level::Error), Some(0), "nobody hides a defect");
+        let none = LeftOut::default();
+        assert_eq!(failures.turn("Verify", "REASON", Level::Error), Some(none), "nobody hides a defect");
         failures.clock.advance(LINES_REFILL);
-        assert_eq!(failures.turn("Verify", "REASON", Level::Info), Some(1000 - u64::from(LINES)));
-        failures.clock.advance(LINES_REFILL);
-        assert_eq!(failures.turn("Verify", "REASON", Level::Info), Some(0));
+        let left_out = Some(1000 - u64::from(LINES));
+        let told = |seconds| Some(LeftOut { number: left_out, seconds_ago: Some(seconds) });
+        assert_eq!(failures.turn("Verify", "REASON", Level::Info), told(1));
+        failures.clock.advance(Duration::from_secs(3600));
+        assert_eq!(failures.turn("Verify", "REASON", Level::Info), Some(none));
+        assert_eq!(failures.turn("Login", "REASON", Level::Info), told(3601), "a flood that is long over says so");
     }
 }

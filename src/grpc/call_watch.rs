@@ -78,7 +78,9 @@ impl WatchedCall {
         self.trace(&by, &mut response);
         match code {
             Some(code) => {
-                if let Some(status) = response.extensions().get::<Status>() {
+                if code == Code::Unimplemented {
+                    self.failures.log_unimplemented(self.name(), &by);
+                } else if let Some(status) = response.extensions().get::<Status>() {
                     self.log(&by, status);
                 }
                 self.end(code);

@@ -26,8 +26,9 @@ use crate::{
     },
     crypto::secret::Secret,
     domain::policy::ForwardAuth,
-    edge::Failures,
+    edge::{CalledBy, Failures},
     error::Error,
+    net::Peer,
 };
 
 const PATH: &str = "/forward-auth";
@@ -56,7 +57,10 @@ async fn decide(authorizer: &Authorizer, request: &Parts) -> Response {
             pass(authorizer, allowed.token.as_ref().map(|token| &token.principal), &set)
         }
         Ok(Decision::Denied(denial)) => deny(authorizer, &denial),
-        Err(error) => unavailable(&authorizer.failures, &error),
+        Err(error) => {
+            let peer = request.extensions.get::<Peer>().and_then(|peer| peer.addr);
+            unavailable(&authorizer.failures, &CalledBy::peer(peer), &error)
+        }
     }
 }
 
@@ -97,8 +101,8 @@ fn one_cookie(authorizer: &Authorizer, renewed: Option<&TokenPair>, clears: bool
 }
 
 /// Trouble of ours is 503, whatever it is: a proxy must not take it for a denial.
-fn unavailable(failures: &Failures, error: &Error) -> Response {
-    let mut response = refusal::of(failures, "forward_auth", error);
+fn unavailable(failures: &Failures, by: &CalledBy, error: &Error) -> Response {
+    let mut response = refusal::of(failures, "forward_auth", by, error);
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     response.headers_mut().entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("1"));
     response

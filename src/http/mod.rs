@@ -50,7 +50,11 @@ pub async fn serve(ports: HttpPorts, policy: &AuthzPolicy, readiness: Readiness,
     };
     let mut main = Router::new().merge(discovery::routes()).merge(probes::routes()).merge(browser::routes(policy));
     let mut serving = JoinSet::new();
-    let status = if ports.status_page { status::routes() } else { Router::new() };
+    let (mut status, mut sampling) = (Router::new(), JoinSet::new());
+    if ports.status_page {
+        status = status::routes();
+        sampling.spawn(status::sample(readiness.clone()));
+    }
     for (port, routes) in [(ports.forward_auth, asked), (ports.metrics, metrics::routes().merge(status))] {
         match port {
             Some(port) => drop(serving.spawn(net::serve(port, routes.with_state(readiness.clone()), drain.clone()))),

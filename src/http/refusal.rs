@@ -30,8 +30,8 @@ pub(super) fn status(class: Class) -> StatusCode {
 }
 
 /// The answer to an error that a call met, which is said in the log.
-pub(super) fn of(failures: &Failures, call: &'static str, error: &Error) -> Response {
-    failures.log(call, &CalledBy::peer(None), error);
+pub(super) fn of(failures: &Failures, call: &'static str, by: &CalledBy, error: &Error) -> Response {
+    failures.log(call, by, error);
     let Answer { class, reason, message, .. } = Answer::of(error);
     refusal(status(class), reason, message, retry_after(error))
 }

@@ -87,15 +87,17 @@ fn replicas(recent: &Recent) -> Option<Finding> {
     let silent = recent.value("countersign_replicas", &[("state", "silent")]);
     let remedy = "It is cut off from the database, paused or killed. It refuses by itself after its bound; until then Revoke waits \
                   for it.";
-    (silent > 0.0).then(|| warning(format!("{silent:.0} replicas have been silent"), remedy))?
+    let who = if silent > 1.0 { format!("{silent:.0} replicas have") } else { "1 replica has".to_owned() };
+    (silent > 0.0).then(|| warning(format!("{who} been silent"), remedy))?
 }
 
 fn keys(recent: &Recent) -> Option<Finding> {
     let unusable = recent.value("countersign_keys_unusable", &[]);
     if unusable > 0.0 {
-        let remedy = "Their tokens are neither accepted nor refused. The log names them: they are damaged, or the master key is \
-                      missing that sealed them (see countersign keys list).";
-        return error(format!("{unusable:.0} keys cannot be used here"), remedy);
+        let keys = if unusable > 1.0 { "keys" } else { "key" };
+        let remedy = "Damaged, or the master key is missing that sealed it: the log says which (see countersign keys list). A replica \
+                      that opened it before goes on with it, so do not restart those; another one is undecided about its tokens.";
+        return error(format!("{unusable:.0} stored {keys} cannot be opened"), remedy);
     }
     let due = recent.value("countersign_key_rotation_due_seconds", &[]);
     let remedy = "No replica could rotate the keys: the log says why.";

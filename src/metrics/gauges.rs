@@ -116,7 +116,7 @@ impl Gauges {
             keys,
             keys_unusable: number(
                 "countersign_keys_unusable",
-                "Keys that cannot be used here: of another master key, or damaged.",
+                "Stored keys that cannot be opened here: of another master key, or damaged.",
             )?,
             next_rotation: gauge(
                 "countersign_key_rotation_due_seconds",
@@ -171,7 +171,14 @@ impl Gauges {
                 }
             }
         }
+        self.set_unusable(unusable);
+    }
+
+    /// Sets the number of stored keys that cannot be used, and gives back what it was.
+    pub fn set_unusable(&self, unusable: usize) -> usize {
+        let before = usize::try_from(self.keys_unusable.get()).unwrap_or(0);
         self.keys_unusable.set(int(unusable));
+        before
     }
 
     /// Sets the time until the signing key is due to be replaced, in seconds; negative when that is late.

@@ -193,21 +193,26 @@ impl Recent {
         (all > 0.0).then(|| reached.map_or(Duration::MAX, time))
     }
 
-    /// The values that a label has in the series of a metric, those first that have grown most.
-    pub fn label_values(&self, name: &str, of: &str) -> Vec<String> {
-        let series = self.0.iter().flat_map(|part| part.now.series(name, &[]));
-        let mut values: Vec<String> = series.filter_map(|metric| label(metric, of)).map(str::to_owned).collect();
-        values.sort();
-        values.dedup();
-        let mut grown: Vec<_> = values.into_iter().map(|value| (self.growth(name, &[(of, &value)]), value)).collect();
+    /// The values that these labels have together in the series of a metric, those first that have grown most.
+    pub fn label_values<const N: usize>(&self, name: &str, of: [&str; N]) -> Vec<[String; N]> {
+        let values = |metric: &Metric| of.map(|name| label(metric, name).unwrap_or_default().to_owned());
+        let mut found: Vec<[String; N]> =
+            self.0.iter().flat_map(|part| part.now.series(name, &[]).map(values)).collect();
+        found.sort();
+        found.dedup();
+        let growth = |values: &[String; N]| {
+            let labels: Vec<(&str, &str)> = of.into_iter().zip(values.iter().map(String::as_str)).collect();
+            self.growth(name, &labels)
+        };
+        let mut grown: Vec<_> = found.into_iter().map(|values| (growth(&values), values)).collect();
         grown.sort_by(|(a, _), (b, _)| b.total_cmp(a));
-        grown.into_iter().map(|(_, value)| value).collect()
+        grown.into_iter().map(|(_, values)| values).collect()
     }
 
     /// The rates of a counter by a label, but those that are zero.
     pub fn rates_by(&self, name: &str, label: &str) -> Vec<(String, f64)> {
-        let values = self.label_values(name, label).into_iter();
-        let rates = values.map(|value| (self.per_second(name, &[(label, &value)]), value));
+        let values = self.label_values(name, [label]).into_iter();
+        let rates = values.map(|[value]| (self.per_second(name, &[(label, &value)]), value));
         rates.filter(|(rate, _)| *rate > 0.0).map(|(rate, value)| (value, rate)).collect()
     }
 }
@@ -259,7 +264,8 @@ mod tests {
         histogram.with_label_values(&["C"]).observe(100.0);
         let recent = window.until(begun + Duration::from_secs(10), registry.gather());
         assert_eq!(recent.quantile("seconds", &[("method", "C")], 0.5), Some(Duration::MAX));
-        assert_eq!(recent.label_values("calls", "method"), ["B", "A"]);
+        assert_eq!(recent.label_values("calls", ["method"]), [["B"], ["A"]]);
+        assert_eq!(recent.label_values("calls", ["method", "code"]), [["B", "OK"], ["A", "OK"], ["A", "NO"]]);
     }
 
     #[test]

@@ -9,7 +9,6 @@ use crate::{
     auth::Auth,
     domain::policy::CLOCK_DISTANCE,
     grpc::Health,
-    metrics::SAMPLE_EVERY,
     store::replication::{self, Replication, Seen},
 };
 
@@ -35,7 +34,6 @@ pub(super) fn start(auth: &Arc<Auth>) -> JoinSet<()> {
     background.spawn(write_refusals(Arc::clone(auth)));
     background.spawn(clean(Arc::clone(auth)));
     background.spawn(watch_hashes(Arc::clone(auth)));
-    background.spawn(sample_metrics(Arc::clone(auth)));
     background
 }
 
@@ -73,14 +71,6 @@ async fn watch_hashes(auth: Arc<Auth>) {
                 if auth.passwords.knows_kinds() { CLEAN_PAUSE } else { SAMPLE_RETRY }
             }
         };
-    }
-}
-
-/// Keeps the metrics of the last minute.
-async fn sample_metrics(auth: Arc<Auth>) {
-    loop {
-        auth.base.metrics.sample();
-        tokio::time::sleep(SAMPLE_EVERY).await;
     }
 }
 

@@ -16,6 +16,7 @@ use countersign::{
         user_service_client::UserServiceClient,
     },
 };
+use http::uri::PathAndQuery;
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::task::yield_now;
 use tonic::Request;
@@ -231,6 +232,25 @@ async fn a_failed_call_is_one_line_and_repeats_are_counted() {
         assert_eq!(line["reason"], "TOKEN_MALFORMED", "{line}");
         assert_eq!(line["caller"], "127.0.0.1", "{line}");
         assert_eq!(line["span"]["request_id"], "request-4712", "{line}");
+    }
+}
+
+/// Over HTTP by its address, and also where there is no such RPC.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_line_of_a_failed_call_names_its_caller_on_each_port() {
+    let settings = ["--browser-sessions", "endpoints"];
+    let mut server = Process::start(env!("CARGO_BIN_EXE_countersign"), &database().await, &settings).await;
+    let addr = server.http_addr.parse().expect("an address");
+    let headers: [&[u8]; 2] = [b"host: h", b"content-type: application/x-www-form-urlencoded"];
+    assert_eq!(http(addr, "POST /session", &headers, b"username=nobody&password=wrong-password").await.status, 401);
+    let mut nobodys = tonic::client::Grpc::new(server.channel());
+    nobodys.ready().await.expect("ready");
+    let codec = tonic_prost::ProstCodec::<VerifyRequest, VerifyRequest>::default();
+    let path = PathAndQuery::from_static("/made.up/Path");
+    nobodys.unary(Request::new(VerifyRequest::default()), path, codec).await.expect_err("nobody's");
+    for reason in ["INVALID_CREDENTIALS", "UNIMPLEMENTED"] {
+        let line = server.logged("call refused").await.pop().expect("a line");
+        assert_eq!((line["reason"].as_str(), line["caller"].as_str()), (Some(reason), Some("127.0.0.1")), "{line}");
     }
 }
 

@@ -230,6 +230,10 @@ async fn an_outage_of_the_database_is_seen() {
     assert_eq!(server.auth_client().refresh(request).await.expect_err("stale").code(), Code::Unavailable);
     let scrape = Scrape::of(&server).await;
     assert!(scrape.get("countersign_verifications_total{result=\"stale\"}") >= 1.0);
+    let batch = VerifyBatchRequest { access_tokens: vec![tokens.access_token.clone(); 100], ..Default::default() };
+    assert_eq!(server.auth_client().verify_batch(batch).await.expect_err("stale").code(), Code::Unavailable);
+    let scrape = Scrape::of(&server).await;
+    assert!(scrape.get("countersign_verifications_total{result=\"stale\"}") >= 100.0, "each token of a batch counts");
     assert!(scrape.get("countersign_refreshes_total{outcome=\"unavailable\"}") >= 1.0);
     assert!(scrape.get("countersign_revocation_follow_failures_total") >= 1.0);
     assert!(scrape.get("countersign_database_statement_seconds_count{outcome=\"unavailable\"}") >= 1.0);

@@ -104,7 +104,7 @@ async fn a_replica_that_is_cut_off_is_told_by_the_others() {
     let server = Setup::on(url.clone(), Clock::system()).start().await;
     let (_other, proxy) = behind(url).await;
     proxy.freeze();
-    let page = page_that_says(&server, "replicas have been silent").await;
+    let page = page_that_says(&server, "1 replica has been silent").await;
     assert!(page.contains("silent for") && page.contains("cut off from the database"), "{page}");
 }
 
@@ -127,6 +127,6 @@ async fn a_damaged_key_is_told() {
         "UPDATE keys SET sealed_key = sealed_key || 'x'::bytea WHERE stage = 'next' AND purpose = 'access_token'";
     assert_eq!(sql.execute(damage).await.expect("damaged").rows_affected(), 1);
     let restarted = server.replica().await;
-    let page = page_that_says(&restarted, "1 keys cannot be used here").await;
+    let page = page_that_says(&restarted, "1 stored key cannot be opened").await;
     assert!(page.contains("countersign keys list"), "{page}");
 }

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -26,6 +27,28 @@ def wait_until(what, condition, seconds):
             return answer
         time.sleep(0.02)
     raise AssertionError(f"not within {seconds} s: {what}")
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@contextmanager
+def frozen(cluster):
+    """The Postgres of this data directory as it is on a machine that hangs: it neither answers nor closes a connection."""
+    postmaster = int((cluster / "postmaster.pid").read_text().split()[0])
+    stopped = [postmaster]
+    os.kill(postmaster, signal.SIGSTOP)
+    try:
+        for pid in children(postmaster):
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+        yield
+    finally:
+        for pid in reversed(stopped):
+            os.kill(pid, signal.SIGCONT)
 
 
 def environment(**settings):
@@ -89,9 +112,10 @@ class Server:
         addresses = ["--http-addr", "127.0.0.1:0"]
         if "--grpc-addr" not in settings:
             addresses += ["--grpc-addr", "127.0.0.1:0"]
+        log = [] if "--log" in settings else ["--log", "debug"]
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen(
-                [job.binary, command, "--log", "debug", *addresses, *settings],
+                [job.binary, command, *log, *addresses, *settings],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -172,20 +196,10 @@ class Server:
 
     @contextmanager
     def frozen_database(self):
-        """Postgres as it is on a machine that hangs: it neither answers nor closes a connection. Afterwards it is
-        well again, and the server has heard from it."""
+        """Its Postgres frozen. Afterwards it is well again, and the server has heard from it."""
         token = self.client.call("Login", **self.demo()).tokens.access_token
-        postmaster = int((self.data / "postgres/postmaster.pid").read_text().split()[0])
-        stopped = [postmaster]
-        os.kill(postmaster, signal.SIGSTOP)
-        try:
-            for pid in children(postmaster):
-                os.kill(pid, signal.SIGSTOP)
-                stopped.append(pid)
+        with frozen(self.data / "postgres"):
             yield
-        finally:
-            for pid in reversed(stopped):
-                os.kill(pid, signal.SIGCONT)
         thawed = time.time()
         wait_until("revocations are followed again", lambda: self.state_is_as_of(token) > thawed, 30)
 

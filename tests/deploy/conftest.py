@@ -36,18 +36,18 @@ def get(url):
 class Process:
     """A program that was started for the tests, and what it printed."""
 
-    def __init__(self, log, *command):
+    def __init__(self, log, *command, **user):
         self.log = log
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("COUNTERSIGN_", "PG"))}
         with open(log, "wb") as out:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environment, **user)
 
     def runs(self):
         assert self.process.poll() is None, self.log.read_text()[-2000:]
         return True
 
-    def end(self):
-        self.process.send_signal(signal.SIGTERM)
+    def end(self, by=signal.SIGTERM):
+        self.process.send_signal(by)
         return self.process.wait(30)
 
 

@@ -1,20 +1,15 @@
 """Rules, alerts and dashboard: all that they name exists on a server that runs, and Prometheus takes them as they are."""
 
 import json
-import os
 import re
-import signal
-import socket
 import subprocess
-import urllib.parse
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-import yaml
 
-from conftest import Process, get, wait_until
+from conftest import wait_until
 from files import MONITORING, ROOT, alerts, anchors, dashboard, dashboard_expressions, panels, read_yaml, rules, selectors
+from processes import frozen
+from prometheus import Prometheus
 
 # What Prometheus itself makes.
 OF_PROMETHEUS = {"up"}
@@ -134,35 +129,11 @@ def test_no_panels_overlap():
 
 @pytest.fixture(scope="module")
 def prometheus(server, folder):
-    """A Prometheus that scrapes the server and evaluates the rules each second: asks it, and gives its answer."""
-    config = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(MONITORING / "rules.yaml"), str(MONITORING / "alerts.yaml")],
-        "scrape_configs": [{"job_name": "countersign", "static_configs": [{"targets": [server["http_addr"]]}]}],
-    }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = "127.0.0.1:%d" % free.getsockname()[1]
-    storage = f"--storage.tsdb.path={folder / 'tsdb'}"
-    settings = [f"--config.file={folder / 'prometheus.yml'}", storage, f"--web.listen-address={address}"]
-    process = Process(folder / "prometheus.log", "prometheus", *settings)
-
-    def ask(path, **parameters):
-        answer = json.loads(get(f"http://{address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"))
-        assert answer["status"] == "success", answer
-        return answer["data"]
-
-    def scraped():
-        process.runs()
-        try:
-            return len(ask("query", query="count_over_time(up[1m]) > 5")["result"]) == 1
-        except OSError:
-            return False
-
-    wait_until("some scrapes", scraped)
-    yield ask
-    process.end()
+    """Asks a Prometheus that scrapes the server and evaluates the rules each second, and gives its answer."""
+    files = [MONITORING / "rules.yaml", MONITORING / "alerts.yaml"]
+    prometheus = Prometheus(folder / "prometheus", {"countersign": {"only": server["http_addr"]}}, files)
+    yield prometheus.ask
+    prometheus.end()
 
 
 def test_prometheus_evaluates_the_rules_and_nothing_fires(prometheus):
@@ -184,22 +155,6 @@ def test_each_panel_can_be_queried(prometheus):
     assert set(empty) <= {"Failed calls", "Calls that failed, by code"}
 
 
-@contextmanager
-def frozen(data):
-    """Postgres as it is on a machine that hangs: it neither answers nor closes a connection."""
-    postmaster = int((data / "postgres/postmaster.pid").read_text().split()[0])
-    stopped = [postmaster]
-    os.kill(postmaster, signal.SIGSTOP)
-    try:
-        for pid in Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split():
-            os.kill(int(pid), signal.SIGSTOP)
-            stopped.append(int(pid))
-        yield
-    finally:
-        for pid in reversed(stopped):
-            os.kill(pid, signal.SIGCONT)
-
-
 def test_a_database_that_hangs_is_noticed_without_any_call(prometheus, folder):
     def raised():
         """Alerts that wait for their time, or fire."""
@@ -210,6 +165,6 @@ def test_a_database_that_hangs_is_noticed_without_any_call(prometheus, folder):
         return stale <= raised() and failures
 
     stale = {"CountersignReplicaStale", "CountersignAllReplicasStale"}
-    with frozen(folder / "dev"):
+    with frozen(folder / "dev/postgres"):
         wait_until("the replica is stale, and heartbeats fail", noticed, 30)
     wait_until("nothing is stale any more", lambda: not stale & raised(), 30)

@@ -9,17 +9,11 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from processes import environment, wait_until
+from processes import environment, free_port, wait_until
 
 HERE = Path(__file__).parent
 DEPLOY = HERE.parent.parent / "deploy"
 STARTS_WITHIN = 30
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def port_of(address):

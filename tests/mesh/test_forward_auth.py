@@ -23,8 +23,8 @@ from asked import (
     hidden_fields,
 )
 from conftest import KINDS, NAMES
-from processes import wait_until
-from proxies import Envoy, Haproxy, Nginx, free_port, port_of
+from processes import free_port, wait_until
+from proxies import Envoy, Haproxy, Nginx, port_of
 from test_envoy import broken_signature, connect
 from websockets.exceptions import InvalidStatus
 

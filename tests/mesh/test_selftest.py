@@ -8,8 +8,7 @@ from subprocess import PIPE
 import pytest
 
 from actors import User
-from processes import environment, wait_until
-from proxies import free_port
+from processes import environment, free_port, wait_until
 from told import TTL, Told
 
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from asked import ask, bearer
-from processes import environment, wait_until
-from proxies import Envoy, free_port
+from processes import environment, free_port, wait_until
+from proxies import Envoy
 
 # Of the servers that tell proxies here, in seconds (COUNTERSIGN_PROXY_TTL).
 TTL = 3

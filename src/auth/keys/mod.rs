@@ -111,6 +111,20 @@ impl Keys {
         unusable
     }
 
+    /// Says which keys the next start could not use. Those that were opened before they were damaged go on to be used here.
+    fn watch_damage(&self, stored: &[StoredKey]) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = known.iter().map(|k| &k.stored).filter(|k| !stored.iter().any(|s| is_same(&s.key, &k.key)));
+        let alive = stored.iter().chain(gone).filter(|s| s.key.stage != Stage::Killed);
+        let unusable: Vec<_> = alive.filter_map(|s| Some((&s.key, self.vault.try_open(s).err()?))).collect();
+        if self.base.metrics.gauges.set_unusable(unusable.len()) < unusable.len() {
+            for (key, error) in unusable {
+                let (purpose, kid) = (key.purpose.as_str(), &key.kid);
+                tracing::error!(purpose, kid, stage = key.stage.as_str(), %error, "a stored key cannot be opened any more");
+            }
+        }
+    }
+
     /// Forgets keys that the database does not have and whose tokens are over.
     fn forget(&self) {
         let boot = self.base.clock.boot();

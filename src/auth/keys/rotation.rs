@@ -70,7 +70,9 @@ impl Keys {
     pub async fn look_after(&self) -> Result<(), Error> {
         self.service_clock.witness(&self.base).await?;
         self.forget();
-        for kid in self.unkilled_in_database(&self.stored().await?.keys) {
+        let stored = self.stored().await?;
+        self.watch_damage(&stored.keys);
+        for kid in self.unkilled_in_database(&stored.keys) {
             tracing::error!(kid, "the database has lost that this key was killed: killing it again");
             if let Err(error) = self.kill(&kid).await {
                 tracing::warn!(%error, "another replica may have killed it first");

@@ -81,14 +81,14 @@ impl Replica {
         let (Some(recent), Some(minute)) = (self.window.last(SPAN), self.window.last(MINUTE)) else {
             return Err(no_answer(name));
         };
-        self.id = recent.label_values("countersign_replica_info", "replica").first().and_then(|id| id.parse().ok());
+        self.id = recent.label_values("countersign_replica_info", ["replica"]).first().and_then(|[id]| id.parse().ok());
         Ok(Told { recent, minute })
     }
 }
 
 impl Told {
     pub(super) fn version(&self) -> String {
-        self.recent.label_values(BUILD, "version").pop().unwrap_or_default()
+        self.recent.label_values(BUILD, ["version"]).pop().map(|[version]| version).unwrap_or_default()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         cookies::{Cookies, Several},
     },
     domain::session::ClientInfo,
-    edge::client_address,
+    edge::{CalledBy, client_address},
     net::Peer,
 };
 
@@ -22,6 +22,8 @@ pub(super) struct Browser {
     pub headers: HeaderMap,
     /// The address and user agent.
     pub client: ClientInfo,
+    /// The caller as the log names it: the other end of the connection.
+    pub by: CalledBy,
 }
 
 impl FromRequestParts<Readiness> for Browser {
@@ -30,13 +32,14 @@ impl FromRequestParts<Readiness> for Browser {
     async fn from_request_parts(parts: &mut Parts, readiness: &Readiness) -> Result<Self, Self::Rejection> {
         let Built(authorizer) = Built::from_request_parts(parts, readiness).await?;
         let peer = Extension::<Peer>::from_request_parts(parts, readiness).await.map(|Extension(peer)| peer);
+        let peer = peer.unwrap_or_default();
         let policy = authorizer.browser().policy;
-        let address = client_address(policy.as_deref(), &peer.unwrap_or_default(), &parts.headers);
+        let address = client_address(policy.as_deref(), &peer, &parts.headers);
         let agent = parts.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
         let address = address.map(|address| address.to_string()).unwrap_or_default();
         // An address that was read before is one.
         let client = ClientInfo::parse(&address, agent, "").unwrap_or_default();
-        Ok(Self { authorizer, headers: parts.headers.clone(), client })
+        Ok(Self { authorizer, headers: parts.headers.clone(), client, by: CalledBy::peer(peer.addr) })
     }
 }
 

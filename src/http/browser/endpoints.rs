@@ -62,7 +62,7 @@ pub(super) async fn show(browser: Browser) -> Response {
             }
             refusal::denied(&denial)
         }
-        Err(error) => refusal::of(&browser.authorizer.failures, "session", &error),
+        Err(error) => refusal::of(&browser.authorizer.failures, "session", &browser.by, &error),
     };
     browser.shared(with(response, set))
 }
@@ -107,7 +107,7 @@ pub(super) async fn log_out(browser: Browser) -> Response {
             let mut set = HeaderMap::new();
             match browser.log_out(&mut set).await {
                 Ok(ended) => with(json(LoggedOut { ended: ended.ended, confirmed: ended.confirmed }), set),
-                Err(error) => refusal::of(&browser.authorizer.failures, "logout", &error),
+                Err(error) => refusal::of(&browser.authorizer.failures, "logout", &browser.by, &error),
             }
         }
     };
@@ -134,7 +134,7 @@ impl Browser {
             let (verified, _) = self.authorizer.auth.verify(tokens.access_token.expose(), Requirements::default())?;
             Ok(described(&verified.principal, Some(tokens.refresh_token_expires_at)))
         });
-        with(described.unwrap_or_else(|error| refusal::of(&self.authorizer.failures, call, &error)), set)
+        with(described.unwrap_or_else(|error| refusal::of(&self.authorizer.failures, call, &self.by, &error)), set)
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     authz::Decision,
-    edge::{Answer, CalledBy, Class, retry_after},
+    edge::{Answer, Class, retry_after},
     error::Error,
 };
 
@@ -95,7 +95,7 @@ pub(super) async fn log_out(browser: Browser) -> Response {
             response
         }
         Err(error) => {
-            browser.authorizer.failures.log("logout", &CalledBy::peer(None), &error);
+            browser.authorizer.failures.log("logout", &browser.by, &error);
             let class = Answer::of(&error).class;
             Page { texts, message: Some(texts.still_logged_in), form: Form::LogOut }.respond(refusal::status(class))
         }
@@ -120,7 +120,7 @@ impl Browser {
     /// The form again, with the reason in words.
     fn failed(&self, error: &Error, username: &str, return_to: &str) -> Response {
         let texts = self.texts();
-        self.authorizer.failures.log("login", &CalledBy::peer(None), error);
+        self.authorizer.failures.log("login", &self.by, error);
         let Answer { class, .. } = Answer::of(error);
         let message = match class {
             Class::Unauthenticated => texts.wrong_password,

@@ -4,16 +4,27 @@
 mod page;
 
 use axum::{Router, http::StatusCode, response::Response, routing::get};
+use tokio::time::sleep;
 
 use self::page::Page;
 use super::{
     html,
     readiness::{Built, Readiness},
 };
-use crate::metrics::findings;
+use crate::metrics::{SAMPLE_EVERY, findings};
 
 pub(super) fn routes() -> Router<Readiness> {
     Router::new().route("/status", get(status))
+}
+
+/// Keeps the metrics of the last minute for the page, until it is dropped.
+pub(super) async fn sample(readiness: Readiness) {
+    loop {
+        if let Some(authorizer) = readiness.built.get() {
+            authorizer.auth.base.metrics.sample();
+        }
+        sleep(SAMPLE_EVERY).await;
+    }
 }
 
 async fn status(Built(authorizer): Built) -> Response {

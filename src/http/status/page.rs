@@ -65,16 +65,21 @@ impl Page<'_> {
 
     fn calls(&self) -> String {
         let handled = "grpc_server_handled_total";
-        let row = |method: &String| {
-            let of = [("grpc_method", method.as_str())];
+        // Services have methods of the same name: Check.
+        let names = ["grpc_service", "grpc_method"];
+        let row = |[service, method]: &[String; 2]| {
+            let of = [(names[0], service.as_str()), (names[1], method.as_str())];
             let all = self.recent.per_second(handled, &of);
-            let ok = self.recent.per_second(handled, &[of[0], ("grpc_code", "OK")]);
+            let ok = self.recent.per_second(handled, &[of[0], of[1], ("grpc_code", "OK")]);
             let took = |q| time(self.recent.quantile("grpc_server_handling_seconds", &of, q));
-            [method.clone(), rate(all), rate(all - ok), took(0.5), took(0.99)]
+            let short = service.rsplit('.').next().unwrap_or_default();
+            [format!("{short}/{method}"), rate(all), rate(all - ok), took(0.5), took(0.99)]
         };
-        let methods = self.recent.label_values(handled, "grpc_method").into_iter();
-        let called = methods.filter(|method| self.recent.growth(handled, &[("grpc_method", method)]) > 0.0);
-        let rows: Vec<_> = called.take(METHODS).map(|method| row(&method)).collect();
+        let called = |[service, method]: &[String; 2]| {
+            self.recent.growth(handled, &[(names[0], service.as_str()), (names[1], method.as_str())]) > 0.0
+        };
+        let methods = self.recent.label_values(handled, names);
+        let rows: Vec<_> = methods.iter().filter(|it| called(it)).take(METHODS).map(row).collect();
         table("Calls", &["RPC", "per second", "not OK", "half within", "99% within"], &rows)
     }
 

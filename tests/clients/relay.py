@@ -53,6 +53,8 @@ class Relay:
                 client, _ = self.listener.accept()
             except OSError:
                 return
+            # Whoever connects in a silence waits: the other end hears nothing of it.
+            self.flows.wait()
             server = socket.socket(self.family)
             if self.is_cut or server.connect_ex(self.to) != 0:
                 client.close()

@@ -7,8 +7,7 @@ import subprocess
 import urllib.error
 import urllib.request
 
-from processes import environment, wait_until
-from proxies import free_port
+from processes import environment, free_port, wait_until
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 STARTS_WITHIN = 60
@@ -25,7 +24,8 @@ class Chromium:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment(HOME=str(home)))
         wait_until("chromedriver is ready", self.is_ready, STARTS_WITHIN)
         # As root it has no sandbox; in a container /dev/shm is small.
-        arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--window-size=800,600"]
+        arguments = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--hide-scrollbars", "--disable-lcd-text"]
+        arguments.append("--window-size=800,600")
         options = {
             "args": [*arguments, f"--user-data-dir={home}/profile", f"--lang={language}"],
             "binary": shutil.which("chromium"),
@@ -53,6 +53,10 @@ class Chromium:
 
     def ask(self, method, path, body=None):
         return self.call(method, f"/session/{self.session}{path}", body)
+
+    def resize(self, width, height):
+        """The size of the window."""
+        self.ask("POST", "/window/rect", {"width": width, "height": height})
 
     def go(self, url):
         self.ask("POST", "/url", {"url": url})
