@@ -91,7 +91,7 @@ enum Command {
     Config(config::Config),
     /// Check that a deployment is sound: exit code 0 if so, 1 for warnings, 2 for errors
     Doctor(Box<doctor::Doctor>),
-    /// Show what servers do, on a terminal: calls, logins, the queue, freshness of each, keys, audit events
+    /// Show on a terminal what servers do: calls, logins, the queue, freshness, keys, events
     Top(Box<top::Top>),
     /// Write the descriptors of the services, for tools without reflection
     Descriptors(descriptors::Descriptors),

@@ -35,7 +35,7 @@ struct Sample {
 struct Family {
     is_counter: bool,
     values: Vec<(Labels, f64)>,
-    histograms: BTreeMap<Labels, Histogram>,
+    histograms: BTreeMap<Labels, (Histogram, Vec<Bucket>)>,
 }
 
 /// Reads metrics: counters, gauges and histograms. What has no type counts as a gauge.
@@ -71,7 +71,7 @@ fn keep(
         return family.values.push((labels, value));
     };
     let bound = labels.remove("le").and_then(|bound| bound.parse::<f64>().ok());
-    let histogram = families.entry(stem.to_owned()).or_default().histograms.entry(labels).or_default();
+    let (histogram, buckets) = families.entry(stem.to_owned()).or_default().histograms.entry(labels).or_default();
     match (end, bound) {
         ("_count", _) => histogram.set_sample_count(whole(value)),
         ("_sum", _) => histogram.set_sample_sum(value),
@@ -80,9 +80,7 @@ fn keep(
             let mut bucket = Bucket::default();
             bucket.set_upper_bound(bound);
             bucket.set_cumulative_count(whole(value));
-            let mut buckets = histogram.get_bucket().to_vec();
             buckets.push(bucket);
-            histogram.set_bucket(buckets);
         }
         _ => {}
     }
@@ -104,7 +102,8 @@ impl Family {
             }
             metric
         };
-        let histogram = |(labels, histogram): (Labels, Histogram)| {
+        let histogram = |(labels, (mut histogram, buckets)): (Labels, (Histogram, Vec<Bucket>))| {
+            histogram.set_bucket(buckets);
             let mut metric = Metric::from_label(pairs(labels));
             metric.set_histogram(histogram);
             metric

@@ -40,13 +40,12 @@ struct Part {
 }
 
 impl Window {
-    /// Keeps a sample. One of a process that has started since the last one has counted from 0.
+    /// Keeps a sample. With one of another process the window begins anew: what that one has counted is of no time that is known.
     pub fn push(&self, at: Instant, families: Vec<MetricFamily>) {
         let sample = Arc::new(Sample { at, families });
         let mut samples = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = samples.back().filter(|last| sample.is_of_another_process_than(last)) {
-            let nothing = Arc::new(Sample { at: last.at, families: Vec::new() });
-            *samples = VecDeque::from([nothing]);
+        if samples.back().is_some_and(|last| sample.is_of_another_process_than(last)) {
+            samples.clear();
         }
         let mut newest = samples.iter().rev().map(|sample| sample.at);
         if let (Some(last), Some(before)) = (newest.next(), newest.next())
@@ -299,16 +298,15 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_has_started_anew_has_counted_from_0() {
+    fn another_process_at_the_same_place_has_no_rates_at_first() {
         let begun = Instant::now();
         for (restarted, how) in [(metrics(7, 400, [0, 9]), "another start"), (metrics(0, 20, [0, 9]), "fewer calls")] {
             let start = if how == "another start" { 5 } else { 0 };
             let samples = [(0, metrics(start, 100, [0, 0])), (10, metrics(start, 300, [50, 50])), (20, restarted)];
             let recent = window(begun, &samples).last(MINUTE).expect("samples");
-            let calls = recent.value("grpc_server_started_total", &[]);
-            assert_eq!(recent.per_second("grpc_server_started_total", &[]), calls / 10.0, "{how}");
-            assert_eq!(recent.quantile("seconds", &[], 0.5), Some(Duration::from_secs(1)), "{how}");
-            assert_eq!(recent.span(), Duration::from_secs(10), "{how}");
+            assert_eq!(recent.per_second("grpc_server_started_total", &[]), 0.0, "{how}");
+            assert_eq!(recent.quantile("seconds", &[], 0.5), None, "{how}");
+            assert_eq!(recent.span(), Duration::ZERO, "{how}");
         }
     }
 

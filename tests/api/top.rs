@@ -29,8 +29,16 @@ fn url(server: &TestServer) -> String {
     format!("http://{}", server.http_addr)
 }
 
+/// What a server does after its answer.
+#[derive(Clone, Copy)]
+enum Then {
+    Closes,
+    Waits,
+    GoesOn,
+}
+
 /// A server that gives each request this answer.
-async fn stranger(answer: &'static [u8]) -> String {
+async fn stranger(answer: &'static [u8], then: Then) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("an address"));
     tokio::spawn(async move {
@@ -38,6 +46,11 @@ async fn stranger(answer: &'static [u8]) -> String {
             tokio::spawn(async move {
                 drop(socket.read(&mut [0; 4096]).await);
                 drop(socket.write_all(answer).await);
+                match then {
+                    Then::Closes => {}
+                    Then::Waits => drop(socket.read(&mut [0; 1]).await),
+                    Then::GoesOn => while socket.write_all(answer).await.is_ok() {},
+                }
             });
         }
     });
@@ -60,6 +73,7 @@ async fn it_shows_what_happens_between_two_looks_of_all_replicas_together() {
     let verifying = tokio::spawn(async move {
         loop {
             there.verify(&tokens.access_token).await.expect("valid");
+            there.login().await;
         }
     });
     let database = ["--database-url", server.database_url.as_str()];
@@ -69,7 +83,8 @@ async fn it_shows_what_happens_between_two_looks_of_all_replicas_together() {
     assert!(!text.contains('\x1b'), "no escape codes: {text}");
     let verified = line(&text, "Verify");
     let rate: f64 = verified.split(' ').nth(1).and_then(|rate| rate.parse().ok()).expect("a rate");
-    assert!(rate > 1.0, "{verified}");
+    assert!(rate > 0.0, "{verified}");
+    assert!(text.lines().any(|line| line.ends_with("login ok")), "{text}");
     assert!(text.lines().any(|line| line.ends_with("token valid")), "{text}");
     for server in [&server, &other] {
         let row = line(&text, &server.http_addr.to_string());
@@ -92,11 +107,22 @@ async fn a_replica_that_gives_no_metrics_is_a_row_that_says_why() {
     let refused = format!("http://{refused}");
     for (stranger, says) in [
         (refused.clone(), "refused the connection"),
-        (stranger(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").await, "COUNTERSIGN_METRICS_ADDR"),
-        (stranger(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n").await, "is not ready"),
-        (stranger(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\ngarbage").await, "tells no metrics of Countersign"),
-        (stranger(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xff").await, "not in UTF-8"),
-        (stranger(b"SSH-2.0-OpenSSH_9.2\r\n").await, "127.0.0.1"),
+        (
+            stranger(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", Then::Closes).await,
+            "COUNTERSIGN_METRICS_ADDR",
+        ),
+        (
+            stranger(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", Then::Closes).await,
+            "is not ready",
+        ),
+        (
+            stranger(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\ngarbage", Then::Closes).await,
+            "tells no metrics of Countersign",
+        ),
+        (stranger(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n\xff\xff", Then::Closes).await, "not in UTF-8"),
+        (stranger(b"SSH-2.0-OpenSSH_9.2\r\n", Then::Closes).await, "127.0.0.1"),
+        (stranger(b"", Then::Waits).await, "did not answer in time"),
+        (stranger(b"HTTP/1.1 200 OK\r\n\r\n# padding\n", Then::GoesOn).await, "longer than 4 MiB"),
     ] {
         let (code, text) = picture(&[&stranger, &url(&server)], &[]).await;
         let row = line(&text, stranger.trim_start_matches("http://"));

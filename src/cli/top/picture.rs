@@ -106,7 +106,7 @@ impl Picture {
         let silent = self.replicas.iter().flatten().filter_map(|seen| seen.state.as_ref().err());
         let database = self.facts.iter().filter_map(|facts| facts.as_ref().err());
         let error = |what: &String, remedy| Wrong { severity: Severity::Error, what: what.clone(), remedy };
-        let silent = silent.map(move |what| error(what, "Start it, or correct its URL."));
+        let silent = silent.map(move |what| error(what, "Start it or correct its URL, unless it is about to serve."));
         silent.chain(database.map(move |what| error(what, "Keys, events and the list of replicas are not shown.")))
     }
 }
@@ -143,7 +143,7 @@ mod tests {
             [
                 (Severity::Error, "r:3 refused the connection".to_owned()),
                 (Severity::Error, stale.to_owned()),
-                (Severity::Warning, "r:0, r:1: 1 replicas have been silent".to_owned()),
+                (Severity::Warning, "r:0, r:1: 1 replica has been silent".to_owned()),
             ]
         );
     }

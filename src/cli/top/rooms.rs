@@ -61,12 +61,21 @@ impl Rooms {
 fn calls(all: &Recent) -> Table {
     let heads = [("Calls", Left), ("   per s", Right), ("not OK", Right), ("    p50", Right), ("    p99", Right)];
     let mut table = Table::new(&heads);
-    for (method, rate_of_all) in all.rates_by(HANDLED, "grpc_method") {
-        let of = ("grpc_method", method.as_str());
-        let ok = all.per_second(HANDLED, &[of, ("grpc_code", "OK")]);
-        let took = |q| time(all.quantile("grpc_server_handling_seconds", &[of], q));
-        let cells = [method.clone(), rate(rate_of_all), rate((rate_of_all - ok).max(0.0)), took(0.5), took(0.99)];
-        table.row(Mood::Plain, &cells);
+    let names = ["grpc_service", "grpc_method"];
+    let methods = all.label_values(HANDLED, names);
+    for [service, method] in &methods {
+        let of = [(names[0], service.as_str()), (names[1], method.as_str())];
+        let rate_of_all = all.per_second(HANDLED, &of);
+        if rate_of_all <= 0.0 {
+            continue;
+        }
+        let ok = all.per_second(HANDLED, &[of[0], of[1], ("grpc_code", "OK")]);
+        let took = |q| time(all.quantile("grpc_server_handling_seconds", &of, q));
+        // Services have methods of the same name: Check.
+        let is_shared = methods.iter().filter(|[_, other]| other == method).count() > 1;
+        let short = service.rsplit('.').next().unwrap_or_default();
+        let name = if is_shared { format!("{short}/{method}") } else { method.clone() };
+        table.row(Mood::Plain, &[name, rate(rate_of_all), rate((rate_of_all - ok).max(0.0)), took(0.5), took(0.99)]);
     }
     table.or_say(if all.span().is_zero() { "rates come with the second sample" } else { "none" })
 }
@@ -297,6 +306,27 @@ mod tests {
         assert_eq!(replicas.len(), 3);
         assert!(lines(&rooms.keys)[0].starts_with("Keys (next in 2.0 days)"), "{:?}", lines(&rooms.keys));
         assert!(lines(&rooms.keys)[1].ends_with(NO_DATABASE) && lines(&rooms.events)[1] == NO_DATABASE);
+    }
+
+    #[test]
+    fn methods_of_one_name_are_told_apart_by_their_services() {
+        let text = |count| {
+            let of = |service| {
+                format!(
+                    "grpc_server_handled_total{{grpc_service=\"{service}\",grpc_method=\"Check\",grpc_code=\"OK\"}} {count}"
+                )
+            };
+            let kind = "# TYPE grpc_server_handled_total counter";
+            [kind.to_owned(), of("grpc.health.v1.Health"), of("envoy.service.auth.v3.Authorization"), String::new()]
+                .join("\n")
+        };
+        let rooms = Rooms::of(&picture(&[&[&text(0), &text(10)]]));
+        let mut names: Vec<String> = lines(&rooms.calls)[1..].iter().map(|line| line.replace(' ', "")).collect();
+        names.sort();
+        assert!(
+            names[0].starts_with("Authorization/Check1.00") && names[1].starts_with("Health/Check1.00"),
+            "{names:?}"
+        );
     }
 
     #[test]

@@ -257,7 +257,10 @@ mod tests {
         let lines = drawn(&picture(), PLAIN, (160, 50));
         let numbers = lines.iter().find(|line| line.starts_with("Login ")).expect("a line");
         assert!(numbers.contains("login ok") && numbers.contains("waiting now") && numbers.contains("most  1, 2, 16"));
-        assert!(has(&lines, "Start it, or correct its URL.") && has(&lines, "the database does not answer"));
+        assert!(
+            has(&lines, "Start it or correct its URL, unless it is about to serve.")
+                && has(&lines, "the database does not answer")
+        );
         assert!(has(&lines, "user-24") && !has(&lines, " more"), "{}", lines.join("\n"));
     }
 
@@ -327,7 +330,7 @@ mod tests {
         for (block, start) in blocks.iter().zip(starts) {
             assert!(block.starts_with(start), "{start}: {block}");
         }
-        let refused = "ERROR    10.0.0.2:8080 refused the connection\n         Start it, or correct its URL.";
+        let refused = "ERROR    10.0.0.2:8080 refused the connection\n         Start it or correct its URL, unless it is about to serve.";
         assert!(blocks[0].contains(refused), "{text}");
         assert!(text.contains("user-24"));
     }

@@ -18,8 +18,8 @@ pub(super) fn told(texts: &[&str]) -> Told {
 
 /// The metrics of a replica, and those of ten seconds later.
 pub(super) const BEFORE: &str = r#"# TYPE grpc_server_handled_total counter
-grpc_server_handled_total{grpc_method="Login",grpc_code="OK"} 100
-grpc_server_handled_total{grpc_method="Login",grpc_code="Unauthenticated"} 100
+grpc_server_handled_total{grpc_service="countersign.v1.AuthService",grpc_method="Login",grpc_code="OK"} 100
+grpc_server_handled_total{grpc_service="countersign.v1.AuthService",grpc_method="Login",grpc_code="Unauthenticated"} 100
 # TYPE countersign_logins_total counter
 countersign_logins_total{result="ok"} 100
 countersign_logins_total{result="invalid_credentials"} 100
@@ -28,12 +28,12 @@ countersign_password_hash_shed_total 4
 "#;
 pub(super) const NOW: &str = r#"countersign_build_info{version="0.1.0"} 1
 # TYPE grpc_server_handled_total counter
-grpc_server_handled_total{grpc_method="Login",grpc_code="OK"} 115
-grpc_server_handled_total{grpc_method="Login",grpc_code="Unauthenticated"} 105
+grpc_server_handled_total{grpc_service="countersign.v1.AuthService",grpc_method="Login",grpc_code="OK"} 115
+grpc_server_handled_total{grpc_service="countersign.v1.AuthService",grpc_method="Login",grpc_code="Unauthenticated"} 105
 # TYPE grpc_server_handling_seconds histogram
-grpc_server_handling_seconds_bucket{grpc_method="Login",le="0.025"} 19
-grpc_server_handling_seconds_bucket{grpc_method="Login",le="0.05"} 20
-grpc_server_handling_seconds_count{grpc_method="Login"} 20
+grpc_server_handling_seconds_bucket{grpc_service="countersign.v1.AuthService",grpc_method="Login",le="0.025"} 19
+grpc_server_handling_seconds_bucket{grpc_service="countersign.v1.AuthService",grpc_method="Login",le="0.05"} 20
+grpc_server_handling_seconds_count{grpc_service="countersign.v1.AuthService",grpc_method="Login"} 20
 # TYPE countersign_logins_total counter
 countersign_logins_total{result="ok"} 115
 countersign_logins_total{result="invalid_credentials"} 105
