@@ -10,7 +10,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::support::{Setup, TestServer};
+use crate::support::{Authority, Process, Scratch, Setup, TestServer, database};
 
 /// A picture of these URLs, with settings: the exit code, and what was printed.
 async fn picture(urls: &[&str], settings: &[&str]) -> (Option<i32>, String) {
@@ -146,4 +146,37 @@ async fn settings_that_cannot_be_used_are_named() {
         let said = String::from_utf8(stderr).expect("text");
         assert!(status.code() == Some(1) && said.contains(says), "{settings:?}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_at_https_is_trusted_by_its_ca_or_because_it_is_on_this_machine() {
+    let authority = Authority::new();
+    let made = authority.issue(&["127.0.0.1"]);
+    let (certificate, key) = (Scratch::of(&made.pem), Scratch::of(&made.key));
+    let (ca, other_ca) = (Scratch::of(&authority.pem), Scratch::of(&Authority::new().pem));
+    let settings = ["--tls-cert-file", certificate.text(), "--tls-key-file", key.text()];
+    let process = Process::start(env!("CARGO_BIN_EXE_countersign"), &database().await, &settings).await;
+    let url = format!("https://{}", process.http_addr);
+    for (trust, expected) in
+        [(&["--ca-file", ca.text()][..], 0), (&["--tls-no-verify"], 0), (&["--ca-file", other_ca.text()], 1)]
+    {
+        let (code, text) = picture(&[&url], trust).await;
+        assert_eq!(code, Some(expected), "{trust:?}: {text}");
+    }
+}
+
+/// Metrics on a port of their own are not on the other one; and a process that hangs is a row.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_replica_tells_its_metrics_on_their_own_port_alone_until_it_hangs() {
+    let settings = ["--metrics-addr", "127.0.0.1:0"];
+    let process = Process::start(env!("CARGO_BIN_EXE_countersign"), &database().await, &settings).await;
+    let metrics = process.start.iter().find_map(|line| line["metrics"].as_str()).expect("a port");
+    let [own, main] = [metrics, &process.http_addr].map(|addr| format!("http://{addr}"));
+    let (code, text) = picture(&[&own, &main], &[]).await;
+    assert_eq!(code, Some(0), "{text}");
+    assert!(line(&text, &format!("{metrics} ")).ends_with("fresh"), "{text}");
+    assert!(line(&text, &process.http_addr).contains("COUNTERSIGN_METRICS_ADDR"), "{text}");
+    process.pause();
+    let (code, text) = picture(&[&own], &[]).await;
+    assert_eq!((code, line(&text, metrics)), (Some(1), format!("{metrics} did not answer in time")), "{text}");
 }
