@@ -71,13 +71,17 @@ fn calls(all: &Recent) -> Table {
         }
         let ok = all.per_second(HANDLED, &[of[0], of[1], ("grpc_code", "OK")]);
         let took = |q| time(all.quantile("grpc_server_handling_seconds", &of, q));
-        // Services have methods of the same name: Check.
-        let is_shared = methods.iter().filter(|[_, other]| other == method).count() > 1;
-        let short = service.rsplit('.').next().unwrap_or_default();
-        let name = if is_shared { format!("{short}/{method}") } else { method.clone() };
+        // Services have methods of the same name: Check. Two versions of a service are no other services.
+        let is_shared = methods.iter().any(|[other, of]| of == method && short(other) != short(service));
+        let name = if is_shared { format!("{}/{method}", short(service)) } else { method.clone() };
         table.row(Mood::Plain, &[name, rate(rate_of_all), rate((rate_of_all - ok).max(0.0)), took(0.5), took(0.99)]);
     }
     table.or_say(if all.span().is_zero() { "rates come with the second sample" } else { "none" })
+}
+
+/// The name of a service without its package, which would leave no place for the outcomes on a narrow terminal.
+fn short(service: &str) -> &str {
+    service.rsplit('.').next().unwrap_or_default()
 }
 
 fn outcomes(all: &Recent) -> Table {
@@ -311,22 +315,26 @@ mod tests {
     #[test]
     fn methods_of_one_name_are_told_apart_by_their_services() {
         let text = |count| {
-            let of = |service| {
+            let of = |service: &str| {
                 format!(
                     "grpc_server_handled_total{{grpc_service=\"{service}\",grpc_method=\"Check\",grpc_code=\"OK\"}} {count}"
                 )
             };
             let kind = "# TYPE grpc_server_handled_total counter";
-            [kind.to_owned(), of("grpc.health.v1.Health"), of("envoy.service.auth.v3.Authorization"), String::new()]
-                .join("\n")
+            let reflection = ["v1", "v1alpha"].map(|version| {
+                of(&format!("grpc.reflection.{version}.ServerReflection"))
+                    .replace("\"Check\"", "\"ServerReflectionInfo\"")
+            });
+            let checks = [of("grpc.health.v1.Health"), of("envoy.service.auth.v3.Authorization")];
+            [vec![kind.to_owned()], checks.to_vec(), reflection.to_vec(), vec![String::new()]].concat().join("\n")
         };
         let rooms = Rooms::of(&picture(&[&[&text(0), &text(10)]]));
         let mut names: Vec<String> = lines(&rooms.calls)[1..].iter().map(|line| line.replace(' ', "")).collect();
         names.sort();
-        assert!(
-            names[0].starts_with("Authorization/Check1.00") && names[1].starts_with("Health/Check1.00"),
-            "{names:?}"
-        );
+        let starts =
+            ["Authorization/Check1.00", "Health/Check1.00", "ServerReflectionInfo1.00", "ServerReflectionInfo1.00"];
+        assert!(names.iter().zip(starts).all(|(name, start)| name.starts_with(start)), "{names:?}");
+        assert_eq!(names.len(), starts.len(), "{names:?}");
     }
 
     #[test]
