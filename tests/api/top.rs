@@ -3,11 +3,13 @@
 use std::{
     env,
     process::{Command, Output, Stdio},
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
+    time::timeout,
 };
 
 use crate::support::{Authority, Process, Scratch, Setup, TestServer, database};
@@ -77,15 +79,22 @@ async fn it_shows_what_happens_between_two_looks_of_all_replicas_together() {
         }
     });
     let database = ["--database-url", server.database_url.as_str()];
-    let (code, text) = picture(&[&url(&server), &url(&other)], &database).await;
+    // On a busy machine a login takes longer than the time between two looks.
+    let busy = async {
+        loop {
+            let (code, text) = picture(&[&url(&server), &url(&other)], &database).await;
+            if text.contains("login ok") && text.contains("token valid") {
+                return (code, text);
+            }
+        }
+    };
+    let (code, text) = timeout(Duration::from_secs(120), busy).await.expect("a picture with both");
     verifying.abort();
     assert_eq!(code, Some(0), "{text}");
     assert!(!text.contains('\x1b'), "no escape codes: {text}");
     let verified = line(&text, "Verify");
     let rate: f64 = verified.split(' ').nth(1).and_then(|rate| rate.parse().ok()).expect("a rate");
     assert!(rate > 0.0, "{verified}");
-    assert!(text.lines().any(|line| line.ends_with("login ok")), "{text}");
-    assert!(text.lines().any(|line| line.ends_with("token valid")), "{text}");
     for server in [&server, &other] {
         let row = line(&text, &server.http_addr.to_string());
         assert!(row.contains(env!("CARGO_PKG_VERSION")) && row.ends_with("fresh"), "{row}");
